@@ -1,0 +1,3 @@
+fn main() -> std::process::ExitCode {
+    rbtrfs::cli::main_of("chunk-alloc")
+}

@@ -1,0 +1,180 @@
+//! Tree blocks as bytes: views of leaves and nodes, and their verification.
+//!
+//! A view never panics: what a damaged block says is cut to what is there.
+
+pub mod verify;
+
+use crate::disk::node::{HEADER_SIZE, Header, Item, KeyPtr, leaf_data_size, node_ptrs};
+use crate::disk::{Key, Logical, Transid};
+
+/// The bytes of a tree block, at least as long as a header.
+#[derive(Clone, Copy)]
+pub struct Block<'a> {
+    bytes: &'a [u8],
+    header: &'a Header,
+}
+
+/// What a block is, by the level in its header.
+#[derive(Clone, Copy)]
+pub enum Kind<'a> {
+    Leaf(Leaf<'a>),
+    Node(Node<'a>),
+}
+
+impl<'a> Block<'a> {
+    /// A view of `bytes`; nothing if they are too few for a header.
+    pub fn new(bytes: &'a [u8]) -> Option<Self> {
+        let (header, _) = Header::read_prefix(bytes)?;
+        Some(Self { bytes, header })
+    }
+
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    pub fn header(&self) -> &'a Header {
+        self.header
+    }
+
+    pub fn logical(&self) -> Logical {
+        self.header.bytenr.into()
+    }
+
+    pub fn generation(&self) -> Transid {
+        self.header.generation.into()
+    }
+
+    pub fn level(&self) -> u8 {
+        self.header.level
+    }
+
+    /// The number of items or pointers that the header claims.
+    pub fn nritems(&self) -> u32 {
+        self.header.nritems.get()
+    }
+
+    pub fn kind(&self) -> Kind<'a> {
+        match self.level() {
+            0 => Kind::Leaf(Leaf { block: *self }),
+            _ => Kind::Node(Node { block: *self }),
+        }
+    }
+
+    /// The first key; nothing if the block is empty.
+    pub fn first_key(&self) -> Option<Key> {
+        match self.kind() {
+            Kind::Leaf(leaf) => leaf.headers().first().map(|item| Key::from(&item.key)),
+            Kind::Node(node) => node.ptrs().first().map(|ptr| Key::from(&ptr.key)),
+        }
+    }
+
+    fn body(&self) -> &'a [u8] {
+        &self.bytes[HEADER_SIZE..]
+    }
+
+    fn nodesize(&self) -> u32 {
+        self.bytes.len() as u32
+    }
+
+    /// The claimed elements, or as many of them as fit.
+    fn elements<T>(&self) -> &'a [T]
+    where
+        T: zerocopy::FromBytes + zerocopy::KnownLayout + zerocopy::Immutable + zerocopy::Unaligned,
+    {
+        let fits = self.body().len() / size_of::<T>();
+        let count = fits.min(self.nritems() as usize);
+        <[T] as zerocopy::FromBytes>::ref_from_prefix_with_elems(self.body(), count)
+            .map_or(&[], |(elements, _)| elements)
+    }
+}
+
+/// A block of level 0: items.
+#[derive(Clone, Copy)]
+pub struct Leaf<'a> {
+    block: Block<'a>,
+}
+
+/// An item of a leaf.
+#[derive(Clone, Copy)]
+pub struct ItemRef<'a> {
+    pub slot: u32,
+    pub key: Key,
+    /// Where the data begins, in bytes past the header.
+    pub offset: u32,
+    pub data: &'a [u8],
+}
+
+/// An item whose data does not lie within its leaf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadItem {
+    pub slot: u32,
+    pub offset: u32,
+    pub size: u32,
+}
+
+impl<'a> Leaf<'a> {
+    pub fn block(&self) -> Block<'a> {
+        self.block
+    }
+
+    /// Keys, offsets and sizes of the items, as many as fit into the block.
+    pub fn headers(&self) -> &'a [Item] {
+        self.block.elements()
+    }
+
+    /// The items in order; one whose data would lie outside of the leaf is an error.
+    pub fn items(&self) -> impl Iterator<Item = Result<ItemRef<'a>, BadItem>> + use<'a> {
+        let leaf = *self;
+        self.headers().iter().enumerate().map(move |(slot, header)| leaf.read_item(slot, header))
+    }
+
+    /// The item at `slot`; nothing if there is none, or if its data would lie outside of the leaf.
+    pub fn item(&self, slot: usize) -> Option<ItemRef<'a>> {
+        self.read_item(slot, self.headers().get(slot)?).ok()
+    }
+
+    fn read_item(&self, slot: usize, header: &Item) -> Result<ItemRef<'a>, BadItem> {
+        let (slot, offset, size) = (slot as u32, header.offset.get(), header.size.get());
+        match self.block.body().get(offset as usize..).and_then(|rest| rest.get(..size as usize)) {
+            Some(data) => Ok(ItemRef { slot, key: Key::from(&header.key), offset, data }),
+            None => Err(BadItem { slot, offset, size }),
+        }
+    }
+
+    /// Bytes for items and their data.
+    pub fn data_size(&self) -> u32 {
+        leaf_data_size(self.block.nodesize())
+    }
+
+    /// Bytes between the item headers and the data; negative where the header claims more items than fit.
+    pub fn free_space(&self) -> i64 {
+        let headers = i64::from(self.block.nritems()) * size_of::<Item>() as i64;
+        let data_start = match self.block.nritems() {
+            0 => self.data_size(),
+            count => self.headers().get(count as usize - 1).map_or(0, |last| last.offset.get()),
+        };
+        i64::from(data_start) - headers
+    }
+}
+
+/// A block above level 0: pointers to blocks of the level below.
+#[derive(Clone, Copy)]
+pub struct Node<'a> {
+    block: Block<'a>,
+}
+
+impl<'a> Node<'a> {
+    pub fn block(&self) -> Block<'a> {
+        self.block
+    }
+
+    /// The pointers, as many as fit into the block.
+    pub fn ptrs(&self) -> &'a [KeyPtr] {
+        self.block.elements()
+    }
+
+    /// Pointers that fit into the block.
+    pub fn capacity(&self) -> u32 {
+        node_ptrs(self.block.nodesize())
+    }
+}

@@ -1,0 +1,136 @@
+//! `rbtrfs dump-super`
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{ArgMatches, Args as _, FromArgMatches};
+use serde::ser::{SerializeMap, Serializer};
+
+use crate::disk::Physical;
+use crate::disk::superblock::{SUPER_INFO_SIZE, SUPER_OFFSETS};
+use crate::dump::put::put;
+use crate::dump::superblock::{SuperblockRecord, put_superblock};
+use crate::image::Image;
+use crate::volume::{SuperblockCopy, not_btrfs};
+
+use super::{Exit, output};
+
+#[derive(Debug, clap::Args)]
+struct Args {
+    /// Print the system chunk array and the backup roots too
+    #[arg(short, long)]
+    full: bool,
+
+    /// Print all superblocks of each device
+    #[arg(short, long)]
+    all: bool,
+
+    /// Print this copy: 0, 1 or 2
+    #[arg(short = 's', long = "super", value_name = "N", conflicts_with = "all")]
+    copy: Option<u64>,
+
+    /// Print what stands at this byte offset
+    #[arg(long, value_name = "OFFSET", conflicts_with_all = ["all", "copy"])]
+    bytenr: Option<u64>,
+
+    /// Print a superblock even if its magic is wrong
+    #[arg(short = 'F', long)]
+    force: bool,
+
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+
+    /// Images or block devices
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+}
+
+const NOTES: &str = include_str!("dump_super.notes");
+
+pub fn parser() -> clap::Command {
+    let command = clap::Command::new("dump-super").about("Print superblocks as text or JSON");
+    Args::augment_args(command).after_long_help(NOTES)
+}
+
+pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
+    let args = Args::from_arg_matches(matches)?;
+    let mut exit = Exit::Done;
+    let mut found = Vec::new();
+    for path in &args.images {
+        let image = Image::open(path)?;
+        for offset in args.offsets() {
+            match read(&image, offset, &args) {
+                Ok(copy) => found.extend(copy.map(|copy| (path.display().to_string(), copy))),
+                Err(error) => {
+                    exit = Exit::Failed;
+                    output::error(program, &format_args!("{error:#}"));
+                }
+            }
+        }
+    }
+    let mut out = Vec::new();
+    if args.json {
+        serde_json::to_writer(&mut out, &Document(&found))?;
+        out.push(b'\n');
+    } else {
+        for (device, copy) in &found {
+            put!(&mut out, "superblock: bytenr=", copy.offset, ", device=", device.as_str(), "\n");
+            put!(&mut out, "---------------------------------------------------------\n");
+            if let Err(bad) = put_superblock(&copy.superblock, args.full, &mut out) {
+                exit = Exit::Failed;
+                let place = format_args!("{device}: superblock at {}: sys_chunk_array", copy.offset);
+                output::error(program, &format_args!("{place}: {} at offset {}", bad.problem, bad.offset));
+            }
+        }
+    }
+    output::stdout()?.write_all(&out)?;
+    Ok(exit)
+}
+
+impl Args {
+    fn offsets(&self) -> Vec<Physical> {
+        match (self.all, self.bytenr, self.copy) {
+            (true, _, _) => SUPER_OFFSETS.to_vec(),
+            (_, Some(bytenr), _) => vec![Physical(bytenr)],
+            // A number that is no copy is an offset, as it was in old btrfs-progs.
+            (_, _, Some(copy)) => vec![
+                usize::try_from(copy).ok().and_then(|copy| SUPER_OFFSETS.get(copy).copied()).unwrap_or(Physical(copy)),
+            ],
+            _ => vec![SUPER_OFFSETS[0]],
+        }
+    }
+}
+
+/// The superblock at `offset`; nothing for a mirror that the device is too short for.
+fn read(image: &Image, offset: Physical, args: &Args) -> anyhow::Result<Option<SuperblockCopy>> {
+    let fits = offset.checked_add(SUPER_INFO_SIZE as u64).is_some_and(|end| end.0 <= image.size());
+    if !fits && args.all && offset != SUPER_OFFSETS[0] {
+        return Ok(None);
+    }
+    if !fits {
+        let size = image.size();
+        anyhow::bail!("{}: ends at {size}, has no superblock at {offset}", image.path().display());
+    }
+    let copy = SuperblockCopy::read(image, offset)?;
+    if !copy.has_magic() && !args.force {
+        anyhow::bail!("{}: bad magic at {offset} (--force prints it anyway)", not_btrfs(image));
+    }
+    Ok(Some(copy))
+}
+
+struct Document<'a>(&'a [(String, SuperblockCopy)]);
+
+impl serde::Serialize for Document<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let records = self.0.iter().map(|(device, copy)| SuperblockRecord {
+            device,
+            offset: copy.offset,
+            superblock: &copy.superblock,
+        });
+        let mut object = serializer.serialize_map(None)?;
+        object.serialize_entry("schema", "rbtrfs.dump-super/1")?;
+        object.serialize_entry("superblocks", &records.collect::<Vec<_>>())?;
+        object.end()
+    }
+}

@@ -1,0 +1,42 @@
+//! `rbtrfs list-chunks`
+
+use std::io::Write;
+
+use clap::{ArgMatches, Args as _, FromArgMatches};
+
+use crate::dump::chunks::ChunkList;
+
+use super::open::{Completeness, Images};
+use super::{Exit, output};
+
+#[derive(Debug, clap::Args)]
+struct Args {
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    images: Images,
+}
+
+const NOTES: &str = include_str!("list_chunks.notes");
+
+pub fn parser() -> clap::Command {
+    let command = clap::Command::new("list-chunks").about("Print where chunks lie, how full they are and what is free");
+    Args::augment_args(command).after_long_help(NOTES)
+}
+
+pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
+    let args = Args::from_arg_matches(matches)?;
+    let (volume, completeness) = args.images.open(program)?;
+    let list = ChunkList::new(&volume);
+    let mut out = Vec::new();
+    if args.json {
+        serde_json::to_writer(&mut out, &list)?;
+        out.push(b'\n');
+    } else {
+        list.put_text(&mut out);
+    }
+    output::stdout()?.write_all(&out)?;
+    Ok(if completeness == Completeness::Whole { Exit::Done } else { Exit::Failed })
+}

@@ -1,0 +1,176 @@
+//! The command line: one table of commands feeds the multiplexer, the man pages and the completions.
+
+mod completions;
+mod dump_super;
+mod dump_tree;
+mod list_chunks;
+mod man;
+mod open;
+mod output;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::ArgMatches;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Done,
+    /// Problems were found that remain.
+    Problems,
+    /// The work could not be done: bad usage, unreadable, not btrfs, in use.
+    Failed,
+}
+
+impl Exit {
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Done => 0,
+            Exit::Problems => 1,
+            Exit::Failed => 2,
+        }
+    }
+}
+
+/// A subcommand of `rbtrfs`.
+pub struct Command {
+    pub name: &'static str,
+    /// The program that is this command alone.
+    pub program: &'static str,
+    /// Other names that a link to the program may have to be this command.
+    pub links: &'static [&'static str],
+    /// Its options and operands.
+    pub parser: fn() -> clap::Command,
+    /// Gets the name for its messages.
+    pub run: fn(&str, &ArgMatches) -> anyhow::Result<Exit>,
+}
+
+pub const COMMANDS: &[Command] = &[
+    Command {
+        name: "dump-tree",
+        program: "rbtrfs-dump-tree",
+        links: &[],
+        parser: dump_tree::parser,
+        run: dump_tree::run,
+    },
+    Command {
+        name: "dump-super",
+        program: "rbtrfs-dump-super",
+        links: &[],
+        parser: dump_super::parser,
+        run: dump_super::run,
+    },
+    Command {
+        name: "list-chunks",
+        program: "rbtrfs-list-chunks",
+        links: &[],
+        parser: list_chunks::parser,
+        run: list_chunks::run,
+    },
+    Command {
+        name: "completions",
+        program: "rbtrfs-completions",
+        links: &[],
+        parser: completions::parser,
+        run: completions::run,
+    },
+    Command { name: "man", program: "rbtrfs-man", links: &[], parser: man::parser, run: man::run },
+];
+
+const ABOUT: &str = "The offline btrfs toolkit: works on filesystems that are not mounted";
+
+impl Command {
+    fn is_called(&self, program: &str) -> bool {
+        self.program == program || self.links.contains(&program)
+    }
+
+    /// The parser under the name of its program.
+    fn program_parser(&self) -> clap::Command {
+        (self.parser)().name(self.program).version(env!("CARGO_PKG_VERSION"))
+    }
+}
+
+/// The parser of `rbtrfs` with all its subcommands.
+fn multiplexer() -> clap::Command {
+    clap::Command::new("rbtrfs")
+        .about(ABOUT)
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands(COMMANDS.iter().map(|command| (command.parser)()))
+}
+
+/// Runs the program. What it is called decides what it is: a command, or the multiplexer of all.
+pub fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().unwrap_or_default();
+    let program = Path::new(&program).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let command = COMMANDS.iter().find(|command| command.is_called(&program));
+    exit(run(command, arguments))
+}
+
+/// Runs the program that is the command `name` alone, whatever it is called.
+pub fn main_of(name: &str) -> ExitCode {
+    let arguments = std::env::args_os().skip(1);
+    match COMMANDS.iter().find(|command| command.name == name) {
+        Some(command) => exit(run(Some(command), arguments)),
+        None => {
+            output::error("rbtrfs", &format_args!("{name} is not part of this version"));
+            exit(Exit::Failed)
+        }
+    }
+}
+
+fn exit(exit: Exit) -> ExitCode {
+    ExitCode::from(exit.code())
+}
+
+fn run(command: Option<&Command>, arguments: impl Iterator<Item = OsString>) -> Exit {
+    let parser = command.map_or_else(multiplexer, Command::program_parser);
+    let name = parser.get_name().to_owned();
+    let matches = match parser.try_get_matches_from(std::iter::once(name.into()).chain(arguments)) {
+        Ok(matches) => matches,
+        Err(error) => {
+            // Help and versions are no errors; a closed pipe is none either.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Failed } else { Exit::Done };
+        }
+    };
+    let (command, matches) = match (command, matches.subcommand()) {
+        (Some(command), _) => (command, &matches),
+        (None, Some((name, matches))) => match COMMANDS.iter().find(|command| command.name == name) {
+            Some(command) => (command, matches),
+            None => return Exit::Failed,
+        },
+        (None, None) => return Exit::Failed,
+    };
+    match (command.run)(command.program, matches) {
+        Ok(exit) => exit,
+        Err(error) if output::is_closed_pipe(&error) => Exit::Done,
+        Err(error) => {
+            output::error(command.program, &format_args!("{error:#}"));
+            Exit::Failed
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_those_that_scripts_know() {
+        assert_eq!([Exit::Done, Exit::Problems, Exit::Failed].map(Exit::code), [0, 1, 2]);
+    }
+
+    #[test]
+    fn no_command_line_is_ambiguous() {
+        multiplexer().debug_assert();
+        for command in COMMANDS {
+            assert_eq!((command.parser)().get_name(), command.name);
+            command.program_parser().debug_assert();
+        }
+    }
+}

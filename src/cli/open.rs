@@ -1,0 +1,45 @@
+//! Opening what the operands name.
+
+use std::path::PathBuf;
+
+use crate::image::Image;
+use crate::volume::{Notice, Volume};
+
+use super::output;
+
+#[derive(Debug, clap::Args)]
+pub struct Images {
+    /// Images or block devices of one filesystem, in any order
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<PathBuf>,
+
+    /// Print nothing but errors
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+impl Images {
+    /// Opens the filesystem, and warns of what is unusual. What is cut short is an error to whoever reads all of it, so
+    /// the caller learns whether it is.
+    pub fn open(&self, program: &str) -> anyhow::Result<(Volume, Completeness)> {
+        let images = self.images.iter().map(|path| Image::open(path)).collect::<Result<Vec<_>, _>>()?;
+        let volume = Volume::open(images)?;
+        let mut completeness = Completeness::Whole;
+        for notice in volume.notices() {
+            if let Notice::Truncated { .. } = notice {
+                completeness = Completeness::Truncated;
+                output::error(program, notice);
+            } else if !self.quiet {
+                output::warning(program, notice);
+            }
+        }
+        Ok((volume, completeness))
+    }
+}
+
+/// Whether the images are as long as their devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completeness {
+    Whole,
+    Truncated,
+}

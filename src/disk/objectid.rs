@@ -1,0 +1,79 @@
+//! Reserved object ids: the ids of trees, and of what is not an inode.
+
+pub const DEV_STATS: u64 = 0;
+pub const ROOT_TREE: u64 = 1;
+/// In the chunk tree, the object id of device items.
+pub const DEV_ITEMS: u64 = 1;
+pub const EXTENT_TREE: u64 = 2;
+pub const CHUNK_TREE: u64 = 3;
+pub const DEV_TREE: u64 = 4;
+pub const FS_TREE: u64 = 5;
+pub const ROOT_TREE_DIR: u64 = 6;
+pub const CSUM_TREE: u64 = 7;
+pub const QUOTA_TREE: u64 = 8;
+pub const UUID_TREE: u64 = 9;
+pub const FREE_SPACE_TREE: u64 = 10;
+pub const BLOCK_GROUP_TREE: u64 = 11;
+pub const RAID_STRIPE_TREE: u64 = 12;
+pub const REMAP_TREE: u64 = 13;
+pub const BALANCE: u64 = -4_i64 as u64;
+pub const ORPHAN: u64 = -5_i64 as u64;
+pub const TREE_LOG: u64 = -6_i64 as u64;
+pub const TREE_LOG_FIXUP: u64 = -7_i64 as u64;
+pub const TREE_RELOC: u64 = -8_i64 as u64;
+pub const DATA_RELOC_TREE: u64 = -9_i64 as u64;
+pub const EXTENT_CSUM: u64 = -10_i64 as u64;
+pub const FREE_SPACE: u64 = -11_i64 as u64;
+pub const FREE_INO: u64 = -12_i64 as u64;
+/// A conversion of the checksum type that is under way (btrfs-progs only).
+pub const CSUM_CHANGE: u64 = -13_i64 as u64;
+pub const MULTIPLE: u64 = -255_i64 as u64;
+
+/// The first id of subvolumes and of inodes in them.
+pub const FIRST_FREE: u64 = 256;
+pub const LAST_FREE: u64 = -256_i64 as u64;
+/// The object id of every chunk item.
+pub const FIRST_CHUNK_TREE: u64 = 256;
+/// The inode number of a subvolume's root directory.
+pub const ROOT_DIR: u64 = FIRST_FREE;
+
+/// Whether the tree with this id holds files: the top-level tree, subvolumes and snapshots.
+pub fn is_fs_tree(tree: u64) -> bool {
+    tree == FS_TREE || is_subvolume(tree)
+}
+
+/// Whether the tree with this id is a subvolume or a snapshot other than the top-level tree.
+pub fn is_subvolume(tree: u64) -> bool {
+    (FIRST_FREE..=LAST_FREE).contains(&tree)
+}
+
+/// The name that dumps print for a reserved id where no key type gives it another meaning.
+pub fn name(objectid: u64) -> Option<&'static str> {
+    Some(match objectid {
+        ROOT_TREE => "ROOT_TREE",
+        EXTENT_TREE => "EXTENT_TREE",
+        CHUNK_TREE => "CHUNK_TREE",
+        DEV_TREE => "DEV_TREE",
+        FS_TREE => "FS_TREE",
+        ROOT_TREE_DIR => "ROOT_TREE_DIR",
+        CSUM_TREE => "CSUM_TREE",
+        QUOTA_TREE => "QUOTA_TREE",
+        UUID_TREE => "UUID_TREE",
+        FREE_SPACE_TREE => "FREE_SPACE_TREE",
+        BLOCK_GROUP_TREE => "BLOCK_GROUP_TREE",
+        RAID_STRIPE_TREE => "RAID_STRIPE_TREE",
+        REMAP_TREE => "REMAP_TREE",
+        BALANCE => "BALANCE",
+        ORPHAN => "ORPHAN",
+        TREE_LOG => "TREE_LOG",
+        TREE_LOG_FIXUP => "LOG_FIXUP",
+        TREE_RELOC => "TREE_RELOC",
+        DATA_RELOC_TREE => "DATA_RELOC_TREE",
+        EXTENT_CSUM => "EXTENT_CSUM",
+        FREE_SPACE => "FREE_SPACE",
+        FREE_INO => "FREE_INO",
+        CSUM_CHANGE => "CSUM_CHANGE",
+        MULTIPLE => "MULTIPLE",
+        _ => return None,
+    })
+}

@@ -1,0 +1,180 @@
+//! Superblocks: where a filesystem begins.
+
+use zerocopy::IntoBytes;
+use zerocopy::little_endian::{U16, U32, U64};
+
+use super::csum::{CSUM_SIZE, CsumType};
+use super::fields::{HexOwned, Uuid, disk_struct};
+use super::flags::{self, Names};
+use super::volume::DevItem;
+use super::{Logical, Physical, Transid, flags::incompat};
+
+pub const SUPER_INFO_SIZE: usize = 4096;
+pub const MAGIC: u64 = u64::from_le_bytes(*b"_BHRfS_M");
+/// Where the superblock and its mirrors stand on each device that reaches so far.
+pub const SUPER_OFFSETS: [Physical; 3] = [Physical(64 << 10), Physical(64 << 20), Physical(256 << 30)];
+pub const SYSTEM_CHUNK_ARRAY_SIZE: usize = 2048;
+pub const NUM_BACKUP_ROOTS: usize = 4;
+pub const LABEL_SIZE: usize = 256;
+
+disk_struct! {
+    /// The superblock, 4 KiB at [`SUPER_OFFSETS`].
+    Superblock: 4096 {
+        csum: [u8; CSUM_SIZE] => |csum: &[u8; CSUM_SIZE]| HexOwned(*csum),
+
+        fsid: Uuid,
+
+        /// Its own byte offset on the device.
+        bytenr: U64,
+        flags: U64 => Names::of64(flags::superblock::NAMES),
+
+        magic: U64,
+        generation: U64,
+
+        root: U64,
+        chunk_root: U64,
+
+        log_root: U64,
+        __unused_log_root_transid: U64,
+
+        total_bytes: U64,
+        bytes_used: U64,
+
+        root_dir_objectid: U64,
+        num_devices: U64,
+
+        sectorsize: U32,
+        nodesize: U32,
+        __unused_leafsize: U32,
+        stripesize: U32,
+
+        sys_chunk_array_size: U32,
+        chunk_root_generation: U64,
+        compat_flags: U64 => Names::of64(flags::compat::NAMES),
+        compat_ro_flags: U64 => Names::of64(flags::compat_ro::NAMES),
+        incompat_flags: U64 => Names::of64(flags::incompat::NAMES),
+        csum_type: U16,
+        root_level: u8,
+        chunk_root_level: u8,
+        log_root_level: u8,
+        dev_item: DevItem,
+
+        label: [u8; LABEL_SIZE] => label_text,
+
+        cache_generation: U64,
+        uuid_tree_generation: U64,
+
+        /// The fsid in tree blocks where `METADATA_UUID` is set.
+        metadata_uuid: Uuid,
+
+        nr_global_roots: U64,
+        remap_root: U64,
+
+        remap_root_generation: U64,
+        remap_root_level: u8,
+        reserved: [u8; 199] => |reserved: &[u8; 199]| HexOwned(*reserved),
+
+        /// Key and chunk of every SYSTEM chunk, one after the other, up to `sys_chunk_array_size`.
+        sys_chunk_array: [u8; SYSTEM_CHUNK_ARRAY_SIZE]
+            => |array: &[u8; SYSTEM_CHUNK_ARRAY_SIZE]| HexOwned(*array),
+
+        super_roots: [RootBackup; NUM_BACKUP_ROOTS],
+
+        padding: [u8; 565] => |padding: &[u8; 565]| HexOwned(*padding),
+    }
+
+    /// The roots of an earlier commit.
+    RootBackup: 168 {
+        tree_root: U64,
+        tree_root_gen: U64,
+
+        chunk_root: U64,
+        chunk_root_gen: U64,
+
+        extent_root: U64,
+        extent_root_gen: U64,
+
+        fs_root: U64,
+        fs_root_gen: U64,
+
+        dev_root: U64,
+        dev_root_gen: U64,
+
+        csum_root: U64,
+        csum_root_gen: U64,
+
+        total_bytes: U64,
+        bytes_used: U64,
+
+        num_devices: U64,
+        unused_64: [U64; 4],
+
+        tree_root_level: u8,
+        chunk_root_level: u8,
+        extent_root_level: u8,
+        fs_root_level: u8,
+        dev_root_level: u8,
+        csum_root_level: u8,
+        unused_8: [u8; 10],
+    }
+}
+
+fn label_text(label: &[u8; LABEL_SIZE]) -> String {
+    String::from_utf8_lossy(trim_at_nul(label)).into_owned()
+}
+
+fn trim_at_nul(text: &[u8]) -> &[u8] {
+    text.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+impl Superblock {
+    /// Reads a superblock from its 4096 bytes; nothing of it is verified.
+    pub fn from_block(block: &[u8; SUPER_INFO_SIZE]) -> &Self {
+        zerocopy::transmute_ref!(block)
+    }
+
+    /// The label up to its terminator.
+    pub fn label(&self) -> &[u8] {
+        trim_at_nul(&self.label)
+    }
+
+    pub fn csum_type(&self) -> Option<CsumType> {
+        CsumType::from_raw(self.csum_type.get())
+    }
+
+    /// Whether the magic is there and the checksum is of a known type and right.
+    pub fn is_intact(&self) -> bool {
+        self.magic.get() == MAGIC && self.csum_type().is_some_and(|csum_type| csum_type.matches(self.as_bytes()))
+    }
+
+    pub fn generation(&self) -> Transid {
+        self.generation.into()
+    }
+
+    pub fn root(&self) -> Logical {
+        self.root.into()
+    }
+
+    pub fn chunk_root(&self) -> Logical {
+        self.chunk_root.into()
+    }
+
+    pub fn has_incompat(&self, flag: u64) -> bool {
+        self.incompat_flags.get() & flag != 0
+    }
+
+    pub fn has_compat_ro(&self, flag: u64) -> bool {
+        self.compat_ro_flags.get() & flag != 0
+    }
+
+    /// The fsid that the headers of tree blocks and the device items carry.
+    pub fn metadata_fsid(&self) -> Uuid {
+        if self.has_incompat(incompat::METADATA_UUID) { self.metadata_uuid } else { self.fsid }
+    }
+
+    /// The used part of the system chunk array; an impossible size is cut to what there is.
+    pub fn sys_chunk_array(&self) -> &[u8] {
+        let size = self.sys_chunk_array_size.get() as usize;
+        &self.sys_chunk_array[..size.min(SYSTEM_CHUNK_ARRAY_SIZE)]
+    }
+}

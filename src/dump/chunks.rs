@@ -1,0 +1,309 @@
+//! The chunks of a filesystem: where they lie, how full they are, and what the system chunk array says of them.
+
+use std::collections::BTreeMap;
+
+use serde::{Serialize, Serializer};
+
+use crate::block::Kind;
+use crate::disk::fields::{AsJson, Uuid};
+use crate::disk::flags::{Names, block_group};
+use crate::disk::volume::{BlockGroupItem, Chunk};
+use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Physical, objectid};
+use crate::tree::{Levels, TreeRoot, Walk};
+use crate::volume::sys_array::Entries;
+use crate::volume::{ChunkMapping, Volume};
+
+use super::put::{Put, put};
+
+/// Chunks are never allocated below this offset of a device (`BTRFS_DEVICE_RANGE_RESERVED` in fs/btrfs/fs.h).
+const DEVICE_RANGE_RESERVED: u64 = 1 << 20;
+
+/// What there is to say of the chunks; serializes as a JSON document.
+#[derive(Debug, Serialize)]
+pub struct ChunkList {
+    schema: &'static str,
+    #[serde(serialize_with = "uuid")]
+    fsid: Uuid,
+    chunks: Vec<ChunkEntry>,
+    disagreements: Vec<Disagreement>,
+    devices: Vec<DeviceMap>,
+}
+
+#[derive(Debug, Serialize)]
+struct ChunkEntry {
+    logical: Logical,
+    length: u64,
+    #[serde(serialize_with = "flag_names")]
+    r#type: BlockGroupFlags,
+    profile: &'static str,
+    /// Bytes in use; nothing if the block group item cannot be found.
+    used: Option<u64>,
+    in_sys_chunk_array: bool,
+    stripes: Vec<StripeEntry>,
+}
+
+#[derive(Debug, Serialize)]
+struct StripeEntry {
+    devid: u64,
+    offset: Physical,
+    length: u64,
+    #[serde(serialize_with = "uuid")]
+    dev_uuid: Uuid,
+    missing: bool,
+}
+
+/// What the system chunk array and the chunk tree do not agree on.
+#[derive(Debug, Serialize)]
+struct Disagreement {
+    /// Nothing where the array itself cannot be read.
+    logical: Option<Logical>,
+    problem: String,
+}
+
+#[derive(Debug, Serialize)]
+struct DeviceMap {
+    devid: u64,
+    #[serde(serialize_with = "uuid")]
+    uuid: Uuid,
+    /// Nothing for a missing device.
+    path: Option<String>,
+    /// Nothing for a missing device.
+    total_bytes: Option<u64>,
+    ranges: Vec<Range>,
+}
+
+#[derive(Debug, Serialize)]
+struct Range {
+    offset: Physical,
+    length: u64,
+    state: RangeState,
+    /// The chunk that the range belongs to.
+    chunk: Option<Logical>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum RangeState {
+    /// The first MiB, which is never allocated.
+    Reserved,
+    Allocated,
+    Free,
+}
+
+fn uuid<S: Serializer>(uuid: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
+    AsJson(uuid).serialize(serializer)
+}
+
+fn flag_names<S: Serializer>(flags: &BlockGroupFlags, serializer: S) -> Result<S::Ok, S::Error> {
+    Names::new(flags.0 & !BlockGroupFlags::PROFILE_MASK, block_group::NAMES).serialize(serializer)
+}
+
+impl ChunkList {
+    pub fn new(volume: &Volume) -> Self {
+        let superblock = volume.superblock();
+        let in_array: Vec<Logical> = Entries::new(superblock.sys_chunk_array())
+            .map_while(Result::ok)
+            .map(|entry| Logical(entry.key.offset))
+            .collect();
+        let groups = block_group_root(volume);
+        let entry = |chunk: &ChunkMapping| ChunkEntry {
+            logical: chunk.logical,
+            length: chunk.length,
+            r#type: chunk.flags,
+            profile: chunk.profile.name(),
+            used: groups.and_then(|root| used(volume, &root, chunk)),
+            in_sys_chunk_array: in_array.contains(&chunk.logical),
+            stripes: chunk
+                .stripes
+                .iter()
+                .map(|stripe| StripeEntry {
+                    devid: stripe.devid,
+                    offset: stripe.physical,
+                    length: chunk.stripe_size(),
+                    dev_uuid: stripe.dev_uuid,
+                    missing: volume.device(stripe).is_none(),
+                })
+                .collect(),
+        };
+        Self {
+            schema: "rbtrfs.list-chunks/1",
+            fsid: superblock.fsid,
+            chunks: volume.chunks().iter().map(entry).collect(),
+            disagreements: disagreements(volume),
+            devices: device_maps(volume),
+        }
+    }
+
+    /// As text for a person.
+    pub fn put_text(&self, out: &mut Vec<u8>) {
+        for chunk in &self.chunks {
+            put!(out, "chunk ", chunk.logical, " length ", chunk.length, " type ", chunk.r#type);
+            match chunk.used {
+                Some(used) => put!(out, " used ", used),
+                None => put!(out, " used unknown"),
+            }
+            put!(out, if chunk.in_sys_chunk_array { " in sys_chunk_array\n" } else { "\n" });
+            for (index, stripe) in chunk.stripes.iter().enumerate() {
+                put!(out, "\tstripe ", index, " devid ", stripe.devid, " offset ", stripe.offset);
+                put!(out, " length ", stripe.length, " dev_uuid ", stripe.dev_uuid);
+                put!(out, if stripe.missing { " missing\n" } else { "\n" });
+            }
+        }
+        for disagreement in &self.disagreements {
+            put!(out, "disagreement: ");
+            if let Some(logical) = disagreement.logical {
+                put!(out, "chunk ", logical, " ");
+            }
+            put!(out, disagreement.problem.as_str(), "\n");
+        }
+        for device in &self.devices {
+            put!(out, "device ", device.devid, " uuid ", device.uuid);
+            match (&device.path, device.total_bytes) {
+                (Some(path), Some(total_bytes)) => {
+                    put!(out, " total_bytes ", total_bytes, " path ", path.as_str(), "\n");
+                }
+                _ => put!(out, " missing\n"),
+            }
+            for range in &device.ranges {
+                put!(out, "\toffset ", range.offset, " length ", range.length, " ");
+                match range.state {
+                    RangeState::Reserved => put!(out, "reserved"),
+                    RangeState::Free => put!(out, "free"),
+                    RangeState::Allocated => put!(out, "chunk ", range.chunk.unwrap_or_default()),
+                }
+                out.push(b'\n');
+            }
+        }
+    }
+}
+
+impl Put for Physical {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+    }
+}
+
+/// The tree with the block group items.
+fn block_group_root(volume: &Volume) -> Option<TreeRoot> {
+    let roots = TreeRoot::root_tree(volume).children(volume);
+    let find = |tree: u64| roots.iter().find(|root| root.key.objectid == tree).copied();
+    find(objectid::BLOCK_GROUP_TREE).or_else(|| find(objectid::EXTENT_TREE))
+}
+
+fn used(volume: &Volume, root: &TreeRoot, chunk: &ChunkMapping) -> Option<u64> {
+    let key = Key::new(chunk.logical.0, KeyType::BLOCK_GROUP_ITEM, chunk.length);
+    let data = root.find(volume, key).ok()??;
+    let (group, _) = BlockGroupItem::read_prefix(&data)?;
+    Some(group.used.get())
+}
+
+/// Chunk items of type SYSTEM, as they stand in the chunk tree.
+fn system_chunk_items(volume: &Volume) -> BTreeMap<Logical, Vec<u8>> {
+    let mut items = BTreeMap::new();
+    let mut buffer = Vec::new();
+    for leaf in Walk::new(volume, TreeRoot::chunk_tree(volume).expected(), Levels::Only(0)) {
+        let Ok(read) = volume.read_block(&leaf, &mut buffer) else { continue };
+        let Kind::Leaf(leaf) = read.block.kind() else { continue };
+        for item in leaf.items().flatten().filter(|item| item.key.key_type == KeyType::CHUNK_ITEM) {
+            let is_system = |(chunk, _): (&Chunk, _)| chunk.block_group_flags().contains(block_group::SYSTEM);
+            if Chunk::read_prefix(item.data).is_some_and(is_system) {
+                items.insert(Logical(item.key.offset), item.data.to_vec());
+            }
+        }
+    }
+    items
+}
+
+fn disagreements(volume: &Volume) -> Vec<Disagreement> {
+    let mut of_tree = system_chunk_items(volume);
+    let mut found = Vec::new();
+    for entry in Entries::new(volume.superblock().sys_chunk_array()) {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(bad) => {
+                let problem = format!("system chunk array: {} at offset {}", bad.problem, bad.offset);
+                found.push(Disagreement { logical: None, problem });
+                continue;
+            }
+        };
+        let logical = Logical(entry.key.offset);
+        let problem = match of_tree.remove(&logical).as_deref().map(Chunk::read_with_stripes) {
+            None => "is in the system chunk array, but no SYSTEM chunk of the chunk tree".to_owned(),
+            Some(None) => "is too short in the chunk tree".to_owned(),
+            Some(Some((chunk, stripes, _))) => {
+                use zerocopy::IntoBytes;
+                let differs = [
+                    ("length", chunk.length != entry.chunk.length),
+                    ("type", chunk.r#type != entry.chunk.r#type),
+                    ("num_stripes", chunk.num_stripes != entry.chunk.num_stripes),
+                    ("stripes", stripes.as_bytes() != entry.stripes.as_bytes()),
+                    ("other fields", chunk.as_bytes() != entry.chunk.as_bytes()),
+                ];
+                match differs.into_iter().find(|(_, differs)| *differs) {
+                    Some((field, _)) => format!("differs in {field} between the system chunk array and the chunk tree"),
+                    None => continue,
+                }
+            }
+        };
+        found.push(Disagreement { logical: Some(logical), problem });
+    }
+    found.extend(of_tree.into_keys().map(|logical| Disagreement {
+        logical: Some(logical),
+        problem: "is a SYSTEM chunk, but not in the system chunk array".to_owned(),
+    }));
+    found
+}
+
+/// Allocated and free ranges of each device, missing ones included.
+fn device_maps(volume: &Volume) -> Vec<DeviceMap> {
+    let mut allocated: BTreeMap<(u64, Uuid), Vec<(Physical, u64, Logical)>> = BTreeMap::new();
+    for device in volume.devices() {
+        allocated.insert((device.devid(), device.uuid()), Vec::new());
+    }
+    for chunk in volume.chunks().iter() {
+        for stripe in &chunk.stripes {
+            let uuid = volume.device(stripe).map_or(stripe.dev_uuid, |device| device.uuid());
+            let range = (stripe.physical, chunk.stripe_size(), chunk.logical);
+            allocated.entry((stripe.devid, uuid)).or_default().push(range);
+        }
+    }
+    let map = |((devid, uuid), mut chunks): (_, Vec<_>)| {
+        chunks.sort();
+        let device = volume.devices().iter().find(|device| device.uuid() == uuid);
+        let total_bytes = device.map(|device| device.total_bytes());
+        DeviceMap {
+            devid,
+            uuid,
+            path: device.map(|device| device.image().path().display().to_string()),
+            total_bytes,
+            ranges: ranges(&chunks, total_bytes),
+        }
+    };
+    allocated.into_iter().map(map).collect()
+}
+
+/// The chunks of a device, sorted, with what lies between them.
+fn ranges(chunks: &[(Physical, u64, Logical)], total_bytes: Option<u64>) -> Vec<Range> {
+    let mut ranges = Vec::new();
+    let mut position = 0;
+    let fill = |position: u64, end: u64, ranges: &mut Vec<Range>| {
+        let reserved_end = DEVICE_RANGE_RESERVED.clamp(position, end.max(position));
+        for (start, end, state) in
+            [(position, reserved_end, RangeState::Reserved), (reserved_end, end, RangeState::Free)]
+        {
+            if start < end {
+                ranges.push(Range { offset: Physical(start), length: end - start, state, chunk: None });
+            }
+        }
+    };
+    for (offset, length, chunk) in chunks {
+        fill(position, offset.0, &mut ranges);
+        let state = RangeState::Allocated;
+        ranges.push(Range { offset: *offset, length: *length, state, chunk: Some(*chunk) });
+        position = position.max(offset.0.saturating_add(*length));
+    }
+    if let Some(total_bytes) = total_bytes {
+        fill(position, total_bytes, &mut ranges);
+    }
+    ranges
+}

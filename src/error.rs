@@ -1,0 +1,41 @@
+//! The error of the library: the work cannot go on. Every error says where.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::disk::{Logical, Physical};
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{}: {source}", path.display())]
+    Open { path: PathBuf, source: io::Error },
+
+    #[error("{}: {kind} is not an image or a block device", path.display())]
+    NotAnImage { path: PathBuf, kind: &'static str },
+
+    #[error("{}: read error at offset {offset}: {source}", path.display())]
+    Read { path: PathBuf, offset: Physical, source: io::Error },
+
+    #[error("{}: ends at {size}, cannot read {length} bytes at offset {offset}", path.display())]
+    Short { path: PathBuf, offset: Physical, length: usize, size: u64 },
+
+    #[error("{}: not btrfs: {found}", path.display())]
+    NotBtrfs { path: PathBuf, found: &'static str },
+
+    #[error("{}: truncated: has {size} bytes, the filesystem's device {total_bytes}", path.display())]
+    Truncated { path: PathBuf, size: u64, total_bytes: u64 },
+
+    #[error("{}: superblock at {offset}: {problem}", path.display())]
+    Superblock { path: PathBuf, offset: Physical, problem: String },
+
+    #[error("{} and {}: {problem}", first.display(), second.display())]
+    Unrelated { first: PathBuf, second: PathBuf, problem: &'static str },
+
+    #[error("{what} {logical}: {problem}")]
+    Block { what: &'static str, logical: Logical, problem: String },
+
+    #[error("cannot write: {0}")]
+    Output(#[from] io::Error),
+}

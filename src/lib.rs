@@ -1,0 +1,15 @@
+//! The offline btrfs toolkit. See `ARCHITECTURE.md` for the floors of the house: imports only go down.
+
+#![forbid(unsafe_code)]
+
+pub mod block;
+pub mod cli;
+pub mod disk;
+pub mod dump;
+pub mod error;
+pub mod image;
+pub mod parallel;
+pub mod tree;
+pub mod volume;
+
+pub use error::{Error, Result};

@@ -1,0 +1,72 @@
+//! Where trees begin.
+
+use crate::block::Kind;
+use crate::block::verify::Expected;
+use crate::disk::root::RootItem;
+use crate::disk::{Key, KeyType, Logical, Transid, objectid};
+use crate::volume::Volume;
+
+use super::walk::{Levels, Walk};
+
+/// The root of a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TreeRoot {
+    /// The key of its root item. The trees that the superblock points to have none and go by their object id.
+    pub key: Key,
+    pub logical: Logical,
+    pub level: u8,
+    /// Nothing for the log root tree, whose generation is written nowhere else.
+    pub generation: Option<Transid>,
+}
+
+impl TreeRoot {
+    fn of_superblock(tree: u64, logical: Logical, level: u8, generation: Option<Transid>) -> Self {
+        Self { key: Key::new(tree, KeyType::ROOT_ITEM, 0), logical, level, generation }
+    }
+
+    pub fn root_tree(volume: &Volume) -> Self {
+        let superblock = volume.superblock();
+        let generation = Some(superblock.generation());
+        Self::of_superblock(objectid::ROOT_TREE, superblock.root(), superblock.root_level, generation)
+    }
+
+    pub fn chunk_tree(volume: &Volume) -> Self {
+        let superblock = volume.superblock();
+        let generation = Some(superblock.chunk_root_generation.into());
+        Self::of_superblock(objectid::CHUNK_TREE, superblock.chunk_root(), superblock.chunk_root_level, generation)
+    }
+
+    /// The tree of log trees, if there is an unreplayed log.
+    pub fn log_root_tree(volume: &Volume) -> Option<Self> {
+        let superblock = volume.superblock();
+        let logical = Logical::from(superblock.log_root);
+        let root = Self::of_superblock(objectid::TREE_LOG, logical, superblock.log_root_level, None);
+        (logical != Logical(0)).then_some(root)
+    }
+
+    /// The roots whose items stand in this tree, in the order of their keys. Blocks that cannot be read are skipped.
+    pub fn children(&self, volume: &Volume) -> Vec<TreeRoot> {
+        let mut roots = Vec::new();
+        let mut buffer = Vec::new();
+        for leaf in Walk::new(volume, self.expected(), Levels::Only(0)) {
+            let Ok(read) = volume.read_block(&leaf, &mut buffer) else { continue };
+            let Kind::Leaf(leaf) = read.block.kind() else { continue };
+            for item in leaf.items().flatten().filter(|item| item.key.key_type == KeyType::ROOT_ITEM) {
+                if let Some(root_item) = RootItem::read(item.data) {
+                    roots.push(TreeRoot {
+                        key: item.key,
+                        logical: root_item.bytenr.into(),
+                        level: root_item.level,
+                        generation: Some(root_item.generation.into()),
+                    });
+                }
+            }
+        }
+        roots
+    }
+
+    /// What the root promises of its block.
+    pub fn expected(&self) -> Expected {
+        Expected { logical: self.logical, level: Some(self.level), generation: self.generation, first_key: None }
+    }
+}

@@ -1,0 +1,101 @@
+//! Walks over the blocks of a tree, from left to right.
+
+use std::collections::HashSet;
+
+use crate::block::Kind;
+use crate::block::verify::Expected;
+use crate::disk::Logical;
+use crate::disk::node::KeyPtr;
+use crate::volume::Volume;
+
+/// Which blocks a walk yields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Levels {
+    /// All, parents before children.
+    All,
+    /// Those of one level.
+    Only(u8),
+}
+
+/// Yields pointers to blocks; only the nodes above them are read. What stands below a node that cannot be read is
+/// skipped: whoever reads the blocks that are yielded meets that node as well, and its error.
+///
+/// Memory is that of one path through the tree. A node that is reached twice is entered once, so that a damaged tree
+/// cannot make a walk endless.
+pub struct Walk<'v> {
+    volume: &'v Volume,
+    levels: Levels,
+    root: Option<Expected>,
+    path: Vec<Frame>,
+    entered: HashSet<Logical>,
+    buffer: Vec<u8>,
+}
+
+/// A node on the path.
+struct Frame {
+    level: u8,
+    ptrs: Vec<KeyPtr>,
+    next: usize,
+}
+
+impl<'v> Walk<'v> {
+    /// A walk over the tree or subtree with this root.
+    pub fn new(volume: &'v Volume, root: Expected, levels: Levels) -> Self {
+        let (path, entered, buffer) = Default::default();
+        Self { volume, levels, root: Some(root), path, entered, buffer }
+    }
+
+    /// Puts the children of `expected` on the path, if it is a node and there is more to yield below it.
+    fn enter(&mut self, expected: &Expected) -> Option<u8> {
+        let read = self.volume.read_block(expected, &mut self.buffer).ok()?;
+        let level = read.block.level();
+        let lowest = match self.levels {
+            Levels::All => 0,
+            Levels::Only(lowest) => lowest,
+        };
+        if let Kind::Node(node) = read.block.kind()
+            && level > lowest
+            && self.entered.insert(expected.logical)
+        {
+            self.path.push(Frame { level, ptrs: node.ptrs().to_vec(), next: 0 });
+        }
+        Some(level)
+    }
+
+    fn yields(&self, level: u8) -> bool {
+        match self.levels {
+            Levels::All => true,
+            Levels::Only(only) => level == only,
+        }
+    }
+}
+
+impl Iterator for Walk<'_> {
+    type Item = Expected;
+
+    fn next(&mut self) -> Option<Expected> {
+        if let Some(root) = self.root.take() {
+            // The level of an unreadable root may be unknown: it is yielded by the walk that the tree begins with.
+            let level = self.enter(&root).or(root.level);
+            if level.is_none_or(|level| self.yields(level)) {
+                return Some(root);
+            }
+        }
+        loop {
+            let frame = self.path.last_mut()?;
+            let Some(ptr) = frame.ptrs.get(frame.next) else {
+                self.path.pop();
+                continue;
+            };
+            frame.next += 1;
+            let child = Expected::child(ptr, frame.level);
+            let level = frame.level - 1;
+            if level > 0 && self.levels != Levels::Only(level) {
+                self.enter(&child);
+            }
+            if self.yields(level) {
+                return Some(child);
+            }
+        }
+    }
+}

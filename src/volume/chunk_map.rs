@@ -1,0 +1,109 @@
+//! Where logical addresses lie on the devices.
+
+use crate::disk::fields::Uuid;
+use crate::disk::volume::{Chunk, Stripe};
+use crate::disk::{BlockGroupFlags, Logical, Physical, Profile, STRIPE_LEN};
+
+/// One stripe of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StripeMapping {
+    pub devid: u64,
+    pub dev_uuid: Uuid,
+    pub physical: Physical,
+}
+
+/// A chunk that may be used to read: its geometry makes sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChunkMapping {
+    pub logical: Logical,
+    pub length: u64,
+    pub flags: BlockGroupFlags,
+    pub profile: Profile,
+    pub sub_stripes: u16,
+    pub stripes: Vec<StripeMapping>,
+}
+
+impl ChunkMapping {
+    /// The mapping of a chunk item. What would make reading meaningless is an error; see `fs/btrfs/tree-checker.c`,
+    /// `btrfs_check_chunk_valid`.
+    pub fn new(logical: Logical, chunk: &Chunk, stripes: &[Stripe]) -> Result<Self, String> {
+        let flags = chunk.block_group_flags();
+        let length = chunk.length.get();
+        let profile = flags
+            .profile()
+            .ok_or_else(|| format!("invalid profile bits {:#x}, expect one at most", flags.profile_bits()))?;
+        let (num_stripes, sub_stripes) = (chunk.num_stripes.get(), chunk.sub_stripes.get());
+        if !profile.allows_stripes(num_stripes, sub_stripes) {
+            let found = format!("num_stripes {num_stripes} sub_stripes {sub_stripes}");
+            return Err(format!("invalid {found} for profile {}", profile.name()));
+        }
+        if length == 0 || logical.checked_add(length).is_none() {
+            return Err(format!("invalid length {length}"));
+        }
+        if chunk.stripe_len.get() != STRIPE_LEN {
+            return Err(format!("invalid stripe_len, have {} expect {STRIPE_LEN}", chunk.stripe_len.get()));
+        }
+        let stripes = stripes
+            .iter()
+            .map(|stripe| StripeMapping {
+                devid: stripe.devid.get(),
+                dev_uuid: stripe.dev_uuid,
+                physical: stripe.physical(),
+            })
+            .collect();
+        Ok(Self { logical, length, flags, profile, sub_stripes, stripes })
+    }
+
+    pub fn end(&self) -> Logical {
+        Logical(self.logical.0.saturating_add(self.length))
+    }
+
+    /// Stripes whose data differs from that of the others.
+    pub fn data_stripes(&self) -> u64 {
+        self.profile.data_stripes(self.stripes.len() as u16).max(1).into()
+    }
+
+    /// Bytes that the chunk takes of each stripe's device.
+    pub fn stripe_size(&self) -> u64 {
+        self.length / self.data_stripes()
+    }
+}
+
+/// The chunks by logical address, without overlap.
+#[derive(Clone, Debug, Default)]
+pub struct ChunkMap {
+    chunks: Vec<ChunkMapping>,
+}
+
+impl ChunkMap {
+    pub fn iter(&self) -> impl Iterator<Item = &ChunkMapping> {
+        self.chunks.iter()
+    }
+
+    /// The chunk that holds `logical`.
+    pub fn find(&self, logical: Logical) -> Option<&ChunkMapping> {
+        let index = self.chunks.partition_point(|chunk| chunk.end() <= logical);
+        self.chunks.get(index).filter(|chunk| chunk.logical <= logical)
+    }
+
+    /// Adds a chunk; one that overlaps another is refused, and returned with the start of the other.
+    pub fn insert(&mut self, chunk: ChunkMapping) -> Result<(), (ChunkMapping, Logical)> {
+        let index = self.chunks.partition_point(|other| other.end() <= chunk.logical);
+        match self.chunks.get(index) {
+            Some(other) if other.logical < chunk.end() => Err((chunk, other.logical)),
+            _ => {
+                self.chunks.insert(index, chunk);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl IntoIterator for ChunkMap {
+    type Item = ChunkMapping;
+    type IntoIter = std::vec::IntoIter<ChunkMapping>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.chunks.into_iter()
+    }
+}

@@ -1,0 +1,95 @@
+//! One device: an image and the superblock that was found on it.
+
+use crate::disk::fields::Uuid;
+use crate::disk::{Physical, Superblock};
+use crate::error::{Error, Result};
+use crate::image::Image;
+
+use super::superblock::read_copies;
+use super::{foreign, superblock};
+
+#[derive(Debug)]
+pub struct Device {
+    image: Image,
+    superblock: Box<Superblock>,
+    superblock_offset: Physical,
+}
+
+impl Device {
+    /// The device with its primary superblock, or if that is damaged with the newest intact mirror.
+    pub fn open(image: Image) -> Result<Self> {
+        let copies = read_copies(&image)?;
+        let primary = copies.first().filter(|copy| copy.superblock.is_intact());
+        let newest_mirror = || {
+            let intact = copies.iter().filter(|copy| copy.superblock.is_intact());
+            intact.max_by_key(|copy| copy.superblock.generation())
+        };
+        match primary.or_else(newest_mirror) {
+            Some(copy) => {
+                let (superblock, superblock_offset) = (copy.superblock.clone(), copy.offset);
+                Ok(Self { image, superblock, superblock_offset })
+            }
+            None => Err(no_superblock(&image, &copies)),
+        }
+    }
+
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// The superblock of this device; that of the filesystem may come from another one.
+    pub fn superblock(&self) -> &Box<Superblock> {
+        &self.superblock
+    }
+
+    pub fn superblock_offset(&self) -> Physical {
+        self.superblock_offset
+    }
+
+    pub fn fsid(&self) -> Uuid {
+        self.superblock.fsid
+    }
+
+    pub fn devid(&self) -> u64 {
+        self.superblock.dev_item.devid.get()
+    }
+
+    pub fn uuid(&self) -> Uuid {
+        self.superblock.dev_item.uuid
+    }
+
+    /// Size of the device as its superblock says.
+    pub fn total_bytes(&self) -> u64 {
+        self.superblock.dev_item.total_bytes.get()
+    }
+
+    /// Whether the image is shorter than the device.
+    pub fn is_truncated(&self) -> bool {
+        self.image.size() < self.total_bytes()
+    }
+}
+
+/// Why no superblock could be used: the most telling reason of several.
+fn no_superblock(image: &Image, copies: &[superblock::SuperblockCopy]) -> Error {
+    let path = image.path().to_owned();
+    match copies.iter().find(|copy| copy.has_magic()) {
+        Some(copy) => {
+            let problem = match copy.superblock.csum_type() {
+                Some(_) => "checksum mismatch".to_owned(),
+                None => format!("unknown checksum type {}", copy.superblock.csum_type.get()),
+            };
+            Error::Superblock { path, offset: copy.offset, problem }
+        }
+        None if copies.is_empty() => {
+            let found = if image.size() == 0 { "empty" } else { "too short for a superblock" };
+            Error::NotBtrfs { path, found }
+        }
+        None => not_btrfs(image),
+    }
+}
+
+/// The error for an image without a superblock; it names what stands there instead, if that is known.
+pub fn not_btrfs(image: &Image) -> Error {
+    let found = foreign::identify(image).unwrap_or("no superblock found");
+    Error::NotBtrfs { path: image.path().to_owned(), found }
+}

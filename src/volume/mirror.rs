@@ -1,0 +1,202 @@
+//! Reading logical ranges from whichever copy is good.
+
+use std::fmt;
+
+use crate::block::Block;
+use crate::block::verify::{BlockError, Expected};
+use crate::disk::{Logical, Physical, Profile, STRIPE_LEN};
+
+use super::chunk_map::{ChunkMapping, StripeMapping};
+use super::{Volume, parity};
+
+/// A copy of a block that is not what it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadCopy {
+    /// Counted from 1, as the kernel does.
+    pub mirror: u16,
+    /// Device id and place of the copy; nothing for one that was to be rebuilt from parity.
+    pub place: Option<(u64, Physical)>,
+    pub error: BlockError,
+}
+
+/// A verified block, and the copies that were tried before and found bad.
+pub struct BlockRead<'a> {
+    pub block: Block<'a>,
+    pub bad: Vec<BadCopy>,
+}
+
+/// No copy of a block is good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoGoodCopy {
+    pub logical: Logical,
+    /// Empty if no chunk holds the address.
+    pub bad: Vec<BadCopy>,
+}
+
+impl fmt::Display for NoGoodCopy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(first) = self.bad.first() else {
+            return f.write_str("no chunk holds this address");
+        };
+        first.error.fmt(f)?;
+        if let Some((devid, physical)) = first.place {
+            write!(f, " (device {devid} at {physical})")?;
+        }
+        match self.bad.len() {
+            1 => Ok(()),
+            count => write!(f, ", and no better copy among {count}"),
+        }
+    }
+}
+
+/// A run of bytes within one stripe of one chunk.
+struct Segment {
+    /// Row of stripes, for striped profiles.
+    row: u64,
+    /// Which data stripe of the row.
+    column: u64,
+    /// Bytes from the start of the stripe element, less than [`STRIPE_LEN`] for striped profiles.
+    within: u64,
+}
+
+impl ChunkMapping {
+    /// Ways to read a range of this chunk: its copies, and where there is parity the rebuilds.
+    pub fn mirrors(&self) -> u16 {
+        match self.profile {
+            Profile::Raid5 => 2,
+            Profile::Raid6 => self.stripes.len() as u16,
+            profile => profile.geometry().ncopies,
+        }
+    }
+
+    /// Whether data is spread over the stripes in elements of [`STRIPE_LEN`].
+    fn is_striped(&self) -> bool {
+        matches!(self.profile, Profile::Raid0 | Profile::Raid10 | Profile::Raid5 | Profile::Raid6)
+    }
+
+    fn segment(&self, offset: u64) -> Segment {
+        if !self.is_striped() {
+            return Segment { row: 0, column: 0, within: offset };
+        }
+        let element = offset / STRIPE_LEN;
+        let columns = self.data_stripes();
+        Segment { row: element / columns, column: element % columns, within: offset % STRIPE_LEN }
+    }
+
+    /// Index of the stripe that holds this column of a row; parity follows the data columns.
+    fn stripe_index(&self, row: u64, column: u64, mirror: u16) -> usize {
+        let index = match self.profile {
+            Profile::Raid5 | Profile::Raid6 => (column + row) % self.stripes.len() as u64,
+            Profile::Raid10 => column * u64::from(self.sub_stripes) + u64::from(mirror - 1),
+            Profile::Raid0 => column,
+            _ => u64::from(mirror - 1),
+        };
+        index as usize
+    }
+
+    /// Stripe and place of a byte in the copy `mirror`, counted from 1. Rebuilds have no place.
+    pub fn place(&self, logical: Logical, mirror: u16) -> Option<(&StripeMapping, Physical)> {
+        if mirror == 0 || (self.profile.geometry().nparity > 0 && mirror > 1) {
+            return None;
+        }
+        let segment = self.segment(logical.0.checked_sub(self.logical.0)?);
+        let stripe = self.stripes.get(self.stripe_index(segment.row, segment.column, mirror))?;
+        let physical = stripe.physical.checked_add(segment.row * STRIPE_LEN)?.checked_add(segment.within)?;
+        Some((stripe, physical))
+    }
+}
+
+impl Volume {
+    /// Reads and verifies a tree block, from the first copy that is good. `buffer` is resized as needed.
+    pub fn read_block<'b>(&self, expected: &Expected, buffer: &'b mut Vec<u8>) -> Result<BlockRead<'b>, NoGoodCopy> {
+        let mut bad = Vec::new();
+        let mirrors = self.chunks.find(expected.logical).map_or(0, ChunkMapping::mirrors);
+        buffer.resize(self.format.nodesize as usize, 0);
+        for mirror in 1..=mirrors {
+            match self.read_copy(expected, mirror, buffer) {
+                // Viewed anew: a borrow made within the loop cannot be returned.
+                Ok(()) => {
+                    let block = Block::new(buffer).expect("a verified block is longer than a header");
+                    return Ok(BlockRead { block, bad });
+                }
+                Err(error) => {
+                    bad.push(BadCopy { mirror, place: self.place(expected.logical, mirror), error });
+                }
+            }
+        }
+        Err(NoGoodCopy { logical: expected.logical, bad })
+    }
+
+    fn read_copy(&self, expected: &Expected, mirror: u16, buffer: &mut [u8]) -> Result<(), BlockError> {
+        self.read(expected.logical, mirror, buffer).map_err(BlockError::Unreadable)?;
+        self.format.verify(buffer, expected).map(drop)
+    }
+
+    fn place(&self, logical: Logical, mirror: u16) -> Option<(u64, Physical)> {
+        let (stripe, physical) = self.chunks.find(logical)?.place(logical, mirror)?;
+        Some((stripe.devid, physical))
+    }
+
+    /// Fills `buffer` from the copy `mirror` (from 1) of a logical range, which may span stripes and chunks.
+    pub fn read(&self, logical: Logical, mirror: u16, buffer: &mut [u8]) -> Result<(), String> {
+        let mut position = logical;
+        let mut rest = buffer;
+        while !rest.is_empty() {
+            let chunk = self.chunks.find(position).ok_or_else(|| format!("no chunk holds address {position}"))?;
+            let offset = position.0 - chunk.logical.0;
+            let in_stripe = if chunk.is_striped() { STRIPE_LEN - offset % STRIPE_LEN } else { u64::MAX };
+            let length = in_stripe.min(chunk.length - offset).min(rest.len() as u64);
+            let (part, tail) = rest.split_at_mut(length as usize);
+            self.read_segment(chunk, position, mirror, part)?;
+            position = Logical(position.0 + length);
+            rest = tail;
+        }
+        Ok(())
+    }
+
+    /// `buffer` lies within one stripe element.
+    fn read_segment(
+        &self,
+        chunk: &ChunkMapping,
+        logical: Logical,
+        mirror: u16,
+        buffer: &mut [u8],
+    ) -> Result<(), String> {
+        if chunk.profile.geometry().nparity > 0 && mirror > 1 {
+            return self.rebuild(chunk, logical, mirror, buffer);
+        }
+        let (stripe, physical) = chunk.place(logical, mirror).ok_or("the address is out of range")?;
+        self.read_stripe(stripe, physical, buffer)
+    }
+
+    fn read_stripe(&self, stripe: &StripeMapping, physical: Physical, buffer: &mut [u8]) -> Result<(), String> {
+        let device = self.device(stripe).ok_or_else(|| format!("device {} is missing", stripe.devid))?;
+        device.image().read(physical, buffer).map_err(|error| error.to_string())
+    }
+
+    /// Rebuilds a data segment from the rest of its row. Mirror 2 takes only the segment itself for lost; each higher
+    /// one takes another stripe of the row for damaged too.
+    fn rebuild(&self, chunk: &ChunkMapping, logical: Logical, mirror: u16, buffer: &mut [u8]) -> Result<(), String> {
+        let segment = chunk.segment(logical.0 - chunk.logical.0);
+        let columns = chunk.stripes.len() as u64;
+        let also_damaged = (0..columns).filter(|column| *column != segment.column).nth(usize::from(mirror) - 2);
+        let also_damaged = also_damaged.filter(|_| mirror > 2);
+        let mut row = Vec::with_capacity(columns as usize);
+        for column in 0..columns {
+            if column == segment.column || Some(column) == also_damaged {
+                row.push(None);
+                continue;
+            }
+            let stripe = &chunk.stripes[chunk.stripe_index(segment.row, column, 1)];
+            let physical = stripe.physical.checked_add(segment.row * STRIPE_LEN + segment.within);
+            let mut data = vec![0; buffer.len()];
+            let read = physical.map(|physical| self.read_stripe(stripe, physical, &mut data));
+            row.push(matches!(read, Some(Ok(()))).then_some(data));
+        }
+        let parity = chunk.profile.geometry().nparity.into();
+        let rebuilt =
+            parity::rebuild(&row, parity, segment.column as usize).ok_or("too few stripes to rebuild from")?;
+        buffer.copy_from_slice(&rebuilt);
+        Ok(())
+    }
+}

@@ -1,0 +1,162 @@
+//! The devices of one filesystem as one address space.
+
+mod chunk_map;
+mod chunk_tree;
+mod device;
+mod foreign;
+mod mirror;
+mod parity;
+mod superblock;
+pub mod sys_array;
+
+use crate::block::verify::Format;
+use crate::disk::fields::Uuid;
+use crate::disk::flags::superblock::SEEDING;
+use crate::disk::{Logical, Superblock};
+use crate::error::{Error, Result};
+use crate::image::Image;
+
+pub use chunk_map::{ChunkMap, ChunkMapping, StripeMapping};
+pub use device::Device;
+pub use device::not_btrfs;
+pub use mirror::{BadCopy, BlockRead, NoGoodCopy};
+pub use superblock::{SuperblockCopy, read_copies};
+
+/// Whether something unusual was met that a person should hear of, although the filesystem could be opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Notice {
+    #[error("device {devid} ({uuid}) is missing")]
+    MissingDevice { devid: u64, uuid: Uuid },
+    #[error("{path}: primary superblock is damaged, the one at {offset} is used")]
+    MirrorSuperblock { path: String, offset: u64 },
+    #[error("chunk {logical}: {problem}")]
+    Chunk { logical: Logical, problem: String },
+    #[error("chunk tree block {logical}: {problem}")]
+    ChunkTreeBlock { logical: Logical, problem: String },
+    #[error("system chunk array: {problem} at offset {offset}")]
+    SysChunkArray { offset: usize, problem: String },
+    #[error("{path}: truncated: has {size} bytes, the filesystem's device {total_bytes}")]
+    Truncated { path: String, size: u64, total_bytes: u64 },
+}
+
+/// A filesystem whose chunks are known.
+#[derive(Debug)]
+pub struct Volume {
+    superblock: Box<Superblock>,
+    format: Format,
+    devices: Vec<Device>,
+    chunks: ChunkMap,
+    notices: Vec<Notice>,
+}
+
+impl Volume {
+    /// Opens the filesystem that `images` are the devices of, in any order. Devices may be missing; what needs them
+    /// cannot be read then.
+    pub fn open(images: Vec<Image>) -> Result<Self> {
+        let mut devices = images.into_iter().map(Device::open).collect::<Result<Vec<_>>>()?;
+        let main = main_device(&devices)?;
+        let superblock = devices[main].superblock().clone();
+        devices.sort_by_key(|device| (device.fsid() != superblock.fsid, device.devid()));
+
+        let mut fsids = vec![superblock.metadata_fsid()];
+        fsids.extend(devices.iter().map(|device| device.superblock().metadata_fsid()));
+        let mut unique = Vec::new();
+        for fsid in fsids {
+            if !unique.contains(&fsid) {
+                unique.push(fsid);
+            }
+        }
+        let format = superblock::format(&devices[0], &superblock, unique)?;
+        let mut volume = Self { superblock, format, chunks: ChunkMap::default(), notices: Vec::new(), devices };
+        volume.load_chunks().map_err(|error| volume.truncation().unwrap_or(error))?;
+        volume.notice_devices();
+        Ok(volume)
+    }
+
+    pub fn superblock(&self) -> &Superblock {
+        &self.superblock
+    }
+
+    pub fn format(&self) -> &Format {
+        &self.format
+    }
+
+    pub fn devices(&self) -> &[Device] {
+        &self.devices
+    }
+
+    pub fn chunks(&self) -> &ChunkMap {
+        &self.chunks
+    }
+
+    pub fn notices(&self) -> &[Notice] {
+        &self.notices
+    }
+
+    /// An image that is too short is the likeliest cause of whatever cannot be read.
+    fn truncation(&self) -> Option<Error> {
+        let device = self.devices.iter().find(|device| device.is_truncated())?;
+        Some(Error::Truncated {
+            path: device.image().path().to_owned(),
+            size: device.image().size(),
+            total_bytes: device.total_bytes(),
+        })
+    }
+
+    fn notice_devices(&mut self) {
+        let path = |device: &Device| device.image().path().display().to_string();
+        let mut notices = Vec::new();
+        for device in &self.devices {
+            if device.superblock_offset() != crate::disk::superblock::SUPER_OFFSETS[0] {
+                let offset = device.superblock_offset().0;
+                notices.push(Notice::MirrorSuperblock { path: path(device), offset });
+            }
+            if device.is_truncated() {
+                let (size, total_bytes) = (device.image().size(), device.total_bytes());
+                notices.push(Notice::Truncated { path: path(device), size, total_bytes });
+            }
+        }
+        for stripe in self.chunks.iter().flat_map(|chunk| &chunk.stripes) {
+            let notice = Notice::MissingDevice { devid: stripe.devid, uuid: stripe.dev_uuid };
+            if self.device(stripe).is_none() && !notices.contains(&notice) {
+                notices.push(notice);
+            }
+        }
+        self.notices.extend(notices);
+    }
+
+    /// The device that holds a stripe; nothing if it is missing. A wrong uuid is forgiven where the device id leaves no
+    /// doubt.
+    pub fn device(&self, stripe: &StripeMapping) -> Option<&Device> {
+        let by_uuid = self.devices.iter().find(|device| device.uuid() == stripe.dev_uuid);
+        by_uuid.or_else(|| {
+            let own = |device: &&Device| device.fsid() == self.superblock.fsid && device.devid() == stripe.devid;
+            self.devices.iter().find(own)
+        })
+    }
+}
+
+/// The device whose superblock stands for the filesystem: of the sprout rather than of its seeds, and the newest.
+fn main_device(devices: &[Device]) -> Result<usize> {
+    let rank = |device: &Device| {
+        let superblock = device.superblock();
+        (superblock.flags.get() & SEEDING == 0, superblock.generation())
+    };
+    let main = (0..devices.len()).max_by_key(|index| rank(&devices[*index])).unwrap_or_default();
+    for (index, device) in devices.iter().enumerate() {
+        let unrelated =
+            |problem, other: &Device| Error::Unrelated { first: path(other), second: path(device), problem };
+        if device.fsid() != devices[main].fsid() && device.superblock().flags.get() & SEEDING == 0 {
+            return Err(unrelated("devices of different filesystems", &devices[main]));
+        }
+        let same = |other: &&Device| other.uuid() == device.uuid();
+        if let Some(twin) = devices[..index].iter().find(same) {
+            return Err(unrelated("the same device twice", twin));
+        }
+    }
+    Ok(main)
+}
+
+fn path(device: &Device) -> std::path::PathBuf {
+    device.image().path().to_owned()
+}

@@ -1,0 +1,136 @@
+//! RAID5 and RAID6: what is lost, from what is left.
+//!
+//! P is the sum of the data columns, Q the sum of each column times a power of the generator, in the field of 256
+//! elements that Linux uses (`lib/raid6`, polynomial 0x11d, generator 2).
+
+const fn double(value: u8) -> u8 {
+    (value << 1) ^ if value & 0x80 != 0 { 0x1d } else { 0 }
+}
+
+/// Powers of the generator; the row repeats after 255.
+const POWERS: [u8; 256] = {
+    let mut powers = [1; 256];
+    let mut exponent = 1;
+    while exponent < 256 {
+        powers[exponent] = double(powers[exponent - 1]);
+        exponent += 1;
+    }
+    powers
+};
+
+const LOGARITHMS: [u8; 256] = {
+    let mut logarithms = [0; 256];
+    let mut exponent = 0;
+    while exponent < 255 {
+        logarithms[POWERS[exponent] as usize] = exponent as u8;
+        exponent += 1;
+    }
+    logarithms
+};
+
+fn power(column: usize) -> u8 {
+    POWERS[column % 255]
+}
+
+fn multiply(left: u8, right: u8) -> u8 {
+    if left == 0 || right == 0 {
+        return 0;
+    }
+    let sum = usize::from(LOGARITHMS[usize::from(left)]) + usize::from(LOGARITHMS[usize::from(right)]);
+    POWERS[sum % 255]
+}
+
+fn divide(left: u8, right: u8) -> u8 {
+    if left == 0 {
+        return 0;
+    }
+    let difference = 255 + usize::from(LOGARITHMS[usize::from(left)]) - usize::from(LOGARITHMS[usize::from(right)]);
+    POWERS[difference % 255]
+}
+
+/// Adds `factor` times `data` to `sum`.
+fn add_scaled(sum: &mut [u8], data: &[u8], factor: u8) {
+    for (sum, byte) in sum.iter_mut().zip(data) {
+        *sum ^= multiply(factor, *byte);
+    }
+}
+
+/// The data column `target` of a row: data columns, then `parity` columns (P, then Q). What is lost is `None`.
+/// Nothing if too much is lost.
+pub fn rebuild(row: &[Option<Vec<u8>>], parity: usize, target: usize) -> Option<Vec<u8>> {
+    let (data, parities) = row.split_at_checked(row.len().checked_sub(parity)?)?;
+    let p = parities.first().and_then(Option::as_ref);
+    let q = parities.get(1).and_then(Option::as_ref);
+    let other_lost = (0..data.len()).find(|column| *column != target && data[*column].is_none());
+    let lost = data.iter().filter(|column| column.is_none()).count();
+    if lost > 2 || target >= data.len() {
+        return None;
+    }
+    // A sum of what is left and the parity is the same sum of what is lost.
+    let remainder = |parity: &Vec<u8>, factor: fn(usize) -> u8| {
+        let mut sum = parity.clone();
+        for (column, bytes) in data.iter().enumerate() {
+            if let Some(bytes) = bytes.as_ref().filter(|_| column != target) {
+                add_scaled(&mut sum, bytes, factor(column));
+            }
+        }
+        sum
+    };
+    match (p, q, other_lost) {
+        (Some(p), _, None) => Some(remainder(p, |_| 1)),
+        (None, Some(q), None) => {
+            let mut sum = remainder(q, power);
+            sum.iter_mut().for_each(|byte| *byte = divide(*byte, power(target)));
+            Some(sum)
+        }
+        (Some(p), Some(q), Some(other)) => {
+            // P' = x + y and Q' = a x + b y give x = (Q' + b P') / (a + b).
+            let mut sum = remainder(q, power);
+            add_scaled(&mut sum, &remainder(p, |_| 1), power(other));
+            let divisor = power(target) ^ power(other);
+            sum.iter_mut().for_each(|byte| *byte = divide(*byte, divisor));
+            Some(sum)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row of `data` columns with P and Q, computed as the definition says.
+    fn row(data: &[Vec<u8>]) -> Vec<Option<Vec<u8>>> {
+        let mut p = vec![0; data[0].len()];
+        let mut q = p.clone();
+        for (column, bytes) in data.iter().enumerate() {
+            add_scaled(&mut p, bytes, 1);
+            add_scaled(&mut q, bytes, power(column));
+        }
+        data.iter().cloned().chain([p, q]).map(Some).collect()
+    }
+
+    #[test]
+    fn any_two_lost_columns_come_back() {
+        for columns in 1..=6 {
+            let data: Vec<Vec<u8>> =
+                (0..columns).map(|column| (0..64).map(|i| (i * 37 + column * 101 + i * i) as u8).collect()).collect();
+            let whole = row(&data);
+            for first in 0..columns {
+                for second in 0..whole.len() {
+                    let mut damaged = whole.clone();
+                    damaged[first] = None;
+                    damaged[second] = None;
+                    assert_eq!(rebuild(&damaged, 2, first).as_ref(), Some(&data[first]), "{columns} {first} {second}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn three_lost_columns_are_not_invented() {
+        let mut damaged = row(&vec![vec![7; 16]; 5]);
+        damaged[0..3].fill(None);
+        assert_eq!(rebuild(&damaged, 2, 0), None);
+    }
+}

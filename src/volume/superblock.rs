@@ -1,0 +1,77 @@
+//! Reading superblocks, and what a filesystem must say of itself before anything else of it is read.
+
+use crate::block::verify::Format;
+use crate::disk::fields::Uuid;
+use crate::disk::superblock::{MAGIC, SUPER_INFO_SIZE, SUPER_OFFSETS, SYSTEM_CHUNK_ARRAY_SIZE};
+use crate::disk::{
+    CsumType, MAX_LEVEL, MAX_NODESIZE, MAX_SECTORSIZE, MIN_NODESIZE, MIN_SECTORSIZE, Physical, Superblock,
+};
+use crate::error::{Error, Result};
+use crate::image::Image;
+
+use super::device::Device;
+
+/// A superblock as it stands at one of its places; nothing of it is verified.
+#[derive(Clone, Debug)]
+pub struct SuperblockCopy {
+    pub offset: Physical,
+    pub superblock: Box<Superblock>,
+}
+
+impl SuperblockCopy {
+    pub fn read(image: &Image, offset: Physical) -> Result<Self> {
+        let mut superblock = Box::new(Superblock::zeroed());
+        image.read(offset, zerocopy::IntoBytes::as_mut_bytes(&mut *superblock))?;
+        Ok(Self { offset, superblock })
+    }
+
+    pub fn has_magic(&self) -> bool {
+        self.superblock.magic.get() == MAGIC
+    }
+}
+
+/// The copies that the image is long enough to hold, the primary first. A mirror that cannot be read is left out.
+pub fn read_copies(image: &Image) -> Result<Vec<SuperblockCopy>> {
+    let mut copies = Vec::new();
+    for (mirror, offset) in SUPER_OFFSETS.into_iter().enumerate() {
+        if offset.checked_add(SUPER_INFO_SIZE as u64).is_none_or(|end| end.0 > image.size()) {
+            break;
+        }
+        match SuperblockCopy::read(image, offset) {
+            Ok(copy) => copies.push(copy),
+            Err(error) if mirror == 0 => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Ok(copies)
+}
+
+/// What reading blocks needs to know, from a superblock whose checksum is right.
+pub fn format(device: &Device, superblock: &Superblock, fsids: Vec<Uuid>) -> Result<Format> {
+    let error = |problem: String| {
+        let (path, offset) = (device.image().path().to_owned(), device.superblock_offset());
+        Error::Superblock { path, offset, problem }
+    };
+    let csum_type = CsumType::from_raw(superblock.csum_type.get())
+        .ok_or_else(|| error(format!("unknown checksum type {}", superblock.csum_type.get())))?;
+    let size = |name: &str, value: u32, least: u32, most: u32| {
+        if value.is_power_of_two() && (least..=most).contains(&value) {
+            Ok(value)
+        } else {
+            Err(error(format!("invalid {name}, have {value} expect a power of two from {least} to {most}")))
+        }
+    };
+    let sectorsize = size("sectorsize", superblock.sectorsize.get(), MIN_SECTORSIZE, MAX_SECTORSIZE)?;
+    let nodesize = size("nodesize", superblock.nodesize.get(), MIN_NODESIZE.max(sectorsize), MAX_NODESIZE)?;
+    for (name, level) in [("root_level", superblock.root_level), ("chunk_root_level", superblock.chunk_root_level)] {
+        if usize::from(level) >= MAX_LEVEL {
+            return Err(error(format!("invalid {name}, have {level} expect less than {MAX_LEVEL}")));
+        }
+    }
+    let array_size = superblock.sys_chunk_array_size.get();
+    if array_size as usize > SYSTEM_CHUNK_ARRAY_SIZE {
+        let expect = format!("expect at most {SYSTEM_CHUNK_ARRAY_SIZE}");
+        return Err(error(format!("invalid sys_chunk_array_size, have {array_size} {expect}")));
+    }
+    Ok(Format { csum_type, nodesize, sectorsize, fsids })
+}

@@ -1,0 +1,81 @@
+//! The system chunk array of the superblock: enough chunks to read the chunk tree.
+
+use crate::disk::volume::{Chunk, Stripe};
+use crate::disk::{DiskKey, Key, KeyType};
+
+/// A chunk in the array.
+#[derive(Clone, Copy)]
+pub struct Entry<'a> {
+    pub key: Key,
+    pub chunk: &'a Chunk,
+    pub stripes: &'a [Stripe],
+}
+
+/// Where and why the array cannot be read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadEntry {
+    /// Bytes from the start of the array to what is wrong.
+    pub offset: usize,
+    /// The key, where it could be read.
+    pub key: Option<Key>,
+    pub problem: BadEntryProblem,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadEntryProblem {
+    #[error("too short to read {needed} bytes")]
+    Short { needed: usize },
+    #[error("invalid number of stripes 0")]
+    NoStripes,
+    #[error("unexpected item type {}", key_type.0)]
+    KeyType { key_type: KeyType },
+}
+
+/// Entries of an array, up to the first that makes no sense.
+pub struct Entries<'a> {
+    array: &'a [u8],
+    offset: usize,
+}
+
+impl<'a> Entries<'a> {
+    /// `array` is the part in use, as [`crate::disk::Superblock::sys_chunk_array`] gives it.
+    pub fn new(array: &'a [u8]) -> Self {
+        Self { array, offset: 0 }
+    }
+
+    fn parse(&self) -> Result<(Entry<'a>, usize), BadEntry> {
+        let bad = |offset, key, problem| BadEntry { offset, key, problem };
+        let short = |offset, key, needed| bad(offset, key, BadEntryProblem::Short { needed });
+        let rest = self.array.get(self.offset..).unwrap_or_default();
+        let (disk_key, rest) =
+            DiskKey::read_prefix(rest).ok_or_else(|| short(self.offset, None, size_of::<DiskKey>()))?;
+        let key = Key::from(disk_key);
+        let offset = self.offset + size_of::<DiskKey>();
+        if key.key_type != KeyType::CHUNK_ITEM {
+            return Err(bad(offset, Some(key), BadEntryProblem::KeyType { key_type: key.key_type }));
+        }
+        // A chunk of one stripe is the least that can follow.
+        let least = size_of::<Chunk>() + size_of::<Stripe>();
+        let (chunk, _) =
+            Chunk::read_prefix(rest).filter(|_| rest.len() >= least).ok_or_else(|| short(offset, Some(key), least))?;
+        if chunk.num_stripes.get() == 0 {
+            return Err(bad(offset, Some(key), BadEntryProblem::NoStripes));
+        }
+        let needed = size_of::<Chunk>() + usize::from(chunk.num_stripes.get()) * size_of::<Stripe>();
+        let (chunk, stripes, _) = Chunk::read_with_stripes(rest).ok_or_else(|| short(offset, Some(key), needed))?;
+        Ok((Entry { key, chunk, stripes }, offset + needed))
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Result<Entry<'a>, BadEntry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.offset >= self.array.len() {
+            return None;
+        }
+        let parsed = self.parse();
+        self.offset = parsed.as_ref().map_or(self.array.len(), |(_, end)| *end);
+        Some(parsed.map(|(entry, _)| entry))
+    }
+}
