@@ -4,12 +4,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{ArgMatches, Args as _, FromArgMatches};
-use serde::ser::{SerializeMap, Serializer};
 
 use crate::disk::Physical;
 use crate::disk::superblock::{SUPER_INFO_SIZE, SUPER_OFFSETS};
 use crate::dump::put::put;
-use crate::dump::superblock::{SuperblockRecord, put_superblock};
+use crate::dump::superblock::{put_json, put_superblock};
 use crate::image::Image;
 use crate::volume::{SuperblockCopy, not_btrfs};
 
@@ -71,8 +70,12 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     }
     let mut out = Vec::new();
     if args.json {
-        serde_json::to_writer(&mut out, &Document(&found))?;
-        out.push(b'\n');
+        put!(&mut out, "{\"schema\":\"rbtrfs.dump-super/1\",\"superblocks\":[");
+        for (index, (device, copy)) in found.iter().enumerate() {
+            put!(&mut out, if index == 0 { "\n" } else { ",\n" });
+            put_json(device, copy.offset, &copy.superblock, &mut out);
+        }
+        put!(&mut out, "]}\n");
     } else {
         for (device, copy) in &found {
             put!(&mut out, "superblock: bytenr=", copy.offset, ", device=", device.as_str(), "\n");
@@ -117,20 +120,4 @@ fn read(image: &Image, offset: Physical, args: &Args) -> anyhow::Result<Option<S
         anyhow::bail!("{}: bad magic at {offset} (--force prints it anyway)", not_btrfs(image));
     }
     Ok(Some(copy))
-}
-
-struct Document<'a>(&'a [(String, SuperblockCopy)]);
-
-impl serde::Serialize for Document<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let records = self.0.iter().map(|(device, copy)| SuperblockRecord {
-            device,
-            offset: copy.offset,
-            superblock: &copy.superblock,
-        });
-        let mut object = serializer.serialize_map(None)?;
-        object.serialize_entry("schema", "rbtrfs.dump-super/1")?;
-        object.serialize_entry("superblocks", &records.collect::<Vec<_>>())?;
-        object.end()
-    }
 }

@@ -2,8 +2,8 @@
 
 use zerocopy::little_endian::{U32, U64};
 
-use super::fields::disk_struct;
-use super::flags::{self, Names};
+use super::fields::{Flags, disk_struct};
+use super::flags;
 use super::key::{DiskKey, KeyType};
 
 disk_struct! {
@@ -12,7 +12,7 @@ disk_struct! {
         refs: U64,
         generation: U64,
 
-        flags: U64 => Names::of64(flags::extent::NAMES),
+        flags: U64 => Flags(flags::extent::NAMES),
     }
 
     /// What follows the [`ExtentItem`] of a tree block without skinny metadata.

@@ -1,46 +1,113 @@
-//! How a struct of the format is declared, and how its fields are serialized.
+//! How a struct of the format is declared, and how its fields are visited.
 
-use serde::Serializer;
-use serde::ser::{SerializeMap, SerializeSeq};
 use zerocopy::little_endian::{U16, U32, U64};
 
-/// A type that may stand as a field in a struct of the format.
-pub trait Field {
-    fn serialize_field<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
+use super::flags::FlagNames;
+use super::key::{DiskKey, Key};
+
+/// Receives the fields of a struct in the order of their declaration, under their kernel names.
+pub trait FieldVisitor {
+    fn integer(&mut self, name: &'static str, value: u64);
+    fn flags(&mut self, name: &'static str, value: u64, names: FlagNames);
+    fn uuid(&mut self, name: &'static str, value: &Uuid);
+    fn key(&mut self, name: &'static str, value: Key);
+    /// Bytes that are no number, such as a checksum.
+    fn bytes(&mut self, name: &'static str, value: &[u8]);
+    /// Text, which need not be UTF-8.
+    fn text(&mut self, name: &'static str, value: &[u8]);
+    fn integers(&mut self, name: &'static str, values: impl Iterator<Item = u64>);
+    fn structure<T: Fields>(&mut self, name: &'static str, value: &T);
+    fn structures<T: Fields>(&mut self, name: &'static str, values: &[T]);
 }
 
-/// A struct of the format, whose fields can be put among others.
+/// A struct of the format.
 pub trait Fields {
-    fn serialize_fields<M: SerializeMap>(&self, object: &mut M) -> Result<(), M::Error>;
+    fn visit<V: FieldVisitor>(&self, visitor: &mut V);
 }
 
-/// Serializes a [`Field`] by reference, for `serde` containers.
-pub struct AsJson<'a, T: ?Sized>(pub &'a T);
-
-impl<T: Field + ?Sized> serde::Serialize for AsJson<'_, T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize_field(serializer)
-    }
+/// A type that may stand as a field.
+pub trait Field {
+    fn visit_as<V: FieldVisitor>(&self, name: &'static str, visitor: &mut V);
 }
 
-macro_rules! integer_field {
-    ($($type:ty => $method:ident),*) => {$(
+/// Another way to show a field than its type suggests.
+pub trait View<T> {
+    fn visit<V: FieldVisitor>(&self, name: &'static str, value: &T, visitor: &mut V);
+}
+
+/// An integer whose bits have names.
+pub struct Flags(pub FlagNames);
+
+/// An array of bytes that are no numbers.
+pub struct Bytes;
+
+/// Text that ends at the first zero byte.
+pub struct Text;
+
+macro_rules! integers {
+    ($($type:ty),*) => {$(
         impl Field for $type {
-            fn serialize_field<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.$method((*self).into())
+            fn visit_as<V: FieldVisitor>(&self, name: &'static str, visitor: &mut V) {
+                visitor.integer(name, (*self).into());
+            }
+        }
+
+        impl View<$type> for Flags {
+            fn visit<V: FieldVisitor>(&self, name: &'static str, value: &$type, visitor: &mut V) {
+                visitor.flags(name, (*value).into(), self.0);
             }
         }
     )*};
 }
-integer_field!(u8 => serialize_u8, U16 => serialize_u16, U32 => serialize_u32, U64 => serialize_u64);
+integers!(u8, U16, U32, U64);
 
-impl<T: Field, const N: usize> Field for [T; N] {
-    fn serialize_field<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut sequence = serializer.serialize_seq(Some(N))?;
-        for element in self {
-            sequence.serialize_element(&AsJson(element))?;
-        }
-        sequence.end()
+impl<const N: usize> Field for [u8; N] {
+    fn visit_as<V: FieldVisitor>(&self, name: &'static str, visitor: &mut V) {
+        visitor.integers(name, self.iter().map(|value| u64::from(*value)));
+    }
+}
+
+impl<const N: usize> Field for [U64; N] {
+    fn visit_as<V: FieldVisitor>(&self, name: &'static str, visitor: &mut V) {
+        visitor.integers(name, self.iter().map(|value| value.get()));
+    }
+}
+
+impl<T: Fields> Field for T {
+    fn visit_as<V: FieldVisitor>(&self, name: &'static str, visitor: &mut V) {
+        visitor.structure(name, self);
+    }
+}
+
+impl<T: Fields, const N: usize> View<[T; N]> for Structures {
+    fn visit<V: FieldVisitor>(&self, name: &'static str, value: &[T; N], visitor: &mut V) {
+        visitor.structures(name, value);
+    }
+}
+
+/// An array of structs.
+pub struct Structures;
+
+impl<const N: usize> View<[u8; N]> for Bytes {
+    fn visit<V: FieldVisitor>(&self, name: &'static str, value: &[u8; N], visitor: &mut V) {
+        visitor.bytes(name, value);
+    }
+}
+
+impl<const N: usize> View<[u8; N]> for Text {
+    fn visit<V: FieldVisitor>(&self, name: &'static str, value: &[u8; N], visitor: &mut V) {
+        visitor.text(name, trim_at_nul(value));
+    }
+}
+
+/// The bytes before the first zero.
+pub fn trim_at_nul(text: &[u8]) -> &[u8] {
+    text.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+impl Field for DiskKey {
+    fn visit_as<V: FieldVisitor>(&self, name: &'static str, visitor: &mut V) {
+        visitor.key(name, self.into());
     }
 }
 
@@ -87,37 +154,22 @@ impl std::fmt::Debug for Uuid {
 }
 
 impl Field for Uuid {
-    fn serialize_field<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.encode(&mut [0; 36]))
+    fn visit_as<V: FieldVisitor>(&self, name: &'static str, visitor: &mut V) {
+        visitor.uuid(name, self);
     }
 }
 
-/// Bytes that are no number, such as checksums: serialized as a hexadecimal string.
-pub struct Hex<'a>(pub &'a [u8]);
-
-impl serde::Serialize for Hex<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut text = String::with_capacity(self.0.len() * 2);
-        for byte in self.0 {
-            text.extend([byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])));
-        }
-        serializer.serialize_str(&text)
-    }
-}
-
-/// [`Hex`] of a field.
-pub struct HexOwned<const N: usize>(pub [u8; N]);
-
-impl<const N: usize> serde::Serialize for HexOwned<N> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serde::Serialize::serialize(&Hex(&self.0), serializer)
+/// The name of an identifier, raw or not.
+pub const fn without_raw_prefix(identifier: &'static str) -> &'static str {
+    match identifier.as_bytes() {
+        [b'r', b'#', ..] => identifier.split_at(2).1,
+        _ => identifier,
     }
 }
 
 /// Declares structs of the format.
 ///
-/// `Name: SIZE` is asserted. A field may be followed by `=> view`: a function from the raw value to what is serialized
-/// in its place, such as the names of flags.
+/// `Name: SIZE` is asserted. A field may be followed by `=> view`, a [`View`] of it, such as the names of its flags.
 macro_rules! disk_struct {
     ($(
         $(#[$doc:meta])*
@@ -150,35 +202,29 @@ macro_rules! disk_struct {
         }
 
         impl $crate::disk::fields::Fields for $name {
-            fn serialize_fields<M: serde::ser::SerializeMap>(&self, object: &mut M) -> Result<(), M::Error> {
-                $($crate::disk::fields::disk_struct!(@field object, self, $field $(, $view)?);)*
-                Ok(())
-            }
-        }
-
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let mut object = serializer.serialize_map(None)?;
-                $crate::disk::fields::Fields::serialize_fields(self, &mut object)?;
-                serde::ser::SerializeMap::end(object)
-            }
-        }
-
-        impl $crate::disk::fields::Field for $name {
-            fn serialize_field<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serde::Serialize::serialize(self, serializer)
+            fn visit<V: $crate::disk::fields::FieldVisitor>(&self, visitor: &mut V) {
+                $($crate::disk::fields::disk_struct!(@field visitor, self, $field $(, $view)?);)*
             }
         }
     )*};
-    (@field $object:ident, $self:ident, $field:ident) => {
-        $object.serialize_entry($crate::disk::fields::disk_struct!(@name $field), &$crate::disk::fields::AsJson(&$self.$field))?
+    (@field $visitor:ident, $self:ident, $field:ident) => {
+        $crate::disk::fields::Field::visit_as(
+            &$self.$field,
+            $crate::disk::fields::disk_struct!(@name $field),
+            $visitor,
+        )
     };
-    (@field $object:ident, $self:ident, $field:ident, $view:expr) => {
-        $object.serialize_entry($crate::disk::fields::disk_struct!(@name $field), &($view)(&$self.$field))?
+    (@field $visitor:ident, $self:ident, $field:ident, $view:expr) => {
+        $crate::disk::fields::View::visit(
+            &$view,
+            $crate::disk::fields::disk_struct!(@name $field),
+            &$self.$field,
+            $visitor,
+        )
     };
     // Fields that the kernel calls `type` are raw identifiers here.
     (@name $field:ident) => {
-        stringify!($field).trim_start_matches("r#")
+        const { $crate::disk::fields::without_raw_prefix(stringify!($field)) }
     };
 }
 pub(crate) use disk_struct;

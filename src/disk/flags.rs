@@ -1,8 +1,6 @@
 //! Flags and their names. Bits that are not known are kept, and shown as a number.
 
-use serde::Serializer;
-use serde::ser::SerializeSeq;
-use zerocopy::little_endian::{U32, U64};
+use zerocopy::little_endian::U64;
 
 use super::profile::Profile;
 
@@ -96,43 +94,6 @@ flags! {
 /// The backref revision stands in the top byte of a header's flags.
 pub const BACKREF_REV_SHIFT: u32 = 56;
 pub const BACKREF_REV_MASK: u64 = 0xff << BACKREF_REV_SHIFT;
-
-/// Flags serialized as their names; a bit without a name as a hexadecimal number.
-pub struct Names {
-    flags: u64,
-    names: FlagNames,
-}
-
-impl Names {
-    pub fn new(flags: u64, names: FlagNames) -> Self {
-        Self { flags, names }
-    }
-
-    pub fn of64(names: FlagNames) -> impl Fn(&U64) -> Names {
-        move |flags| Names::new(flags.get(), names)
-    }
-
-    pub fn of32(names: FlagNames) -> impl Fn(&U32) -> Names {
-        move |flags| Names::new(flags.get().into(), names)
-    }
-}
-
-impl serde::Serialize for Names {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut sequence = serializer.serialize_seq(None)?;
-        let mut rest = self.flags;
-        for (bit, name) in self.names {
-            if rest & bit != 0 {
-                sequence.serialize_element(name)?;
-                rest &= !bit;
-            }
-        }
-        if rest != 0 {
-            sequence.serialize_element(&format!("{rest:#x}"))?;
-        }
-        sequence.end()
-    }
-}
 
 /// Type and profile of a chunk or block group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

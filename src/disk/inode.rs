@@ -2,8 +2,8 @@
 
 use zerocopy::little_endian::{U16, U32, U64};
 
-use super::fields::disk_struct;
-use super::flags::{self, Names};
+use super::fields::{Flags, disk_struct};
+use super::flags;
 use super::key::DiskKey;
 
 disk_struct! {
@@ -28,7 +28,7 @@ disk_struct! {
         mode: U32,
         rdev: U64,
 
-        flags: U64 => Names::of64(flags::inode::NAMES),
+        flags: U64 => Flags(flags::inode::NAMES),
         sequence: U64,
 
         reserved: [U64; 4],

@@ -4,10 +4,6 @@ use std::fmt;
 
 use zerocopy::little_endian::U64;
 
-use serde::ser::SerializeMap;
-
-use super::fields::Field;
-
 /// A key as stored. Its bytes do not sort as keys do: convert to [`Key`] to compare.
 #[derive(
     Clone,
@@ -34,12 +30,6 @@ impl DiskKey {
     /// The key at the start of `bytes`, and what follows it; nothing if `bytes` is too short.
     pub fn read_prefix(bytes: &[u8]) -> Option<(&Self, &[u8])> {
         zerocopy::FromBytes::ref_from_prefix(bytes).ok()
-    }
-}
-
-impl Field for DiskKey {
-    fn serialize_field<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serde::Serialize::serialize(&Key::from(self), serializer)
     }
 }
 
@@ -75,20 +65,6 @@ impl From<Key> for DiskKey {
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "({} {} {})", self.objectid, self.key_type, self.offset)
-    }
-}
-
-/// `type` is the number, `type_name` its name where it has one.
-impl serde::Serialize for Key {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut object = serializer.serialize_map(None)?;
-        object.serialize_entry("objectid", &self.objectid)?;
-        object.serialize_entry("type", &self.key_type.0)?;
-        if let Some(name) = self.key_type.name() {
-            object.serialize_entry("type_name", name)?;
-        }
-        object.serialize_entry("offset", &self.offset)?;
-        object.end()
     }
 }
 

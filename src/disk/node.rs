@@ -3,21 +3,21 @@
 use zerocopy::little_endian::{U32, U64};
 
 use super::csum::CSUM_SIZE;
-use super::fields::{HexOwned, Uuid, disk_struct};
-use super::flags::{self, BACKREF_REV_MASK, BACKREF_REV_SHIFT, Names};
+use super::fields::{Bytes, FieldVisitor, Uuid, View, disk_struct};
+use super::flags::{self, BACKREF_REV_MASK, BACKREF_REV_SHIFT};
 use super::key::DiskKey;
 
 disk_struct! {
     /// The beginning of every tree block.
     Header: 101 {
-        csum: [u8; CSUM_SIZE] => |csum: &[u8; CSUM_SIZE]| HexOwned(*csum),
+        csum: [u8; CSUM_SIZE] => Bytes,
 
         fsid: Uuid,
 
         /// Its own logical address.
         bytenr: U64,
         /// The backref revision stands in the top byte.
-        flags: U64 => |flags: &U64| Names::new(flags.get() & !BACKREF_REV_MASK, flags::header::NAMES),
+        flags: U64 => WithoutBackrefRev,
 
         chunk_tree_uuid: Uuid,
 
@@ -40,6 +40,14 @@ disk_struct! {
         key: DiskKey,
         blockptr: U64,
         generation: U64,
+    }
+}
+
+struct WithoutBackrefRev;
+
+impl View<U64> for WithoutBackrefRev {
+    fn visit<V: FieldVisitor>(&self, name: &'static str, value: &U64, visitor: &mut V) {
+        visitor.flags(name, value.get() & !BACKREF_REV_MASK, flags::header::NAMES);
     }
 }
 

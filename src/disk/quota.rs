@@ -2,8 +2,8 @@
 
 use zerocopy::little_endian::U64;
 
-use super::fields::disk_struct;
-use super::flags::{self, Names};
+use super::fields::{Flags, disk_struct};
+use super::flags;
 
 disk_struct! {
     /// State of quota accounting; [`QgroupStatusSimple`] follows under simple quotas.
@@ -11,7 +11,7 @@ disk_struct! {
         version: U64,
         generation: U64,
 
-        flags: U64 => Names::of64(flags::qgroup_status::NAMES),
+        flags: U64 => Flags(flags::qgroup_status::NAMES),
         rescan: U64,
     }
 
@@ -31,7 +31,7 @@ disk_struct! {
     }
 
     QgroupLimitItem: 40 {
-        flags: U64 => Names::of64(flags::qgroup_limit::NAMES),
+        flags: U64 => Flags(flags::qgroup_limit::NAMES),
         max_rfer: U64,
 
         max_excl: U64,

@@ -2,8 +2,8 @@
 
 use zerocopy::little_endian::{U16, U32, U64};
 
-use super::fields::{Uuid, disk_struct};
-use super::flags::{self, Names};
+use super::fields::{Flags, Uuid, disk_struct};
+use super::flags;
 use super::inode::{InodeItem, Timespec};
 use super::key::DiskKey;
 
@@ -24,7 +24,7 @@ disk_struct! {
         bytes_used: U64,
         last_snapshot: U64,
 
-        flags: U64 => Names::of64(flags::root::NAMES),
+        flags: U64 => Flags(flags::root::NAMES),
         refs: U32,
         drop_progress: DiskKey,
         drop_level: u8,

@@ -2,15 +2,15 @@
 
 use zerocopy::little_endian::{U32, U64};
 
-use super::fields::disk_struct;
-use super::flags::{self, Names};
+use super::fields::{Flags, disk_struct};
+use super::flags;
 use super::key::DiskKey;
 
 disk_struct! {
     /// Form and count of a block group's free space items.
     FreeSpaceInfo: 8 {
         extent_count: U32,
-        flags: U32 => Names::of32(flags::free_space_info::NAMES),
+        flags: U32 => Flags(flags::free_space_info::NAMES),
     }
 
     /// The inode that holds the v1 cache of a block group.

@@ -4,8 +4,8 @@ use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
 
 use super::csum::{CSUM_SIZE, CsumType};
-use super::fields::{HexOwned, Uuid, disk_struct};
-use super::flags::{self, Names};
+use super::fields::{Bytes, Flags, Structures, Text, Uuid, disk_struct, trim_at_nul};
+use super::flags;
 use super::volume::DevItem;
 use super::{Logical, Physical, Transid, flags::incompat};
 
@@ -20,13 +20,13 @@ pub const LABEL_SIZE: usize = 256;
 disk_struct! {
     /// The superblock, 4 KiB at [`SUPER_OFFSETS`].
     Superblock: 4096 {
-        csum: [u8; CSUM_SIZE] => |csum: &[u8; CSUM_SIZE]| HexOwned(*csum),
+        csum: [u8; CSUM_SIZE] => Bytes,
 
         fsid: Uuid,
 
         /// Its own byte offset on the device.
         bytenr: U64,
-        flags: U64 => Names::of64(flags::superblock::NAMES),
+        flags: U64 => Flags(flags::superblock::NAMES),
 
         magic: U64,
         generation: U64,
@@ -50,16 +50,16 @@ disk_struct! {
 
         sys_chunk_array_size: U32,
         chunk_root_generation: U64,
-        compat_flags: U64 => Names::of64(flags::compat::NAMES),
-        compat_ro_flags: U64 => Names::of64(flags::compat_ro::NAMES),
-        incompat_flags: U64 => Names::of64(flags::incompat::NAMES),
+        compat_flags: U64 => Flags(flags::compat::NAMES),
+        compat_ro_flags: U64 => Flags(flags::compat_ro::NAMES),
+        incompat_flags: U64 => Flags(flags::incompat::NAMES),
         csum_type: U16,
         root_level: u8,
         chunk_root_level: u8,
         log_root_level: u8,
         dev_item: DevItem,
 
-        label: [u8; LABEL_SIZE] => label_text,
+        label: [u8; LABEL_SIZE] => Text,
 
         cache_generation: U64,
         uuid_tree_generation: U64,
@@ -72,15 +72,14 @@ disk_struct! {
 
         remap_root_generation: U64,
         remap_root_level: u8,
-        reserved: [u8; 199] => |reserved: &[u8; 199]| HexOwned(*reserved),
+        reserved: [u8; 199] => Bytes,
 
         /// Key and chunk of every SYSTEM chunk, one after the other, up to `sys_chunk_array_size`.
-        sys_chunk_array: [u8; SYSTEM_CHUNK_ARRAY_SIZE]
-            => |array: &[u8; SYSTEM_CHUNK_ARRAY_SIZE]| HexOwned(*array),
+        sys_chunk_array: [u8; SYSTEM_CHUNK_ARRAY_SIZE] => Bytes,
 
-        super_roots: [RootBackup; NUM_BACKUP_ROOTS],
+        super_roots: [RootBackup; NUM_BACKUP_ROOTS] => Structures,
 
-        padding: [u8; 565] => |padding: &[u8; 565]| HexOwned(*padding),
+        padding: [u8; 565] => Bytes,
     }
 
     /// The roots of an earlier commit.
@@ -117,14 +116,6 @@ disk_struct! {
         csum_root_level: u8,
         unused_8: [u8; 10],
     }
-}
-
-fn label_text(label: &[u8; LABEL_SIZE]) -> String {
-    String::from_utf8_lossy(trim_at_nul(label)).into_owned()
-}
-
-fn trim_at_nul(text: &[u8]) -> &[u8] {
-    text.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 impl Superblock {

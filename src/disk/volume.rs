@@ -2,8 +2,8 @@
 
 use zerocopy::little_endian::{U16, U32, U64};
 
-use super::fields::{Uuid, disk_struct};
-use super::flags::{self, BlockGroupFlags, Names};
+use super::fields::{Flags, Uuid, disk_struct};
+use super::flags::{self, BlockGroupFlags};
 use super::{Logical, Physical};
 
 disk_struct! {
@@ -34,7 +34,7 @@ disk_struct! {
         owner: U64,
 
         stripe_len: U64,
-        r#type: U64 => Names::of64(flags::block_group::NAMES),
+        r#type: U64 => Flags(flags::block_group::NAMES),
 
         io_align: U32,
         io_width: U32,
@@ -67,7 +67,7 @@ disk_struct! {
         used: U64,
         chunk_objectid: U64,
 
-        flags: U64 => Names::of64(flags::block_group::NAMES),
+        flags: U64 => Flags(flags::block_group::NAMES),
     }
 
     /// What follows [`BlockGroupItem`] where the remap tree feature is on.
@@ -117,7 +117,7 @@ disk_struct! {
 
     /// Filters of a balance for one type of block group.
     DiskBalanceArgs: 136 {
-        profiles: U64 => Names::of64(flags::block_group::NAMES),
+        profiles: U64 => Flags(flags::block_group::NAMES),
         usage_min: U32,
         usage_max: U32,
 
@@ -128,9 +128,9 @@ disk_struct! {
         vstart: U64,
 
         vend: U64,
-        target: U64 => Names::of64(flags::block_group::NAMES),
+        target: U64 => Flags(flags::block_group::NAMES),
 
-        flags: U64 => Names::of64(flags::balance_args::NAMES),
+        flags: U64 => Flags(flags::balance_args::NAMES),
         limit_min: U32,
         limit_max: U32,
 
@@ -141,7 +141,7 @@ disk_struct! {
 
     /// A balance that is under way.
     BalanceItem: 448 {
-        flags: U64 => Names::of64(flags::balance::NAMES),
+        flags: U64 => Flags(flags::balance::NAMES),
         data: DiskBalanceArgs,
         meta: DiskBalanceArgs,
         sys: DiskBalanceArgs,

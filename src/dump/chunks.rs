@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 
 use crate::block::Kind;
-use crate::disk::fields::{AsJson, Uuid};
-use crate::disk::flags::{Names, block_group};
+use crate::disk::fields::Uuid;
+use crate::disk::flags::block_group;
 use crate::disk::volume::{BlockGroupItem, Chunk};
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Physical, objectid};
 use crate::tree::{Levels, TreeRoot, Walk};
@@ -91,11 +91,12 @@ enum RangeState {
 }
 
 fn uuid<S: Serializer>(uuid: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
-    AsJson(uuid).serialize(serializer)
+    serializer.collect_str(uuid)
 }
 
 fn flag_names<S: Serializer>(flags: &BlockGroupFlags, serializer: S) -> Result<S::Ok, S::Error> {
-    Names::new(flags.0 & !BlockGroupFlags::PROFILE_MASK, block_group::NAMES).serialize(serializer)
+    let types = block_group::NAMES.iter().filter(|(bit, _)| BlockGroupFlags::PROFILE_MASK & bit == 0);
+    serializer.collect_seq(types.filter(|(bit, _)| flags.0 & bit != 0).map(|(_, name)| name))
 }
 
 impl ChunkList {

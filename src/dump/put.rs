@@ -104,14 +104,23 @@ impl Put for OctalNumber {
     }
 }
 
+const HEX_PAIRS: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
+
 /// Bytes as two hexadecimal digits each.
 pub struct HexBytes<'a>(pub &'a [u8]);
 
 impl Put for HexBytes<'_> {
     fn put(&self, out: &mut Vec<u8>) {
-        for byte in self.0 {
-            out.extend([byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]));
-        }
+        out.extend(self.0.iter().flat_map(|byte| HEX_PAIRS[usize::from(*byte)]));
     }
 }
 
@@ -120,7 +129,12 @@ pub struct Escaped<'a>(pub &'a [u8]);
 
 impl Put for Escaped<'_> {
     fn put(&self, out: &mut Vec<u8>) {
-        for &byte in self.0 {
+        let mut rest = self.0;
+        loop {
+            let plain = rest.iter().take_while(|byte| matches!(byte, b' '..=b'~') && **byte != b'\\').count();
+            out.extend_from_slice(&rest[..plain]);
+            let Some((&byte, tail)) = rest[plain..].split_first() else { return };
+            rest = tail;
             let short = match byte {
                 0x07 => b'a',
                 0x08 => b'b',
@@ -131,10 +145,6 @@ impl Put for Escaped<'_> {
                 b'\t' => b't',
                 0x0b => b'v',
                 b'\\' => b'\\',
-                b' '..=b'~' => {
-                    out.push(byte);
-                    continue;
-                }
                 _ => {
                     out.extend([b'\\', b'0' + (byte >> 6), b'0' + (byte >> 3 & 7), b'0' + (byte & 7)]);
                     continue;

@@ -1,17 +1,15 @@
 //! Superblocks as `btrfs inspect-internal dump-super` prints them, and as JSON.
 
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
 use zerocopy::IntoBytes;
 
 use crate::disk::csum::CSUM_SIZE;
-use crate::disk::fields::Fields;
+use crate::disk::fields::{FieldVisitor, Fields};
 use crate::disk::flags::{self, FlagNames};
 use crate::disk::superblock::{MAGIC, NUM_BACKUP_ROOTS, RootBackup, SYSTEM_CHUNK_ARRAY_SIZE};
-use crate::disk::volume::{Chunk, Stripe};
-use crate::disk::{Key, Physical, Superblock};
+use crate::disk::{Physical, Superblock};
 use crate::volume::sys_array::{BadEntry, Entries};
 
+use super::json::object::Object;
 use super::put::{HexBytes, HexNumber, put};
 use super::text::key::DumpKey;
 use super::text::volume::put_chunk;
@@ -167,44 +165,26 @@ fn printable(text: &[u8]) -> Vec<u8> {
     text.iter().map(|byte| if matches!(byte, b' '..=b'~') { *byte } else { b'.' }).collect()
 }
 
-/// A superblock with its fields under their kernel names, what its checksum is worth, and the chunks of its array.
-pub struct SuperblockRecord<'a> {
-    pub device: &'a str,
-    pub offset: Physical,
-    pub superblock: &'a Superblock,
-}
-
-impl Serialize for SuperblockRecord<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let superblock = self.superblock;
-        let mut object = serializer.serialize_map(None)?;
-        object.serialize_entry("device", self.device)?;
-        object.serialize_entry("offset", &self.offset)?;
-        object.serialize_entry("magic_match", &(superblock.magic.get() == MAGIC))?;
+/// Puts a superblock with its fields under their kernel names, what its checksum is worth, and the chunks of its array.
+pub fn put_json(device: &str, offset: Physical, superblock: &Superblock, out: &mut Vec<u8>) {
+    Object::put(out, |object| {
+        object.string("device", device);
+        object.plain("offset", offset.0);
+        object.bool("magic_match", superblock.magic.get() == MAGIC);
         let csum_type = superblock.csum_type();
-        object.serialize_entry("csum_type_name", &csum_type.map(|csum_type| csum_type.name()))?;
-        let csum_match = csum_type.is_some_and(|csum_type| csum_type.matches(superblock.as_bytes()));
-        object.serialize_entry("csum_match", &csum_match)?;
-        superblock.serialize_fields(&mut object)?;
+        match csum_type {
+            Some(csum_type) => object.string("csum_type_name", csum_type.name()),
+            None => object.null("csum_type_name"),
+        }
+        object.bool("csum_match", csum_type.is_some_and(|csum_type| csum_type.matches(superblock.as_bytes())));
+        superblock.visit(object);
         let entries = Entries::new(superblock.sys_chunk_array()).map_while(Result::ok);
-        let chunks = entries.map(|entry| ChunkRecord { key: entry.key, chunk: entry.chunk, stripes: entry.stripes });
-        object.serialize_entry("sys_chunks", &chunks.collect::<Vec<_>>())?;
-        object.end()
-    }
-}
-
-struct ChunkRecord<'a> {
-    key: Key,
-    chunk: &'a Chunk,
-    stripes: &'a [Stripe],
-}
-
-impl Serialize for ChunkRecord<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut object = serializer.serialize_map(None)?;
-        object.serialize_entry("key", &self.key)?;
-        self.chunk.serialize_fields(&mut object)?;
-        object.serialize_entry("stripes", self.stripes)?;
-        object.end()
-    }
+        object.array("sys_chunks", entries, |entry, out| {
+            Object::put(out, |object| {
+                object.key("key", entry.key);
+                entry.chunk.visit(object);
+                object.structures("stripes", entry.stripes);
+            });
+        });
+    });
 }

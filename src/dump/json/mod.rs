@@ -1,24 +1,19 @@
 //! Trees as JSON: every item with its key and all its fields under their kernel names.
 
 mod item;
-
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+pub mod object;
 
 use crate::block::{BadItem, Block, ItemRef, Kind};
-use crate::disk::fields::Fields;
-use crate::disk::{Key, Logical};
+use crate::disk::Key;
+use crate::disk::fields::{FieldVisitor, Fields};
+use crate::tree::TreeRoot;
 use crate::volume::Volume;
 
 use super::Style;
 use super::put::put;
-use super::tree::{Form, Heading, Step};
+use super::tree::{Form, Step};
 use item::Payload;
-
-/// Appends a value.
-pub(super) fn put_json(value: &impl Serialize, out: &mut Vec<u8>) {
-    serde_json::to_writer(out, value).expect("keys are strings, and memory takes every byte");
-}
+use object::Object;
 
 /// One document with all trees, blocks and items.
 pub struct Json {
@@ -30,14 +25,15 @@ impl Form for Json {
 
     fn step(&self, volume: &Volume, step: &Step, out: &mut Vec<u8>) {
         let superblock = volume.superblock();
+        // The objects of the document and of each tree are open over several steps.
         match step {
             Step::Begin => put!(out, "{\"schema\":\"rbtrfs.dump-tree/1\",\"trees\":["),
             Step::Tree { heading, first } => {
                 put!(out, if *first { "\n{" } else { ",\n{" });
                 if let Some(heading) = heading {
                     put!(out, "\"name\":\"", heading.name(), "\",\"root\":");
-                    put_json(&Root(heading), out);
-                    out.push(b',');
+                    put_root(&heading.root, out);
+                    put!(out, ",");
                 }
                 put!(out, "\"blocks\":[");
             }
@@ -45,8 +41,9 @@ impl Form for Json {
             Step::EndOfTree => put!(out, "]}"),
             Step::EndOfTrees => put!(out, "]"),
             Step::BackupRoots => {
-                put!(out, ",\n\"super_roots\":");
-                put_json(&superblock.super_roots.as_slice(), out);
+                let mut backups = Vec::new();
+                Object::put(&mut backups, |object| object.structures("super_roots", &superblock.super_roots));
+                put!(out, ",\n", &backups[1..backups.len() - 1]);
             }
             Step::Totals => {
                 put!(out, ",\n\"total_bytes\":", superblock.total_bytes, ",\"bytes_used\":", superblock.bytes_used);
@@ -65,33 +62,21 @@ impl Form for Json {
         out: &mut Vec<u8>,
     ) -> Result<(), BadItem> {
         put!(out, if first { "\n" } else { ",\n" });
-        put_json(&HeaderRecord(block), out);
-        // The object stays open for what the block holds.
-        out.pop();
         let mut bad_item = Ok(());
-        match block.kind() {
-            Kind::Node(node) => {
-                put!(out, ",\"ptrs\":");
-                put_json(&node.ptrs(), out);
-            }
-            Kind::Leaf(leaf) => {
-                put!(out, ",\"items\":[");
-                for item in leaf.items() {
-                    match item {
-                        Ok(item) => {
-                            put!(out, if item.slot == 0 { "\n" } else { ",\n" });
-                            put_json(&ItemRecord { place: None, item: &item, style: &self.style }, out);
-                        }
-                        Err(bad) => {
-                            bad_item = Err(bad);
-                            break;
-                        }
-                    }
+        Object::put(out, |object| {
+            block.header().visit(object);
+            object.plain("backref_rev", block.header().backref_rev());
+            match block.kind() {
+                Kind::Node(node) => object.structures("ptrs", node.ptrs()),
+                Kind::Leaf(leaf) => {
+                    let items = leaf.items().map_while(|item| item.map_err(|bad| bad_item = Err(bad)).ok());
+                    object.array("items", items, |item, out| {
+                        out.push(b'\n');
+                        Object::put(out, |object| self.style.put_item(&item, object));
+                    });
                 }
-                put!(out, "]");
             }
-        }
-        put!(out, "}");
+        });
         bad_item
     }
 }
@@ -116,61 +101,42 @@ impl Form for JsonLines {
     ) -> Result<(), BadItem> {
         let Kind::Leaf(leaf) = block.kind() else { return Ok(()) };
         for item in leaf.items() {
-            let place = Some((tree, block.logical()));
-            put_json(&ItemRecord { place, item: &item?, style: &self.style }, out);
+            let item = item?;
+            Object::put(out, |object| {
+                match tree {
+                    Some(root) => {
+                        object.plain("tree", root.objectid);
+                        object.plain("tree_offset", root.offset);
+                    }
+                    None => object.null("tree"),
+                }
+                object.plain("block", block.logical());
+                self.style.put_item(&item, object);
+            });
             out.push(b'\n');
         }
         Ok(())
     }
 }
 
-struct Root<'a>(&'a Heading);
-
-impl Serialize for Root<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let root = &self.0.root;
-        let mut object = serializer.serialize_map(None)?;
-        object.serialize_entry("key", &root.key)?;
-        object.serialize_entry("bytenr", &root.logical)?;
-        object.serialize_entry("level", &root.level)?;
-        object.serialize_entry("generation", &root.generation)?;
-        object.end()
+impl Style {
+    fn put_item(&self, item: &ItemRef<'_>, object: &mut Object<'_>) {
+        object.plain("slot", item.slot);
+        object.key("key", item.key);
+        object.plain("offset", item.offset);
+        object.plain("size", item.data.len());
+        object.object("item", |object| Payload { item, style: self }.put(object));
     }
 }
 
-struct HeaderRecord<'a>(Block<'a>);
-
-impl Serialize for HeaderRecord<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let header = self.0.header();
-        let mut object = serializer.serialize_map(None)?;
-        header.serialize_fields(&mut object)?;
-        object.serialize_entry("backref_rev", &header.backref_rev())?;
-        object.end()
-    }
-}
-
-struct ItemRecord<'a> {
-    /// Tree and block, where the record does not stand within them.
-    place: Option<(Option<Key>, Logical)>,
-    item: &'a ItemRef<'a>,
-    style: &'a Style,
-}
-
-impl Serialize for ItemRecord<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let item = self.item;
-        let mut object = serializer.serialize_map(None)?;
-        if let Some((tree, block)) = self.place {
-            object.serialize_entry("tree", &tree.map(|key| key.objectid))?;
-            object.serialize_entry("tree_offset", &tree.map(|key| key.offset))?;
-            object.serialize_entry("block", &block)?;
+fn put_root(root: &TreeRoot, out: &mut Vec<u8>) {
+    Object::put(out, |object| {
+        object.key("key", root.key);
+        object.plain("bytenr", root.logical);
+        object.plain("level", root.level);
+        match root.generation {
+            Some(generation) => object.plain("generation", generation),
+            None => object.null("generation"),
         }
-        object.serialize_entry("slot", &item.slot)?;
-        object.serialize_entry("key", &item.key)?;
-        object.serialize_entry("offset", &item.offset)?;
-        object.serialize_entry("size", &item.data.len())?;
-        object.serialize_entry("item", &Payload { item, style: self.style })?;
-        object.end()
-    }
+    });
 }
