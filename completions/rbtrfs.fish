@@ -1,0 +1,70 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_rbtrfs_global_optspecs
+    string join \n h/help V/version
+end
+
+function __fish_rbtrfs_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_rbtrfs_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_rbtrfs_using_subcommand
+    set -l cmd (__fish_rbtrfs_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -s V -l version -d 'Print version'
+complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "dump-tree" -d 'Print the trees of a filesystem as text or JSON'
+complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "dump-super" -d 'Print superblocks as text or JSON'
+complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "list-chunks" -d 'Print where chunks lie, how full they are and what is free'
+complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "completions" -d 'Print a completion script for a shell'
+complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "man" -d 'Write the man pages into a directory'
+complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s b -l block -d 'Print only the block at this logical address; may be given more than once' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s t -l tree -d 'Print only the tree with this id, a number or a name such as fs, extent, csum or raid_stripe' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s e -l extents -d 'Print only the leaves of the extent tree and the device tree'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s d -l device -d 'Print only the root, chunk and device trees'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s r -l roots -d 'Print only where the root of each tree is'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s R -l backups -d 'Print where the root of each tree is, and the backup roots'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s u -l uuid -d 'Print only the uuid tree'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -l follow -d 'With --block: print all that is below the block too'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -l bfs -d 'Print each tree level by level, nodes before leaves (the default)'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -l dfs -d 'Print each node before what is below it'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -l hide-names -d 'Do not print names of files, subvolumes and extended attributes, nor their values'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -l csum-headers -d 'Print the checksums of tree blocks'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -l csum-items -d 'Print the checksums in checksum items'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -l noscan -d 'Accepted for compatibility: only the devices given are ever used'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -l json -d 'Print one JSON document'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -l json-lines -d 'Print one JSON object for each item, a line each'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s q -l quiet -d 'Print nothing but errors'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -s s -l super -d 'Print this copy: 0, 1 or 2' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -l bytenr -d 'Print what stands at this byte offset' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -s f -l full -d 'Print the system chunk array and the backup roots too'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -s a -l all -d 'Print all superblocks of each device'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -s F -l force -d 'Print a superblock even if its magic is wrong'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -l json -d 'Print one JSON document'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand list-chunks" -l json -d 'Print one JSON document'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand list-chunks" -s q -l quiet -d 'Print nothing but errors'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand list-chunks" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand completions" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand man" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from dump-tree dump-super list-chunks completions man help" -f -a "dump-tree" -d 'Print the trees of a filesystem as text or JSON'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from dump-tree dump-super list-chunks completions man help" -f -a "dump-super" -d 'Print superblocks as text or JSON'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from dump-tree dump-super list-chunks completions man help" -f -a "list-chunks" -d 'Print where chunks lie, how full they are and what is free'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from dump-tree dump-super list-chunks completions man help" -f -a "completions" -d 'Print a completion script for a shell'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from dump-tree dump-super list-chunks completions man help" -f -a "man" -d 'Write the man pages into a directory'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from dump-tree dump-super list-chunks completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
