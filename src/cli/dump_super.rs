@@ -45,11 +45,9 @@ struct Args {
     images: Vec<PathBuf>,
 }
 
-const NOTES: &str = include_str!("dump_super.notes");
-
 pub fn parser() -> clap::Command {
     let command = clap::Command::new("dump-super").about("Print superblocks as text or JSON");
-    Args::augment_args(command).after_long_help(NOTES)
+    Args::augment_args(command)
 }
 
 pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {

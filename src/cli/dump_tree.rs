@@ -84,11 +84,9 @@ struct Args {
     images: Images,
 }
 
-const NOTES: &str = include_str!("dump_tree.notes");
-
 pub fn parser() -> clap::Command {
     let command = clap::Command::new("dump-tree").about("Print the trees of a filesystem as text or JSON");
-    Args::augment_args(command).after_long_help(NOTES)
+    Args::augment_args(command)
 }
 
 pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {

@@ -19,11 +19,9 @@ struct Args {
     images: Images,
 }
 
-const NOTES: &str = include_str!("list_chunks.notes");
-
 pub fn parser() -> clap::Command {
     let command = clap::Command::new("list-chunks").about("Print where chunks lie, how full they are and what is free");
-    Args::augment_args(command).after_long_help(NOTES)
+    Args::augment_args(command)
 }
 
 pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{ArgMatches, Args as _, FromArgMatches};
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, roman};
 
 use super::{COMMANDS, Exit, multiplexer};
 
@@ -29,16 +31,49 @@ pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
 
 /// File names and contents of all pages.
 fn pages() -> anyhow::Result<Vec<(String, Vec<u8>)>> {
-    let programs = COMMANDS.iter().map(|command| command.program_parser());
-    std::iter::once(multiplexer())
+    let programs = COMMANDS.iter().map(|command| (command.program_parser(), command.manual));
+    std::iter::once((multiplexer(), ""))
         .chain(programs)
-        .map(|parser| {
+        .map(|(parser, manual)| {
             let name = format!("{}.1", parser.get_name());
+            let has_subcommands = parser.has_subcommands();
+            let man = Man::new(parser);
             let mut page = Vec::new();
-            clap_mangen::Man::new(parser).render(&mut page)?;
+            man.render_title(&mut page)?;
+            man.render_name_section(&mut page)?;
+            man.render_synopsis_section(&mut page)?;
+            man.render_description_section(&mut page)?;
+            man.render_options_section(&mut page)?;
+            if has_subcommands {
+                man.render_subcommands_section(&mut page)?;
+            }
+            manual_sections(manual).to_writer(&mut page)?;
             Ok((name, page))
         })
         .collect()
+}
+
+/// The text of [`super::Command::manual`] as roff.
+fn manual_sections(manual: &str) -> Roff {
+    let mut roff = Roff::default();
+    let mut verbatim = false;
+    for line in manual.lines() {
+        let indented = line.starts_with("  ");
+        if indented != verbatim {
+            roff.control(if indented { "nf" } else { "fi" }, []);
+            verbatim = indented;
+        }
+        if let Some(heading) = line.strip_prefix("# ") {
+            roff.control("SH", [heading]);
+        } else if let Some(point) = line.strip_prefix("- ") {
+            roff.control("IP", ["\\(bu", "2"]).text([roman(point)]);
+        } else if line.is_empty() {
+            roff.control("PP", []);
+        } else {
+            roff.text([roman(line)]);
+        }
+    }
+    roff
 }
 
 #[cfg(test)]

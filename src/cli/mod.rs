@@ -43,6 +43,8 @@ pub struct Command {
     pub links: &'static [&'static str],
     /// Its options and operands.
     pub parser: fn() -> clap::Command,
+    /// The rest of its man page: `# HEADING` lines, paragraphs, `- ` lists, and indented lines that stay as they are.
+    pub manual: &'static str,
     /// Gets the name for its messages.
     pub run: fn(&str, &ArgMatches) -> anyhow::Result<Exit>,
 }
@@ -53,6 +55,7 @@ pub const COMMANDS: &[Command] = &[
         program: "rbtrfs-dump-tree",
         links: &[],
         parser: dump_tree::parser,
+        manual: include_str!("dump_tree.manual"),
         run: dump_tree::run,
     },
     Command {
@@ -60,6 +63,7 @@ pub const COMMANDS: &[Command] = &[
         program: "rbtrfs-dump-super",
         links: &[],
         parser: dump_super::parser,
+        manual: include_str!("dump_super.manual"),
         run: dump_super::run,
     },
     Command {
@@ -67,6 +71,7 @@ pub const COMMANDS: &[Command] = &[
         program: "rbtrfs-list-chunks",
         links: &[],
         parser: list_chunks::parser,
+        manual: include_str!("list_chunks.manual"),
         run: list_chunks::run,
     },
     Command {
@@ -74,9 +79,10 @@ pub const COMMANDS: &[Command] = &[
         program: "rbtrfs-completions",
         links: &[],
         parser: completions::parser,
+        manual: "",
         run: completions::run,
     },
-    Command { name: "man", program: "rbtrfs-man", links: &[], parser: man::parser, run: man::run },
+    Command { name: "man", program: "rbtrfs-man", links: &[], parser: man::parser, manual: "", run: man::run },
 ];
 
 const ABOUT: &str = "The offline btrfs toolkit: works on filesystems that are not mounted";

@@ -257,19 +257,19 @@ fn disagreements(volume: &Volume) -> Vec<Disagreement> {
 
 /// Allocated and free ranges of each device, missing ones included.
 fn device_maps(volume: &Volume) -> Vec<DeviceMap> {
-    let mut allocated: BTreeMap<(u64, Uuid), Vec<(Physical, u64, Logical)>> = BTreeMap::new();
+    let mut allocated: BTreeMap<(u64, Uuid), Vec<Range>> = BTreeMap::new();
     for device in volume.devices() {
         allocated.insert((device.devid(), device.uuid()), Vec::new());
     }
     for chunk in volume.chunks().iter() {
         for stripe in &chunk.stripes {
             let uuid = volume.device(stripe).map_or(stripe.dev_uuid, |device| device.uuid());
-            let range = (stripe.physical, chunk.stripe_size(), chunk.logical);
+            let (offset, length) = (stripe.physical, chunk.stripe_size());
+            let range = Range { offset, length, state: RangeState::Allocated, chunk: Some(chunk.logical) };
             allocated.entry((stripe.devid, uuid)).or_default().push(range);
         }
     }
-    let map = |((devid, uuid), mut chunks): (_, Vec<_>)| {
-        chunks.sort();
+    let map = |((devid, uuid), allocated)| {
         let device = volume.devices().iter().find(|device| device.uuid() == uuid);
         let total_bytes = device.map(|device| device.total_bytes());
         DeviceMap {
@@ -277,14 +277,15 @@ fn device_maps(volume: &Volume) -> Vec<DeviceMap> {
             uuid,
             path: device.map(|device| device.image().path().display().to_string()),
             total_bytes,
-            ranges: ranges(&chunks, total_bytes),
+            ranges: with_gaps(allocated, total_bytes),
         }
     };
     allocated.into_iter().map(map).collect()
 }
 
-/// The chunks of a device, sorted, with what lies between them.
-fn ranges(chunks: &[(Physical, u64, Logical)], total_bytes: Option<u64>) -> Vec<Range> {
+/// The allocated ranges in order, with what lies between them and before the end of the device.
+fn with_gaps(mut allocated: Vec<Range>, total_bytes: Option<u64>) -> Vec<Range> {
+    allocated.sort_by_key(|range| range.offset);
     let mut ranges = Vec::new();
     let mut position = 0;
     let fill = |position: u64, end: u64, ranges: &mut Vec<Range>| {
@@ -297,11 +298,10 @@ fn ranges(chunks: &[(Physical, u64, Logical)], total_bytes: Option<u64>) -> Vec<
             }
         }
     };
-    for (offset, length, chunk) in chunks {
-        fill(position, offset.0, &mut ranges);
-        let state = RangeState::Allocated;
-        ranges.push(Range { offset: *offset, length: *length, state, chunk: Some(*chunk) });
-        position = position.max(offset.0.saturating_add(*length));
+    for range in allocated {
+        fill(position, range.offset.0, &mut ranges);
+        position = position.max(range.offset.0.saturating_add(range.length));
+        ranges.push(range);
     }
     if let Some(total_bytes) = total_bytes {
         fill(position, total_bytes, &mut ranges);

@@ -135,6 +135,8 @@ pub trait Form: Sync {
 /// Something that a dump met and went on from.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Complaint {
+    #[error("there is no tree {tree}")]
+    NoTree { tree: u64 },
     #[error("{}block {logical}: {problem}", of_tree(*tree))]
     Unreadable { tree: Option<u64>, logical: Logical, problem: String },
     #[error(
@@ -180,7 +182,12 @@ pub fn dump<F: Form>(
     output: &mut (dyn Write + Send),
     complain: &mut (dyn FnMut(&Complaint) + Send),
 ) -> Result<()> {
-    let mut steps = steps(volume, selection);
+    let by_address = !selection.blocks.is_empty();
+    let (headings, totals) = if by_address { (Vec::new(), false) } else { headings(volume, selection) };
+    if let Some(tree) = selection.tree.filter(|_| !by_address && headings.is_empty()) {
+        complain(&Complaint::NoTree { tree });
+    }
+    let mut steps = steps(volume, selection, headings, totals);
     let batch_len = (BATCH_BYTES / volume.format().nodesize) as usize;
     let batches = std::iter::from_fn(move || {
         let batch: Vec<Step> = steps.by_ref().take(batch_len).collect();
@@ -228,9 +235,13 @@ fn print_block<F: Form>(
 }
 
 /// The steps of a dump, made as they are needed.
-fn steps<'v>(volume: &'v Volume, selection: &Selection) -> impl Iterator<Item = Step> + Send + use<'v> {
+fn steps<'v>(
+    volume: &'v Volume,
+    selection: &Selection,
+    headings: Vec<Heading>,
+    totals: bool,
+) -> impl Iterator<Item = Step> + Send + use<'v> {
     let order = selection.order;
-    let (headings, totals) = if selection.blocks.is_empty() { headings(volume, selection) } else { (vec![], false) };
     let blocks = (!selection.blocks.is_empty()).then(|| {
         let follow = selection.follow;
         let expected = selection.blocks.clone().into_iter().map(Expected::at);

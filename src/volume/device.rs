@@ -38,7 +38,7 @@ impl Device {
     }
 
     /// The superblock of this device; that of the filesystem may come from another one.
-    pub fn superblock(&self) -> &Box<Superblock> {
+    pub fn superblock(&self) -> &Superblock {
         &self.superblock
     }
 

@@ -55,7 +55,7 @@ impl Volume {
     pub fn open(images: Vec<Image>) -> Result<Self> {
         let mut devices = images.into_iter().map(Device::open).collect::<Result<Vec<_>>>()?;
         let main = main_device(&devices)?;
-        let superblock = devices[main].superblock().clone();
+        let superblock = Box::new(*devices[main].superblock());
         devices.sort_by_key(|device| (device.fsid() != superblock.fsid, device.devid()));
 
         let mut fsids = vec![superblock.metadata_fsid()];

@@ -137,21 +137,15 @@ impl<'a> Payload<'a> {
 
     fn entry<T: Fields>(&self, named: &Named<'_, T>, object: &mut Object<'_>) {
         named.entry.visit(object);
-        self.put_text("name", "name_bytes", named.name, object);
+        self.put_text("name", named.name, object);
         if !named.data.is_empty() {
-            self.put_text("data", "data_bytes", named.data, object);
+            self.put_text("data", named.data, object);
         }
     }
 
-    /// Text, and its bytes too where they are not UTF-8; null where names are hidden.
-    fn put_text(&self, key: &'static str, bytes_key: &'static str, text: &[u8], object: &mut Object<'_>) {
-        if self.style.hide_names {
-            return object.null(key);
-        }
-        object.text(key, text);
-        if std::str::from_utf8(text).is_err() {
-            object.bytes(bytes_key, text);
-        }
+    /// Text, or null where names are hidden.
+    fn put_text(&self, name: &'static str, text: &[u8], object: &mut Object<'_>) {
+        if self.style.hide_names { object.null(name) } else { object.text(name, text) }
     }
 
     fn file_extent(&self, object: &mut Object<'_>) -> Rest<'a> {
@@ -176,7 +170,7 @@ impl<'a> Payload<'a> {
         let (root_ref, rest) = RootRef::read_prefix(self.item.data)?;
         let (name, rest) = rest.split_at_checked(root_ref.name_len.get().into())?;
         root_ref.visit(object);
-        self.put_text("name", "name_bytes", name, object);
+        self.put_text("name", name, object);
         Some(rest)
     }
 

@@ -112,8 +112,12 @@ impl FieldVisitor for Object<'_> {
         put!(self.member(name), "\"", HexBytes(value), "\"");
     }
 
+    /// Text that is not UTF-8 has its bytes beside it.
     fn text(&mut self, name: &'static str, value: &[u8]) {
         self.string(name, &String::from_utf8_lossy(value));
+        if std::str::from_utf8(value).is_err() {
+            put!(self.out, ",\"", name, "_bytes\":\"", HexBytes(value), "\"");
+        }
     }
 
     fn integers(&mut self, name: &'static str, values: impl Iterator<Item = u64>) {
@@ -147,7 +151,7 @@ mod tests {
         });
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
         let expected = serde_json::json!({
-            "text": "quote \" slash \\ \n \u{fffd}", "flags": ["RDONLY", "0x80000000"],
+            "text": "quote \" slash \\ \n \u{fffd}", "text_bytes": "71756f7465202220736c617368205c200a20ff", "flags": ["RDONLY", "0x80000000"],
             "key": {"objectid": 1, "type": 77, "offset": u64::MAX}, "bytes": "00ab", "empty": [], "null": null,
         });
         assert_eq!(value, expected);

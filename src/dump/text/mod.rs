@@ -60,24 +60,24 @@ impl Printer {
             KeyType::INODE_EXTREF => inode::inode_extref(data, style, out),
             KeyType::DIR_ITEM | KeyType::DIR_INDEX | KeyType::XATTR_ITEM => inode::dir_item(data, style, out),
             KeyType::DIR_LOG_ITEM | KeyType::DIR_LOG_INDEX => inode::dir_log_item(data, out),
-            KeyType::ORPHAN_ITEM => Some(put!(out, "\t\torphan item\n")),
+            KeyType::ORPHAN_ITEM => line("\t\torphan item\n", out),
             KeyType::EXTENT_DATA => inode::file_extent(data, out),
-            KeyType::CSUM_ITEM => Some(put!(out, "\t\tcsum item\n")),
+            KeyType::CSUM_ITEM => line("\t\tcsum item\n", out),
             KeyType::EXTENT_CSUM => extent::csums(item, style, out),
             KeyType::ROOT_ITEM => root::root_item(data, &mut self.clock, out),
             KeyType::ROOT_REF => root::root_ref(data, "ref", out),
             KeyType::ROOT_BACKREF => root::root_ref(data, "backref", out),
             KeyType::EXTENT_ITEM | KeyType::METADATA_ITEM => extent::extent_item(item, out),
-            KeyType::TREE_BLOCK_REF => Some(put!(out, "\t\ttree block backref\n")),
-            KeyType::SHARED_BLOCK_REF => Some(put!(out, "\t\tshared block backref\n")),
+            KeyType::TREE_BLOCK_REF => line("\t\ttree block backref\n", out),
+            KeyType::SHARED_BLOCK_REF => line("\t\tshared block backref\n", out),
             KeyType::EXTENT_DATA_REF => extent::extent_data_ref(data, out),
             KeyType::SHARED_DATA_REF => extent::shared_data_ref(data, out),
             KeyType::EXTENT_OWNER_REF => extent::extent_owner_ref(data, out),
-            KeyType::EXTENT_REF_V0 => Some(put!(out, "\t\textent ref v0 (deprecated)\n")),
+            KeyType::EXTENT_REF_V0 => line("\t\textent ref v0 (deprecated)\n", out),
             KeyType::BLOCK_GROUP_ITEM => volume::block_group_item(data, out),
             KeyType::FREE_SPACE_INFO => space::free_space_info(data, out),
-            KeyType::FREE_SPACE_EXTENT => Some(put!(out, "\t\tfree space extent\n")),
-            KeyType::FREE_SPACE_BITMAP => Some(put!(out, "\t\tfree space bitmap\n")),
+            KeyType::FREE_SPACE_EXTENT => line("\t\tfree space extent\n", out),
+            KeyType::FREE_SPACE_BITMAP => line("\t\tfree space bitmap\n", out),
             KeyType(0) if item.key.objectid == objectid::FREE_SPACE => space::free_space_header(data, out),
             KeyType::DEV_EXTENT => volume::dev_extent(data, out),
             KeyType::DEV_ITEM => volume::dev_item(data, out),
@@ -93,11 +93,17 @@ impl Printer {
             KeyType::UUID_KEY_SUBVOL | KeyType::UUID_KEY_RECEIVED_SUBVOL => root::uuid_item(data, out),
             KeyType::STRING_ITEM => {
                 let text = data.split(|byte| *byte == 0).next().unwrap_or_default();
-                Some(put!(out, "\t\titem data ", text, "\n"))
+                put!(out, "\t\titem data ", text, "\n");
+                Some(())
             }
             _ => None,
         };
     }
+}
+
+fn line(text: &str, out: &mut Vec<u8>) -> Option<()> {
+    put!(out, text);
+    Some(())
 }
 
 fn print_node(node: Node<'_>, style: &Style, out: &mut Vec<u8>) {
