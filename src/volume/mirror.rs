@@ -179,8 +179,8 @@ impl Volume {
     fn rebuild(&self, chunk: &ChunkMapping, logical: Logical, mirror: u16, buffer: &mut [u8]) -> Result<(), String> {
         let segment = chunk.segment(logical.0 - chunk.logical.0);
         let columns = chunk.stripes.len() as u64;
-        let also_damaged = (0..columns).filter(|column| *column != segment.column).nth(usize::from(mirror) - 2);
-        let also_damaged = also_damaged.filter(|_| mirror > 2);
+        let mut others = (0..columns).filter(|column| *column != segment.column);
+        let also_damaged = usize::from(mirror).checked_sub(3).and_then(|index| others.nth(index));
         let mut row = Vec::with_capacity(columns as usize);
         for column in 0..columns {
             if column == segment.column || Some(column) == also_damaged {
