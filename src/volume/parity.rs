@@ -60,7 +60,8 @@ fn add_scaled(sum: &mut [u8], data: &[u8], factor: u8) {
 pub fn rebuild(row: &[Option<Vec<u8>>], parity: usize, target: usize) -> Option<Vec<u8>> {
     let (data, parities) = row.split_at_checked(row.len().checked_sub(parity)?)?;
     let p = parities.first().and_then(Option::as_ref);
-    let q = parities.get(1).and_then(Option::as_ref);
+    // Past 255 columns the powers of the generator repeat, and Q no longer tells columns apart.
+    let q = parities.get(1).and_then(Option::as_ref).filter(|_| data.len() <= 255);
     let other_lost = (0..data.len()).find(|column| *column != target && data[*column].is_none());
     let lost = data.iter().filter(|column| column.is_none()).count();
     if lost > 2 || target >= data.len() {
@@ -125,6 +126,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_q_cannot_tell_apart_is_not_invented() {
+        let mut damaged = row(&vec![vec![7]; 256]);
+        damaged[0] = None;
+        damaged[255] = None;
+        assert_eq!(rebuild(&damaged, 2, 0), None);
     }
 
     #[test]
