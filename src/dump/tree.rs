@@ -140,8 +140,8 @@ pub enum Complaint {
     #[error("{}block {logical}: {problem}", of_tree(*tree))]
     Unreadable { tree: Option<u64>, logical: Logical, problem: String },
     #[error(
-        "{}block {logical}: bad copy {} ({}), another one is used",
-        of_tree(*tree), copy.mirror, copy.error
+        "{}block {logical}: bad copy {}: {copy}, another one is used",
+        of_tree(*tree), copy.mirror
     )]
     BadCopy { tree: Option<u64>, logical: Logical, copy: BadCopy },
     #[error(

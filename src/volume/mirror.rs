@@ -19,6 +19,16 @@ pub struct BadCopy {
     pub error: BlockError,
 }
 
+impl fmt::Display for BadCopy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)?;
+        match self.place {
+            Some((devid, physical)) => write!(f, " (device {devid} at {physical})"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// A verified block, and the copies that were tried before and found bad.
 pub struct BlockRead<'a> {
     pub block: Block<'a>,
@@ -38,10 +48,7 @@ impl fmt::Display for NoGoodCopy {
         let Some(first) = self.bad.first() else {
             return f.write_str("no chunk holds this address");
         };
-        first.error.fmt(f)?;
-        if let Some((devid, physical)) = first.place {
-            write!(f, " (device {devid} at {physical})")?;
-        }
+        first.fmt(f)?;
         match self.bad.len() {
             1 => Ok(()),
             count => write!(f, ", and no better copy among {count}"),
