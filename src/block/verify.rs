@@ -64,6 +64,8 @@ pub enum BlockError {
     FirstKey { found: Key, expected: Key },
     #[error("no first key, expect {expected}")]
     Empty { expected: Key },
+    #[error("device {devid} is missing")]
+    Missing { devid: u64 },
     #[error("{0}")]
     Unreadable(String),
 }

@@ -223,7 +223,9 @@ fn print_block<F: Form>(
     match volume.read_block(expected, &mut batch.buffer) {
         Ok(read) => {
             let complaints = &mut batch.complaints;
-            complaints.extend(read.bad.into_iter().map(|copy| Complaint::BadCopy { tree: id, logical, copy }));
+            // A missing device is a notice of the volume, once; not news of each block.
+            let bad = read.bad.into_iter().filter(|copy| !copy.is_missing());
+            complaints.extend(bad.map(|copy| Complaint::BadCopy { tree: id, logical, copy }));
             if let Err(item) = form.block(&mut batch.printer, tree, read.block, first, &mut batch.text) {
                 complaints.push(Complaint::BadItem { tree: id, logical, item });
             }

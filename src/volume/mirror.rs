@@ -19,6 +19,13 @@ pub struct BadCopy {
     pub error: BlockError,
 }
 
+impl BadCopy {
+    /// Whether there is nothing wrong but that its device is missing.
+    pub fn is_missing(&self) -> bool {
+        matches!(self.error, BlockError::Missing { .. })
+    }
+}
+
 impl fmt::Display for BadCopy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.error.fmt(f)?;
@@ -135,6 +142,9 @@ impl Volume {
     }
 
     fn read_copy(&self, expected: &Expected, mirror: u16, buffer: &mut [u8]) -> Result<(), BlockError> {
+        if let Some(devid) = self.missing(expected.logical, mirror) {
+            return Err(BlockError::Missing { devid });
+        }
         self.read(expected.logical, mirror, buffer).map_err(BlockError::Unreadable)?;
         self.format.verify(buffer, expected).map(drop)
     }
@@ -142,6 +152,12 @@ impl Volume {
     fn place(&self, logical: Logical, mirror: u16) -> Option<(u64, Physical)> {
         let (stripe, physical) = self.chunks.find(logical)?.place(logical, mirror)?;
         Some((stripe.devid, physical))
+    }
+
+    /// The id of the device that holds this copy, if it is missing.
+    fn missing(&self, logical: Logical, mirror: u16) -> Option<u64> {
+        let (stripe, _) = self.chunks.find(logical)?.place(logical, mirror)?;
+        self.device(stripe).is_none().then_some(stripe.devid)
     }
 
     /// Fills `buffer` from the copy `mirror` (from 1) of a logical range, which may span stripes and chunks.
