@@ -1,6 +1,7 @@
 //! One device: an image and the superblock that was found on it.
 
 use crate::disk::fields::Uuid;
+use crate::disk::superblock::SUPER_OFFSETS;
 use crate::disk::{Physical, Superblock};
 use crate::error::{Error, Result};
 use crate::image::Image;
@@ -19,7 +20,7 @@ impl Device {
     /// The device with its primary superblock, or if that is damaged with the newest intact mirror.
     pub fn open(image: Image) -> Result<Self> {
         let copies = read_copies(&image)?;
-        let primary = copies.first().filter(|copy| copy.superblock.is_intact());
+        let primary = copies.iter().find(|copy| copy.offset == SUPER_OFFSETS[0] && copy.superblock.is_intact());
         let newest_mirror = || {
             let intact = copies.iter().filter(|copy| copy.superblock.is_intact());
             intact.max_by_key(|copy| copy.superblock.generation())

@@ -30,20 +30,24 @@ impl SuperblockCopy {
     }
 }
 
-/// The copies that the image is long enough to hold, the primary first. A mirror that cannot be read is left out.
+/// The copies that the image is long enough to hold, the primary first. One that cannot be read is left out, if another
+/// one is intact.
 pub fn read_copies(image: &Image) -> Result<Vec<SuperblockCopy>> {
-    let mut copies = Vec::new();
-    for (mirror, offset) in SUPER_OFFSETS.into_iter().enumerate() {
+    let mut copies: Vec<SuperblockCopy> = Vec::new();
+    let mut unreadable = None;
+    for offset in SUPER_OFFSETS {
         if offset.checked_add(SUPER_INFO_SIZE as u64).is_none_or(|end| end.0 > image.size()) {
             break;
         }
         match SuperblockCopy::read(image, offset) {
             Ok(copy) => copies.push(copy),
-            Err(error) if mirror == 0 => return Err(error),
-            Err(_) => {}
+            Err(error) => unreadable = unreadable.or(Some(error)),
         }
     }
-    Ok(copies)
+    match unreadable {
+        Some(error) if !copies.iter().any(|copy| copy.superblock.is_intact()) => Err(error),
+        _ => Ok(copies),
+    }
 }
 
 /// What reading blocks needs to know, from a superblock whose checksum is right.
