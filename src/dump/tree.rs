@@ -9,7 +9,7 @@ use crate::disk::{Key, Logical, objectid};
 use crate::error::Result;
 use crate::parallel;
 use crate::tree::{Levels, TreeRoot, Walk};
-use crate::volume::{BadCopy, Volume};
+use crate::volume::{BadCopy, NoGoodCopy, Volume};
 
 /// In which order the blocks of a tree are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -183,8 +183,11 @@ pub fn dump<F: Form>(
     complain: &mut (dyn FnMut(&Complaint) + Send),
 ) -> Result<()> {
     let by_address = !selection.blocks.is_empty();
-    let (headings, totals) = if by_address { (Vec::new(), false) } else { headings(volume, selection) };
-    if let Some(tree) = selection.tree.filter(|_| !by_address && headings.is_empty()) {
+    let Headings { headings, totals, gaps } =
+        if by_address { Headings::default() } else { headings(volume, selection) };
+    gaps.iter().for_each(&mut *complain);
+    // Where there are gaps, the tree may be there.
+    if let Some(tree) = selection.tree.filter(|_| !by_address && headings.is_empty() && gaps.is_empty()) {
         complain(&Complaint::NoTree { tree });
     }
     let mut steps = steps(volume, selection, headings, totals);
@@ -258,7 +261,7 @@ fn steps<'v>(
         let root = Expected::at(heading.root.logical);
         let blocks: Blocks<'v> = match heading.contents {
             Contents::Nowhere => Box::new(std::iter::empty()),
-            Contents::Leaves => Box::new(Walk::new(volume, root, Levels::Only(0))),
+            Contents::Leaves => Box::new(Walk::new(volume, root, Levels::Leaves)),
             Contents::Blocks => walk(volume, root, order),
         };
         tree_steps(Some(heading), index == 0, blocks)
@@ -296,44 +299,56 @@ fn walk(volume: &Volume, root: Expected, order: Order) -> Blocks<'_> {
     }
 }
 
-/// The trees that are selected, and whether totals follow them.
-fn headings(volume: &Volume, selection: &Selection) -> (Vec<Heading>, bool) {
+/// The trees that are selected.
+#[derive(Default)]
+struct Headings {
+    headings: Vec<Heading>,
+    /// Whether totals follow them.
+    totals: bool,
+    /// What could not be read of trees that name others, except for those that are dumped themselves.
+    gaps: Vec<Complaint>,
+}
+
+fn headings(volume: &Volume, selection: &Selection) -> Headings {
     let root_tree = TreeRoot::root_tree(volume);
     let log_root_tree = TreeRoot::log_root_tree(volume);
     let contents = if selection.roots { Contents::Nowhere } else { Contents::Blocks };
-    let of_superblock = |root, contents| Heading { root, of_superblock: true, contents };
     let top = [Some(root_tree), Some(TreeRoot::chunk_tree(volume)), log_root_tree];
-    let children = || {
-        let mut roots = root_tree.children(volume);
-        roots.extend(log_root_tree.iter().flat_map(|log| log.children(volume)));
-        roots
-    };
+    let top = top.into_iter().flatten();
+    let of_superblock = |root, contents| Heading { root, of_superblock: true, contents };
+    if let Some(root) = top.clone().find(|root| Some(root.key.objectid) == selection.tree) {
+        let headings = vec![of_superblock(root, Contents::Blocks)];
+        return Headings { headings, ..Headings::default() };
+    }
+
+    let (mut children, mut gaps) = (Vec::new(), Vec::new());
+    for parent in std::iter::once(root_tree).chain(log_root_tree) {
+        let (roots, unreadable) = parent.find_children(volume);
+        let tree = Some(parent.key.objectid);
+        let gap = |bad: NoGoodCopy| Complaint::Unreadable { tree, logical: bad.logical, problem: bad.to_string() };
+        children.extend(roots);
+        gaps.extend(unreadable.into_iter().map(gap));
+    }
     let below = |contents, wanted: &dyn Fn(u64) -> bool| -> Vec<Heading> {
-        let headings = children().into_iter().filter(|root| wanted(root.key.objectid));
-        headings.map(|root| Heading { root, of_superblock: false, contents }).collect()
+        let headings = children.iter().filter(|root| wanted(root.key.objectid));
+        headings.map(|root| Heading { root: *root, of_superblock: false, contents }).collect()
     };
     let only = |tree: u64| move |other: u64| other == tree;
+    let with_top = |below: Vec<Heading>| top.map(|root| of_superblock(root, contents)).chain(below).collect();
 
-    if let Some(tree) = selection.tree {
-        if let Some(root) = top.into_iter().flatten().find(|root| root.key.objectid == tree) {
-            return (vec![of_superblock(root, Contents::Blocks)], false);
-        }
-        return (below(contents, &only(tree)), true);
-    }
-    match (selection.extents, selection.devices, selection.uuid) {
-        (false, false, false) => {
-            let top = top.into_iter().flatten().map(|root| of_superblock(root, contents));
-            (top.chain(below(contents, &|_| true)).collect(), true)
-        }
-        (false, true, false) => {
-            let top = top.into_iter().flatten().map(|root| of_superblock(root, contents));
-            (top.chain(below(contents, &only(objectid::DEV_TREE))).collect(), false)
-        }
-        (false, false, true) => (below(contents, &only(objectid::UUID_TREE)), false),
-        (true, devices, false) => {
+    let (headings, totals): (Vec<Heading>, bool) = match (selection.tree, selection.extents, selection.devices) {
+        (Some(tree), ..) => (below(contents, &only(tree)), true),
+        _ if selection.uuid && (selection.extents || selection.devices) => (Vec::new(), false),
+        _ if selection.uuid => (below(contents, &only(objectid::UUID_TREE)), false),
+        (None, false, false) => (with_top(below(contents, &|_| true)), true),
+        (None, false, true) => (with_top(below(contents, &only(objectid::DEV_TREE))), false),
+        (None, true, devices) => {
             let wanted = |tree| tree == objectid::DEV_TREE || (!devices && tree == objectid::EXTENT_TREE);
             (below(Contents::Leaves, &wanted), false)
         }
-        (_, _, true) => (Vec::new(), false),
+    };
+    if headings.iter().any(|heading| heading.of_superblock && heading.contents == Contents::Blocks) {
+        gaps.clear();
     }
+    Headings { headings, totals, gaps }
 }

@@ -15,10 +15,13 @@ pub enum Levels {
     All,
     /// Those of one level.
     Only(u8),
+    /// Leaves, and each node that cannot be read in the place of the leaves below it.
+    Leaves,
 }
 
 /// Yields pointers to blocks; only the nodes above them are read. What stands below a node that cannot be read is
-/// skipped: whoever reads the blocks that are yielded meets that node as well, and its error.
+/// skipped: whoever reads the blocks that are yielded meets that node as well, and its error. A walk over one level
+/// yields no node above it: its gaps show in the walks over those levels.
 ///
 /// Memory is that of one path through the tree. A node that is reached twice is entered once, so that a damaged tree
 /// cannot make a walk endless.
@@ -50,7 +53,7 @@ impl<'v> Walk<'v> {
         let read = self.volume.read_block(expected, &mut self.buffer).ok()?;
         let level = read.block.level();
         let lowest = match self.levels {
-            Levels::All => 0,
+            Levels::All | Levels::Leaves => 0,
             Levels::Only(lowest) => lowest,
         };
         if let Kind::Node(node) = read.block.kind()
@@ -62,10 +65,11 @@ impl<'v> Walk<'v> {
         Some(level)
     }
 
-    fn yields(&self, level: u8) -> bool {
+    fn yields(&self, level: u8, readable: bool) -> bool {
         match self.levels {
             Levels::All => true,
             Levels::Only(only) => level == only,
+            Levels::Leaves => level == 0 || !readable,
         }
     }
 }
@@ -76,8 +80,8 @@ impl Iterator for Walk<'_> {
     fn next(&mut self) -> Option<Expected> {
         if let Some(root) = self.root.take() {
             // The level of an unreadable root may be unknown: it is yielded by the walk that the tree begins with.
-            let level = self.enter(&root).or(root.level);
-            if level.is_none_or(|level| self.yields(level)) {
+            let entered = self.enter(&root);
+            if entered.or(root.level).is_none_or(|level| self.yields(level, entered.is_some())) {
                 return Some(root);
             }
         }
@@ -90,10 +94,9 @@ impl Iterator for Walk<'_> {
             frame.next += 1;
             let child = Expected::child(ptr, frame.level);
             let level = frame.level - 1;
-            if level > 0 && self.levels != Levels::Only(level) {
-                self.enter(&child);
-            }
-            if self.yields(level) {
+            let is_entered = level > 0 && self.levels != Levels::Only(level);
+            let readable = !is_entered || self.enter(&child).is_some();
+            if self.yields(level, readable) {
                 return Some(child);
             }
         }
