@@ -28,6 +28,11 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let args = Args::from_arg_matches(matches)?;
     let (volume, completeness) = args.images.open(program)?;
     let list = ChunkList::new(&volume);
+    let mut complete = completeness == Completeness::Whole;
+    for (logical, problem) in list.unreadable() {
+        complete = false;
+        output::error(program, &format_args!("block {logical}: {problem}"));
+    }
     let mut out = Vec::new();
     if args.json {
         serde_json::to_writer(&mut out, &list)?;
@@ -36,5 +41,5 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
         list.put_text(&mut out);
     }
     output::stdout()?.write_all(&out)?;
-    Ok(if completeness == Completeness::Whole { Exit::Done } else { Exit::Failed })
+    Ok(if complete { Exit::Done } else { Exit::Failed })
 }

@@ -1,6 +1,6 @@
 //! The chunks of a filesystem: where they lie, how full they are, and what the system chunk array says of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Serialize, Serializer};
 
@@ -27,7 +27,12 @@ pub struct ChunkList {
     chunks: Vec<ChunkEntry>,
     disagreements: Vec<Disagreement>,
     devices: Vec<DeviceMap>,
+    #[serde(skip)]
+    unreadable: Unreadable,
 }
+
+/// Blocks that cannot be read, each once, and why.
+type Unreadable = BTreeSet<(Logical, String)>;
 
 #[derive(Debug, Serialize)]
 struct ChunkEntry {
@@ -106,13 +111,14 @@ impl ChunkList {
             .map_while(Result::ok)
             .map(|entry| Logical(entry.key.offset))
             .collect();
-        let groups = block_group_root(volume);
-        let entry = |chunk: &ChunkMapping| ChunkEntry {
+        let mut unreadable = Unreadable::new();
+        let groups = block_group_root(volume, &mut unreadable);
+        let mut entry = |chunk: &ChunkMapping| ChunkEntry {
             logical: chunk.logical,
             length: chunk.length,
             r#type: chunk.flags,
             profile: chunk.profile.name(),
-            used: groups.and_then(|root| used(volume, &root, chunk)),
+            used: groups.and_then(|root| used(volume, &root, chunk, &mut unreadable)),
             in_sys_chunk_array: in_array.contains(&chunk.logical),
             stripes: chunk
                 .stripes
@@ -129,10 +135,16 @@ impl ChunkList {
         Self {
             schema: "rbtrfs.list-chunks/1",
             fsid: superblock.fsid,
-            chunks: volume.chunks().iter().map(entry).collect(),
-            disagreements: disagreements(volume),
+            chunks: volume.chunks().iter().map(&mut entry).collect(),
+            disagreements: disagreements(volume, &mut unreadable),
             devices: device_maps(volume),
+            unreadable,
         }
+    }
+
+    /// The blocks that the list lacks, and why.
+    pub fn unreadable(&self) -> impl Iterator<Item = (Logical, &str)> {
+        self.unreadable.iter().map(|(logical, problem)| (*logical, problem.as_str()))
     }
 
     /// As text for a person.
@@ -185,25 +197,38 @@ impl Put for Physical {
 }
 
 /// The tree with the block group items.
-fn block_group_root(volume: &Volume) -> Option<TreeRoot> {
-    let roots = TreeRoot::root_tree(volume).children(volume);
+fn block_group_root(volume: &Volume, unreadable: &mut Unreadable) -> Option<TreeRoot> {
+    let (roots, bad) = TreeRoot::root_tree(volume).find_children(volume);
+    unreadable.extend(bad.into_iter().map(|bad| (bad.logical, bad.to_string())));
     let find = |tree: u64| roots.iter().find(|root| root.key.objectid == tree).copied();
     find(objectid::BLOCK_GROUP_TREE).or_else(|| find(objectid::EXTENT_TREE))
 }
 
-fn used(volume: &Volume, root: &TreeRoot, chunk: &ChunkMapping) -> Option<u64> {
+fn used(volume: &Volume, root: &TreeRoot, chunk: &ChunkMapping, unreadable: &mut Unreadable) -> Option<u64> {
     let key = Key::new(chunk.logical.0, KeyType::BLOCK_GROUP_ITEM, chunk.length);
-    let data = root.find(volume, key).ok()??;
+    let data = match root.find(volume, key) {
+        Ok(data) => data?,
+        Err(bad) => {
+            unreadable.insert((bad.logical, bad.to_string()));
+            return None;
+        }
+    };
     let (group, _) = BlockGroupItem::read_prefix(&data)?;
     Some(group.used.get())
 }
 
 /// Chunk items of type SYSTEM, as they stand in the chunk tree.
-fn system_chunk_items(volume: &Volume) -> BTreeMap<Logical, Vec<u8>> {
+fn system_chunk_items(volume: &Volume, unreadable: &mut Unreadable) -> BTreeMap<Logical, Vec<u8>> {
     let mut items = BTreeMap::new();
     let mut buffer = Vec::new();
-    for leaf in Walk::new(volume, TreeRoot::chunk_tree(volume).expected(), Levels::Only(0)) {
-        let Ok(read) = volume.read_block(&leaf, &mut buffer) else { continue };
+    for leaf in Walk::new(volume, TreeRoot::chunk_tree(volume).expected(), Levels::Leaves) {
+        let read = match volume.read_block(&leaf, &mut buffer) {
+            Ok(read) => read,
+            Err(bad) => {
+                unreadable.insert((bad.logical, bad.to_string()));
+                continue;
+            }
+        };
         let Kind::Leaf(leaf) = read.block.kind() else { continue };
         for item in leaf.items().flatten().filter(|item| item.key.key_type == KeyType::CHUNK_ITEM) {
             let is_system = |(chunk, _): (&Chunk, _)| chunk.block_group_flags().contains(block_group::SYSTEM);
@@ -215,8 +240,8 @@ fn system_chunk_items(volume: &Volume) -> BTreeMap<Logical, Vec<u8>> {
     items
 }
 
-fn disagreements(volume: &Volume) -> Vec<Disagreement> {
-    let mut of_tree = system_chunk_items(volume);
+fn disagreements(volume: &Volume, unreadable: &mut Unreadable) -> Vec<Disagreement> {
+    let mut of_tree = system_chunk_items(volume, unreadable);
     let mut found = Vec::new();
     for entry in Entries::new(volume.superblock().sys_chunk_array()) {
         let entry = match entry {
