@@ -9,6 +9,8 @@ mod parity;
 mod superblock;
 pub mod sys_array;
 
+use std::collections::HashSet;
+
 use crate::block::verify::Format;
 use crate::disk::fields::Uuid;
 use crate::disk::flags::superblock::SEEDING;
@@ -116,10 +118,11 @@ impl Volume {
                 notices.push(Notice::Truncated { path: path(device), size, total_bytes });
             }
         }
+        let mut seen = HashSet::new();
         for stripe in self.chunks.iter().flat_map(|chunk| &chunk.stripes) {
-            let notice = Notice::MissingDevice { devid: stripe.devid, uuid: stripe.dev_uuid };
-            if self.device(stripe).is_none() && !notices.contains(&notice) {
-                notices.push(notice);
+            let (devid, uuid) = (stripe.devid, stripe.dev_uuid);
+            if seen.insert((devid, uuid)) && self.device(stripe).is_none() {
+                notices.push(Notice::MissingDevice { devid, uuid });
             }
         }
         self.notices.extend(notices);
