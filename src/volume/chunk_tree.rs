@@ -4,13 +4,21 @@ use std::collections::HashSet;
 
 use crate::block::Kind;
 use crate::block::verify::Expected;
-use crate::disk::volume::{Chunk, Stripe};
+use crate::disk::fields::Uuid;
+use crate::disk::volume::{Chunk, DevItem, Stripe};
 use crate::disk::{KeyType, Logical};
 use crate::error::{Error, Result};
 
 use super::chunk_map::ChunkMapping;
 use super::sys_array::Entries;
-use super::{Notice, Volume};
+use super::{Device, Notice, Volume, path};
+
+/// What the chunk tree says, as far as it can be read.
+#[derive(Default)]
+struct Items {
+    chunks: Vec<(Logical, Vec<u8>)>,
+    devices: HashSet<Uuid>,
+}
 
 impl Volume {
     /// Fills the chunk map. The chunk tree is read through the chunks of the system chunk array; where the two
@@ -31,9 +39,10 @@ impl Volume {
             generation: Some(superblock.chunk_root_generation.into()),
             ..Expected::at(superblock.chunk_root())
         };
-        let chunk_items = self.read_chunk_tree(root)?;
+        let items = self.read_chunk_tree(root)?;
+        self.refuse_strangers(&items)?;
         let of_array = std::mem::take(&mut self.chunks);
-        for (logical, data) in chunk_items {
+        for (logical, data) in items.chunks {
             match Chunk::read_with_stripes(&data) {
                 Some((chunk, stripes, _)) => self.add_chunk(logical, chunk, stripes),
                 None => {
@@ -57,12 +66,27 @@ impl Volume {
         }
     }
 
-    /// The chunk items. A tree whose root is readable is read as far as it goes.
-    fn read_chunk_tree(&mut self, root: Expected) -> Result<Vec<(Logical, Vec<u8>)>> {
+    /// A seed has its own fsid: that it is of this filesystem, only the chunk tree knows.
+    fn refuse_strangers(&self, items: &Items) -> Result<()> {
+        let is_whole = !self.notices.iter().any(|notice| matches!(notice, Notice::ChunkTreeBlock { .. }));
+        let is_stranger =
+            |device: &&Device| device.fsid() != self.superblock.fsid && !items.devices.contains(&device.uuid());
+        match self.devices.iter().find(is_stranger) {
+            Some(stranger) if is_whole => Err(Error::Unrelated {
+                first: path(&self.devices[0]),
+                second: path(stranger),
+                problem: "devices of different filesystems",
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The items of the chunk tree. A tree whose root is readable is read as far as it goes.
+    fn read_chunk_tree(&mut self, root: Expected) -> Result<Items> {
         let mut seen = HashSet::new();
         let mut pending = vec![root];
         let mut buffer = Vec::new();
-        let mut items = Vec::new();
+        let mut items = Items::default();
         let mut notices = Vec::new();
         while let Some(expected) = pending.pop() {
             let logical = expected.logical;
@@ -87,8 +111,15 @@ impl Volume {
                     pending.extend(node.ptrs().iter().rev().map(|ptr| Expected::child(ptr, level)));
                 }
                 Kind::Leaf(leaf) => {
-                    let chunks = leaf.items().flatten().filter(|item| item.key.key_type == KeyType::CHUNK_ITEM);
-                    items.extend(chunks.map(|item| (Logical(item.key.offset), item.data.to_vec())));
+                    for item in leaf.items().flatten() {
+                        match item.key.key_type {
+                            KeyType::CHUNK_ITEM => items.chunks.push((Logical(item.key.offset), item.data.to_vec())),
+                            KeyType::DEV_ITEM => {
+                                items.devices.extend(DevItem::read_prefix(item.data).map(|(device, _)| device.uuid));
+                            }
+                            _ => {}
+                        }
+                    }
                 }
             }
         }
