@@ -1,0 +1,186 @@
+//! What the integration tests share: images, runs of the program, and what a machine must have for a test.
+
+#![allow(dead_code, reason = "each test file uses a part of this")]
+
+pub mod contents;
+pub mod failing_disk;
+
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rbtrfs::image::Image;
+use rbtrfs::volume::Volume;
+
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_rbtrfs");
+
+/// Whether a test may go on that needs what need not be there, such as root or btrfs-progs. In CI, where CI=true, a test
+/// that cannot run is one that fails. Elsewhere a line `TEST: REASON` is added to the file `skipped-tests` in the target
+/// directory.
+pub fn require(test: &str, present: bool, reason: &str) -> bool {
+    if present {
+        return true;
+    }
+    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{test} cannot run: {reason}");
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("skipped-tests");
+    let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
+    file.write_all(format!("{test}: {reason}\n").as_bytes()).unwrap();
+    false
+}
+
+/// What the test that calls this needs, or nothing where the machine does not have it: then the test is to return.
+pub fn or_skip<T>(needed: Result<T, String>) -> Option<T> {
+    let thread = std::thread::current();
+    let skip = |reason: String| require(thread.name().unwrap_or("a test"), false, &reason);
+    needed.map_err(skip).ok()
+}
+
+/// `tests/fixtures/kernel-images`, which exits with 2 where the machine lacks something.
+fn kernel_images(arguments: &[&OsStr]) -> Result<String, String> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/kernel-images");
+    let output = Command::new(script).args(arguments).output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    match output.status.code() {
+        Some(0) => Ok(String::from_utf8(output.stdout).unwrap()),
+        Some(2) => Err(message),
+        _ => panic!("{message}"),
+    }
+}
+
+/// The names of the images that can be made here; none where `test` is to be skipped.
+pub fn kernel_image_names(test: &str) -> Vec<String> {
+    let names = kernel_images(&["list".as_ref()]);
+    require(test, names.is_ok(), names.as_ref().err().map_or("", String::as_str));
+    names.unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+/// The images, in the order of device ids, of a filesystem that `tests/fixtures/kernel-images` makes. They are kept from
+/// run to run: a test that changes one takes a copy.
+pub fn kernel_image(name: &str) -> Vec<PathBuf> {
+    try_kernel_image(name).unwrap()
+}
+
+fn try_kernel_image(name: &str) -> Result<Vec<PathBuf>, String> {
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kernel-images");
+    let directory = kept.join(name);
+    if !directory.is_dir() {
+        kernel_images(&["make".as_ref(), kept.as_ref(), name.as_ref()])?;
+    }
+    let images = (0..).map(|number| directory.join(format!("{number}.img")));
+    Ok(images.take_while(|image| image.exists()).collect())
+}
+
+/// As [`kernel_image`]; nothing where the test that calls this is to be skipped.
+pub fn kernel_image_or_skip(name: &str) -> Option<Vec<PathBuf>> {
+    or_skip(try_kernel_image(name))
+}
+
+/// Copies that a test may change, named as the kernel names them.
+pub fn copy_of_kernel_image_or_skip(name: &str, scratch: &Scratch) -> Option<Vec<PathBuf>> {
+    Some(kernel_image_or_skip(name)?.iter().map(|image| scratch.copy(image)).collect())
+}
+
+/// A directory of one test, removed at its end.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("rbtrfs-test-{}-{number}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// A copy under the same name; holes stay holes.
+    pub fn copy(&self, file: &Path) -> PathBuf {
+        let copy = self.0.join(file.file_name().unwrap());
+        tool("cp", [OsStr::new("--sparse=always"), "--reflink=auto".as_ref(), file.as_ref(), copy.as_ref()]).unwrap();
+        copy
+    }
+
+    /// A new file of zeros.
+    pub fn zeros(&self, name: &str, size: u64) -> PathBuf {
+        let path = self.path(name);
+        File::create(&path).unwrap().set_len(size).unwrap();
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What another program printed; that it is not there is for [`or_skip`]. That it fails is a failure.
+pub fn tool(name: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String, String> {
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+    let output =
+        Command::new(name).args(arguments).env("PATH", path).output().map_err(|error| format!("{name}: {error}"))?;
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// How a run of the program ended. It ended by itself: death by a signal or a panic is a failure wherever it occurs.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Run {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Run {
+    pub fn of(output: Output) -> Self {
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        let code = output.status.code().unwrap_or_else(|| panic!("died: {}: {stderr}", output.status));
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        Self { code, stdout: String::from_utf8_lossy(&output.stdout).into_owned(), stderr }
+    }
+
+    /// Whether one line of the messages contains all of `parts`.
+    pub fn says(&self, parts: &[&str]) -> bool {
+        self.stderr.lines().any(|line| parts.iter().all(|part| line.contains(part)))
+    }
+}
+
+/// Runs a command of `rbtrfs`, however it ends.
+pub fn rbtrfs(command: &str, options: &[&str], images: &[impl AsRef<OsStr>]) -> Output {
+    Command::new(PROGRAM).arg(command).args(options).args(images).output().unwrap()
+}
+
+/// Runs `rbtrfs` with the words of `command`, and then images.
+pub fn run_rbtrfs(command: &str, images: &[PathBuf]) -> Run {
+    let words: Vec<&str> = command.split_whitespace().collect();
+    Run::of(rbtrfs(words[0], &words[1..], images))
+}
+
+/// What a command prints of sound images: there is nothing to say but that.
+pub fn output_of(command: &str, images: &[PathBuf]) -> String {
+    let run = run_rbtrfs(command, images);
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{command} {images:?}");
+    run.stdout
+}
+
+pub fn open(images: &[PathBuf]) -> Volume {
+    Volume::open(images.iter().map(|image| Image::open(image).unwrap()).collect()).unwrap()
+}
+
+/// Puts `change`d bytes in the place of those that are there; returns what was there.
+pub fn change(image: &Path, offset: u64, length: usize, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+    let file = OpenOptions::new().read(true).write(true).open(image).unwrap();
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, offset).unwrap();
+    let before = bytes.clone();
+    change(&mut bytes);
+    file.write_all_at(&bytes, offset).unwrap();
+    before
+}
