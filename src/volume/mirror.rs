@@ -52,10 +52,12 @@ pub struct NoGoodCopy {
 
 impl fmt::Display for NoGoodCopy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(first) = self.bad.first() else {
+        // Of a missing device the volume has told; what is wrong with another copy tells more.
+        let telling = self.bad.iter().find(|copy| copy.place.is_some() && !copy.is_missing());
+        let Some(telling) = telling.or(self.bad.first()) else {
             return f.write_str("no chunk holds this address");
         };
-        first.fmt(f)?;
+        telling.fmt(f)?;
         match self.bad.len() {
             1 => Ok(()),
             count => write!(f, ", and no better copy among {count}"),
