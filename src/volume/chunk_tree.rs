@@ -39,7 +39,9 @@ impl Volume {
             generation: Some(superblock.chunk_root_generation.into()),
             ..Expected::at(superblock.chunk_root())
         };
-        let items = self.read_chunk_tree(root)?;
+        let mut items = self.read_chunk_tree(root)?;
+        // As they stand in a sound tree: each is added behind the others then, and none is moved.
+        items.chunks.sort_by_key(|(logical, _)| *logical);
         self.refuse_strangers(&items)?;
         let of_array = std::mem::take(&mut self.chunks);
         for (logical, data) in items.chunks {
