@@ -80,6 +80,7 @@ impl ChunkMapping {
     pub fn mirrors(&self) -> u16 {
         match self.profile {
             Profile::Raid5 => 2,
+            Profile::Raid6 if self.data_stripes() > parity::MAX_COLUMNS as u64 => 2,
             Profile::Raid6 => self.stripes.len() as u16,
             profile => profile.geometry().ncopies,
         }

@@ -28,8 +28,11 @@ const LOGARITHMS: [u8; 256] = {
     logarithms
 };
 
+/// The powers of the generator repeat after so many data columns, and Q no longer tells columns apart.
+pub const MAX_COLUMNS: usize = 255;
+
 fn power(column: usize) -> u8 {
-    POWERS[column % 255]
+    POWERS[column % MAX_COLUMNS]
 }
 
 fn multiply(left: u8, right: u8) -> u8 {
@@ -50,9 +53,12 @@ fn divide(left: u8, right: u8) -> u8 {
 
 /// Adds `factor` times `data` to `sum`.
 fn add_scaled(sum: &mut [u8], data: &[u8], factor: u8) {
-    for (sum, byte) in sum.iter_mut().zip(data) {
-        *sum ^= multiply(factor, *byte);
+    if factor == 1 {
+        sum.iter_mut().zip(data).for_each(|(sum, byte)| *sum ^= byte);
+        return;
     }
+    let products: [u8; 256] = std::array::from_fn(|byte| multiply(factor, byte as u8));
+    sum.iter_mut().zip(data).for_each(|(sum, byte)| *sum ^= products[usize::from(*byte)]);
 }
 
 /// The data column `target` of a row: data columns, then `parity` columns (P, then Q). What is lost is `None`.
@@ -60,8 +66,7 @@ fn add_scaled(sum: &mut [u8], data: &[u8], factor: u8) {
 pub fn rebuild(row: &[Option<Vec<u8>>], parity: usize, target: usize) -> Option<Vec<u8>> {
     let (data, parities) = row.split_at_checked(row.len().checked_sub(parity)?)?;
     let p = parities.first().and_then(Option::as_ref);
-    // Past 255 columns the powers of the generator repeat, and Q no longer tells columns apart.
-    let q = parities.get(1).and_then(Option::as_ref).filter(|_| data.len() <= 255);
+    let q = parities.get(1).and_then(Option::as_ref).filter(|_| data.len() <= MAX_COLUMNS);
     let other_lost = (0..data.len()).find(|column| *column != target && data[*column].is_none());
     let lost = data.iter().filter(|column| column.is_none()).count();
     if lost > 2 || target >= data.len() {
