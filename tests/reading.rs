@@ -122,6 +122,27 @@ fn a_lost_device_costs_nothing_that_the_profile_tolerates() {
 }
 
 #[test]
+fn a_lost_device_costs_no_file_data() {
+    for (name, tolerated) in PROFILES {
+        // Here it is the metadata that tolerates more.
+        let tolerated = if name == "raid5-data-raid1c3-meta" { 1 } else { tolerated };
+        let Some(images) = kernel_image_or_skip(name) else { return };
+        for left in choices(&images, images.len() - tolerated) {
+            let volume = open(&left);
+            let mut data = vec![0; volume.format().sectorsize as usize];
+            for (address, sum) in checksums(&volume) {
+                let mut is_good = |mirror| {
+                    let read = volume.read(Logical(address), mirror, &mut data);
+                    read.is_ok() && volume.format().csum_type.compute(&data)[..sum.len()] == sum[..]
+                };
+                let found = (1..=mirrors(&volume, Logical(address))).any(&mut is_good);
+                assert!(found, "{name} with {left:?}: no good copy of {address}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_device_too_many_lost_is_an_error_and_no_panic() {
     for (name, tolerated) in PROFILES {
         let Some(images) = kernel_image_or_skip(name) else { return };

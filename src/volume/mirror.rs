@@ -163,7 +163,8 @@ impl Volume {
         self.device(stripe).is_none().then_some(stripe.devid)
     }
 
-    /// Fills `buffer` from the copy `mirror` (from 1) of a logical range, which may span stripes and chunks.
+    /// Fills `buffer` from the copy `mirror` (from 1) of a logical range, which may span stripes and chunks. All of it has
+    /// to be readable in that copy: whoever wants the best of all copies reads sector by sector.
     pub fn read(&self, logical: Logical, mirror: u16, buffer: &mut [u8]) -> Result<(), String> {
         let mut position = logical;
         let mut rest = buffer;
