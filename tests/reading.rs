@@ -173,6 +173,7 @@ fn the_order_of_devices_changes_nothing() {
             let expected = output_of(command, &images);
             for other in [&reversed, &rotated] {
                 assert!(output_of(command, other) == expected, "{command} {other:?}");
+                assert_eq!(open(other).superblock().dev_item.devid.get(), 1, "{other:?}");
             }
         }
     }

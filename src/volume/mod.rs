@@ -9,6 +9,7 @@ mod parity;
 mod superblock;
 pub mod sys_array;
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use crate::block::verify::Format;
@@ -58,17 +59,14 @@ impl Volume {
         let mut devices = images.into_iter().map(Device::open).collect::<Result<Vec<_>>>()?;
         let main = main_device(&devices)?;
         let superblock = Box::new(*devices[main].superblock());
-        devices.sort_by_key(|device| (device.fsid() != superblock.fsid, device.devid()));
-
         let mut fsids = vec![superblock.metadata_fsid()];
-        fsids.extend(devices.iter().map(|device| device.superblock().metadata_fsid()));
-        let mut unique = Vec::new();
-        for fsid in fsids {
-            if !unique.contains(&fsid) {
-                unique.push(fsid);
+        for fsid in devices.iter().map(|device| device.superblock().metadata_fsid()) {
+            if !fsids.contains(&fsid) {
+                fsids.push(fsid);
             }
         }
-        let format = superblock::format(&devices[0], &superblock, unique)?;
+        let format = superblock::format(&devices[main], &superblock, fsids)?;
+        devices.sort_by_key(|device| (device.fsid() != superblock.fsid, device.devid()));
         let mut volume = Self { superblock, format, chunks: ChunkMap::default(), notices: Vec::new(), devices };
         volume.load_chunks().map_err(|error| volume.truncation().unwrap_or(error))?;
         volume.notice_devices();
@@ -139,11 +137,12 @@ impl Volume {
     }
 }
 
-/// The device whose superblock stands for the filesystem: of the sprout rather than of its seeds, and the newest.
+/// The device whose superblock stands for the filesystem: of the sprout rather than of its seeds, the newest, and of
+/// several the first by device id.
 fn main_device(devices: &[Device]) -> Result<usize> {
     let rank = |device: &Device| {
         let superblock = device.superblock();
-        (superblock.flags.get() & SEEDING == 0, superblock.generation())
+        (superblock.flags.get() & SEEDING == 0, superblock.generation(), Reverse(device.devid()))
     };
     let main = (0..devices.len()).max_by_key(|index| rank(&devices[*index])).unwrap_or_default();
     for (index, device) in devices.iter().enumerate() {
