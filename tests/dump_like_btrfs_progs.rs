@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{kernel_image, require, rbtrfs};
+use support::{kernel_image, rbtrfs, require};
 
 /// Images with the texts that btrfs-progs 6.19 prints for them.
 fn samples() -> PathBuf {
@@ -201,11 +201,30 @@ fn options_select_what_they_select_in_btrfs_progs() {
     let names = support::kernel_image_names(test);
     for name in ["log-tree", "quota", "mixed"].iter().filter(|name| names.iter().any(|other| other == *name)) {
         let images = kernel_image(name);
-        let root = root_of_tree_5(&images);
+        let (root, chunk_root) = (root_of(&images, "fs tree key (FS_TREE"), root_of(&images, "chunk tree:"));
         for options in [
-            "-e", "-d", "-u", "-r", "-R", "-r -d", "-e -d", "-t 5", "-t root", "-t chunk", "-t FS_TREE", "-r -t 5",
-            "--dfs", "--bfs", "--dfs --bfs", "--csum-headers", "--csum-items", "--hide-names", "-t csum --csum-items",
-            &format!("-b {root}"), &format!("-b {root} --follow"), &format!("-b {root} -b 22020096 --follow --dfs"),
+            "-e",
+            "-d",
+            "-u",
+            "-r",
+            "-R",
+            "-r -d",
+            "-e -d",
+            "-t 5",
+            "-t root",
+            "-t chunk",
+            "-t FS_TREE",
+            "-r -t 5",
+            "--dfs",
+            "--bfs",
+            "--dfs --bfs",
+            "--csum-headers",
+            "--csum-items",
+            "--hide-names",
+            "-t csum --csum-items",
+            &format!("-b {root}"),
+            &format!("-b {root} --follow"),
+            &format!("-b {root} -b {chunk_root} --follow --dfs"),
         ] {
             let options: Vec<&str> = options.split(' ').collect();
             let ours = rbtrfs("dump-tree", &options, &images);
@@ -216,9 +235,9 @@ fn options_select_what_they_select_in_btrfs_progs() {
     }
 }
 
-/// Where `btrfs` says that the root of the top-level subvolume is.
-fn root_of_tree_5(images: &[PathBuf]) -> String {
+/// Where `btrfs` says that the root of the tree is whose line begins so.
+fn root_of(images: &[PathBuf], start: &str) -> String {
     let roots = String::from_utf8(btrfs("dump-tree", &["-r"], images)).unwrap();
-    let line = roots.lines().find(|line| line.starts_with("fs tree key (FS_TREE")).unwrap();
+    let line = roots.lines().find(|line| line.starts_with(start)).unwrap();
     line.split_whitespace().rev().nth(2).unwrap().to_owned()
 }
