@@ -15,7 +15,7 @@ pub fn dumps(image: &Path) -> (Vec<String>, Vec<String>) {
         let dump = dump.strip_suffix(b"\n").unwrap_or(&dump);
         dump.split(|byte| *byte == b'\n').skip(1).map(line).collect()
     };
-    (lines(ours, without_sequence), lines(theirs, escaped))
+    (lines(ours, as_in_6_2), lines(theirs, escaped))
 }
 
 /// Whether this is the btrfs-progs whose output is known.
@@ -24,11 +24,12 @@ pub fn is_installed() -> bool {
     version.is_ok_and(|output| output.stdout.windows(4).any(|text| text == b"v6.2"))
 }
 
-/// Inline references without their type and sequence, which 6.2 does not print.
-fn without_sequence(line: &[u8]) -> String {
+/// Inline references without their type and sequence, and values up to the first zero byte: more 6.2 does not print.
+fn as_in_6_2(line: &[u8]) -> String {
     let line = String::from_utf8_lossy(line).into_owned();
     match line.trim_start_matches('\t').strip_prefix('(').and_then(|rest| rest.split_once(") ")) {
         Some((_, reference)) => format!("\t\t{reference}"),
+        None if line.starts_with("\t\tdata ") => line.split("\\000").next().unwrap_or_default().to_owned(),
         None => line,
     }
 }
@@ -46,7 +47,9 @@ fn escaped(line: &[u8]) -> String {
 pub fn assert_same_lines(image: &Path) {
     let (ours, theirs) = dumps(image);
     for (index, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
-        assert_eq!(ours, theirs, "line {} of the dump of {}", index + 2, image.display());
+        // Times that no calendar has; btrfs-progs makes one up.
+        let is_odd_time = ours.strip_suffix("out of range)").is_some_and(|start| theirs.starts_with(start));
+        assert!(is_odd_time || ours == theirs, "line {} of {}:\n{ours}\n{theirs}", index + 2, image.display());
     }
     assert_eq!(ours.len(), theirs.len(), "lines of the dump of {}", image.display());
 }
