@@ -1,10 +1,12 @@
 //! Whole images whose blocks are damaged and whose checksums are right.
 
 use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rbtrfs::block::Block;
 use rbtrfs::disk::superblock::{SUPER_INFO_SIZE, Superblock};
 use rbtrfs::disk::{CsumType, Profile};
 use rbtrfs::dump::Style;
@@ -22,20 +24,21 @@ use crate::small_image::{Options, Piece, PieceKind, pieces};
 use crate::superblock::{damage, print};
 use crate::{Target, assert_json};
 
-/// A file in memory that is read as an image; removed at the end.
+/// A file in memory that is read as an image. It has no name, so that nothing is left of it however the process ends.
 pub struct Scratch {
     path: PathBuf,
     file: File,
 }
 
 impl Scratch {
-    pub fn new(name: &str) -> Self {
+    pub fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = format!("/dev/shm/rbtrfs-fuzz-{}-{name}-{number}", std::process::id()).into();
-        let file = File::create_new(&path).expect("a file can be made in /dev/shm");
+        let name = format!("/dev/shm/rbtrfs-fuzz-{}-{number}", std::process::id());
+        let file = File::options().read(true).write(true).create_new(true).open(&name).expect("/dev/shm is writable");
+        std::fs::remove_file(name).expect("the name can be removed");
         file.set_len(Options::default().size).expect("the file can be extended");
-        Self { path, file }
+        Self { path: format!("/proc/self/fd/{}", file.as_raw_fd()).into(), file }
     }
 
     pub fn write(&self, pieces: &[Piece]) {
@@ -53,9 +56,8 @@ impl Scratch {
         let Ok(volume) = Volume::open(vec![image]) else { return };
         let style = Style { csum_headers: true, csum_items: true, ..Style::of(&volume) };
         let all = |order| Selection { backups: true, order, ..Selection::default() };
-        let text = dumped(&volume, &all(Order::DepthFirst), &Text { style });
+        dumped(&volume, &all(Order::DepthFirst), &Text { style });
         dumped(&volume, &all(Order::BreadthFirst), &Text { style });
-        drop(text);
         let roots = Selection { roots: true, ..all(Order::BreadthFirst) };
         assert_json(&dumped(&volume, &roots, &Json { style }));
         assert_json(&dumped(&volume, &all(Order::BreadthFirst), &Json { style }));
@@ -70,12 +72,6 @@ impl Scratch {
                 let _ = volume.read(chunk.logical, mirror, &mut [0; SUPER_INFO_SIZE]);
             }
         }
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
     }
 }
 
@@ -104,11 +100,11 @@ impl Images {
         let seeds = kinds.map(|options| {
             let pieces = pieces(&options);
             let blocks = pieces.iter().filter(|piece| piece.kind == PieceKind::TreeBlock);
-            let addresses = blocks.filter_map(|piece| rbtrfs::block::Block::new(&piece.bytes));
+            let addresses = blocks.filter_map(|piece| Block::new(&piece.bytes));
             let addresses = addresses.map(|block| block.logical().0).collect();
             (options.csum_type, pieces, addresses)
         });
-        Self { seeds: seeds.into(), scratch: Scratch::new("image") }
+        Self { seeds: seeds.into(), scratch: Scratch::new() }
     }
 }
 
@@ -135,7 +131,12 @@ impl Target for Images {
                     superblock.csum_type().unwrap_or(*csum_type).stamp(superblock.as_mut_bytes());
                 }
                 PieceKind::TreeBlock => {
-                    mutator.block(&mut new);
+                    let is_leaf = Block::new(&new).is_some_and(|block| block.level() == 0);
+                    if is_leaf && mutator.random.one_in(6) {
+                        mutator.new_leaf(&mut new);
+                    } else {
+                        mutator.block(&mut new);
+                    }
                     csum_type.stamp(&mut new);
                 }
             }

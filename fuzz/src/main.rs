@@ -96,33 +96,33 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(found > 0))
 }
 
-/// Runs a target until its time is up, and returns the number of different panics.
+/// Runs a target until its time is up, or on the files alone, and returns the number of different panics.
 fn fuzz<T: Target + 'static>(new: fn() -> T, options: &Options) -> usize {
     let target = new();
-    let watch = Watch::start(new, options.seed);
     let mut panics = Panics::default();
-    let (start, limit) = (Instant::now(), Duration::from_secs(options.seconds));
-    let mut count = 0;
-    if options.files.is_empty() {
-        while start.elapsed() < limit {
-            watch.begin(count);
-            let input = target.input(Random::new(options.seed, count));
-            panics.run(&target, &input, &format!("{}-{}", options.seed, count));
-            count += 1;
-        }
-    }
     for file in &options.files {
         match target.load(file) {
-            Ok(input) => panics.run(&target, &input, "again"),
+            Ok(input) => panics.run(&target, &input, None),
             Err(error) => eprintln!("{}: {error}", file.display()),
         }
+    }
+    if !options.files.is_empty() {
+        return panics.places.len();
+    }
+    let watch = Watch::start(new, options.seed);
+    let (start, limit) = (Instant::now(), Duration::from_secs(options.seconds));
+    let mut count = 0;
+    while start.elapsed() < limit {
+        watch.begin(count);
+        let input = target.input(Random::new(options.seed, count));
+        panics.run(&target, &input, Some(format!("{}-{count}", options.seed)));
         count += 1;
     }
     watch.stop();
     let each_second = count as f64 / start.elapsed().as_secs_f64();
-    let name = target.name();
-    println!("{name}: {count} inputs, {each_second:.0}/s, {} different panics", panics.places.len());
-    panics.places.len()
+    let (name, found) = (target.name(), panics.places.len());
+    println!("{name}: {count} inputs, {each_second:.0}/s, {found} different panics");
+    found
 }
 
 /// Where panics came from. One input is saved for each place.
@@ -132,7 +132,7 @@ struct Panics {
 }
 
 impl Panics {
-    fn run<T: Target>(&mut self, target: &T, input: &T::Input, name: &str) {
+    fn run<T: Target>(&mut self, target: &T, input: &T::Input, save_as: Option<String>) {
         let place = Arc::new(Mutex::new(String::new()));
         let seen = place.clone();
         std::panic::set_hook(Box::new(move |panic| {
@@ -147,12 +147,15 @@ impl Panics {
         }
         let message = place.lock().map(|place| place.clone()).unwrap_or_default();
         let location = message.lines().next().unwrap_or_default().to_owned();
-        if self.places.insert(location) {
-            let path = crash_path(target.name(), name);
-            match target.save(input, &path) {
-                Ok(()) => println!("{}: {}: {message}", target.name(), path.display()),
-                Err(error) => println!("{}: cannot save {}: {error}: {message}", target.name(), path.display()),
-            }
+        if !self.places.insert(location) {
+            return;
+        }
+        let saved = save_as.map(|name| crash_path(target.name(), &name));
+        let saved = saved.map(|path| target.save(input, &path).map(|()| path));
+        match saved {
+            None => println!("{}: {message}", target.name()),
+            Some(Ok(path)) => println!("{}: {}: {message}", target.name(), path.display()),
+            Some(Err(error)) => println!("{}: not saved: {error}: {message}", target.name()),
         }
     }
 }

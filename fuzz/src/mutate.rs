@@ -1,6 +1,9 @@
 //! Damage that knows what it damages.
 
+use std::mem::offset_of;
+
 use rbtrfs::disk::node::{HEADER_SIZE, Header, Item, KeyPtr};
+use rbtrfs::disk::root::RootItem;
 use rbtrfs::disk::{KeyType, objectid};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -87,7 +90,7 @@ impl Mutator<'_> {
         }
         let (slot, other) = (self.random.below(fits), self.random.below(fits));
         let item = &mut items[slot];
-        match self.random.below(8) {
+        match self.random.below(9) {
             0 => item.key.r#type = self.key_type().0,
             1 => item.key.objectid = self.value().into(),
             2 => item.key.offset = self.value().into(),
@@ -97,6 +100,13 @@ impl Mutator<'_> {
                 item.size = if self.random.one_in(4) { self.value() as u32 } else { size }.into();
             }
             5 => items.swap(slot, other),
+            6 if item.key.r#type == KeyType::ROOT_ITEM.0 && !self.values.is_empty() => {
+                // Another block as the root of this tree.
+                let offset = item.offset.get() as usize + offset_of!(RootItem, bytenr);
+                if let Some(bytenr) = body.get_mut(offset..).and_then(|rest| rest.get_mut(..8)) {
+                    bytenr.copy_from_slice(&self.random.pick(self.values).to_le_bytes());
+                }
+            }
             _ => {
                 let (offset, size) = (item.offset.get() as usize, item.size.get() as usize);
                 if let Some(data) = body.get_mut(offset..).and_then(|rest| rest.get_mut(..size)) {

@@ -50,7 +50,7 @@ pub struct Superblocks {
 
 impl Superblocks {
     pub fn new() -> Self {
-        let scratch = Scratch::new("superblock");
+        let scratch = Scratch::new();
         scratch.write(&small_image::pieces(&Options::default()));
         Self { seed: seed(), scratch }
     }
@@ -141,7 +141,7 @@ impl Target for SysArrays {
                 }
             }
         }
-        let mut superblock = self::Superblock::zeroed();
+        let mut superblock = Superblock::zeroed();
         let used = input.len().min(SYSTEM_CHUNK_ARRAY_SIZE);
         superblock.sys_chunk_array[..used].copy_from_slice(&input[..used]);
         superblock.sys_chunk_array_size = (input.len() as u32).into();
