@@ -23,8 +23,9 @@ pub enum Levels {
 /// skipped: whoever reads the blocks that are yielded meets that node as well, and its error. A walk over one level
 /// yields no node above it: its gaps show in the walks over those levels.
 ///
-/// Memory is that of one path through the tree. A node that is reached twice is entered once, so that a damaged tree
-/// cannot make a walk endless.
+/// Memory is that of one path through the tree and the addresses of its nodes. A node that is reached twice is entered
+/// once, and of the pointers of a node to the same block only the first is followed: a damaged tree cannot make a walk
+/// endless, nor much longer than the image.
 pub struct Walk<'v> {
     volume: &'v Volume,
     levels: Levels,
@@ -60,7 +61,9 @@ impl<'v> Walk<'v> {
             && level > lowest
             && self.entered.insert(expected.logical)
         {
-            self.path.push(Frame { level, ptrs: node.ptrs().to_vec(), next: 0 });
+            let mut children = HashSet::new();
+            let is_new = |ptr: &&KeyPtr| children.insert(Logical::from(ptr.blockptr));
+            self.path.push(Frame { level, ptrs: node.ptrs().iter().filter(is_new).copied().collect(), next: 0 });
         }
         Some(level)
     }

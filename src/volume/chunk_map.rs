@@ -1,8 +1,12 @@
 //! Where logical addresses lie on the devices.
 
+use std::collections::HashSet;
+
 use crate::disk::fields::Uuid;
 use crate::disk::volume::{Chunk, Stripe};
 use crate::disk::{BlockGroupFlags, Logical, Physical, Profile, STRIPE_LEN};
+
+use super::parity;
 
 /// One stripe of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +25,7 @@ pub struct ChunkMapping {
     pub profile: Profile,
     pub sub_stripes: u16,
     pub stripes: Vec<StripeMapping>,
+    mirrors: u16,
 }
 
 impl ChunkMapping {
@@ -43,7 +48,7 @@ impl ChunkMapping {
         if chunk.stripe_len.get() != STRIPE_LEN {
             return Err(format!("invalid stripe_len, have {} expect {STRIPE_LEN}", chunk.stripe_len.get()));
         }
-        let stripes = stripes
+        let stripes: Vec<_> = stripes
             .iter()
             .map(|stripe| StripeMapping {
                 devid: stripe.devid.get(),
@@ -51,7 +56,13 @@ impl ChunkMapping {
                 physical: stripe.physical(),
             })
             .collect();
-        Ok(Self { logical, length, flags, profile, sub_stripes, stripes })
+        let mirrors = mirrors(profile, &stripes);
+        Ok(Self { logical, length, flags, profile, sub_stripes, stripes, mirrors })
+    }
+
+    /// Ways to read a range of this chunk: its copies, and where there is parity the rebuilds.
+    pub fn mirrors(&self) -> u16 {
+        self.mirrors
     }
 
     pub fn end(&self) -> Logical {
@@ -66,6 +77,23 @@ impl ChunkMapping {
     /// Bytes that the chunk takes of each stripe's device.
     pub fn stripe_size(&self) -> u64 {
         self.length / self.data_stripes()
+    }
+}
+
+/// No two stripes of a chunk with parity are on one device. Where they claim to be nothing is rebuilt: the number of
+/// devices is what bounds the number of rebuilds and the work of each.
+fn mirrors(profile: Profile, stripes: &[StripeMapping]) -> u16 {
+    let geometry = profile.geometry();
+    if geometry.nparity == 0 {
+        return geometry.ncopies;
+    }
+    // A device is found by either.
+    let devids: HashSet<u64> = stripes.iter().map(|stripe| stripe.devid).collect();
+    let uuids: HashSet<Uuid> = stripes.iter().map(|stripe| stripe.dev_uuid).collect();
+    match profile {
+        _ if devids.len().min(uuids.len()) < stripes.len() => 1,
+        Profile::Raid6 if stripes.len() <= parity::MAX_COLUMNS + 2 => stripes.len() as u16,
+        _ => 2,
     }
 }
 

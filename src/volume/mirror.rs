@@ -76,16 +76,6 @@ struct Segment {
 }
 
 impl ChunkMapping {
-    /// Ways to read a range of this chunk: its copies, and where there is parity the rebuilds.
-    pub fn mirrors(&self) -> u16 {
-        match self.profile {
-            Profile::Raid5 => 2,
-            Profile::Raid6 if self.data_stripes() > parity::MAX_COLUMNS as u64 => 2,
-            Profile::Raid6 => self.stripes.len() as u16,
-            profile => profile.geometry().ncopies,
-        }
-    }
-
     /// Whether data is spread over the stripes in elements of [`STRIPE_LEN`].
     fn is_striped(&self) -> bool {
         matches!(self.profile, Profile::Raid0 | Profile::Raid10 | Profile::Raid5 | Profile::Raid6)
@@ -206,6 +196,10 @@ impl Volume {
     fn rebuild(&self, chunk: &ChunkMapping, logical: Logical, mirror: u16, buffer: &mut [u8]) -> Result<(), String> {
         let segment = chunk.segment(logical.0 - chunk.logical.0);
         let columns = chunk.stripes.len() as u64;
+        let missing = chunk.stripes.iter().filter(|stripe| self.device(stripe).is_none()).count();
+        if missing > usize::from(chunk.profile.geometry().nparity) {
+            return Err(format!("{missing} devices are missing"));
+        }
         let mut others = (0..columns).filter(|column| *column != segment.column);
         let also_damaged = usize::from(mirror).checked_sub(3).and_then(|index| others.nth(index));
         let mut row = Vec::with_capacity(columns as usize);

@@ -1,0 +1,55 @@
+//! Comparison with `btrfs inspect-internal dump-tree` of btrfs-progs 6.2.
+
+use std::path::Path;
+use std::process::Command;
+
+use rbtrfs::dump::put::{Escaped, Put};
+
+/// The lines that both should print, of the dumps of both: ours, then theirs.
+pub fn dumps(image: &Path) -> (Vec<String>, Vec<String>) {
+    let ours = Command::new(env!("CARGO_BIN_EXE_rbtrfs")).arg("dump-tree").arg(image).output().expect("rbtrfs runs");
+    let theirs = Command::new("btrfs").args(["inspect-internal", "dump-tree", "--noscan"]).arg(image).output();
+    let (ours, theirs) = (ours.stdout, theirs.expect("btrfs runs").stdout);
+    // The first line names the program.
+    let lines = |dump: Vec<u8>, line: fn(&[u8]) -> String| {
+        let dump = dump.strip_suffix(b"\n").unwrap_or(&dump);
+        dump.split(|byte| *byte == b'\n').skip(1).map(line).collect()
+    };
+    (lines(ours, as_in_6_2), lines(theirs, escaped))
+}
+
+/// Whether this is the btrfs-progs whose output is known.
+pub fn is_installed() -> bool {
+    let version = Command::new("btrfs").arg("--version").output();
+    version.is_ok_and(|output| output.stdout.windows(4).any(|text| text == b"v6.2"))
+}
+
+/// Inline references without their type and sequence, and values up to the first zero byte: more 6.2 does not print.
+fn as_in_6_2(line: &[u8]) -> String {
+    let line = String::from_utf8_lossy(line).into_owned();
+    match line.trim_start_matches('\t').strip_prefix('(').and_then(|rest| rest.split_once(") ")) {
+        Some((_, reference)) => format!("\t\t{reference}"),
+        None if line.starts_with("\t\tdata ") => line.split("\\000").next().unwrap_or_default().to_owned(),
+        None => line,
+    }
+}
+
+/// With the escapes for names that 6.2 does not know.
+fn escaped(line: &[u8]) -> String {
+    let tabs = line.iter().take_while(|byte| **byte == b'\t').count();
+    let mut escaped = line[..tabs].to_vec();
+    Escaped(&line[tabs..]).put(&mut escaped);
+    String::from_utf8_lossy(&escaped).into_owned()
+}
+
+/// Fails at the first line that differs.
+#[track_caller]
+pub fn assert_same_lines(image: &Path) {
+    let (ours, theirs) = dumps(image);
+    for (index, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+        // Times that no calendar has; btrfs-progs makes one up.
+        let is_odd_time = ours.strip_suffix("out of range)").is_some_and(|start| theirs.starts_with(start));
+        assert!(is_odd_time || ours == theirs, "line {} of {}:\n{ours}\n{theirs}", index + 2, image.display());
+    }
+    assert_eq!(ours.len(), theirs.len(), "lines of the dump of {}", image.display());
+}
