@@ -10,6 +10,7 @@ use super::super::put::{HexBytes, HexNumber, Put, put};
 /// An object that is being written.
 pub struct Object<'o> {
     out: &'o mut Vec<u8>,
+    /// What stands before the name of the next member.
     separator: &'static str,
 }
 
@@ -17,14 +18,14 @@ impl Object<'_> {
     /// Appends an object with the members that `fill` puts into it.
     pub fn put(out: &mut Vec<u8>, fill: impl FnOnce(&mut Object<'_>)) {
         out.push(b'{');
-        fill(&mut Object { out: &mut *out, separator: "" });
+        fill(&mut Object { out: &mut *out, separator: "\"" });
         out.push(b'}');
     }
 
     /// Begins a member; the value is to be appended to what is returned.
     pub fn member(&mut self, name: &'static str) -> &mut Vec<u8> {
-        put!(self.out, self.separator, "\"", name, "\":");
-        self.separator = ",";
+        put!(self.out, self.separator, name, "\":");
+        self.separator = ",\"";
         self.out
     }
 
