@@ -16,6 +16,9 @@ _rbtrfs() {
             ",$1")
                 cmd="rbtrfs"
                 ;;
+            rbtrfs,check)
+                cmd="rbtrfs__subcmd__check"
+                ;;
             rbtrfs,completions)
                 cmd="rbtrfs__subcmd__completions"
                 ;;
@@ -33,6 +36,9 @@ _rbtrfs() {
                 ;;
             rbtrfs,man)
                 cmd="rbtrfs__subcmd__man"
+                ;;
+            rbtrfs__subcmd__help,check)
+                cmd="rbtrfs__subcmd__help__subcmd__check"
                 ;;
             rbtrfs__subcmd__help,completions)
                 cmd="rbtrfs__subcmd__help__subcmd__completions"
@@ -59,12 +65,30 @@ _rbtrfs() {
 
     case "${cmd}" in
         rbtrfs)
-            opts="-h -V --help --version dump-tree dump-super list-chunks completions man help"
+            opts="-h -V --help --version check dump-tree dump-super list-chunks completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbtrfs__subcmd__check)
+            opts="-q -h --json --all --threads --force --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --threads)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -143,8 +167,22 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__help)
-            opts="dump-tree dump-super list-chunks completions man help"
+            opts="check dump-tree dump-super list-chunks completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbtrfs__subcmd__help__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

@@ -3,10 +3,12 @@
 #![forbid(unsafe_code)]
 
 pub mod block;
+pub mod check;
 pub mod cli;
 pub mod disk;
 pub mod dump;
 pub mod error;
+pub mod finding;
 pub mod image;
 pub mod parallel;
 pub mod tree;

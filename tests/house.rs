@@ -4,8 +4,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Modules by floor, the lowest first. Those on one floor do not import each other.
-const FLOORS: &[&[&str]] =
-    &[&["parallel"], &["disk"], &["error"], &["block", "image"], &["volume"], &["tree"], &["dump"], &["cli"]];
+const FLOORS: &[&[&str]] = &[
+    &["finding", "parallel"],
+    &["disk"],
+    &["error"],
+    &["block", "image"],
+    &["volume"],
+    &["tree"],
+    &["check", "dump"],
+    &["cli"],
+];
 
 fn sources() -> Vec<PathBuf> {
     let mut pending = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];

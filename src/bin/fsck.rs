@@ -1,3 +1,3 @@
 fn main() -> std::process::ExitCode {
-    rbtrfs::cli::main_of("check")
+    rbtrfs::cli::main_of("fsck")
 }

@@ -2,6 +2,7 @@
 //!
 //! A view never panics: what a damaged block says is cut to what is there.
 
+pub mod item;
 pub mod verify;
 
 use crate::disk::node::{HEADER_SIZE, Header, Item, KeyPtr, leaf_data_size, node_ptrs};
@@ -65,6 +66,14 @@ impl<'a> Block<'a> {
         match self.kind() {
             Kind::Leaf(leaf) => leaf.headers().first().map(|item| Key::from(&item.key)),
             Kind::Node(node) => node.ptrs().first().map(|ptr| Key::from(&ptr.key)),
+        }
+    }
+
+    /// The last key; nothing if the block is empty.
+    pub fn last_key(&self) -> Option<Key> {
+        match self.kind() {
+            Kind::Leaf(leaf) => leaf.headers().last().map(|item| Key::from(&item.key)),
+            Kind::Node(node) => node.ptrs().last().map(|ptr| Key::from(&ptr.key)),
         }
     }
 

@@ -50,6 +50,10 @@ pub fn parser() -> clap::Command {
     Args::augment_args(command)
 }
 
+pub fn manual() -> String {
+    include_str!("dump_super.manual").to_owned()
+}
+
 pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let args = Args::from_arg_matches(matches)?;
     let mut exit = Exit::Done;

@@ -24,6 +24,10 @@ pub fn parser() -> clap::Command {
     Args::augment_args(command)
 }
 
+pub fn manual() -> String {
+    include_str!("list_chunks.manual").to_owned()
+}
+
 pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let args = Args::from_arg_matches(matches)?;
     let (volume, completeness) = args.images.open(program)?;

@@ -31,8 +31,8 @@ pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
 
 /// File names and contents of all pages.
 fn pages() -> anyhow::Result<Vec<(String, Vec<u8>)>> {
-    let programs = COMMANDS.iter().map(|command| (command.program_parser(), command.manual));
-    std::iter::once((multiplexer(), ""))
+    let programs = COMMANDS.iter().map(|command| (command.program_parser(), (command.manual)()));
+    std::iter::once((multiplexer(), String::new()))
         .chain(programs)
         .map(|(parser, manual)| {
             let name = format!("{}.1", parser.get_name());
@@ -47,7 +47,7 @@ fn pages() -> anyhow::Result<Vec<(String, Vec<u8>)>> {
             if has_subcommands {
                 man.render_subcommands_section(&mut page)?;
             }
-            manual_sections(manual).to_writer(&mut page)?;
+            manual_sections(&manual).to_writer(&mut page)?;
             Ok((name, page))
         })
         .collect()

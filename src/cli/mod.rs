@@ -1,5 +1,6 @@
 //! The command line: one table of commands feeds the multiplexer, the man pages and the completions.
 
+mod check;
 mod completions;
 mod dump_super;
 mod dump_tree;
@@ -44,18 +45,26 @@ pub struct Command {
     /// Its options and operands.
     pub parser: fn() -> clap::Command,
     /// The rest of its man page: `# HEADING` lines, paragraphs, `- ` lists, and indented lines that stay as they are.
-    pub manual: &'static str,
+    pub manual: fn() -> String,
     /// Gets the name for its messages.
     pub run: fn(&str, &ArgMatches) -> anyhow::Result<Exit>,
 }
 
 pub const COMMANDS: &[Command] = &[
     Command {
+        name: "check",
+        program: "rbtrfs-check",
+        links: &[],
+        parser: check::parser,
+        manual: check::manual,
+        run: check::run,
+    },
+    Command {
         name: "dump-tree",
         program: "rbtrfs-dump-tree",
         links: &[],
         parser: dump_tree::parser,
-        manual: include_str!("dump_tree.manual"),
+        manual: dump_tree::manual,
         run: dump_tree::run,
     },
     Command {
@@ -63,7 +72,7 @@ pub const COMMANDS: &[Command] = &[
         program: "rbtrfs-dump-super",
         links: &[],
         parser: dump_super::parser,
-        manual: include_str!("dump_super.manual"),
+        manual: dump_super::manual,
         run: dump_super::run,
     },
     Command {
@@ -71,7 +80,7 @@ pub const COMMANDS: &[Command] = &[
         program: "rbtrfs-list-chunks",
         links: &[],
         parser: list_chunks::parser,
-        manual: include_str!("list_chunks.manual"),
+        manual: list_chunks::manual,
         run: list_chunks::run,
     },
     Command {
@@ -79,10 +88,10 @@ pub const COMMANDS: &[Command] = &[
         program: "rbtrfs-completions",
         links: &[],
         parser: completions::parser,
-        manual: "",
+        manual: String::new,
         run: completions::run,
     },
-    Command { name: "man", program: "rbtrfs-man", links: &[], parser: man::parser, manual: "", run: man::run },
+    Command { name: "man", program: "rbtrfs-man", links: &[], parser: man::parser, manual: String::new, run: man::run },
 ];
 
 const ABOUT: &str = "The offline btrfs toolkit: works on filesystems that are not mounted";

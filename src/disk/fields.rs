@@ -153,6 +153,12 @@ impl std::fmt::Debug for Uuid {
     }
 }
 
+impl serde::Serialize for Uuid {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.encode(&mut [0; 36]))
+    }
+}
+
 impl Field for Uuid {
     fn visit_as<V: FieldVisitor>(&self, name: &'static str, visitor: &mut V) {
         visitor.uuid(name, self);

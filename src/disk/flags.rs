@@ -7,6 +7,16 @@ use super::profile::Profile;
 /// Bits and their kernel names, in the order in which dumps print them.
 pub type FlagNames = &'static [(u64, &'static str)];
 
+/// All bits that have a name.
+pub const fn all(names: FlagNames) -> u64 {
+    let (mut bits, mut index) = (0, 0);
+    while index < names.len() {
+        bits |= names[index].0;
+        index += 1;
+    }
+    bits
+}
+
 macro_rules! flags {
     ($(#[$doc:meta])* $module:ident { $($name:ident = $bit:expr,)* }) => {
         $(#[$doc])*

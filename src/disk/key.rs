@@ -68,6 +68,21 @@ impl fmt::Display for Key {
     }
 }
 
+/// `type` is the number, `type_name` its name where it has one.
+impl serde::Serialize for Key {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap;
+        let mut object = serializer.serialize_map(None)?;
+        object.serialize_entry("objectid", &self.objectid)?;
+        object.serialize_entry("type", &self.key_type.0)?;
+        if let Some(name) = self.key_type.name() {
+            object.serialize_entry("type_name", name)?;
+        }
+        object.serialize_entry("offset", &self.offset)?;
+        object.end()
+    }
+}
+
 /// What an item is. Values that are not known are kept as they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyType(pub u8);
@@ -135,6 +150,11 @@ key_types! {
     UUID_KEY_SUBVOL = 251,
     UUID_KEY_RECEIVED_SUBVOL = 252,
     STRING_ITEM = 253,
+}
+
+impl KeyType {
+    /// The type of the v1 free space cache's headers, which the kernel gives no name; their object id tells them.
+    pub const FREE_SPACE_HEADER: KeyType = KeyType(0);
 }
 
 impl fmt::Display for KeyType {

@@ -4,6 +4,8 @@
 //! truncates and a filesystem that is in use while it is read yield errors and stable bytes, where a map would yield a
 //! signal or bytes that change after they were verified.
 
+mod mounts;
+
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt};
@@ -11,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use crate::disk::Physical;
 use crate::error::{Error, Result};
+
+pub use mounts::{Mount, mount_of};
 
 /// An open image file or block device.
 #[derive(Debug)]

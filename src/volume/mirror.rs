@@ -117,9 +117,7 @@ impl Volume {
     /// Reads and verifies a tree block, from the first copy that is good. `buffer` is resized as needed.
     pub fn read_block<'b>(&self, expected: &Expected, buffer: &'b mut Vec<u8>) -> Result<BlockRead<'b>, NoGoodCopy> {
         let mut bad = Vec::new();
-        let mirrors = self.chunks.find(expected.logical).map_or(0, ChunkMapping::mirrors);
-        buffer.resize(self.format.nodesize as usize, 0);
-        for mirror in 1..=mirrors {
+        for mirror in 1..=self.mirrors(expected.logical) {
             match self.read_copy(expected, mirror, buffer) {
                 // Viewed anew: a borrow made within the loop cannot be returned.
                 Ok(()) => {
@@ -134,7 +132,9 @@ impl Volume {
         Err(NoGoodCopy { logical: expected.logical, bad })
     }
 
-    fn read_copy(&self, expected: &Expected, mirror: u16, buffer: &mut [u8]) -> Result<(), BlockError> {
+    /// Reads and verifies the copy `mirror` (from 1) of a tree block. `buffer` is resized as needed.
+    pub fn read_copy(&self, expected: &Expected, mirror: u16, buffer: &mut Vec<u8>) -> Result<(), BlockError> {
+        buffer.resize(self.format.nodesize as usize, 0);
         if let Some(devid) = self.missing(expected.logical, mirror) {
             return Err(BlockError::Missing { devid });
         }
@@ -142,7 +142,13 @@ impl Volume {
         self.format.verify(buffer, expected).map(drop)
     }
 
-    fn place(&self, logical: Logical, mirror: u16) -> Option<(u64, Physical)> {
+    /// Ways to read what is at `logical`; 0 if no chunk holds it.
+    pub fn mirrors(&self, logical: Logical) -> u16 {
+        self.chunks.find(logical).map_or(0, ChunkMapping::mirrors)
+    }
+
+    /// Device id and offset of a copy; nothing for a rebuild from parity.
+    pub fn place(&self, logical: Logical, mirror: u16) -> Option<(u64, Physical)> {
         let (stripe, physical) = self.chunks.find(logical)?.place(logical, mirror)?;
         Some((stripe.devid, physical))
     }

@@ -3,7 +3,9 @@
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
 pub mod contents;
+pub mod extents;
 pub mod failing_disk;
+pub mod inject;
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};

@@ -1,0 +1,189 @@
+//! The header of a block, the pointers of a node, and how keys and items lie in a leaf.
+
+use crate::block::{Block, Kind, Leaf, Node};
+use crate::disk::node::Item;
+use crate::disk::{Key, KeyType, flags, objectid};
+use crate::finding::findings;
+
+use super::{Context, belongs, check_item, is_never_empty};
+
+findings! {
+    /// Damage to the layout of a block.
+    LayoutDamage {
+        /// The header of a block lacks the flag that says that it was written.
+        NotWritten("block-not-written", Error, "invalid header flags, have {have:#x} without WRITTEN") { have: u64 }
+        /// A block was written in a generation that the superblock does not know.
+        BlockGeneration("block-generation", Error, "invalid header generation, have {have} expect (0, {limit}]") {
+            have: u64, limit: u64,
+        }
+        /// A leaf of a tree that is never empty holds nothing.
+        LeafEmpty("leaf-empty", Error, "invalid nritems, this tree must not be empty") { }
+        /// A leaf claims more items than it has room for.
+        LeafItems("leaf-nritems", Error, "invalid nritems, have {have} expect [0, {limit}]") { have: u32, limit: u32 }
+        /// A node has no pointers, or claims more than it has room for.
+        NodeItems("node-nritems", Error, "invalid nritems, have {have} expect [1, {limit}]") { have: u32, limit: u32 }
+        /// A key is not above the one before it.
+        KeyOrder("key-order", Error, "bad key order, previous key {previous}") { previous: Key }
+        /// The data of an item does not lie within its leaf.
+        ItemOutside(
+            "leaf-item-outside", Error,
+            "item outside of the leaf, offset {offset} size {size} expect an end of at most {limit}"
+        ) { offset: u32, size: u32, limit: u32 }
+        /// The data of an item does not end where that of the item before it begins, or at the end of the leaf.
+        ItemOffset("leaf-item-offset", Error, "unexpected item end, have {have} expect {expect}") {
+            have: u32, expect: u32,
+        }
+        /// The data of an item reaches into the item headers.
+        HeadersOverlap("leaf-headers-overlap", Error, "item data overlaps item headers, have {have} expect at least {least}") {
+            have: u32, least: u32,
+        }
+        /// An item is of a type that does not belong into its tree.
+        ItemMisplaced("item-misplaced", Error, "item type {item_type} does not belong into this tree") { item_type: u8 }
+        /// An item is of a type that is not known.
+        ItemUnknown("item-type-unknown", Note, "unknown item type {item_type}") { item_type: u8 }
+        /// A pointer leads to address 0.
+        PointerZero("node-pointer-zero", Error, "invalid block pointer, have 0") { }
+        /// A pointer leads to an address that is not aligned.
+        PointerUnaligned("node-pointer-unaligned", Error, "unaligned block pointer, have {have} should be aligned to {alignment}") {
+            have: u64, alignment: u32,
+        }
+        /// A pointer names a generation that the superblock does not know.
+        PointerGeneration("node-pointer-generation", Error, "invalid pointer generation, have {have} expect (0, {limit}]") {
+            have: u64, limit: u64,
+        }
+    }
+}
+
+pub(super) fn check<'a>(cx: &mut Context<'a>, block: Block<'a>) {
+    let header = block.header();
+    if header.flag_bits() & flags::header::WRITTEN == 0 {
+        cx.found(LayoutDamage::NotWritten { have: header.flag_bits() });
+    }
+    let (have, limit) = (header.generation.get(), newest_block(cx));
+    if have == 0 || have > limit {
+        cx.found(LayoutDamage::BlockGeneration { have, limit });
+    }
+    match block.kind() {
+        Kind::Leaf(leaf) => check_leaf(cx, leaf),
+        Kind::Node(node) => check_node(cx, node),
+    }
+}
+
+/// The highest generation of a block: that of the superblock, and one more for log trees.
+fn newest_block(cx: &Context<'_>) -> u64 {
+    if cx.tree == objectid::TREE_LOG { cx.rules.newest() } else { cx.rules.generation }
+}
+
+fn check_node(cx: &mut Context<'_>, node: Node<'_>) {
+    let (have, limit) = (node.block().nritems(), node.capacity());
+    if have == 0 || have > limit {
+        cx.found(LayoutDamage::NodeItems { have, limit });
+    }
+    let newest = newest_block(cx);
+    let mut previous = None;
+    for (slot, ptr) in node.ptrs().iter().enumerate() {
+        let key = Key::from(&ptr.key);
+        cx.enter(slot, key);
+        check_order(cx, previous, key);
+        previous = Some(key);
+        let address = ptr.blockptr.get();
+        if address == 0 {
+            cx.found(LayoutDamage::PointerZero {});
+        } else if !cx.rules.is_sector_aligned(address) {
+            cx.found(LayoutDamage::PointerUnaligned { have: address, alignment: cx.rules.sectorsize });
+        }
+        let generation = ptr.generation.get();
+        if generation == 0 || generation > newest {
+            cx.found(LayoutDamage::PointerGeneration { have: generation, limit: newest });
+        }
+    }
+}
+
+fn check_order(cx: &mut Context<'_>, previous: Option<Key>, key: Key) {
+    if let Some(previous) = previous
+        && previous >= key
+    {
+        cx.found(LayoutDamage::KeyOrder { previous });
+    }
+}
+
+fn check_leaf<'a>(cx: &mut Context<'a>, leaf: Leaf<'a>) {
+    let (count, headers) = (leaf.block().nritems(), leaf.headers());
+    if count == 0 && is_never_empty(cx.tree, cx.rules) {
+        cx.found(LayoutDamage::LeafEmpty {});
+    }
+    if count as usize > headers.len() {
+        cx.found(LayoutDamage::LeafItems { have: count, limit: headers.len() as u32 });
+    }
+    let headers_end = size_of_val(headers) as u32;
+    let mut tiles = Tiles { limit: leaf.data_size(), end: leaf.data_size(), other: None };
+    let mut previous = None;
+    for (slot, header) in headers.iter().enumerate() {
+        let key = Key::from(&header.key);
+        cx.enter(slot, key);
+        check_order(cx, previous, key);
+        previous = Some(key);
+        let tiled = tiles.check(cx, header);
+        let Ok(item) = leaf.read_item(slot, header) else {
+            let (offset, size) = (header.offset.get(), header.size.get());
+            cx.found(LayoutDamage::ItemOutside { offset, size, limit: leaf.data_size() });
+            cx.previous = None;
+            continue;
+        };
+        // What follows lies still deeper in the headers.
+        if tiled && item.offset < headers_end {
+            cx.found(LayoutDamage::HeadersOverlap { have: item.offset, least: headers_end });
+            return;
+        }
+        if !tiled {
+            cx.previous = None;
+            continue;
+        }
+        if !is_known(key) {
+            cx.found(LayoutDamage::ItemUnknown { item_type: key.key_type.0 });
+        } else if !belongs(cx.tree, key) {
+            cx.found(LayoutDamage::ItemMisplaced { item_type: key.key_type.0 });
+        } else {
+            check_item(cx, &item);
+        }
+        cx.previous = Some(item);
+    }
+}
+
+/// The free space header's type is 0, which is no type anywhere else.
+fn is_known(key: Key) -> bool {
+    match key.key_type {
+        KeyType::FREE_SPACE_HEADER => key.objectid == objectid::FREE_SPACE,
+        key_type => key_type.name().is_some(),
+    }
+}
+
+/// Where the next item's data ends.
+struct Tiles {
+    /// Where the leaf ends.
+    limit: u32,
+    end: u32,
+    /// Where it ends if the offset of the item before is what is wrong with it.
+    other: Option<u32>,
+}
+
+impl Tiles {
+    /// Whether an item's data ends where it should. One that lies outside of the leaf is not reported here.
+    fn check(&mut self, cx: &mut Context<'_>, header: &Item) -> bool {
+        let (offset, size) = (header.offset.get(), header.size.get());
+        let end = offset.checked_add(size);
+        if end == self.other {
+            self.end = self.other.unwrap_or(self.end);
+        }
+        if end == Some(self.end) {
+            (self.end, self.other) = (offset, None);
+            return true;
+        }
+        if let Some(have) = end.filter(|end| *end <= self.limit) {
+            cx.found(LayoutDamage::ItemOffset { have, expect: self.end });
+        }
+        self.other = Some(self.end.saturating_sub(size));
+        self.end = offset;
+        false
+    }
+}

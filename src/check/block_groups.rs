@@ -1,0 +1,262 @@
+//! Block groups against chunks and extents.
+
+use crate::disk::flags::{block_group, compat_ro, extent as extent_flags, incompat, superblock};
+use crate::disk::volume::{BlockGroupItem, BlockGroupRemap};
+use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Superblock, objectid};
+use crate::finding::findings;
+use crate::volume::{ChunkMapping, Volume};
+
+use super::chunks::Chunks;
+use super::extent_list::ExtentList;
+use super::findings::Findings;
+use super::items::{Items, keys_of_type};
+use super::superblock_ranges::superblock_ranges;
+
+findings! {
+    /// Block groups, and where extents lie.
+    BlockGroupProblem {
+        /// A chunk has no block group.
+        Missing("block-group-missing", Error, "block group {logical} of {length} bytes is missing") {
+            logical: Logical, length: u64,
+        }
+        /// A block group has no chunk.
+        Orphan("block-group-orphan", Error, "block group {logical} of {length} bytes has no chunk") {
+            logical: Logical, length: u64,
+        }
+        /// A block group has another length than its chunk.
+        Length("block-group-length", Error, "block group {logical}: invalid length, have {have} expect {expect}") {
+            logical: Logical, have: u64, expect: u64,
+        }
+        /// The used bytes of a block group are not those of its extents.
+        Used("block-group-used", Error, "block group {logical}: invalid used, have {have} expect {expect}") {
+            logical: Logical, have: u64, expect: u64,
+        }
+        /// A block group has another type or profile than its chunk.
+        Flags("block-group-flags", Error, "block group {logical}: invalid flags, have {have:#x} expect {expect:#x}") {
+            logical: Logical, have: u64, expect: u64,
+        }
+        /// A block group item has a value that is impossible.
+        Item("block-group-item", Error, "block group {logical}: invalid {field}, have {have} expect {expect}") {
+            logical: Logical, field: &'static str, have: u64, expect: u64,
+        }
+        /// A block group item stands in a tree where the kernel does not look for it.
+        Tree("block-group-tree", Error, "block group {logical}: its item is in tree {have}, expect tree {expect}") {
+            logical: Logical, have: u64, expect: u64,
+        }
+        /// An extent does not lie within one chunk.
+        Outside("extent-outside", Fatal, "extent {logical} of {length} bytes does not lie within one chunk") {
+            logical: Logical, length: u64,
+        }
+        /// An extent lies in a chunk for something else.
+        Type("extent-type", Error, "extent {logical} with flags {have:#x} lies in a chunk of type {chunk_type:#x}") {
+            logical: Logical, have: u64, chunk_type: u64,
+        }
+        /// A block of the chunk tree lies in a chunk that is not found without the chunk tree.
+        ChunkTree("chunk-tree-block-outside", Fatal, "chunk tree block {logical} lies in a chunk of type {chunk_type:#x}") {
+            logical: Logical, chunk_type: u64,
+        }
+        /// An extent lies where a superblock is written.
+        Superblock("extent-over-superblock", Error, "extent {logical} of {length} bytes lies over a superblock") {
+            logical: Logical, length: u64,
+        }
+    }
+}
+
+/// A block group as its item says.
+#[derive(Clone, Copy)]
+pub struct BlockGroup {
+    pub logical: Logical,
+    pub length: u64,
+    pub used: u64,
+    flags: u64,
+    chunk_objectid: u64,
+    /// The tree with the item.
+    tree: u64,
+}
+
+/// The block group items, by address.
+pub struct BlockGroups<'t> {
+    groups: Vec<BlockGroup>,
+    /// The tree that should have them.
+    tree: &'t Items,
+    tree_id: u64,
+}
+
+impl<'t> BlockGroups<'t> {
+    /// Takes the block group items of both trees.
+    pub fn read(volume: &Volume, extent_tree: &'t Items, block_group_tree: &'t Items, findings: &Findings) -> Self {
+        let superblock = volume.superblock();
+        let trees = [(objectid::EXTENT_TREE, extent_tree), (objectid::BLOCK_GROUP_TREE, block_group_tree)];
+        let (tree_id, tree) = trees[usize::from(superblock.has_compat_ro(compat_ro::BLOCK_GROUP_TREE))];
+        let mut groups: Vec<BlockGroup> = Vec::new();
+        for (id, items) in trees {
+            for item in items.of_type(KeyType::BLOCK_GROUP_ITEM) {
+                let (logical, length) = (Logical(item.key.objectid), item.key.offset);
+                let expect = item_size(superblock);
+                if item.data.len() != expect {
+                    let (have, expect) = (item.data.len() as u64, expect as u64);
+                    findings.report(BlockGroupProblem::Item { logical, field: "item size", have, expect });
+                }
+                let Some((item, _)) = BlockGroupItem::read_prefix(&item.data) else { continue };
+                let (used, flags, chunk_objectid) = (item.used.get(), item.flags.get(), item.chunk_objectid.get());
+                groups.push(BlockGroup { logical, length, used, flags, chunk_objectid, tree: id });
+            }
+        }
+        groups.sort_by_key(|group| (group.logical, group.length, group.tree != tree_id));
+        Self { groups, tree, tree_id }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &BlockGroup> {
+        self.groups.iter()
+    }
+
+    /// The block groups that begin at `logical`.
+    fn at(&self, logical: Logical) -> &[BlockGroup] {
+        let start = self.groups.partition_point(|group| group.logical < logical);
+        let end = self.groups.partition_point(|group| group.logical <= logical);
+        &self.groups[start..end.max(start)]
+    }
+
+    /// Whether there is a block group for exactly this chunk.
+    pub fn have(&self, chunk: &ChunkMapping) -> bool {
+        self.at(chunk.logical).iter().any(|group| group.length == chunk.length)
+    }
+
+    /// Whether a block group item claims this address.
+    pub fn hold(&self, logical: Logical) -> bool {
+        let after = self.groups.partition_point(|group| group.logical <= logical);
+        let group = after.checked_sub(1).and_then(|index| self.groups.get(index));
+        group.is_some_and(|group| logical.0 - group.logical.0 < group.length)
+    }
+
+    /// The sum of all used bytes, if all items are known.
+    pub fn used(&self) -> Option<u64> {
+        let used = self.groups.iter().filter(|group| group.tree == self.tree_id).map(|group| group.used);
+        self.tree.covers(Key::MIN, Key::MAX).then(|| used.fold(0, u64::saturating_add))
+    }
+}
+
+fn item_size(superblock: &Superblock) -> usize {
+    match superblock.has_incompat(incompat::REMAP_TREE) {
+        true => size_of::<BlockGroupItem>() + size_of::<BlockGroupRemap>(),
+        false => size_of::<BlockGroupItem>(),
+    }
+}
+
+/// Whether all extents between these addresses are known.
+pub fn knows_extents(extent_tree: &Items, start: Logical, end: Logical) -> bool {
+    let last = end.0.saturating_sub(1);
+    extent_tree.covers(Key::new(start.0, KeyType(0), 0), Key::new(last, KeyType(u8::MAX), u64::MAX))
+}
+
+/// Bytes of the extents that begin between these addresses.
+pub fn used_bytes(extents: &ExtentList, start: Logical, end: Logical) -> u64 {
+    extents.range(start, end).iter().fold(0, |sum: u64, extent| sum.saturating_add(extent.length))
+}
+
+pub fn check(
+    volume: &Volume,
+    chunks: &Chunks<'_>,
+    groups: &BlockGroups<'_>,
+    extent_tree: &Items,
+    extents: &ExtentList,
+    findings: &Findings,
+) {
+    let is_moving = volume.superblock().flags.get() & superblock::CHANGING_BG_TREE != 0;
+    for chunk in chunks.mappings() {
+        let (logical, length) = (chunk.logical, chunk.length);
+        let (from, to) = keys_of_type(logical.0, KeyType::BLOCK_GROUP_ITEM);
+        if groups.at(logical).is_empty() && groups.tree.covers(from, to) {
+            findings.report(BlockGroupProblem::Missing { logical, length });
+        }
+    }
+    for group in groups.iter() {
+        let BlockGroup { logical, length, .. } = *group;
+        if group.tree != groups.tree_id && !is_moving {
+            findings.report(BlockGroupProblem::Tree { logical, have: group.tree, expect: groups.tree_id });
+            // A copy in the right tree is checked instead.
+            if groups.at(logical).iter().any(|other| other.tree == groups.tree_id) {
+                continue;
+            }
+        }
+        let (have, expect) = (group.chunk_objectid, objectid::FIRST_CHUNK_TREE);
+        if have != expect && !volume.superblock().has_incompat(incompat::EXTENT_TREE_V2) {
+            findings.report(BlockGroupProblem::Item { logical, field: "chunk_objectid", have, expect });
+        }
+        let chunk = chunks.starting_at(logical);
+        match chunk {
+            Some(chunk) if chunk.length != length => {
+                let is_second = groups.at(logical).iter().any(|other| other.length == chunk.length);
+                findings.report(match is_second {
+                    true => BlockGroupProblem::Orphan { logical, length },
+                    false => BlockGroupProblem::Length { logical, have: length, expect: chunk.length },
+                });
+            }
+            None if chunks.lack(logical) => findings.report(BlockGroupProblem::Orphan { logical, length }),
+            _ => {}
+        }
+        if let Some(chunk) = chunk.filter(|chunk| chunk.flags.0 != group.flags) {
+            findings.report(BlockGroupProblem::Flags { logical, have: group.flags, expect: chunk.flags.0 });
+        }
+        let end = chunk.map_or(Logical(logical.0.saturating_add(length)), ChunkMapping::end);
+        let (have, expect) = (group.used, used_bytes(extents, logical, end));
+        if have != expect && knows_extents(extent_tree, logical, end) {
+            findings.report(BlockGroupProblem::Used { logical, have, expect });
+        }
+    }
+    check_extents(chunks, groups, extents, findings);
+}
+
+fn check_extents(chunks: &Chunks<'_>, groups: &BlockGroups<'_>, extents: &ExtentList, findings: &Findings) {
+    for extent in extents.iter() {
+        let (logical, length, have) = (extent.logical, extent.length, extent.flags);
+        let end = logical.checked_add(length);
+        let Some(chunk) = chunks.find(logical) else {
+            if chunks.lack_address(logical) {
+                findings.report(BlockGroupProblem::Outside { logical, length });
+            }
+            continue;
+        };
+        if end.is_none_or(|end| end > chunk.end()) {
+            findings.report(BlockGroupProblem::Outside { logical, length });
+        }
+        // Where chunk and block group disagree, neither is to be trusted.
+        let is_sure = groups.at(chunk.logical).iter().all(|group| group.flags == chunk.flags.0);
+        let fits = (have & extent_flags::DATA == 0 || chunk.flags.contains(block_group::DATA))
+            && (have & extent_flags::TREE_BLOCK == 0
+                || chunk.flags.0 & (block_group::METADATA | block_group::SYSTEM) != 0);
+        if is_sure && !fits {
+            let chunk_type = chunk.flags.0 & BlockGroupFlags::TYPE_MASK;
+            findings.report(BlockGroupProblem::Type { logical, have, chunk_type });
+        }
+    }
+    for chunk in chunks.mappings() {
+        for (start, end) in superblock_ranges(chunk) {
+            // An extent is at most 128 MiB long, and does not begin before its chunk.
+            let from = Logical(start.0.saturating_sub(128 << 20)).max(chunk.logical);
+            for extent in extents.range(from, end) {
+                let (logical, length) = (extent.logical, extent.length);
+                if logical.0.saturating_add(length) > start.0 && length <= 128 << 20 {
+                    findings.report(BlockGroupProblem::Superblock { logical, length });
+                }
+            }
+        }
+    }
+}
+
+/// The blocks of the chunk tree must be found by the array alone.
+pub fn check_chunk_tree_blocks(
+    blocks: impl Iterator<Item = Logical>,
+    chunks: &Chunks<'_>,
+    groups: &BlockGroups<'_>,
+    findings: &Findings,
+) {
+    for logical in blocks {
+        let Some(chunk) = chunks.find(logical) else { continue };
+        let is_sure = groups.at(chunk.logical).iter().all(|group| group.flags == chunk.flags.0);
+        if is_sure && !chunk.flags.contains(block_group::SYSTEM) {
+            let chunk_type = chunk.flags.0 & BlockGroupFlags::TYPE_MASK;
+            findings.report(BlockGroupProblem::ChunkTree { logical, chunk_type });
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! Every extent item against the references that really exist.
+//!
+//! Claims of the extent tree and references of the trees are compared as sums of hashes ([`super::sketch`]). Only where
+//! sums differ the records are collected, by a second walk, and compared one by one.
+
+use std::collections::BTreeMap;
+
+use crate::disk::flags::extent::{DATA, TREE_BLOCK};
+use crate::disk::{Logical, objectid};
+use crate::finding::findings;
+use crate::volume::Volume;
+
+use super::extent_list::{Extent, ExtentList};
+use super::findings::Findings;
+use super::reference::{Claim, Reference, claims, file_extents, node_children};
+use super::scan::{Scan, Tree, Unread, Visit};
+use super::sketch::{Buckets, Sketch};
+
+findings! {
+    /// Extents and who refers to them.
+    ExtentProblem {
+        /// Something refers to an extent that has no item.
+        MissingItem("extent-item-missing", Error, "extent {extent} has no extent item, {reference} refers to it") {
+            extent: Logical, reference: Reference,
+        }
+        /// Nothing refers to an extent: its space is lost.
+        Unreferenced("extent-unreferenced", Error, "extent {extent} is not referred to by anything, refs {have}") {
+            extent: Logical, have: u64,
+        }
+        /// A reference is not noted in the extent item.
+        MissingReference("backref-missing", Error, "extent {extent}, back reference to {reference} is missing") {
+            extent: Logical, reference: Reference, expect: u64,
+        }
+        /// An extent item notes a reference that does not exist.
+        UnfoundedReference("backref-unfounded", Error, "extent {extent}, back reference to {reference} is unfounded") {
+            extent: Logical, reference: Reference, have: u64,
+        }
+        /// An extent item notes a reference another number of times than it exists.
+        ReferenceCount(
+            "backref-count", Error,
+            "extent {extent}, invalid count of back reference to {reference}, have {have} expect {expect}"
+        ) {
+            extent: Logical, reference: Reference, have: u64, expect: u64,
+        }
+        /// The number of references in an extent item is not the sum of its back references.
+        Refs("extent-refs", Error, "extent {extent}, invalid refs, have {have} expect {expect}") {
+            extent: Logical, have: u64, expect: u64,
+        }
+        /// Two extents share a range.
+        Overlap("extent-overlap", Error, "extent {extent} of {length} bytes overlaps extent {other}") {
+            extent: Logical, length: u64, other: Logical,
+        }
+        /// A tree block's extent item is that of data, or the other way round.
+        Kind("extent-kind", Error, "extent {extent}, invalid flags {have:#x}, {reference} refers to it") {
+            extent: Logical, have: u64, reference: Reference,
+        }
+        /// A tree block has another level than the extent item.
+        Level("extent-level", Error, "extent {extent}, invalid level {have}, {reference} refers to level {expect}") {
+            extent: Logical, have: u64, expect: u64, reference: Reference,
+        }
+        /// A file's extent has another length than the extent item.
+        Length("extent-length", Error, "extent {extent}, invalid length {have}, {reference} refers to {expect} bytes") {
+            extent: Logical, have: u64, expect: u64, reference: Reference,
+        }
+    }
+}
+
+/// What the walk over the extent tree gathers, by one thread.
+#[derive(Default)]
+struct Gathered {
+    extents: Vec<Extent>,
+    references: Sketch,
+    /// Of each extent: the references it counts less those it lists.
+    totals: Sketch,
+    found: Found,
+}
+
+/// The extent items, and sums of what they claim.
+#[derive(Default)]
+pub struct Claims {
+    pub extents: ExtentList,
+    references: Sketch,
+    totals: Sketch,
+}
+
+impl Claims {
+    /// Reads the extent tree; the references to its own blocks are added to `found`.
+    pub fn read(scan: &Scan<'_>, volume: &Volume, extent_tree: &Tree, found: &mut Vec<Found>) -> Self {
+        let (unknown, findings) = (ExtentList::default(), Findings::default());
+        let nodesize = volume.format().nodesize;
+        let gathered = scan.run(std::slice::from_ref(extent_tree), |gathered: &mut Gathered, _, visit| {
+            gathered.found.visit(&visit, &unknown, &findings);
+            let Visit::Leaf(leaf) = visit else { return };
+            claims(leaf, nodesize, |claim| match claim {
+                Claim::Extent(extent) => {
+                    gathered.totals.add(extent.logical, &[extent.logical.0], extent.refs as i64);
+                    gathered.extents.push(extent);
+                }
+                Claim::Reference { extent, reference, count } => {
+                    gathered.totals.add(extent, &[extent.0], -(count as i64));
+                    gathered.references.add(extent, &reference.numbers(extent), count as i64);
+                }
+            });
+        });
+        let mut extents = Vec::new();
+        let (mut references, mut totals) = (Sketch::default(), Sketch::default());
+        for mut part in gathered {
+            extents.append(&mut part.extents);
+            references.merge(&part.references);
+            totals.merge(&part.totals);
+            found.push(part.found);
+        }
+        Self { extents: ExtentList::new(extents), references, totals }
+    }
+}
+
+/// References that trees have, as a sum.
+#[derive(Default)]
+pub struct Found {
+    sketch: Sketch,
+}
+
+impl Found {
+    pub fn merge(&mut self, other: &Found) {
+        self.sketch.merge(&other.sketch);
+    }
+
+    /// Notes the references that a block of a tree has, and what does not fit the extents that they lead to.
+    pub fn visit(&mut self, visit: &Visit<'_>, extents: &ExtentList, findings: &Findings) {
+        references(visit, extents, |extent, reference, shape| {
+            self.sketch.add(extent, &reference.numbers(extent), 1);
+            check_shape(extent, reference, shape, extents, findings);
+        });
+    }
+
+    /// Notes that a root item or the superblock refers to the root of a tree.
+    pub fn root(&mut self, tree: &Tree) {
+        let (extent, reference) = root_reference(tree);
+        self.sketch.add(extent, &reference.numbers(extent), 1);
+    }
+}
+
+/// The root of a relocation tree refers to itself.
+fn root_reference(tree: &Tree) -> (Logical, Reference) {
+    let (logical, root) = (tree.root.logical, tree.root.key.objectid);
+    let reference = match root {
+        objectid::TREE_RELOC => Reference::Node { parent: logical },
+        _ => Reference::Tree { root },
+    };
+    (logical, reference)
+}
+
+/// What a reference promises of its extent.
+#[derive(Clone, Copy)]
+enum Shape {
+    TreeBlock { level: u8 },
+    Data { length: u64 },
+}
+
+fn references(visit: &Visit<'_>, extents: &ExtentList, mut hear: impl FnMut(Logical, Reference, Shape)) {
+    let flags = |block: Logical| extents.find(block).map_or(0, |extent| extent.flags);
+    match visit {
+        Visit::Node(node, first) => {
+            let level = node.block().level() - 1;
+            node_children(*node, *first, flags(node.block().logical()), |child, reference| {
+                hear(child, reference, Shape::TreeBlock { level });
+            });
+        }
+        Visit::Leaf(leaf) => file_extents(*leaf, flags(leaf.block().logical()), |file_extent| {
+            hear(file_extent.extent, file_extent.reference, Shape::Data { length: file_extent.length });
+        }),
+    }
+}
+
+fn check_shape(logical: Logical, reference: Reference, shape: Shape, extents: &ExtentList, findings: &Findings) {
+    // A missing item shows in the sums.
+    let Some(extent) = extents.find(logical) else { return };
+    let (kind, have, expect) = match shape {
+        Shape::TreeBlock { level } => (TREE_BLOCK, extent.level.map_or(u64::MAX, u64::from), u64::from(level)),
+        Shape::Data { length } => (DATA, extent.length, length),
+    };
+    if extent.flags & kind == 0 {
+        findings.report(ExtentProblem::Kind { extent: logical, have: extent.flags, reference });
+    } else if have != expect {
+        findings.report(match shape {
+            Shape::TreeBlock { .. } => ExtentProblem::Level { extent: logical, have, expect, reference },
+            Shape::Data { .. } => ExtentProblem::Length { extent: logical, have, expect, reference },
+        });
+    }
+}
+
+/// What is claimed of a reference, and what was found of it.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    claimed: u64,
+    found: u64,
+}
+
+/// Compares claims with what was found in `trees`, the extent tree among them.
+pub fn compare(volume: &Volume, threads: usize, claimed: &Claims, found: &Found, trees: &Trees, findings: &Findings) {
+    check_overlaps(&claimed.extents, findings);
+    let mut differences = claimed.references.clone();
+    differences.subtract(&found.sketch);
+    let buckets = differences.unequal();
+    if buckets.is_some() || claimed.totals.unequal().is_some() {
+        let details = Details { volume, threads, claimed, trees, findings };
+        details.report_totals();
+        if let Some(buckets) = buckets {
+            details.report_references(&buckets);
+        }
+    }
+}
+
+fn check_overlaps(extents: &ExtentList, findings: &Findings) {
+    let mut last: Option<&Extent> = None;
+    for extent in extents.iter() {
+        if let Some(other) = last
+            && other.logical.0.saturating_add(other.length) > extent.logical.0
+        {
+            let (length, other) = (extent.length, other.logical);
+            findings.report(ExtentProblem::Overlap { extent: extent.logical, length, other });
+        }
+        if last.is_none_or(|last| {
+            last.logical.0.saturating_add(last.length) < extent.logical.0.saturating_add(extent.length)
+        }) {
+            last = Some(extent);
+        }
+    }
+}
+
+/// The trees whose blocks have extent items, and what of them could not be read.
+pub struct Trees {
+    pub extent_tree: Option<Tree>,
+    pub others: Vec<Tree>,
+    pub unread: Vec<Unread>,
+}
+
+/// The second look at what did not add up.
+struct Details<'a> {
+    volume: &'a Volume,
+    threads: usize,
+    claimed: &'a Claims,
+    trees: &'a Trees,
+    findings: &'a Findings,
+}
+
+impl Details<'_> {
+    /// Hears the claims of the extent tree again.
+    fn claims<A: Default + Send>(&self, hear: impl Fn(&mut A, Claim) + Sync) -> Vec<A> {
+        let nodesize = self.volume.format().nodesize;
+        // What the walk itself finds was reported by the first one.
+        let heard_before = Findings::default();
+        let scan = Scan::new(self.volume, self.threads, &heard_before);
+        scan.run(self.trees.extent_tree.as_slice(), |gathered, _, visit| {
+            if let Visit::Leaf(leaf) = visit {
+                claims(leaf, nodesize, |claim| hear(gathered, claim));
+            }
+        })
+    }
+
+    fn report_totals(&self) {
+        let Some(buckets) = self.claimed.totals.unequal() else { return };
+        let listed = self.claims(|listed: &mut BTreeMap<Logical, u64>, claim| {
+            if let Claim::Reference { extent, count, .. } = claim
+                && buckets.contain(extent)
+            {
+                let total = listed.entry(extent).or_default();
+                *total = total.saturating_add(count);
+            }
+        });
+        for extent in self.claimed.extents.iter().filter(|extent| buckets.contain(extent.logical)) {
+            let lists = listed.iter().filter_map(|part| part.get(&extent.logical));
+            let expect = lists.fold(0, |total: u64, count| total.saturating_add(*count));
+            if expect != extent.refs && !self.is_unread_extent(extent.logical) {
+                let (extent, have) = (extent.logical, extent.refs);
+                self.findings.report(ExtentProblem::Refs { extent, have, expect });
+            }
+        }
+    }
+
+    fn report_references(&self, buckets: &Buckets) {
+        let mut counts: BTreeMap<(Logical, Reference), Counts> = BTreeMap::new();
+        let claimed = self.claims(|claimed: &mut Vec<(Logical, Reference, u64)>, claim| {
+            if let Claim::Reference { extent, reference, count } = claim
+                && buckets.contain(extent)
+            {
+                claimed.push((extent, reference, count));
+            }
+        });
+        for (extent, reference, count) in claimed.into_iter().flatten() {
+            let counts = counts.entry((extent, reference)).or_default();
+            counts.claimed = counts.claimed.saturating_add(count);
+        }
+        for (extent, reference) in self.found(buckets) {
+            counts.entry((extent, reference)).or_default().found += 1;
+        }
+        let mut start = 0;
+        let all: Vec<_> = counts.into_iter().collect();
+        while let Some(((extent, _), _)) = all.get(start) {
+            let end = start + all[start..].iter().take_while(|((other, _), _)| other == extent).count();
+            if !self.is_unread_extent(*extent) {
+                self.report_extent(*extent, &all[start..end]);
+            }
+            start = end;
+        }
+    }
+
+    fn found(&self, buckets: &Buckets) -> Vec<(Logical, Reference)> {
+        let heard_before = Findings::default();
+        let scan = Scan::new(self.volume, self.threads, &heard_before);
+        let extents = &self.claimed.extents;
+        let all: Vec<Tree> = self.trees.extent_tree.iter().chain(&self.trees.others).copied().collect();
+        let parts = scan.run(&all, |found: &mut Vec<_>, _, visit| {
+            references(&visit, extents, |extent, reference, _| {
+                if buckets.contain(extent) {
+                    found.push((extent, reference));
+                }
+            });
+        });
+        let roots = all.iter().map(root_reference).filter(|(extent, _)| buckets.contain(*extent));
+        parts.into_iter().flatten().chain(roots).collect()
+    }
+
+    fn report_extent(&self, logical: Logical, references: &[((Logical, Reference), Counts)]) {
+        let Some(extent) = self.claimed.extents.find(logical) else {
+            if let Some(((extent, reference), _)) = references.iter().find(|(_, counts)| counts.found > 0) {
+                self.findings.report(ExtentProblem::MissingItem { extent: *extent, reference: *reference });
+            }
+            return;
+        };
+        let is_gone =
+            |((_, reference), counts): &((_, Reference), Counts)| counts.found == 0 && !self.may_be_unread(*reference);
+        if references.iter().all(is_gone) {
+            self.findings.report(ExtentProblem::Unreferenced { extent: logical, have: extent.refs });
+            return;
+        }
+        for ((extent, reference), Counts { claimed, found }) in references.iter().copied() {
+            if claimed == found || (found < claimed && self.may_be_unread(reference)) {
+                continue;
+            }
+            self.findings.report(match (claimed, found) {
+                (0, expect) => ExtentProblem::MissingReference { extent, reference, expect },
+                (have, 0) => ExtentProblem::UnfoundedReference { extent, reference, have },
+                (have, expect) => ExtentProblem::ReferenceCount { extent, reference, have, expect },
+            });
+        }
+    }
+
+    /// Whether the extent's items may stand in a part of the extent tree that could not be read.
+    fn is_unread_extent(&self, extent: Logical) -> bool {
+        let unread = self.trees.unread.iter().filter(|unread| unread.tree == objectid::EXTENT_TREE);
+        unread.into_iter().any(|unread| unread.may_hold_objectid(extent.0))
+    }
+
+    /// Whether the reference may stand in a part of a tree that could not be read.
+    fn may_be_unread(&self, reference: Reference) -> bool {
+        let is_file_tree = |tree: u64| objectid::is_fs_tree(tree) || tree == objectid::TREE_RELOC;
+        self.trees.unread.iter().any(|unread| match reference {
+            // Blocks of file trees are shared, so that any of them may be what refers.
+            Reference::Tree { root } => {
+                unread.level > 0 && (unread.tree == root || is_file_tree(unread.tree) && is_file_tree(root))
+            }
+            Reference::Node { parent } => unread.level > 0 && (unread.block == parent || unread.level > 1),
+            Reference::File { root, objectid, .. } => {
+                unread.may_hold_objectid(objectid)
+                    && (unread.tree == root || is_file_tree(unread.tree) && is_file_tree(root))
+            }
+            Reference::Leaf { parent } => unread.block == parent || unread.level > 0,
+        })
+    }
+}

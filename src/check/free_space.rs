@@ -1,0 +1,259 @@
+//! The free space tree against the extents, and the older cache.
+
+use std::collections::BTreeSet;
+
+use crate::disk::flags::{compat_ro, free_space_info, superblock};
+use crate::disk::space::FreeSpaceInfo;
+use crate::disk::{Key, KeyType, Logical, Transid, objectid};
+use crate::finding::findings;
+use crate::volume::{ChunkMapping, Volume};
+
+use super::block_groups::{BlockGroups, knows_extents};
+use super::chunks::Chunks;
+use super::extent_list::ExtentList;
+use super::findings::Findings;
+use super::items::{Item, Items, keys_of};
+use super::superblock_ranges::superblock_ranges;
+
+findings! {
+    /// Records of free space.
+    FreeSpaceProblem {
+        /// A block group has no record in the free space tree.
+        InfoMissing("free-space-info-missing", Error, "block group {logical} has no free space info") {
+            logical: Logical,
+        }
+        /// A free space item has a value that is impossible.
+        Item("free-space-item", Error, "free space item {key}: invalid {field}, have {have} expect {expect}") {
+            key: Key, field: &'static str, have: u64, expect: u64,
+        }
+        /// The number of free extents of a block group is not what its record says.
+        Count("free-space-count", Error, "block group {logical}: invalid free extent count, have {have} expect {expect}") {
+            logical: Logical, have: u64, expect: u64,
+        }
+        /// The free space of a block group is not in the form that its record says.
+        Form("free-space-form", Error, "block group {logical}: free space item {key} is not of the form in use") {
+            logical: Logical, key: Key,
+        }
+        /// Two free space items share a range.
+        Overlap("free-space-overlap", Error, "block group {logical}: {length} bytes at {start} are listed free twice") {
+            logical: Logical, start: Logical, length: u64,
+        }
+        /// Space is in use and listed as free: it will be overwritten.
+        Used("free-space-used", Error, "block group {logical}: {length} bytes at {start} are in use and listed free") {
+            logical: Logical, start: Logical, length: u64,
+        }
+        /// Space is neither in use nor listed as free.
+        Lost("free-space-lost", Error, "block group {logical}: {length} bytes at {start} are neither in use nor listed free") {
+            logical: Logical, start: Logical, length: u64,
+        }
+        /// An item of the free space tree lies where the next block group may be.
+        Orphan("free-space-orphan", Error, "free space item {key} lies in no block group") { key: Key }
+        /// Items of block groups that mkfs removed are left behind; their addresses are not used again.
+        Leftover("free-space-leftover", Note, "free space items of a block group at {logical}, which was removed, are left") {
+            logical: Logical,
+        }
+        /// The free space tree is not valid: the next mount builds it anew.
+        NotValid("free-space-tree-not-valid", Note, "the free space tree is not marked valid and will be built anew") {}
+        /// The v1 cache of free space is of another generation: the next mount does not use it.
+        CacheStale("free-space-cache-stale", Note, "the v1 free space cache is of generation {have}, expect {expect}") {
+            have: Transid, expect: Transid,
+        }
+        /// The v1 cache holds free space of a block group that does not exist.
+        CacheOrphan("free-space-cache-orphan", Warning, "the v1 free space cache of {logical} belongs to no block group") {
+            logical: Logical,
+        }
+    }
+}
+
+/// The trees that free space is compared with.
+pub struct Space<'a> {
+    pub chunks: &'a Chunks<'a>,
+    pub groups: &'a BlockGroups<'a>,
+    pub extent_tree: &'a Items,
+    pub extents: &'a ExtentList,
+}
+
+pub fn check(volume: &Volume, root_tree: &Items, free_space_tree: &Items, space: &Space<'_>, findings: &Findings) {
+    let superblock = volume.superblock();
+    check_cache(volume, root_tree, space, findings);
+    if !superblock.has_compat_ro(compat_ro::FREE_SPACE_TREE) {
+        return;
+    }
+    if !superblock.has_compat_ro(compat_ro::FREE_SPACE_TREE_VALID) {
+        findings.report(FreeSpaceProblem::NotValid {});
+        return;
+    }
+    let highest = space.chunks.mappings().last().map(|chunk| chunk.logical);
+    for Item { key, .. } in free_space_tree.iter() {
+        let logical = Logical(key.objectid);
+        if !space.chunks.lack_address(logical) || space.groups.hold(logical) {
+            continue;
+        }
+        // New chunks begin above all others.
+        if highest.is_none_or(|highest| logical > highest) {
+            findings.report(FreeSpaceProblem::Orphan { key: *key });
+        } else if key.key_type == KeyType::FREE_SPACE_INFO {
+            findings.report(FreeSpaceProblem::Leftover { logical });
+        }
+    }
+    for chunk in space.chunks.mappings() {
+        check_group(volume, free_space_tree, chunk, space, findings);
+    }
+}
+
+/// Free ranges as they are listed, in order of their starts.
+#[derive(Default)]
+struct Free {
+    ranges: Vec<(u64, u64)>,
+}
+
+impl Free {
+    /// Adds the ranges of a bitmap; one that goes on where the last ended prolongs it.
+    fn add_bitmap(&mut self, start: u64, bits: &[u8], sectorsize: u64, end: u64) {
+        for (index, byte) in bits.iter().enumerate().filter(|(_, byte)| **byte != 0) {
+            for bit in (0..8).filter(|bit| byte & (1 << bit) != 0) {
+                let from = start.saturating_add((index as u64 * 8 + bit).saturating_mul(sectorsize));
+                let to = from.saturating_add(sectorsize).min(end);
+                match self.ranges.last_mut().filter(|(_, last)| *last == from) {
+                    Some((_, last)) => *last = to,
+                    None => self.ranges.push((from, to)),
+                }
+            }
+        }
+    }
+}
+
+fn check_group(volume: &Volume, tree: &Items, chunk: &ChunkMapping, space: &Space<'_>, findings: &Findings) {
+    let (logical, end) = (chunk.logical, chunk.end());
+    let (from, to) = (keys_of(logical.0).0, keys_of(end.0.saturating_sub(1)).1);
+    if !tree.covers(from, to) {
+        return;
+    }
+    let items = tree.range(from, to);
+    let sectorsize = u64::from(volume.format().sectorsize);
+    let info_key = Key::new(logical.0, KeyType::FREE_SPACE_INFO, chunk.length);
+    let info = tree.get(info_key).and_then(|data| FreeSpaceInfo::read_prefix(data)).map(|(info, _)| info);
+    if info.is_none() {
+        findings.report(FreeSpaceProblem::InfoMissing { logical });
+    }
+    let uses_bitmaps = info.map_or_else(
+        || items.iter().any(|item| item.key.key_type == KeyType::FREE_SPACE_BITMAP),
+        |info| u64::from(info.flags.get()) & free_space_info::USING_BITMAPS != 0,
+    );
+    let form = if uses_bitmaps { KeyType::FREE_SPACE_BITMAP } else { KeyType::FREE_SPACE_EXTENT };
+
+    let mut free = Free::default();
+    let mut is_whole = true;
+    for item in items.iter().filter(|item| item.key != info_key) {
+        let key = item.key;
+        if ![form, KeyType::FREE_SPACE_INFO].contains(&key.key_type) {
+            findings.report(FreeSpaceProblem::Form { logical, key });
+        }
+        if check_item(item, sectorsize, end, findings) {
+            match key.key_type {
+                KeyType::FREE_SPACE_BITMAP => free.add_bitmap(key.objectid, &item.data, sectorsize, end.0),
+                _ => free.ranges.push((key.objectid, key.objectid.saturating_add(key.offset))),
+            }
+        } else {
+            is_whole = false;
+        }
+    }
+    if !is_whole {
+        return;
+    }
+    let count = free.ranges.len() as u64;
+    if let Some(have) = info.map(|info| u64::from(info.extent_count.get())).filter(|have| *have != count) {
+        findings.report(FreeSpaceProblem::Count { logical, have, expect: count });
+    }
+    if knows_extents(space.extent_tree, logical, end) {
+        check_tiling(chunk, free.ranges, space.extents, findings);
+    }
+}
+
+/// Whether the item lists free space that can be placed.
+fn check_item(item: &Item, sectorsize: u64, end: Logical, findings: &Findings) -> bool {
+    let key = item.key;
+    let report = |field, have, expect| {
+        findings.report(FreeSpaceProblem::Item { key, field, have, expect });
+        false
+    };
+    let size = match key.key_type {
+        KeyType::FREE_SPACE_EXTENT => 0,
+        KeyType::FREE_SPACE_BITMAP => (key.offset / sectorsize).div_ceil(8),
+        KeyType::FREE_SPACE_INFO => return report("place", key.objectid, end.0),
+        _ => return report("type", key.key_type.0.into(), KeyType::FREE_SPACE_EXTENT.0.into()),
+    };
+    if key.offset == 0 || key.objectid.checked_add(key.offset).is_none_or(|last| last > end.0) {
+        return report("length", key.offset, end.0.saturating_sub(key.objectid));
+    }
+    if item.data.len() as u64 != size {
+        return report("item size", item.data.len() as u64, size);
+    }
+    true
+}
+
+/// Free ranges and extents must tile the block group. Ranges of superblocks may be listed free or not.
+fn check_tiling(chunk: &ChunkMapping, mut free: Vec<(u64, u64)>, extents: &ExtentList, findings: &Findings) {
+    let (logical, end) = (chunk.logical, chunk.end());
+    let report = |make: fn(Logical, Logical, u64) -> FreeSpaceProblem, from: u64, to: u64| {
+        findings.report(make(logical, Logical(from), to.saturating_sub(from)));
+    };
+    free.sort();
+    let mut last_end = 0;
+    for (from, to) in &mut free {
+        if *from < last_end {
+            let twice = |logical, start, length| FreeSpaceProblem::Overlap { logical, start, length };
+            report(twice, *from, (*to).min(last_end));
+            *from = last_end.min(*to);
+        }
+        last_end = last_end.max(*to);
+    }
+
+    let used: Vec<(u64, u64)> = extents
+        .range(logical, end)
+        .iter()
+        .map(|extent| (extent.logical.0, extent.logical.0.saturating_add(extent.length).min(end.0)))
+        .collect();
+    // Both lists are in order and the free ranges apart, so that each pair that overlaps is met.
+    let mut rest = &free[..];
+    for (from, to) in &used {
+        while let Some((_, tail)) = rest.split_first().filter(|(first, _)| first.1 <= *from) {
+            rest = tail;
+        }
+        for (free_from, free_to) in rest.iter().take_while(|(free_from, _)| free_from < to) {
+            let (from, to) = (*from.max(free_from), *to.min(free_to));
+            if from < to {
+                report(|logical, start, length| FreeSpaceProblem::Used { logical, start, length }, from, to);
+            }
+        }
+    }
+
+    let superblocks = superblock_ranges(chunk).into_iter().map(|(from, to)| (from.0, to.0));
+    let mut taken: Vec<(u64, u64)> = used.into_iter().chain(free).chain(superblocks).collect();
+    taken.sort();
+    let mut position = logical.0;
+    for (from, to) in taken.into_iter().chain([(end.0, end.0)]) {
+        if from > position {
+            report(|logical, start, length| FreeSpaceProblem::Lost { logical, start, length }, position, from);
+        }
+        position = position.max(to);
+    }
+}
+
+/// The v1 cache, as far as it can be judged without its files.
+fn check_cache(volume: &Volume, root_tree: &Items, space: &Space<'_>, findings: &Findings) {
+    let superblock = volume.superblock();
+    let (have, expect) = (Transid::from(superblock.cache_generation), superblock.generation());
+    let unused = [Transid(0), Transid(u64::MAX)].contains(&have);
+    if !unused && have != expect && superblock.flags.get() & superblock::SEEDING == 0 {
+        findings.report(FreeSpaceProblem::CacheStale { have, expect });
+    }
+    let (from, to) = keys_of(objectid::FREE_SPACE);
+    let mut reported = BTreeSet::new();
+    for item in root_tree.range(from, to) {
+        let logical = Logical(item.key.offset);
+        if space.chunks.lack(logical) && !space.groups.hold(logical) && reported.insert(logical) {
+            findings.report(FreeSpaceProblem::CacheOrphan { logical });
+        }
+    }
+}

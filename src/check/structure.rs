@@ -1,0 +1,110 @@
+//! The structure below the trees of files: superblocks, chunks, devices, block groups, free space, totals.
+
+use crate::disk::flags::{compat_ro, incompat};
+use crate::disk::root::RootItem;
+use crate::disk::{Key, KeyType, objectid};
+use crate::finding::{Kind, findings};
+use crate::tree::{Levels, TreeRoot, Walk};
+use crate::volume::Volume;
+
+use super::block_groups::BlockGroups;
+use super::chunks::Chunks;
+use super::device_extents::DeviceExtents;
+use super::devices::Devices;
+use super::extent_list::ExtentList;
+use super::findings::Findings;
+use super::free_space::{self, Space};
+use super::items::Items;
+use super::{block_groups, chunks, device_extents, devices, superblocks, system_array, totals};
+
+findings! {
+    /// Trees that must be there.
+    StructureProblem {
+        /// A tree has no root item.
+        TreeMissing("tree-missing", Fatal, "tree {tree} ({name}) is missing") { tree: u64, name: &'static str }
+    }
+}
+
+/// All kinds of problems with the structure.
+pub fn structure_kinds() -> impl Iterator<Item = &'static Kind> {
+    [
+        superblocks::SuperblockProblem::KINDS,
+        system_array::SystemArrayProblem::KINDS,
+        chunks::ChunkProblem::KINDS,
+        devices::DeviceProblem::KINDS,
+        device_extents::DeviceExtentProblem::KINDS,
+        block_groups::BlockGroupProblem::KINDS,
+        free_space::FreeSpaceProblem::KINDS,
+        totals::TotalsProblem::KINDS,
+        StructureProblem::KINDS,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// Checks superblocks, chunks, devices, block groups and free space against each other and the extents. Blocks that
+/// cannot be read are not reported; what stands in them is taken for unknown.
+pub fn check_structure(volume: &Volume, extents: &ExtentList, findings: &Findings) {
+    superblocks::check(volume, findings);
+    let superblock = volume.superblock();
+    // Their block groups and extents are laid out in another way.
+    if superblock.has_incompat(incompat::EXTENT_TREE_V2 | incompat::REMAP_TREE) {
+        return;
+    }
+    let chunk_root = TreeRoot::chunk_tree(volume);
+    let chunk_tree = Items::of_tree(volume, &chunk_root, |_| true);
+    let root_tree = Items::of_tree(volume, &TreeRoot::root_tree(volume), |key| {
+        key.key_type == KeyType::ROOT_ITEM || key.objectid == objectid::FREE_SPACE
+    });
+    let is_block_group = |key: Key| key.key_type == KeyType::BLOCK_GROUP_ITEM;
+    let tree = |tree, wanted: &dyn Fn(Key) -> bool| read_tree(volume, &root_tree, tree, wanted, findings);
+    let optional = |feature, id, wanted: &dyn Fn(Key) -> bool| match superblock.has_compat_ro(feature) {
+        true => tree(id, wanted),
+        false => Items::default(),
+    };
+    let device_tree = tree(objectid::DEV_TREE, &|_| true);
+    let extent_tree = tree(objectid::EXTENT_TREE, &is_block_group);
+    let block_group_tree = optional(compat_ro::BLOCK_GROUP_TREE, objectid::BLOCK_GROUP_TREE, &is_block_group);
+    let free_space_tree = optional(compat_ro::FREE_SPACE_TREE_VALID, objectid::FREE_SPACE_TREE, &|_| true);
+
+    let devices = Devices::read(volume, &chunk_tree, findings);
+    let mut chunks = Chunks::read(volume, &chunk_tree, findings);
+    system_array::check(volume, &mut chunks, findings);
+    let groups = BlockGroups::read(volume, &extent_tree, &block_group_tree, findings);
+    let mut device_extents = DeviceExtents::read(&device_tree, findings);
+    chunks.separate(&groups, findings);
+    device_extents.correct(&mut chunks, &groups, findings);
+    let misplaced = device_extents.check(&chunks, &devices, findings);
+    chunks::check(volume, &chunks, &devices, &misplaced, findings);
+    devices::check(volume, &devices, &chunks, &device_extents, findings);
+    block_groups::check(volume, &chunks, &groups, &extent_tree, extents, findings);
+    let chunk_tree_blocks = Walk::new(volume, chunk_root.expected(), Levels::All).map(|block| block.logical);
+    block_groups::check_chunk_tree_blocks(chunk_tree_blocks, &chunks, &groups, findings);
+    let space = Space { chunks: &chunks, groups: &groups, extent_tree: &extent_tree, extents };
+    free_space::check(volume, &root_tree, &free_space_tree, &space, findings);
+    totals::check(volume, &devices, &groups, &extent_tree, extents, findings);
+}
+
+/// The wanted items of a tree that must exist. One that is missing is as one that cannot be read.
+fn read_tree(
+    volume: &Volume,
+    root_tree: &Items,
+    tree: u64,
+    wanted: &dyn Fn(Key) -> bool,
+    findings: &Findings,
+) -> Items {
+    let key = Key::new(tree, KeyType::ROOT_ITEM, 0);
+    match root_tree.get(key).and_then(RootItem::read) {
+        Some(item) => {
+            let (logical, level, generation) = (item.bytenr.into(), item.level, Some(item.generation.into()));
+            Items::of_tree(volume, &TreeRoot { key, logical, level, generation }, wanted)
+        }
+        None => {
+            if root_tree.lacks(key) {
+                let name = objectid::name(tree).unwrap_or_default();
+                findings.report(StructureProblem::TreeMissing { tree, name });
+            }
+            Items::unread()
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Where superblocks lie within chunks.
+
+use crate::disk::superblock::{SUPER_INFO_SIZE, SUPER_OFFSETS};
+use crate::disk::{Logical, Profile, STRIPE_LEN};
+use crate::volume::ChunkMapping;
+
+/// The logical ranges whose copies would lie over a superblock of a device. Of chunks with parity these are whole rows.
+pub fn superblock_ranges(chunk: &ChunkMapping) -> Vec<(Logical, Logical)> {
+    let mut ranges = Vec::new();
+    let columns = chunk.data_stripes();
+    let row = match chunk.profile {
+        Profile::Raid5 | Profile::Raid6 => columns.saturating_mul(STRIPE_LEN),
+        _ => STRIPE_LEN,
+    };
+    for (index, stripe) in chunk.stripes.iter().enumerate() {
+        for superblock in SUPER_OFFSETS {
+            // Where the stripe is not aligned the superblock may lie in two elements.
+            let Some(last) = superblock.0.saturating_add(SUPER_INFO_SIZE as u64 - 1).checked_sub(stripe.physical.0)
+            else {
+                continue;
+            };
+            let first = superblock.0.saturating_sub(stripe.physical.0);
+            for element in [first / STRIPE_LEN, last / STRIPE_LEN] {
+                if element.saturating_mul(STRIPE_LEN) >= chunk.stripe_size() {
+                    continue;
+                }
+                let number = match chunk.profile {
+                    Profile::Raid0 => element.saturating_mul(columns).saturating_add(index as u64),
+                    Profile::Raid10 => {
+                        let column = index as u64 / u64::from(chunk.sub_stripes.max(1));
+                        element.saturating_mul(columns).saturating_add(column)
+                    }
+                    _ => element,
+                };
+                let start = chunk.logical.0.saturating_add(number.saturating_mul(row)).min(chunk.end().0);
+                let end = start.saturating_add(row).min(chunk.end().0);
+                ranges.push((Logical(start), Logical(end)));
+            }
+        }
+    }
+    ranges.sort();
+    ranges.dedup();
+    ranges
+}

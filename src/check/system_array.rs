@@ -1,0 +1,149 @@
+//! The system chunk array against the chunk tree.
+
+use crate::disk::flags::block_group;
+use crate::disk::superblock::SYSTEM_CHUNK_ARRAY_SIZE;
+use crate::disk::volume::{Chunk, Stripe};
+use crate::disk::{DiskKey, Logical};
+use crate::finding::findings;
+use crate::volume::Volume;
+use crate::volume::sys_array::{Entries, Entry};
+
+use super::chunk_fault::{Fault, faults};
+use super::chunks::{ChunkItem, Chunks};
+use super::findings::Findings;
+
+findings! {
+    /// The chunks in the superblock, through which the chunk tree is found.
+    SystemArrayProblem {
+        /// The array cannot be read on at some place.
+        Entry("sys-array-entry", Fatal, "system chunk array: {problem} at offset {offset}") {
+            offset: usize, problem: String,
+        }
+        /// A chunk in the array has a value that is impossible.
+        Chunk("sys-array-chunk", Fatal, "system chunk array: chunk {logical}: invalid {field}, have {have} expect {expect}") {
+            logical: Logical, field: &'static str, have: u64, expect: String,
+        }
+        /// Two chunks of the array share logical addresses.
+        Overlap("sys-array-overlap", Fatal, "system chunk array: chunk {logical} overlaps chunk {other}") {
+            logical: Logical, other: Logical,
+        }
+        /// The array and the chunk tree disagree about a chunk.
+        Mismatch(
+            "sys-array-mismatch", Fatal,
+            "system chunk array: chunk {logical}: {field} is {have}, in the chunk tree {expect}"
+        ) {
+            logical: Logical, field: &'static str, have: String, expect: String,
+        }
+        /// A chunk of the array is not in the chunk tree.
+        Orphan("sys-array-orphan", Fatal, "system chunk array: chunk {logical} is not in the chunk tree") {
+            logical: Logical,
+        }
+        /// A system chunk is not in the array: if the chunk tree moves there, it cannot be found.
+        Missing("sys-array-missing", Fatal, "system chunk array: system chunk {logical} is missing") { logical: Logical }
+        /// The next system chunk will not fit in the array.
+        Full("sys-array-full", Warning, "system chunk array: {left} bytes are left, the next chunk needs {needed}") {
+            left: usize, needed: usize,
+        }
+        /// Bytes of chunks that were removed are left behind the array's end.
+        Tail("sys-array-tail", Note, "system chunk array: bytes are left behind its end at {size}") { size: usize }
+    }
+}
+
+/// Checks the array. Its chunks that the tree lacks are taken for damaged, not for missing.
+pub fn check(volume: &Volume, chunks: &mut Chunks<'_>, findings: &Findings) {
+    let superblock = volume.superblock();
+    let mut entries: Vec<Entry<'_>> = Vec::new();
+    let mut is_whole = true;
+    for entry in Entries::new(superblock.sys_chunk_array()) {
+        match entry {
+            Ok(entry) => entries.push(entry),
+            Err(bad) => {
+                let (offset, problem) = (bad.offset, bad.problem.to_string());
+                findings.report(SystemArrayProblem::Entry { offset, problem });
+                is_whole = false;
+            }
+        }
+    }
+    for entry in &entries {
+        check_entry(volume, entry, chunks, findings);
+    }
+    entries.sort_by_key(|entry| entry.key.offset);
+    for pair in entries.windows(2) {
+        let [other, entry] = pair else { continue };
+        if entry.key.offset < other.key.offset.saturating_add(other.chunk.length.get()) {
+            let (logical, other) = (Logical(entry.key.offset), Logical(other.key.offset));
+            findings.report(SystemArrayProblem::Overlap { logical, other });
+        }
+    }
+    let is_system = |item: &&ChunkItem| item.chunk.block_group_flags().contains(block_group::SYSTEM);
+    let listed = |logical: Logical| entries.iter().any(|entry| entry.key.offset == logical.0);
+    for item in chunks.items().iter().filter(is_system).filter(|item| is_whole && !listed(item.logical)) {
+        findings.report(SystemArrayProblem::Missing { logical: item.logical });
+    }
+    check_room(volume, &entries, findings);
+}
+
+fn check_entry(volume: &Volume, entry: &Entry<'_>, chunks: &mut Chunks<'_>, findings: &Findings) {
+    let logical = Logical(entry.key.offset);
+    let mut faults = faults(volume.superblock(), entry.key, entry.chunk);
+    if !entry.chunk.block_group_flags().contains(block_group::SYSTEM) {
+        let have = entry.chunk.r#type.get();
+        faults.push(Fault { field: "type", have, expect: "SYSTEM".to_owned() });
+    }
+    match chunks.item(logical) {
+        Some(item) if faults.is_empty() && !chunks.is_faulty(logical) => compare(entry, item, findings),
+        Some(_) => {}
+        None if chunks.lack(logical) => {
+            findings.report(SystemArrayProblem::Orphan { logical });
+            chunks.add_damaged([logical].into());
+        }
+        None => {}
+    }
+    for Fault { field, have, expect } in faults {
+        findings.report(SystemArrayProblem::Chunk { logical, field, have, expect });
+    }
+}
+
+fn compare(entry: &Entry<'_>, item: &ChunkItem, findings: &Findings) {
+    let fields = |chunk: &Chunk| {
+        [
+            ("length", chunk.length.get()),
+            ("owner", chunk.owner.get()),
+            ("stripe_len", chunk.stripe_len.get()),
+            ("type", chunk.r#type.get()),
+            ("io_align", chunk.io_align.get().into()),
+            ("io_width", chunk.io_width.get().into()),
+            ("sector_size", chunk.sector_size.get().into()),
+            ("num_stripes", chunk.num_stripes.get().into()),
+            ("sub_stripes", chunk.sub_stripes.get().into()),
+        ]
+        .map(|(field, value): (_, u64)| (field, value.to_string()))
+    };
+    let stripe_fields = |stripe: &Stripe| {
+        [
+            ("devid", stripe.devid.get().to_string()),
+            ("offset", stripe.offset.get().to_string()),
+            ("dev_uuid", stripe.dev_uuid.to_string()),
+        ]
+    };
+    let stripes = entry.stripes.iter().flat_map(stripe_fields).zip(item.stripes.iter().flat_map(stripe_fields));
+    for ((field, have), (_, expect)) in fields(entry.chunk).into_iter().zip(fields(&item.chunk)).chain(stripes) {
+        if have != expect {
+            findings.report(SystemArrayProblem::Mismatch { logical: item.logical, field, have, expect });
+        }
+    }
+}
+
+fn check_room(volume: &Volume, entries: &[Entry<'_>], findings: &Findings) {
+    let superblock = volume.superblock();
+    let size = superblock.sys_chunk_array().len();
+    let stripes = entries.iter().map(|entry| entry.stripes.len()).max().unwrap_or(1);
+    let needed = size_of::<DiskKey>() + size_of::<Chunk>() + stripes * size_of::<Stripe>();
+    let left = SYSTEM_CHUNK_ARRAY_SIZE.saturating_sub(size);
+    if left < needed {
+        findings.report(SystemArrayProblem::Full { left, needed });
+    }
+    if superblock.sys_chunk_array.iter().skip(size).any(|byte| *byte != 0) {
+        findings.report(SystemArrayProblem::Tail { size });
+    }
+}

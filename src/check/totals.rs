@@ -1,0 +1,66 @@
+//! The superblock's totals against what they are the sums of.
+
+use crate::disk::Logical;
+use crate::finding::findings;
+use crate::volume::Volume;
+
+use super::block_groups::{BlockGroups, knows_extents, used_bytes};
+use super::devices::Devices;
+use super::extent_list::ExtentList;
+use super::findings::Findings;
+use super::items::Items;
+
+findings! {
+    /// Totals in the superblock.
+    TotalsProblem {
+        /// The superblock counts another number of devices than there are.
+        NumDevices("super-num-devices", Error, "superblock: invalid num_devices, have {have} expect {expect}") {
+            have: u64, expect: u64,
+        }
+        /// The superblock's size of the filesystem is below that of its devices: it cannot be mounted.
+        TotalShort("super-total-bytes-short", Fatal, "superblock: total_bytes is too small, have {have} expect {expect}") {
+            have: u64, expect: u64,
+        }
+        /// The superblock's size of the filesystem is above that of its devices.
+        TotalLong("super-total-bytes-long", Warning, "superblock: total_bytes is too large, have {have} expect {expect}") {
+            have: u64, expect: u64,
+        }
+        /// The superblock's used bytes are not those of the extents.
+        BytesUsed("super-bytes-used", Error, "superblock: invalid bytes_used, have {have} expect {expect}") {
+            have: u64, expect: u64,
+        }
+    }
+}
+
+pub fn check(
+    volume: &Volume,
+    devices: &Devices<'_>,
+    groups: &BlockGroups<'_>,
+    extent_tree: &Items,
+    extents: &ExtentList,
+    findings: &Findings,
+) {
+    let superblock = volume.superblock();
+    if devices.are_complete() {
+        let (have, expect) = (superblock.num_devices.get(), devices.count());
+        if have != expect {
+            findings.report(TotalsProblem::NumDevices { have, expect });
+        }
+        let have = superblock.total_bytes.get();
+        let sums = devices.total_bytes(volume);
+        if !sums.contains(&have) {
+            let [expect, _] = sums;
+            findings.report(match have < expect {
+                true => TotalsProblem::TotalShort { have, expect },
+                false => TotalsProblem::TotalLong { have, expect },
+            });
+        }
+    }
+    let everything = (Logical(0), Logical(u64::MAX));
+    let of_extents = || used_bytes(extents, everything.0, everything.1);
+    let sum = if knows_extents(extent_tree, everything.0, everything.1) { Some(of_extents()) } else { groups.used() };
+    let have = superblock.bytes_used.get();
+    if let Some(expect) = sum.filter(|expect| *expect != have) {
+        findings.report(TotalsProblem::BytesUsed { have, expect });
+    }
+}

@@ -1,0 +1,230 @@
+//! The structure of a filesystem is checked: sound ones have nothing to report, and each kind of damage is found for
+//! itself, at its place.
+
+mod cases;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use cases::{NOT_INJECTED, cases};
+use rbtrfs::check::{Findings, Problem, check_structure, structure_kinds};
+use rbtrfs::disk::objectid;
+use rbtrfs::finding::{Finding, Severity};
+use rbtrfs::image::Image;
+use rbtrfs::volume::Volume;
+use support::extents::read_extents;
+use support::inject::{Injector, LeafItems};
+use support::{kernel_image, kernel_image_names, require};
+
+fn problems_of(volume: &Volume) -> Vec<Problem> {
+    let findings = Findings::default();
+    check_structure(volume, &read_extents(volume), &findings);
+    findings.into_sorted()
+}
+
+fn describe(problems: &[Problem]) -> String {
+    let line = |problem: &Problem| format!("\n  {} {}: {problem}", problem.severity(), problem.code());
+    problems.iter().map(line).collect()
+}
+
+#[test]
+fn each_kind_of_damage_is_found_for_itself() {
+    let names = kernel_image_names("each_kind_of_damage_is_found_for_itself");
+    let mut failures = String::new();
+    for case in cases().iter().filter(|case| names.iter().any(|name| name == case.image)) {
+        let mut injector = Injector::new(&kernel_image(case.image));
+        let before = problems_of(&injector.volume());
+        let expected = (case.damage)(&mut injector);
+        let mut found = problems_of(&injector.volume());
+        found.retain(|problem| !before.contains(problem));
+        let is_expected = |problem: &&Problem| {
+            let values = serde_json::to_value(problem).unwrap();
+            problem.code() == case.code
+                && expected.as_object().unwrap().iter().all(|(name, value)| values.get(name) == Some(value))
+        };
+        let is_unrelated = |problem: &Problem| problem.code() != case.code && !case.also.contains(&problem.code());
+        if !found.iter().any(|problem| is_expected(&problem)) || found.iter().any(is_unrelated) {
+            failures += &format!("{} {expected}, found{}\n", case.code, describe(&found));
+        }
+    }
+    assert!(failures.is_empty(), "{failures}");
+}
+
+#[test]
+fn each_kind_of_problem_has_a_case() {
+    let injected: BTreeSet<&str> = cases().iter().map(|case| case.code).chain(NOT_INJECTED.iter().copied()).collect();
+    let kinds: BTreeSet<&str> = structure_kinds().map(|kind| kind.code).collect();
+    assert_eq!(kinds.len(), structure_kinds().count(), "a code stands for two kinds");
+    assert_eq!(injected, kinds);
+}
+
+#[test]
+fn what_cannot_be_read_is_not_called_missing() {
+    let test = "what_cannot_be_read_is_not_called_missing";
+    let names = kernel_image_names(test);
+    for name in ["dup", "deep", "v1-cache", "mixed"].iter().filter(|name| names.iter().any(|other| other == *name)) {
+        for tree in [objectid::ROOT_TREE, objectid::EXTENT_TREE, objectid::DEV_TREE, objectid::FREE_SPACE_TREE] {
+            let injector = Injector::new(&kernel_image(name));
+            let roots = rbtrfs::tree::TreeRoot::root_tree(&injector.volume()).children(&injector.volume());
+            if tree != objectid::ROOT_TREE && !roots.iter().any(|root| root.key.objectid == tree) {
+                continue;
+            }
+            let before = problems_of(&injector.volume());
+            // A leaf in the middle, and all leaves if there is but one.
+            let items: LeafItems = injector.items(tree);
+            let leaf = injector.leaf_of(tree, items[items.len() / 2].0);
+            injector.block_unstamped(leaf, |block| block[200] ^= 1);
+            let mut found = problems_of(&injector.volume());
+            found.retain(|problem| !before.contains(problem));
+            assert!(found.is_empty(), "{name}, tree {tree}:{}", describe(&found));
+        }
+    }
+}
+
+/// The whole check says nothing worse than a note, and warns only for what is so.
+fn assert_sound(name: &str, images: &[PathBuf], truthful: &[&str]) {
+    let mut found = rbtrfs::check::check(&support::open(images), 2);
+    found.retain(|problem| {
+        problem.severity() > Severity::Warning
+            || problem.severity() == Severity::Warning && !truthful.contains(&problem.code())
+    });
+    assert!(found.is_empty(), "{name}:{}", describe(&found));
+}
+
+#[test]
+fn filesystems_of_the_kernel_are_sound() {
+    for name in kernel_image_names("filesystems_of_the_kernel_are_sound") {
+        let truthful: &[&str] = if name.starts_with("degraded") { &["device-missing"] } else { &[] };
+        assert_sound(&name, &kernel_image(&name), truthful);
+    }
+}
+
+/// Unpacks an archive of images; they are removed with the directory that is returned.
+fn unpack(archive: &Path, name: &str) -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("unpacked").join(name);
+    std::fs::create_dir_all(&directory).unwrap();
+    let unpacked = Command::new("tar").arg("-xSf").arg(archive).arg("-C").arg(&directory).status();
+    assert!(unpacked.unwrap().success());
+    let mut images: Vec<PathBuf> = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    images.sort();
+    images
+}
+
+fn archives(test: &str, variable: &str, default: &str, suffix: &str) -> Vec<(String, PathBuf)> {
+    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join(default);
+    let directory = std::env::var_os(variable).map_or_else(default, PathBuf::from);
+    if !require(test, directory.is_dir(), &format!("no images in {variable}")) {
+        return Vec::new();
+    }
+    let mut archives: Vec<_> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter_map(|path| Some((path.file_name()?.to_str()?.strip_suffix(suffix)?.to_owned(), path)))
+        .collect();
+    archives.sort();
+    archives
+}
+
+#[test]
+fn sample_filesystems_are_sound() {
+    for (name, archive) in
+        archives("sample_filesystems_are_sound", "RBTRFS_SAMPLES", "../shared/samples", ".img.tar.zst")
+    {
+        let images = unpack(&archive, &format!("sample-{name}"));
+        assert_sound(&name, &images, &[]);
+        std::fs::remove_dir_all(images[0].parent().unwrap()).unwrap();
+    }
+}
+
+/// What must be found in the damaged filesystems of others, by the number of the image.
+const DAMAGED: [(&str, &str); 7] = [
+    ("028", "super-total-bytes-short"),
+    ("036", "device-size-short"),
+    ("047", "device-bytes-used"),
+    ("050", "block-group-used"),
+    ("055", "super-num-devices"),
+    ("058", "free-space-orphan"),
+    ("068", "device-extent-orphan"),
+];
+
+const VALID: [&str; 5] = ["019", "020", "023", "030", "065"];
+
+#[test]
+fn filesystems_of_others_are_judged_right() {
+    let test = "filesystems_of_others_are_judged_right";
+    for (name, archive) in archives(test, "RBTRFS_CORPUS", "../shared/corpus", ".raw.tar.zst") {
+        let images = unpack(&archive, &format!("corpus-{name}"));
+        let damage = DAMAGED.iter().find(|(number, _)| name.starts_with(number));
+        if VALID.iter().any(|number| name.starts_with(number)) {
+            assert_sound(&name, &images, &["stripe-reserved"]);
+        } else if let Some((_, code)) = damage {
+            let found = problems_of(&support::open(&images));
+            assert!(found.iter().any(|problem| problem.code() == *code), "{name}:{}", describe(&found));
+        } else {
+            // No panic and no endless work is asked of the others; whether they can be opened does not matter.
+            let opened = images.iter().map(|image| Image::open(image)).collect::<Result<Vec<_>, _>>();
+            if let Ok(volume) = opened.and_then(Volume::open) {
+                problems_of(&volume);
+            }
+        }
+        std::fs::remove_dir_all(images[0].parent().unwrap()).unwrap();
+    }
+}
+
+/// Values that nobody thought of, in blocks with right checksums: wrong items are no reason to panic.
+#[test]
+fn random_values_do_no_harm() {
+    let names = kernel_image_names("random_values_do_no_harm");
+    let rounds = std::env::var("RBTRFS_ROUNDS").map_or(100, |rounds| rounds.parse::<u64>().unwrap());
+    if !names.iter().any(|name| name == "dup") {
+        return;
+    }
+    let injector = Injector::new(&kernel_image("dup"));
+    let nodesize = injector.volume().format().nodesize as usize;
+    let trees = [
+        objectid::CHUNK_TREE,
+        objectid::DEV_TREE,
+        objectid::EXTENT_TREE,
+        objectid::FREE_SPACE_TREE,
+        objectid::ROOT_TREE,
+    ];
+    for seed in 0..rounds {
+        let mut state = seed;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 33) as usize % below
+        };
+        let tree = trees[random(trees.len())];
+        let leaf = injector.root(tree).logical;
+        let changes: Vec<(usize, u8)> = (0..1 + random(4))
+            .map(|_| {
+                // Keys, offsets and sizes of the first items, or data, which begins at the end.
+                let place = if random(2) == 0 { 101 + random(25 * 9) } else { nodesize - 1 - random(700) };
+                let value = [0, 1, 0x7f, 0x80, 0xff][random(5)];
+                (place, value)
+            })
+            .collect();
+        let volume = injector.volume();
+        let mut sound = Vec::new();
+        let expected = injector.root(tree).expected();
+        volume.read_block(&expected, &mut sound).expect("the leaf is sound");
+        injector.block(leaf, |block| changes.iter().for_each(|(place, value)| block[*place] = *value));
+        let images = injector.images().iter().map(|image| Image::open(image).unwrap()).collect();
+        if let Ok(volume) = Volume::open(images) {
+            problems_of(&volume);
+        }
+        restore(&volume, leaf, &sound, &injector);
+    }
+}
+
+/// Puts a block back where it was when `volume` was opened, whatever its chunk item says by now.
+fn restore(volume: &Volume, logical: rbtrfs::disk::Logical, sound: &[u8], injector: &Injector) {
+    let chunk = volume.chunks().find(logical).unwrap();
+    for mirror in 1..=chunk.mirrors() {
+        let (_, physical) = chunk.place(logical, mirror).unwrap();
+        injector.bytes(0, physical.0, sound.len(), |bytes| bytes.copy_from_slice(sound));
+    }
+}

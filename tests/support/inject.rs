@@ -1,0 +1,221 @@
+//! Damage to copies of images, one thing at a time: what is changed gets a right checksum again, on every mirror.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rbtrfs::block::Kind;
+use rbtrfs::block::verify::Expected;
+use rbtrfs::disk::node::{HEADER_SIZE, Header, Item};
+use rbtrfs::disk::superblock::{SUPER_INFO_SIZE, SUPER_OFFSETS};
+use rbtrfs::disk::{DiskKey, Key, Logical, Superblock, objectid};
+use rbtrfs::tree::TreeRoot;
+use rbtrfs::volume::Volume;
+use zerocopy::{FromBytes, IntoBytes, KnownLayout, Unaligned};
+
+/// Copies of a filesystem's images, removed at the end.
+pub struct Injector {
+    directory: PathBuf,
+    images: Vec<PathBuf>,
+}
+
+/// The items of a leaf.
+pub type LeafItems = Vec<(Key, Vec<u8>)>;
+
+impl Injector {
+    pub fn new(images: &[PathBuf]) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("inject-{}-{number}", std::process::id());
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::create_dir_all(&directory).unwrap();
+        let copy = Command::new("cp").args(["--sparse=always", "--reflink=auto"]).args(images).arg(&directory).status();
+        assert!(copy.unwrap().success());
+        let images = images.iter().map(|image| directory.join(image.file_name().unwrap())).collect();
+        Self { directory, images }
+    }
+
+    pub fn images(&self) -> &[PathBuf] {
+        &self.images
+    }
+
+    pub fn volume(&self) -> Volume {
+        super::open(&self.images)
+    }
+
+    fn file(&self, image: usize) -> File {
+        OpenOptions::new().read(true).write(true).open(&self.images[image]).unwrap()
+    }
+
+    /// Makes an image longer or shorter.
+    pub fn resize(&self, image: usize, size: u64) {
+        self.file(image).set_len(size).unwrap();
+    }
+
+    /// Takes an image away.
+    pub fn lose(&mut self, image: usize) {
+        self.images.remove(image);
+    }
+
+    /// Changes bytes without mending any checksum.
+    pub fn bytes(&self, image: usize, offset: u64, length: usize, edit: impl FnOnce(&mut [u8])) {
+        let file = self.file(image);
+        let mut bytes = vec![0; length];
+        file.read_exact_at(&mut bytes, offset).unwrap();
+        edit(&mut bytes);
+        file.write_all_at(&bytes, offset).unwrap();
+    }
+
+    /// Changes one copy of a superblock.
+    pub fn superblock_copy(&self, image: usize, mirror: usize, edit: impl FnOnce(&mut Superblock)) {
+        self.bytes(image, SUPER_OFFSETS[mirror].0, SUPER_INFO_SIZE, |bytes| {
+            let mut superblock = Superblock::read_from_bytes(bytes).unwrap();
+            let csum_type = superblock.csum_type().unwrap();
+            edit(&mut superblock);
+            csum_type.stamp(superblock.as_mut_bytes());
+            bytes.copy_from_slice(superblock.as_bytes());
+        });
+    }
+
+    /// Changes all superblocks of all devices.
+    pub fn superblocks(&self, edit: impl Fn(&mut Superblock)) {
+        for image in 0..self.images.len() {
+            self.superblocks_of(image, &edit);
+        }
+    }
+
+    /// Changes all superblocks of one device.
+    pub fn superblocks_of(&self, image: usize, edit: impl Fn(&mut Superblock)) {
+        let size = std::fs::metadata(&self.images[image]).unwrap().len();
+        let fits = |mirror: &usize| SUPER_OFFSETS[*mirror].0 + SUPER_INFO_SIZE as u64 <= size;
+        for mirror in (0..SUPER_OFFSETS.len()).filter(fits) {
+            self.superblock_copy(image, mirror, &edit);
+        }
+    }
+
+    /// Changes the bytes of a block on all its mirrors, and stamps it.
+    pub fn block(&self, logical: Logical, edit: impl Fn(&mut [u8])) {
+        let csum_type = self.volume().format().csum_type;
+        self.block_unstamped(logical, |bytes| {
+            edit(bytes);
+            csum_type.stamp(bytes);
+        });
+    }
+
+    /// Changes the bytes of a block on all its mirrors.
+    pub fn block_unstamped(&self, logical: Logical, edit: impl Fn(&mut [u8])) {
+        let volume = self.volume();
+        let chunk = volume.chunks().find(logical).expect("a chunk holds the block");
+        assert_eq!(chunk.profile.geometry().nparity, 0, "parity is not kept up");
+        for mirror in 1..=chunk.mirrors() {
+            let (stripe, physical) = chunk.place(logical, mirror).unwrap();
+            let path = volume.device(stripe).expect("the device is there").image().path();
+            let image = self.images.iter().position(|image| image == path).unwrap();
+            self.bytes(image, physical.0, volume.format().nodesize as usize, &edit);
+        }
+    }
+
+    /// The root of a tree.
+    pub fn root(&self, tree: u64) -> TreeRoot {
+        let volume = self.volume();
+        match tree {
+            objectid::ROOT_TREE => TreeRoot::root_tree(&volume),
+            objectid::CHUNK_TREE => TreeRoot::chunk_tree(&volume),
+            _ => {
+                let roots = TreeRoot::root_tree(&volume).children(&volume);
+                roots.into_iter().find(|root| root.key.objectid == tree).expect("the tree exists")
+            }
+        }
+    }
+
+    /// Where the leaf is that holds `key` or would.
+    pub fn leaf_of(&self, tree: u64, key: Key) -> Logical {
+        let volume = self.volume();
+        let mut expected = self.root(tree).expected();
+        let mut buffer = Vec::new();
+        loop {
+            let read = volume.read_block(&expected, &mut buffer).expect("the path is readable");
+            let Kind::Node(node) = read.block.kind() else { return expected.logical };
+            let after = node.ptrs().partition_point(|ptr| Key::from(&ptr.key) <= key);
+            expected = Expected::child(&node.ptrs()[after.saturating_sub(1)], node.block().level());
+        }
+    }
+
+    /// All items of a tree.
+    pub fn items(&self, tree: u64) -> LeafItems {
+        let volume = self.volume();
+        let mut buffer = Vec::new();
+        let mut items = Vec::new();
+        for leaf in rbtrfs::tree::Walk::new(&volume, self.root(tree).expected(), rbtrfs::tree::Levels::Only(0)) {
+            let read = volume.read_block(&leaf, &mut buffer).expect("the leaf is readable");
+            let Kind::Leaf(leaf) = read.block.kind() else { continue };
+            items.extend(leaf.items().map(|item| item.expect("the item is whole")).map(|i| (i.key, i.data.to_vec())));
+        }
+        items
+    }
+
+    /// Changes the data of an item. Its length stays.
+    pub fn item(&self, tree: u64, key: Key, edit: impl Fn(&mut [u8])) {
+        self.leaf(tree, key, |items| {
+            let (_, data) = items.iter_mut().find(|item| item.0 == key).expect("the item exists");
+            edit(data);
+        });
+    }
+
+    /// Changes an item as the struct it begins with.
+    pub fn item_as<T>(&self, tree: u64, key: Key, edit: impl Fn(&mut T))
+    where
+        T: FromBytes + IntoBytes + KnownLayout + Unaligned,
+    {
+        self.item(tree, key, |data| edit(T::mut_from_prefix(data).unwrap().0));
+    }
+
+    pub fn remove_item(&self, tree: u64, key: Key) {
+        self.leaf(tree, key, |items| items.retain(|item| item.0 != key));
+    }
+
+    pub fn insert_item(&self, tree: u64, key: Key, data: &[u8]) {
+        self.leaf(tree, key, |items| {
+            items.push((key, data.to_vec()));
+            items.sort();
+        });
+    }
+
+    /// Lays the leaf out anew that holds `key` or would. Its first key may change only where it is the root.
+    pub fn leaf(&self, tree: u64, key: Key, edit: impl Fn(&mut LeafItems)) {
+        let logical = self.leaf_of(tree, key);
+        let is_root = self.root(tree).logical == logical;
+        self.block(logical, |bytes| {
+            let block = rbtrfs::block::Block::new(bytes).unwrap();
+            let Kind::Leaf(leaf) = block.kind() else { panic!("a leaf") };
+            let mut items: LeafItems = leaf.items().map(|i| i.unwrap()).map(|i| (i.key, i.data.to_vec())).collect();
+            let first = items[0].0;
+            edit(&mut items);
+            assert!(is_root || items[0].0 == first, "the parent's key would be wrong");
+            write_leaf(bytes, &items);
+        });
+    }
+}
+
+fn write_leaf(bytes: &mut [u8], items: &LeafItems) {
+    let (header, body) = bytes.split_at_mut(HEADER_SIZE);
+    Header::mut_from_bytes(header).unwrap().nritems.set(items.len() as u32);
+    body.fill(0);
+    let mut end = body.len();
+    for (slot, (key, data)) in items.iter().enumerate() {
+        end -= data.len();
+        body[end..end + data.len()].copy_from_slice(data);
+        let item = Item { key: DiskKey::from(*key), offset: (end as u32).into(), size: (data.len() as u32).into() };
+        let start = slot * size_of::<Item>();
+        body[start..start + size_of::<Item>()].copy_from_slice(item.as_bytes());
+    }
+    assert!(items.len() * size_of::<Item>() <= end, "the leaf is full");
+}
+
+impl Drop for Injector {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
