@@ -61,7 +61,7 @@ findings! {
         }
         /// A stripe begins within the first MiB of a device, as mkfs made them long ago.
         StripeReserved(
-            "stripe-reserved", Warning, "chunk {logical}: the stripe on device {devid} at {offset} lies in the first MiB"
+            "stripe-reserved", Note, "chunk {logical}: the stripe on device {devid} at {offset} lies in the first MiB"
         ) {
             logical: Logical, devid: u64, offset: Physical,
         }

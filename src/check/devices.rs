@@ -18,7 +18,7 @@ findings! {
     /// Device items, devices, and errors counted on them.
     DeviceProblem {
         /// A device is missing.
-        Missing("device-missing", Warning, "device {devid} ({uuid}) is missing") { devid: u64, uuid: Uuid }
+        Missing("device-missing", Note, "device {devid} ({uuid}) is missing") { devid: u64, uuid: Uuid }
         /// A device that was given does not belong to the filesystem.
         Unknown("device-unknown", Error, "device {devid} ({uuid}) has no device item") { devid: u64, uuid: Uuid }
         /// A device item has a value that is impossible.
