@@ -61,7 +61,9 @@ pub(super) fn check_status(cx: &mut Context<'_>, item: &ItemRef<'_>) {
     if have & !KNOWN != 0 {
         cx.found(QuotaDamage::Flags { have, unknown: have & !KNOWN });
     }
-    if let Some((simple, _)) = QgroupStatusSimple::read_prefix(rest) {
+    // Without simple quotas the kernel leaves what memory held in the longer form.
+    let is_simple = have & flags::qgroup_status::SIMPLE_MODE != 0;
+    if let Some((simple, _)) = QgroupStatusSimple::read_prefix(rest).filter(|_| is_simple) {
         check_generation(cx, simple.enable_gen.get());
     }
 }
