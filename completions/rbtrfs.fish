@@ -26,7 +26,7 @@ end
 
 complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -s h -l help -d 'Print help'
 complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -s V -l version -d 'Print version'
-complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "check" -d 'Verify a filesystem without changing it'
+complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "check" -d 'Where to begin'
 complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "dump-tree" -d 'Print the trees of a filesystem as text or JSON'
 complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "dump-super" -d 'Print superblocks as text or JSON'
 complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "list-chunks" -d 'Print where chunks lie, how full they are and what is free'
@@ -34,9 +34,15 @@ complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "completions" -d 'Prin
 complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "man" -d 'Write the man pages into a directory'
 complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l threads -d 'Number of threads; as many as there are processors by default' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l memory -d 'Memory for records, more of which go to temporary files; a quarter of the machine\'s by default' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -s s -l super -d 'Begin with this copy of the superblock: 0, 1 or 2' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -s r -l tree-root -d 'Begin with the root tree at this address' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l chunk-root -d 'Begin with the chunk tree at this address' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l json -d 'Print one JSON document with all problems'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l all -d 'Print every problem, also where there are many of one kind'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l progress -d 'Tell each second how far the check has come, where there is no terminal for a bar'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l force -d 'Check a filesystem that is mounted read-write; what is found may be transient'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -s b -l backup -d 'Begin with the newest backup roots before those of the superblock'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -s q -l quiet -d 'Print nothing but errors'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -s h -l help -d 'Print help'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s b -l block -d 'Print only the block at this logical address; may be given more than once' -r
@@ -69,7 +75,7 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand list-chunks" -s q -l quiet
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand list-chunks" -s h -l help -d 'Print help'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand completions" -s h -l help -d 'Print help'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand man" -s h -l help -d 'Print help'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks completions man help" -f -a "check" -d 'Verify a filesystem without changing it'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks completions man help" -f -a "check" -d 'Where to begin'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks completions man help" -f -a "dump-tree" -d 'Print the trees of a filesystem as text or JSON'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks completions man help" -f -a "dump-super" -d 'Print superblocks as text or JSON'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks completions man help" -f -a "list-chunks" -d 'Print where chunks lie, how full they are and what is free'

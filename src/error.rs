@@ -36,6 +36,15 @@ pub enum Error {
     #[error("{what} {logical}: {problem}")]
     Block { what: &'static str, logical: Logical, problem: String },
 
+    #[error("there are no older backup roots that can be read")]
+    NoBackupRoot,
+
+    #[error("temporary file: {0}")]
+    Temporary(io::Error),
+
+    #[error("interrupted")]
+    Interrupted,
+
     #[error("cannot write: {0}")]
     Output(#[from] io::Error),
 }

@@ -11,6 +11,8 @@ pub mod error;
 pub mod finding;
 pub mod image;
 pub mod parallel;
+pub mod progress;
+pub mod table;
 pub mod tree;
 pub mod volume;
 

@@ -6,7 +6,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use rbtrfs::check::{ChecksumProblem, FileProblem, NameProblem, Problem, SubvolumeProblem, check};
+use rbtrfs::check::{ChecksumProblem, FileProblem, NameProblem, Problem, SubvolumeProblem};
 use rbtrfs::disk::flags::inode::NODATASUM;
 use rbtrfs::disk::inode::{DirItem, Entries, FileExtentDisk, FileExtentItem, InodeItem, InodeRef};
 use rbtrfs::disk::objectid::{
@@ -19,7 +19,7 @@ use rbtrfs::finding::{Finding, Severity};
 use rbtrfs::tree::{Levels, TreeRoot, Walk};
 use serde_json::{Value, json};
 use support::inject::Injector;
-use support::{kernel_image_or_skip, open};
+use support::{check, kernel_image_or_skip, open};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Damage of one kind to a filesystem that the kernel made. `also` are the problems that come with it because it takes

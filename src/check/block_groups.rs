@@ -151,7 +151,7 @@ pub fn knows_extents(extent_tree: &Items, start: Logical, end: Logical) -> bool 
 
 /// Bytes of the extents that begin between these addresses.
 pub fn used_bytes(extents: &ExtentList, start: Logical, end: Logical) -> u64 {
-    extents.range(start, end).iter().fold(0, |sum: u64, extent| sum.saturating_add(extent.length))
+    extents.range(start, end).fold(0, |sum: u64, extent| sum.saturating_add(extent.length))
 }
 
 pub fn check(

@@ -1,47 +1,72 @@
 //! The extents of a filesystem as small records, sorted by address.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 use crate::disk::Logical;
+use crate::table::{self, Record, Table};
 
 /// An extent item without its references.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
 pub struct Extent {
     pub logical: Logical,
     /// Bytes; of a tree block the nodesize.
     pub length: u64,
     pub refs: u64,
-    pub generation: u64,
     /// Flags as in the extent item (`disk::flags::extent`).
     pub flags: u64,
-    /// Of a tree block with a skinny item or a tree block info.
-    pub level: Option<u8>,
+    /// Of a tree block; [`Extent::NO_LEVEL`] if the item does not tell.
+    pub level: u64,
 }
 
+impl Extent {
+    pub const NO_LEVEL: u64 = u64::MAX;
+
+    pub fn end(&self) -> Logical {
+        Logical(self.logical.0.saturating_add(self.length))
+    }
+}
+
+impl Record for Extent {
+    fn key(&self) -> u64 {
+        self.logical.0
+    }
+}
+
+/// Where a reader of the list looked last.
+pub type Cursor = table::Cursor<Extent>;
+
 /// All extent items, by address.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct ExtentList {
-    extents: Vec<Extent>,
+    extents: Table<Extent>,
 }
 
 impl ExtentList {
-    pub fn new(mut extents: Vec<Extent>) -> Self {
-        extents.sort();
+    pub fn new(extents: Table<Extent>) -> Self {
         Self { extents }
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Extent> {
+    pub fn len(&self) -> u64 {
+        self.extents.len()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = Extent> {
         self.extents.iter()
     }
 
     /// The extents that begin in `start..end`.
-    pub fn range(&self, start: Logical, end: Logical) -> &[Extent] {
-        let from = self.extents.partition_point(|extent| extent.logical < start);
-        let to = self.extents.partition_point(|extent| extent.logical < end);
-        &self.extents[from..to.max(from)]
+    pub fn range(&self, start: Logical, end: Logical) -> impl Iterator<Item = Extent> {
+        self.extents.iter_from(start.0).take_while(move |extent| extent.logical < end)
     }
 
     /// The extent that begins at `logical`.
-    pub fn find(&self, logical: Logical) -> Option<&Extent> {
-        let index = self.extents.binary_search_by_key(&logical, |extent| extent.logical).ok()?;
-        self.extents.get(index)
+    pub fn find(&self, logical: Logical, cursor: &mut Cursor) -> Option<Extent> {
+        self.extents.find(logical.0, cursor)
+    }
+
+    /// Whether the list could not be read, see [`Table::failure`].
+    pub fn failure(&self) -> Option<std::io::Error> {
+        self.extents.failure()
     }
 }

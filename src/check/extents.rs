@@ -4,13 +4,16 @@
 //! sums differ the records are collected, by a second walk, and compared one by one.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use crate::disk::flags::extent::{DATA, TREE_BLOCK};
 use crate::disk::{Logical, objectid};
 use crate::finding::findings;
+use crate::table::{Part, Room, Writer};
 use crate::volume::Volume;
 
-use super::extent_list::{Extent, ExtentList};
+use super::Job;
+use super::extent_list::{Cursor, Extent, ExtentList};
 use super::findings::Findings;
 use super::reference::{Claim, Reference, claims, file_extents, node_children};
 use super::scan::{Scan, Tree, Unread, Visit};
@@ -68,7 +71,8 @@ findings! {
 /// What the walk over the extent tree gathers, by one thread.
 #[derive(Default)]
 struct Gathered {
-    extents: Vec<Extent>,
+    extents: Part<Extent>,
+    tree_bytes: u64,
     references: Sketch,
     /// Of each extent: the references it counts less those it lists.
     totals: Sketch,
@@ -79,13 +83,22 @@ struct Gathered {
 #[derive(Default)]
 pub struct Claims {
     pub extents: ExtentList,
+    /// Bytes of all tree blocks.
+    pub tree_bytes: u64,
     references: Sketch,
     totals: Sketch,
 }
 
 impl Claims {
     /// Reads the extent tree; the references to its own blocks are added to `found`.
-    pub fn read(scan: &Scan<'_>, volume: &Volume, extent_tree: &Tree, found: &mut Vec<Found>) -> Self {
+    pub fn read(
+        scan: &Scan<'_>,
+        volume: &Volume,
+        room: &Room,
+        extent_tree: &Tree,
+        found: &mut Vec<Found>,
+    ) -> io::Result<Self> {
+        let writer = Writer::new(room);
         let (unknown, findings) = (ExtentList::default(), Findings::default());
         let nodesize = volume.format().nodesize;
         let gathered = scan.run(std::slice::from_ref(extent_tree), |gathered: &mut Gathered, _, visit| {
@@ -94,7 +107,10 @@ impl Claims {
             claims(leaf, nodesize, |claim| match claim {
                 Claim::Extent(extent) => {
                     gathered.totals.add(extent.logical, &[extent.logical.0], extent.refs as i64);
-                    gathered.extents.push(extent);
+                    if extent.flags & TREE_BLOCK != 0 {
+                        gathered.tree_bytes = gathered.tree_bytes.saturating_add(extent.length);
+                    }
+                    writer.push(&mut gathered.extents, extent);
                 }
                 Claim::Reference { extent, reference, count } => {
                     gathered.totals.add(extent, &[extent.0], -(count as i64));
@@ -103,14 +119,15 @@ impl Claims {
             });
         });
         let mut extents = Vec::new();
-        let (mut references, mut totals) = (Sketch::default(), Sketch::default());
-        for mut part in gathered {
-            extents.append(&mut part.extents);
+        let (mut references, mut totals, mut tree_bytes) = (Sketch::default(), Sketch::default(), 0_u64);
+        for part in gathered {
+            extents.push(part.extents);
+            tree_bytes = tree_bytes.saturating_add(part.tree_bytes);
             references.merge(&part.references);
             totals.merge(&part.totals);
             found.push(part.found);
         }
-        Self { extents: ExtentList::new(extents), references, totals }
+        Ok(Self { extents: ExtentList::new(writer.finish(extents)?), tree_bytes, references, totals })
     }
 }
 
@@ -118,6 +135,7 @@ impl Claims {
 #[derive(Default)]
 pub struct Found {
     sketch: Sketch,
+    cursor: Cursor,
 }
 
 impl Found {
@@ -127,9 +145,12 @@ impl Found {
 
     /// Notes the references that a block of a tree has, and what does not fit the extents that they lead to.
     pub fn visit(&mut self, visit: &Visit<'_>, extents: &ExtentList, findings: &Findings) {
-        references(visit, extents, |extent, reference, shape| {
-            self.sketch.add(extent, &reference.numbers(extent), 1);
-            check_shape(extent, reference, shape, extents, findings);
+        let Self { sketch, cursor } = self;
+        references(visit, extents, cursor, |logical, reference, shape, cursor| {
+            sketch.add(logical, &reference.numbers(logical), 1);
+            if let Some(extent) = extents.find(logical, cursor) {
+                check_shape(&extent, reference, shape, findings);
+            }
         });
     }
 
@@ -157,26 +178,36 @@ enum Shape {
     Data { length: u64 },
 }
 
-fn references(visit: &Visit<'_>, extents: &ExtentList, mut hear: impl FnMut(Logical, Reference, Shape)) {
-    let flags = |block: Logical| extents.find(block).map_or(0, |extent| extent.flags);
+/// Hands each reference that a block has to `hear`, and `cursor` with it.
+fn references(
+    visit: &Visit<'_>,
+    extents: &ExtentList,
+    cursor: &mut Cursor,
+    mut hear: impl FnMut(Logical, Reference, Shape, &mut Cursor),
+) {
+    let block = match visit {
+        Visit::Node(node, _) => node.block(),
+        Visit::Leaf(leaf) => leaf.block(),
+    };
+    let flags = extents.find(block.logical(), cursor).map_or(0, |extent| extent.flags);
     match visit {
         Visit::Node(node, first) => {
-            let level = node.block().level() - 1;
-            node_children(*node, *first, flags(node.block().logical()), |child, reference| {
-                hear(child, reference, Shape::TreeBlock { level });
+            let level = block.level() - 1;
+            node_children(*node, *first, flags, |child, reference| {
+                hear(child, reference, Shape::TreeBlock { level }, cursor);
             });
         }
-        Visit::Leaf(leaf) => file_extents(*leaf, flags(leaf.block().logical()), |file_extent| {
-            hear(file_extent.extent, file_extent.reference, Shape::Data { length: file_extent.length });
+        Visit::Leaf(leaf) => file_extents(*leaf, flags, |file_extent| {
+            hear(file_extent.extent, file_extent.reference, Shape::Data { length: file_extent.length }, cursor);
         }),
     }
 }
 
-fn check_shape(logical: Logical, reference: Reference, shape: Shape, extents: &ExtentList, findings: &Findings) {
-    // A missing item shows in the sums.
-    let Some(extent) = extents.find(logical) else { return };
+/// A missing item shows in the sums.
+fn check_shape(extent: &Extent, reference: Reference, shape: Shape, findings: &Findings) {
+    let logical = extent.logical;
     let (kind, have, expect) = match shape {
-        Shape::TreeBlock { level } => (TREE_BLOCK, extent.level.map_or(u64::MAX, u64::from), u64::from(level)),
+        Shape::TreeBlock { level } => (TREE_BLOCK, extent.level, u64::from(level)),
         Shape::Data { length } => (DATA, extent.length, length),
     };
     if extent.flags & kind == 0 {
@@ -197,13 +228,13 @@ struct Counts {
 }
 
 /// Compares claims with what was found in `trees`, the extent tree among them.
-pub fn compare(volume: &Volume, threads: usize, claimed: &Claims, found: &Found, trees: &Trees, findings: &Findings) {
-    check_overlaps(&claimed.extents, findings);
+pub fn compare(job: &Job<'_>, claimed: &Claims, found: &Found, trees: &Trees) {
+    check_overlaps(&claimed.extents, job.findings);
     let mut differences = claimed.references.clone();
     differences.subtract(&found.sketch);
     let buckets = differences.unequal();
     if buckets.is_some() || claimed.totals.unequal().is_some() {
-        let details = Details { volume, threads, claimed, trees, findings };
+        let details = Details { job, claimed, trees };
         details.report_totals();
         if let Some(buckets) = buckets {
             details.report_references(&buckets);
@@ -212,17 +243,15 @@ pub fn compare(volume: &Volume, threads: usize, claimed: &Claims, found: &Found,
 }
 
 fn check_overlaps(extents: &ExtentList, findings: &Findings) {
-    let mut last: Option<&Extent> = None;
+    let mut last: Option<Extent> = None;
     for extent in extents.iter() {
         if let Some(other) = last
-            && other.logical.0.saturating_add(other.length) > extent.logical.0
+            && other.end() > extent.logical
         {
             let (length, other) = (extent.length, other.logical);
             findings.report(ExtentProblem::Overlap { extent: extent.logical, length, other });
         }
-        if last.is_none_or(|last| {
-            last.logical.0.saturating_add(last.length) < extent.logical.0.saturating_add(extent.length)
-        }) {
+        if last.is_none_or(|last| last.end() < extent.end()) {
             last = Some(extent);
         }
     }
@@ -237,20 +266,18 @@ pub struct Trees {
 
 /// The second look at what did not add up.
 struct Details<'a> {
-    volume: &'a Volume,
-    threads: usize,
+    job: &'a Job<'a>,
     claimed: &'a Claims,
     trees: &'a Trees,
-    findings: &'a Findings,
 }
 
 impl Details<'_> {
     /// Hears the claims of the extent tree again.
     fn claims<A: Default + Send>(&self, hear: impl Fn(&mut A, Claim) + Sync) -> Vec<A> {
-        let nodesize = self.volume.format().nodesize;
+        let nodesize = self.job.volume.format().nodesize;
         // What the walk itself finds was reported by the first one.
         let heard_before = Findings::default();
-        let scan = Scan::new(self.volume, self.threads, &heard_before);
+        let scan = Scan::new(&Job { findings: &heard_before, ..*self.job });
         scan.run(self.trees.extent_tree.as_slice(), |gathered, _, visit| {
             if let Visit::Leaf(leaf) = visit {
                 claims(leaf, nodesize, |claim| hear(gathered, claim));
@@ -273,7 +300,7 @@ impl Details<'_> {
             let expect = lists.fold(0, |total: u64, count| total.saturating_add(*count));
             if expect != extent.refs && !self.is_unread_extent(extent.logical) {
                 let (extent, have) = (extent.logical, extent.refs);
-                self.findings.report(ExtentProblem::Refs { extent, have, expect });
+                self.job.findings.report(ExtentProblem::Refs { extent, have, expect });
             }
         }
     }
@@ -307,38 +334,38 @@ impl Details<'_> {
 
     fn found(&self, buckets: &Buckets) -> Vec<(Logical, Reference)> {
         let heard_before = Findings::default();
-        let scan = Scan::new(self.volume, self.threads, &heard_before);
+        let scan = Scan::new(&Job { findings: &heard_before, ..*self.job });
         let extents = &self.claimed.extents;
         let all: Vec<Tree> = self.trees.extent_tree.iter().chain(&self.trees.others).copied().collect();
-        let parts = scan.run(&all, |found: &mut Vec<_>, _, visit| {
-            references(&visit, extents, |extent, reference, _| {
+        let parts = scan.run(&all, |(found, cursor): &mut (Vec<_>, Cursor), _, visit| {
+            references(&visit, extents, cursor, |extent, reference, _, _| {
                 if buckets.contain(extent) {
                     found.push((extent, reference));
                 }
             });
         });
         let roots = all.iter().map(root_reference).filter(|(extent, _)| buckets.contain(*extent));
-        parts.into_iter().flatten().chain(roots).collect()
+        parts.into_iter().flat_map(|(found, _)| found).chain(roots).collect()
     }
 
     fn report_extent(&self, logical: Logical, references: &[((Logical, Reference), Counts)]) {
-        let Some(extent) = self.claimed.extents.find(logical) else {
+        let Some(extent) = self.claimed.extents.find(logical, &mut Cursor::default()) else {
             if let Some(((extent, reference), _)) = references.iter().find(|(_, counts)| counts.found > 0) {
-                self.findings.report(ExtentProblem::MissingItem { extent: *extent, reference: *reference });
+                self.job.findings.report(ExtentProblem::MissingItem { extent: *extent, reference: *reference });
             }
             return;
         };
         let is_gone =
             |((_, reference), counts): &((_, Reference), Counts)| counts.found == 0 && !self.may_be_unread(*reference);
         if references.iter().all(is_gone) {
-            self.findings.report(ExtentProblem::Unreferenced { extent: logical, have: extent.refs });
+            self.job.findings.report(ExtentProblem::Unreferenced { extent: logical, have: extent.refs });
             return;
         }
         for ((extent, reference), Counts { claimed, found }) in references.iter().copied() {
             if claimed == found || (found < claimed && self.may_be_unread(reference)) {
                 continue;
             }
-            self.findings.report(match (claimed, found) {
+            self.job.findings.report(match (claimed, found) {
                 (0, expect) => ExtentProblem::MissingReference { extent, reference, expect },
                 (have, 0) => ExtentProblem::UnfoundedReference { extent, reference, have },
                 (have, expect) => ExtentProblem::ReferenceCount { extent, reference, have, expect },

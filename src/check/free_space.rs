@@ -211,7 +211,6 @@ fn check_tiling(chunk: &ChunkMapping, mut free: Vec<(u64, u64)>, extents: &Exten
 
     let used: Vec<(u64, u64)> = extents
         .range(logical, end)
-        .iter()
         .map(|extent| (extent.logical.0, extent.logical.0.saturating_add(extent.length).min(end.0)))
         .collect();
     // Both lists are in order and the free ranges apart, so that each pair that overlaps is met.

@@ -14,8 +14,10 @@ mod files;
 mod findings;
 mod free_space;
 mod items;
+mod job;
 mod reached;
 mod reference;
+mod report;
 mod scan;
 mod sketch;
 mod structure;
@@ -27,30 +29,55 @@ mod system_array;
 mod totals;
 mod trees;
 
+use crate::disk::objectid;
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::table::{Room, Writer};
 use crate::volume::Volume;
 
 pub use checksums::ChecksumProblem;
 pub use extent_list::{Extent, ExtentList};
 pub use files::{FileProblem, NameProblem};
 pub use findings::{Findings, Problem};
+pub use report::{BadCopies, Report, Totals};
 pub use structure::{check_structure, structure_kinds};
 pub use subvolumes::SubvolumeProblem;
 
 use checksums::Checksums;
 use extents::{Claims, Found, Trees};
-use files::{Rules, Seen};
+use files::{Forest, Rules, Seen};
+use job::Job;
 use scan::{Scan, Tree, Visit};
 use subvolumes::Facts;
 use trees::Roots;
 
-/// Checks the filesystem; the problems come in order.
-pub fn check(volume: &Volume, threads: usize) -> Vec<Problem> {
+/// How to check.
+pub struct Options<'a> {
+    pub threads: usize,
+    /// Bytes that records may take of the memory; what has no room is kept in temporary files. Not in this: one
+    /// record of 16 bytes for each tree block, and the problems.
+    pub memory: u64,
+    pub progress: &'a Progress,
+}
+
+/// Checks the filesystem. Fails only where it is stopped, or where temporary files cannot be written.
+pub fn check(volume: &Volume, options: &Options<'_>) -> Result<Report> {
     let findings = Findings::default();
-    let scan = Scan::new(volume, threads, &findings);
+    let job = Job { volume, threads: options.threads, progress: options.progress, findings: &findings };
+    let totals = run(&job, &Room::new(options.memory))?;
+    let problems = findings.into_sorted();
+    let bad_copies = report::bad_copies(&problems);
+    Ok(Report { problems, totals: Totals { bad_copies, ..totals } })
+}
+
+fn run(job: &Job<'_>, room: &Room) -> Result<Totals> {
+    let Job { volume, progress, findings, .. } = *job;
+    progress.begin("extents", 0);
+    let scan = Scan::new(job);
     // The trees that lead to the rest never have full back references, so that no extents need to be known yet.
     let unknown = ExtentList::default();
     let visit_early = |(found, facts): &mut (Found, Facts), visit: &Visit<'_>| {
-        found.visit(visit, &unknown, &findings);
+        found.visit(visit, &unknown, findings);
         facts.visit_root_tree(visit);
     };
     let (roots, early) = Roots::read(&scan, volume, visit_early);
@@ -60,38 +87,67 @@ pub fn check(volume: &Volume, threads: usize) -> Vec<Problem> {
         found.push(part);
         facts.merge(facts_part);
     }
-    let claims = roots.extent_tree.as_ref().map(|tree| Claims::read(&scan, volume, tree, &mut found));
-    let claims = claims.unwrap_or_default();
-    let checksums = Checksums::read(&scan, volume, &roots.others, &mut found, &claims.extents, &findings);
+    let claims = roots.extent_tree.as_ref().map(|tree| Claims::read(&scan, volume, room, tree, &mut found));
+    let claims = claims.transpose().map_err(Error::Temporary)?.unwrap_or_default();
+    stop(progress)?;
+
+    progress.begin("trees", claims.tree_bytes.saturating_sub(progress.moment().done));
+    let checksums = Checksums::read(&scan, volume, &roots.others, &mut found, &claims.extents, findings);
     let rules = Rules::new(volume, &checksums);
-    let mut seen = Vec::new();
+    let leaves = Writer::new(room);
     let visit = |(found, facts, seen): &mut (Found, Facts, Seen), tree: &Tree, visit: Visit<'_>| {
-        found.visit(&visit, &claims.extents, &findings);
+        found.visit(&visit, &claims.extents, findings);
         facts.visit(tree, &visit);
-        seen.visit(tree, &visit, &rules);
+        seen.visit(tree, &visit, &rules, &leaves);
     };
+    let mut seen = Vec::new();
     for (found_part, facts_part, seen_part) in scan.run(&roots.others, visit) {
         found.push(found_part);
         facts.merge(facts_part);
         seen.push(seen_part);
     }
     scan.run(&roots.logs, |_: &mut (), _, _| {});
-    check_structure(volume, &claims.extents, &findings);
+    stop(progress)?;
 
+    progress.begin("structure", 0);
+    check_structure(volume, &claims.extents, findings);
+    stop(progress)?;
+
+    progress.begin("files", 0);
     let unread = scan.unread();
     if roots.extent_tree.is_some() {
-        checksums.check_extents(&claims.extents, &unread, &findings);
+        checksums.check_extents(&claims.extents, &unread, findings);
     }
     let file_trees: Vec<Tree> = roots.others.iter().filter(|tree| facts.is_live(tree)).copied().collect();
-    subvolumes::check(volume, &file_trees, &facts, &unread, &findings);
-    files::check(volume, threads, &rules, &file_trees, seen, &findings);
+    subvolumes::check(volume, &file_trees, &facts, &unread, findings);
+    let mut forest = Forest::new(seen, leaves, &rules).map_err(Error::Temporary)?;
+    files::check(job, &rules, &file_trees, &mut forest);
+    stop(progress)?;
 
+    progress.begin("references", 0);
     let mut trees: Vec<_> = roots.others;
     trees.push(roots.root_tree);
     let mut all = Found::default();
     found.iter().for_each(|part| all.merge(part));
     trees.iter().chain(&roots.extent_tree).for_each(|tree| all.root(tree));
     let trees = Trees { extent_tree: roots.extent_tree, others: trees, unread };
-    extents::compare(volume, threads, &claims, &all, &trees, &findings);
-    findings.into_sorted()
+    extents::compare(job, &claims, &all, &trees);
+    stop(progress)?;
+    if let Some(failure) = claims.extents.failure().or(forest.failure()) {
+        return Err(Error::Temporary(failure));
+    }
+    Ok(Totals {
+        bytes_used: claims.extents.iter().fold(0, |sum: u64, extent| sum.saturating_add(extent.length)),
+        extents: claims.extents.len(),
+        inodes: forest.inodes(),
+        subvolumes: file_trees.iter().filter(|tree| objectid::is_fs_tree(tree.root.key.objectid)).count() as u64,
+        blocks: scan.blocks(),
+        copies: scan.copies(),
+        bad_copies: Vec::new(),
+    })
+}
+
+/// A phase that was stopped has not seen everything: what it found is not to be told.
+fn stop(progress: &Progress) -> Result<()> {
+    if progress.is_stopped() { Err(Error::Interrupted) } else { Ok(()) }
 }

@@ -24,6 +24,10 @@ pub struct Reached {
 }
 
 impl Reached {
+    pub fn len(&self) -> u64 {
+        self.promises.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
+    }
+
     pub fn claim(&self, block: Logical, promise: u64) -> Claim {
         match self.promises.lock().unwrap_or_else(PoisonError::into_inner).entry(block) {
             Entry::Vacant(entry) => {

@@ -1,5 +1,6 @@
 //! Reads every tree block once, however many trees share it, and verifies all its copies.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::block::item::{Rules, check_block};
@@ -8,9 +9,8 @@ use crate::block::{Block, Kind, Leaf, Node};
 use crate::disk::{Key, Logical, Physical, objectid};
 use crate::finding::findings;
 use crate::tree::TreeRoot;
-use crate::volume::Volume;
 
-use super::findings::Findings;
+use super::Job;
 use super::reached::{Claim, Reached};
 use super::sketch::hash;
 
@@ -85,12 +85,11 @@ pub enum Visit<'a> {
 
 /// The scan of all trees.
 pub struct Scan<'v> {
-    volume: &'v Volume,
-    threads: usize,
+    job: Job<'v>,
     reached: Reached,
-    findings: &'v Findings,
     rules: Rules,
     unread: Mutex<Vec<Unread>>,
+    copies: AtomicU64,
 }
 
 /// A block to visit.
@@ -118,9 +117,20 @@ struct Buffers {
 }
 
 impl<'v> Scan<'v> {
-    pub fn new(volume: &'v Volume, threads: usize, findings: &'v Findings) -> Self {
-        let rules = Rules::new(volume.format(), volume.superblock());
-        Self { volume, threads, reached: Reached::default(), findings, rules, unread: Mutex::default() }
+    pub fn new(job: &Job<'v>) -> Self {
+        let rules = Rules::new(job.volume.format(), job.volume.superblock());
+        let (reached, unread, copies) = Default::default();
+        Self { job: *job, reached, rules, unread, copies }
+    }
+
+    /// Number of blocks that were reached.
+    pub fn blocks(&self) -> u64 {
+        self.reached.len()
+    }
+
+    /// Number of copies of blocks that were read.
+    pub fn copies(&self) -> u64 {
+        self.copies.load(Ordering::Relaxed)
     }
 
     /// What could not be read so far.
@@ -148,10 +158,14 @@ impl<'v> Scan<'v> {
                 let task = loop {
                     match state.tasks.pop() {
                         Some(task) => break task,
-                        None if state.busy == 0 => return gathered,
+                        None if state.busy == 0 || self.job.progress.is_stopped() => return gathered,
                         None => state = changed.wait(state).unwrap_or_else(PoisonError::into_inner),
                     }
                 };
+                if self.job.progress.is_stopped() {
+                    changed.notify_all();
+                    return gathered;
+                }
                 state.busy += 1;
                 drop(state);
                 let children = self.subtree(&trees[task.tree], &task, &mut buffers, &mut gathered, &visit);
@@ -162,7 +176,7 @@ impl<'v> Scan<'v> {
             }
         };
         std::thread::scope(|scope| {
-            let others: Vec<_> = (1..self.threads).map(|_| scope.spawn(worker)).collect();
+            let others: Vec<_> = (1..self.job.threads).map(|_| scope.spawn(worker)).collect();
             let mut gathered = vec![worker()];
             gathered.extend(others.into_iter().filter_map(|thread| thread.join().ok()));
             gathered
@@ -204,7 +218,7 @@ impl<'v> Scan<'v> {
             Claim::Same => return None,
             Claim::Different => {
                 let problem = BlockProblem::Disagreement { tree: id, block: expected.logical };
-                self.findings.report(problem);
+                self.job.findings.report(problem);
                 return None;
             }
         }
@@ -215,7 +229,7 @@ impl<'v> Scan<'v> {
             return None;
         };
         self.check_place(id, task, block);
-        check_block(block, block.header().owner.get(), &self.rules, &mut |problem| self.findings.report(problem));
+        check_block(block, block.header().owner.get(), &self.rules, &mut |problem| self.job.findings.report(problem));
         match block.kind() {
             Kind::Leaf(leaf) => {
                 visit(gathered, tree, Visit::Leaf(leaf));
@@ -245,34 +259,36 @@ impl<'v> Scan<'v> {
         let logical = expected.logical;
         let mut good = false;
         let mut bad = Vec::new();
-        for mirror in 1..=self.volume.mirrors(logical) {
+        for mirror in 1..=self.job.volume.mirrors(logical) {
             // A rebuild from parity is no copy of its own: it is needed only where nothing else is good.
-            if good && self.volume.place(logical, mirror).is_none() {
+            if good && self.job.volume.place(logical, mirror).is_none() {
                 break;
             }
             let buffer = if good { &mut *copy } else { &mut *block };
-            match self.volume.read_copy(expected, mirror, buffer) {
+            match self.job.volume.read_copy(expected, mirror, buffer) {
                 Ok(()) => good = true,
                 Err(error) => bad.push((mirror, error)),
             }
+            self.copies.fetch_add(1, Ordering::Relaxed);
         }
+        self.job.progress.add(self.job.volume.format().nodesize.into());
         if !good {
             let first = bad.into_iter().find(|(_, error)| !matches!(error, BlockError::Missing { .. }));
-            let problem = match (first, self.volume.mirrors(logical)) {
+            let problem = match (first, self.job.volume.mirrors(logical)) {
                 (Some((_, error)), _) => error.to_string(),
                 (None, 0) => "no chunk holds this address".to_owned(),
                 (None, _) => "its devices are missing".to_owned(),
             };
             let level = expected.level.unwrap_or_default();
-            self.findings.report(BlockProblem::Unreadable { tree, block: logical, level, problem });
+            self.job.findings.report(BlockProblem::Unreadable { tree, block: logical, level, problem });
             return None;
         }
         for (mirror, error) in bad {
             if let (Some((devid, physical)), false) =
-                (self.volume.place(logical, mirror), matches!(error, BlockError::Missing { .. }))
+                (self.job.volume.place(logical, mirror), matches!(error, BlockError::Missing { .. }))
             {
                 let problem = error.to_string();
-                self.findings.report(BlockProblem::BadCopy { tree, block: logical, devid, physical, problem });
+                self.job.findings.report(BlockProblem::BadCopy { tree, block: logical, devid, physical, problem });
             }
         }
         Block::new(block)
@@ -286,12 +302,12 @@ impl<'v> Scan<'v> {
         let may_share = objectid::is_fs_tree(tree) || tree == objectid::TREE_RELOC || tree == objectid::DATA_RELOC_TREE;
         let is_shared = may_share && (objectid::is_fs_tree(owner) || owner == objectid::TREE_RELOC);
         if owner != tree && !is_shared {
-            self.findings.report(BlockProblem::Owner { tree, block: logical, have: owner, expect: tree });
+            self.job.findings.report(BlockProblem::Owner { tree, block: logical, have: owner, expect: tree });
         }
         if let (Some(have), Some(expect)) = (block.last_key(), task.end)
             && have >= expect
         {
-            self.findings.report(BlockProblem::LastKey { tree, block: logical, have, expect });
+            self.job.findings.report(BlockProblem::LastKey { tree, block: logical, have, expect });
         }
     }
 }

@@ -101,9 +101,9 @@ pub fn check(volume: &Volume, findings: &Findings) {
         check_copies(device, findings);
         check_device(volume, device, findings);
     }
-    check_fields(volume.superblock(), findings);
+    check_fields(volume.stored_superblock(), findings);
     check_features(volume, findings);
-    check_backup(volume.superblock(), findings);
+    check_backup(volume.stored_superblock(), findings);
 }
 
 /// All copies on one device against the one that it is known by.
@@ -158,7 +158,7 @@ fn check_copies(device: &Device, findings: &Findings) {
 /// A device against the filesystem.
 fn check_device(volume: &Volume, device: &Device, findings: &Findings) {
     let devid = device.devid();
-    let (superblock, reference) = (device.superblock(), volume.superblock());
+    let (superblock, reference) = (device.superblock(), volume.stored_superblock());
     if superblock.dev_item.fsid != superblock.metadata_fsid() {
         findings.report(SuperblockProblem::DeviceFsid { devid });
     }

@@ -1,21 +1,24 @@
 //! `rbtrfs check`
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 
 use anyhow::bail;
 use clap::{ArgMatches, Args as _, FromArgMatches};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use crate::check::{Problem, check};
+use crate::check::{Options, Problem, Report, Totals, check};
+use crate::disk::Logical;
 use crate::disk::fields::Uuid;
 use crate::finding::{Finding, Severity};
 use crate::image::mount_of;
 use crate::parallel::default_threads;
-use crate::volume::Volume;
+use crate::progress::Progress;
+use crate::volume::{RootChoice, Volume};
 
 use super::open::Images;
-use super::{Exit, output};
+use super::watch::{Display, watched};
+use super::{Exit, interrupt, output, size};
 
 #[derive(Debug, clap::Args)]
 struct Args {
@@ -31,12 +34,54 @@ struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 
+    /// Memory for records, more of which go to temporary files; a quarter of the machine's by default
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    memory: Option<u64>,
+
+    /// Tell each second how far the check has come, where there is no terminal for a bar
+    #[arg(long)]
+    progress: bool,
+
     /// Check a filesystem that is mounted read-write; what is found may be transient
     #[arg(long)]
     force: bool,
 
     #[command(flatten)]
+    roots: Roots,
+
+    #[command(flatten)]
     images: Images,
+}
+
+/// Where to begin.
+#[derive(Debug, clap::Args)]
+struct Roots {
+    /// Begin with this copy of the superblock: 0, 1 or 2
+    #[arg(short = 's', long = "super", value_name = "N", value_parser = clap::value_parser!(u8).range(0..=2))]
+    mirror: Option<u8>,
+
+    /// Begin with the newest backup roots before those of the superblock
+    #[arg(short, long)]
+    backup: bool,
+
+    /// Begin with the root tree at this address
+    #[arg(short = 'r', long, value_name = "LOGICAL", conflicts_with = "backup")]
+    tree_root: Option<u64>,
+
+    /// Begin with the chunk tree at this address
+    #[arg(long, value_name = "LOGICAL")]
+    chunk_root: Option<u64>,
+}
+
+impl Roots {
+    fn choice(&self) -> RootChoice {
+        RootChoice {
+            mirror: self.mirror.map(usize::from),
+            backup: self.backup,
+            tree_root: self.tree_root.map(Logical),
+            chunk_root: self.chunk_root.map(Logical),
+        }
+    }
 }
 
 pub fn parser() -> clap::Command {
@@ -59,19 +104,34 @@ const SHOWN_OF_A_KIND: usize = 20;
 
 pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let args = Args::from_arg_matches(matches)?;
-    let (volume, _) = args.images.open(program)?;
+    let (volume, _) = args.images.open_at(program, &args.roots.choice())?;
     refuse_mounted(program, &volume, args.force)?;
-    let threads = args.threads.map_or_else(default_threads, usize::from);
-    let problems = check(&volume, threads);
-    let mut out = Vec::new();
+    let progress = Progress::new(interrupt::flag()?);
+    let options = Options {
+        threads: args.threads.map_or_else(default_threads, usize::from),
+        memory: args.memory.unwrap_or_else(default_memory),
+        progress: &progress,
+    };
+    let display = Display::choose(args.progress, args.images.quiet);
+    let report = watched(display, &progress, || check(&volume, &options))?;
+    let mut out = BufWriter::with_capacity(1 << 20, output::stdout()?);
     if args.json {
-        serde_json::to_writer(&mut out, &Document::new(&volume, &problems))?;
-        out.push(b'\n');
+        serde_json::to_writer(&mut out, &Document::new(&volume, &report))?;
+        out.write_all(b"\n")?;
     } else {
-        write_text(&problems, &args, &mut out)?;
+        write_text(&report.problems, args.all, args.images.quiet, &mut out)?;
     }
-    output::stdout()?.write_all(&out)?;
-    Ok(if problems.iter().any(is_damage) { Exit::Problems } else { Exit::Done })
+    out.flush()?;
+    Ok(if report.problems.iter().any(is_damage) { Exit::Problems } else { Exit::Done })
+}
+
+/// A quarter of the machine's memory, in bytes.
+fn default_memory() -> u64 {
+    let total = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        line.trim().trim_end_matches(" kB").parse::<u64>().ok()
+    });
+    total.map_or(1 << 30, |kib| kib.saturating_mul(1024 / 4))
 }
 
 /// Notes are worth knowing, and no damage.
@@ -92,19 +152,19 @@ fn refuse_mounted(program: &str, volume: &Volume, force: bool) -> anyhow::Result
     Ok(())
 }
 
-fn write_text(problems: &[Problem], args: &Args, out: &mut Vec<u8>) -> std::io::Result<()> {
+fn write_text(problems: &[Problem], all: bool, quiet: bool, out: &mut impl Write) -> std::io::Result<()> {
     let mut shown: BTreeMap<&str, usize> = BTreeMap::new();
-    for problem in problems.iter().filter(|problem| !args.images.quiet || is_damage(problem)) {
+    for problem in problems.iter().filter(|problem| !quiet || is_damage(problem)) {
         let count = shown.entry(problem.code()).or_default();
         *count += 1;
-        if args.all || *count <= SHOWN_OF_A_KIND {
+        if all || *count <= SHOWN_OF_A_KIND {
             writeln!(out, "{}: {}: {problem}", problem.severity(), problem.code())?;
         }
     }
-    for (code, count) in shown.into_iter().filter(|(_, count)| !args.all && *count > SHOWN_OF_A_KIND) {
+    for (code, count) in shown.into_iter().filter(|(_, count)| !all && *count > SHOWN_OF_A_KIND) {
         writeln!(out, "{code}: {} more (--all shows them)", count - SHOWN_OF_A_KIND)?;
     }
-    if !args.images.quiet {
+    if !quiet {
         match problems.iter().filter(|problem| is_damage(problem)).count() {
             0 => writeln!(out, "no problems found")?,
             1 => writeln!(out, "1 problem found")?,
@@ -119,7 +179,22 @@ struct Document<'a> {
     schema: &'static str,
     fsid: Uuid,
     clean: bool,
-    problems: Vec<ProblemRecord<'a>>,
+    totals: &'a Totals,
+    problems: ProblemRecords<'a>,
+}
+
+/// Written one by one: there may be millions.
+struct ProblemRecords<'a>(&'a [Problem]);
+
+impl Serialize for ProblemRecords<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|problem| ProblemRecord {
+            code: problem.code(),
+            severity: problem.severity(),
+            message: problem.to_string(),
+            values: problem,
+        }))
+    }
 }
 
 #[derive(Serialize)]
@@ -131,18 +206,13 @@ struct ProblemRecord<'a> {
 }
 
 impl<'a> Document<'a> {
-    fn new(volume: &Volume, problems: &'a [Problem]) -> Self {
-        let record = |problem: &'a Problem| ProblemRecord {
-            code: problem.code(),
-            severity: problem.severity(),
-            message: problem.to_string(),
-            values: problem,
-        };
+    fn new(volume: &Volume, report: &'a Report) -> Self {
         Self {
             schema: "rbtrfs.check/1",
             fsid: volume.superblock().fsid,
-            clean: !problems.iter().any(is_damage),
-            problems: problems.iter().map(record).collect(),
+            clean: !report.problems.iter().any(is_damage),
+            totals: &report.totals,
+            problems: ProblemRecords(&report.problems),
         }
     }
 }

@@ -4,10 +4,13 @@ mod check;
 mod completions;
 mod dump_super;
 mod dump_tree;
+mod interrupt;
 mod list_chunks;
 mod man;
 mod open;
 mod output;
+mod size;
+mod watch;
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::image::Image;
-use crate::volume::{Notice, Volume};
+use crate::volume::{Notice, RootChoice, Volume};
 
 use super::output;
 
@@ -22,8 +22,13 @@ impl Images {
     /// Opens the filesystem, and warns of what is unusual. What is cut short is an error to whoever reads all of it, so
     /// the caller learns whether it is.
     pub fn open(&self, program: &str) -> anyhow::Result<(Volume, Completeness)> {
+        self.open_at(program, &RootChoice::default())
+    }
+
+    /// As [`Images::open`], from the superblock and the roots that were chosen.
+    pub fn open_at(&self, program: &str, choice: &RootChoice) -> anyhow::Result<(Volume, Completeness)> {
         let images = self.images.iter().map(|path| Image::open(path)).collect::<Result<Vec<_>, _>>()?;
-        let volume = Volume::open(images)?;
+        let volume = Volume::open_at(images, choice)?;
         let mut completeness = Completeness::Whole;
         for notice in volume.notices() {
             if let Notice::Truncated { .. } = notice {

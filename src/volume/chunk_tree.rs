@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 use super::chunk_map::ChunkMapping;
 use super::sys_array::Entries;
-use super::{Device, Notice, Volume, path};
+use super::{Device, Notice, RootChoice, Volume, path};
 
 /// What the chunk tree says, as far as it can be read.
 #[derive(Default)]
@@ -23,7 +23,7 @@ struct Items {
 impl Volume {
     /// Fills the chunk map. The chunk tree is read through the chunks of the system chunk array; where the two
     /// disagree, the tree is right. Chunks that make no sense are left out and noticed.
-    pub(super) fn load_chunks(&mut self) -> Result<()> {
+    pub(super) fn load_chunks(&mut self, choice: &RootChoice) -> Result<()> {
         let superblock = self.superblock.clone();
         for entry in Entries::new(superblock.sys_chunk_array()) {
             match entry {
@@ -34,6 +34,8 @@ impl Volume {
                 }
             }
         }
+        self.choose_chunk_root(choice)?;
+        let superblock = &self.superblock;
         let root = Expected {
             level: Some(superblock.chunk_root_level),
             generation: Some(superblock.chunk_root_generation.into()),

@@ -17,9 +17,17 @@ pub struct Device {
 }
 
 impl Device {
-    /// The device with its primary superblock, or if that is damaged with the newest intact mirror.
-    pub fn open(image: Image) -> Result<Self> {
-        let copies = read_copies(&image)?;
+    /// The device with its primary superblock, or if that is damaged with the newest intact mirror. A copy that was
+    /// chosen, by its index in `SUPER_OFFSETS`, must be intact.
+    pub fn open(image: Image, chosen: Option<usize>) -> Result<Self> {
+        let mut copies = read_copies(&image)?;
+        if let Some(offset) = chosen.and_then(|index| SUPER_OFFSETS.get(index)) {
+            copies.retain(|copy| copy.offset == *offset);
+            if copies.is_empty() {
+                let problem = "there is none".to_owned();
+                return Err(Error::Superblock { path: image.path().to_owned(), offset: *offset, problem });
+            }
+        }
         let primary = copies.iter().find(|copy| copy.offset == SUPER_OFFSETS[0] && copy.superblock.is_intact());
         let newest_mirror = || {
             let intact = copies.iter().filter(|copy| copy.superblock.is_intact());

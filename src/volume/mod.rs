@@ -6,6 +6,7 @@ mod device;
 mod foreign;
 mod mirror;
 mod parity;
+mod root_choice;
 mod superblock;
 pub mod sys_array;
 
@@ -23,6 +24,7 @@ pub use chunk_map::{ChunkMap, ChunkMapping, StripeMapping};
 pub use device::Device;
 pub use device::not_btrfs;
 pub use mirror::{BadCopy, BlockRead, NoGoodCopy};
+pub use root_choice::RootChoice;
 pub use superblock::{SuperblockCopy, read_copies};
 
 /// Whether something unusual was met that a person should hear of, although the filesystem could be opened.
@@ -46,6 +48,7 @@ pub enum Notice {
 #[derive(Debug)]
 pub struct Volume {
     superblock: Box<Superblock>,
+    stored_superblock: Box<Superblock>,
     format: Format,
     devices: Vec<Device>,
     chunks: ChunkMap,
@@ -56,7 +59,13 @@ impl Volume {
     /// Opens the filesystem that `images` are the devices of, in any order. Devices may be missing; what needs them
     /// cannot be read then.
     pub fn open(images: Vec<Image>) -> Result<Self> {
-        let mut devices = images.into_iter().map(Device::open).collect::<Result<Vec<_>>>()?;
+        Self::open_at(images, &RootChoice::default())
+    }
+
+    /// As [`Volume::open`], from the superblock and the roots that were chosen.
+    pub fn open_at(images: Vec<Image>, choice: &RootChoice) -> Result<Self> {
+        let open = |image| Device::open(image, choice.mirror);
+        let mut devices = images.into_iter().map(open).collect::<Result<Vec<_>>>()?;
         let main = main_device(&devices)?;
         let superblock = Box::new(*devices[main].superblock());
         let mut fsids = vec![superblock.metadata_fsid()];
@@ -67,14 +76,22 @@ impl Volume {
         }
         let format = superblock::format(&devices[main], &superblock, fsids)?;
         devices.sort_by_key(|device| (device.fsid() != superblock.fsid, device.devid()));
-        let mut volume = Self { superblock, format, chunks: ChunkMap::default(), notices: Vec::new(), devices };
-        volume.load_chunks().map_err(|error| volume.truncation().unwrap_or(error))?;
-        volume.notice_devices();
+        let (chunks, notices, stored_superblock) = (ChunkMap::default(), Vec::new(), superblock.clone());
+        let mut volume = Self { superblock, stored_superblock, format, chunks, notices, devices };
+        volume.load_chunks(choice).map_err(|error| volume.truncation().unwrap_or(error))?;
+        volume.choose_tree_root(choice)?;
+        volume.notice_devices(choice);
         Ok(volume)
     }
 
+    /// The superblock, with the roots that were chosen.
     pub fn superblock(&self) -> &Superblock {
         &self.superblock
+    }
+
+    /// The superblock as it is written on the first device.
+    pub fn stored_superblock(&self) -> &Superblock {
+        &self.stored_superblock
     }
 
     pub fn format(&self) -> &Format {
@@ -103,11 +120,11 @@ impl Volume {
         })
     }
 
-    fn notice_devices(&mut self) {
+    fn notice_devices(&mut self, choice: &RootChoice) {
         let path = |device: &Device| device.image().path().display().to_string();
         let mut notices = Vec::new();
         for device in &self.devices {
-            if device.superblock_offset() != crate::disk::superblock::SUPER_OFFSETS[0] {
+            if choice.mirror.is_none() && device.superblock_offset() != crate::disk::superblock::SUPER_OFFSETS[0] {
                 let offset = device.superblock_offset().0;
                 notices.push(Notice::MirrorSuperblock { path: path(device), offset });
             }

@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rbtrfs::check::Problem;
 use rbtrfs::image::Image;
+use rbtrfs::progress::Progress;
 use rbtrfs::volume::Volume;
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_rbtrfs");
@@ -174,6 +176,12 @@ pub fn output_of(command: &str, images: &[PathBuf]) -> String {
 
 pub fn open(images: &[PathBuf]) -> Volume {
     Volume::open(images.iter().map(|image| Image::open(image).unwrap()).collect()).unwrap()
+}
+
+/// The problems of a filesystem.
+pub fn check(volume: &Volume, threads: usize) -> Vec<Problem> {
+    let options = rbtrfs::check::Options { threads, memory: 1 << 30, progress: &Progress::default() };
+    rbtrfs::check::check(volume, &options).unwrap().problems
 }
 
 /// Puts `change`d bytes in the place of those that are there; returns what was there.

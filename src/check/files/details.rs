@@ -6,6 +6,7 @@ use crate::disk::{Key, KeyType, Logical};
 use crate::finding::findings;
 use crate::volume::Volume;
 
+use super::super::Job;
 use super::super::findings::Findings;
 use super::super::scan::{Scan, Tree, Unread, Visit};
 use super::super::sketch::Sketch;
@@ -87,31 +88,32 @@ struct Record {
 }
 
 /// Reports the names of a tree that do not agree; what is missing of them is returned.
-pub fn compare(volume: &Volume, threads: usize, tree: &Tree, findings: &Findings) -> Lost {
+pub fn compare(job: &Job<'_>, tree: &Tree) -> Lost {
+    let Job { volume, findings, .. } = *job;
     // What the walk itself finds was reported by the first one.
     let heard_before = Findings::default();
-    let sums =
-        Scan::new(volume, threads, &heard_before).run(std::slice::from_ref(tree), |sketch: &mut Sketch, _, visit| {
-            let Visit::Leaf(leaf) = visit else { return };
-            hear_names(volume, tree, leaf, |holder, name| {
-                let mut add = |record: &[u64], count| sketch.add(Logical(name.place()), record, count);
-                let link = [name.link_hash(), name.entry_type.into()];
-                match holder {
-                    Holder::Entry => add(&[name.entry_hash()], -1),
-                    Holder::Reference => add(&link, -1),
-                    Holder::Index => {
-                        add(&[name.entry_hash()], 1);
-                        if name.leads_to_inode() {
-                            add(&link, 1);
-                        }
+    let again = Job { findings: &heard_before, ..*job };
+    let sums = Scan::new(&again).run(std::slice::from_ref(tree), |sketch: &mut Sketch, _, visit| {
+        let Visit::Leaf(leaf) = visit else { return };
+        hear_names(volume, tree, leaf, |holder, name| {
+            let mut add = |record: &[u64], count| sketch.add(Logical(name.place()), record, count);
+            let link = [name.link_hash(), name.entry_type.into()];
+            match holder {
+                Holder::Entry => add(&[name.entry_hash()], -1),
+                Holder::Reference => add(&link, -1),
+                Holder::Index => {
+                    add(&[name.entry_hash()], 1);
+                    if name.leads_to_inode() {
+                        add(&link, 1);
                     }
                 }
-            });
+            }
         });
+    });
     let mut all = Sketch::default();
     sums.iter().for_each(|part| all.merge(part));
     let Some(buckets) = all.unequal() else { return Lost::default() };
-    let scan = Scan::new(volume, threads, &heard_before);
+    let scan = Scan::new(&again);
     let records = scan.run(std::slice::from_ref(tree), |records: &mut Vec<Record>, _, visit| {
         let Visit::Leaf(leaf) = visit else { return };
         hear_names(volume, tree, leaf, |holder, name| {

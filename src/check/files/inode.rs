@@ -1,5 +1,7 @@
 //! What is known of an inode from the items seen so far.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 use crate::block::ItemRef;
 use crate::disk::flags::inode::NODATASUM;
 use crate::disk::inode::{FileExtentDisk, FileExtentItem, InodeItem, compression, dir_type, file_extent_type};
@@ -34,7 +36,8 @@ mod parts {
 const NOWHERE: u64 = u64::MAX;
 
 /// An inode, as far as its items were seen. Two pieces of one make a whole: see [`Inode::followed_by`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
 pub struct Inode {
     pub number: u64,
     parts: u32,

@@ -18,16 +18,16 @@ use crate::disk::{Key, KeyType, objectid};
 use crate::finding::findings;
 use crate::volume::Volume;
 
+use super::Job;
 use super::checksums::Checksums;
 use super::findings::Findings;
 use super::scan::Tree;
 
 pub use details::NameProblem;
-pub use forest::Seen;
+pub use forest::{Forest, Seen};
 pub use inode::Rules;
 pub use names::{Holder, names_of, printable};
 
-use forest::Forest;
 use inode::{Fault, Inode};
 
 findings! {
@@ -104,9 +104,9 @@ struct Lost {
     entry_bytes: HashMap<u64, u64>,
 }
 
-/// Checks `trees`, whose blocks were `seen`. Each fault is reported in the first of the trees that has it.
-pub fn check(volume: &Volume, threads: usize, rules: &Rules<'_>, trees: &[Tree], seen: Vec<Seen>, findings: &Findings) {
-    let mut forest = Forest::new(seen, rules);
+/// Checks `trees`, whose blocks `forest` has seen. Each fault is reported in the first of the trees that has it.
+pub fn check(job: &Job<'_>, rules: &Rules<'_>, trees: &[Tree], forest: &mut Forest) {
+    let Job { volume, findings, .. } = *job;
     let mut known_sums = HashSet::new();
     let mut known_inodes = HashSet::new();
     for tree in trees {
@@ -122,7 +122,7 @@ pub fn check(volume: &Volume, threads: usize, rules: &Rules<'_>, trees: &[Tree],
         }
         // Equal sums come from equal differences.
         let lost = match summary.names != 0 && known_sums.insert(summary.names) {
-            true => details::compare(volume, threads, tree, findings),
+            true => details::compare(job, tree),
             false => Lost::default(),
         };
         forest.take_faulty(tree, &mut faulty);

@@ -1,8 +1,11 @@
 //! What a leaf, or all leaves below a node, say of inodes: those that may continue in the neighbours as they are, and
 //! of those that lie inside what is wrong with them and the sum of their names.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 use crate::block::Leaf;
 use crate::disk::Logical;
+use crate::table::Record;
 
 use super::inode::{Inode, Rules};
 
@@ -13,6 +16,46 @@ enum Ends {
     /// All items are of one inode.
     One(Inode),
     Two(Inode, Inode),
+}
+
+/// The summary of a leaf, to be kept until the nodes above the leaf are joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct LeafRecord {
+    leaf: Logical,
+    names: u64,
+    /// The inodes at both ends: as many as there are.
+    ends: [Inode; 2],
+    end_count: u32,
+    is_faulty: u32,
+}
+
+impl LeafRecord {
+    pub fn new(leaf: Logical, summary: &Summary) -> Self {
+        let none = Inode::new(0);
+        let (ends, end_count) = match summary.ends {
+            Ends::None => ([none, none], 0),
+            Ends::One(inode) => ([inode, none], 1),
+            Ends::Two(first, last) => ([first, last], 2),
+        };
+        Self { leaf, names: summary.names, ends, end_count, is_faulty: summary.is_faulty.into() }
+    }
+
+    pub fn summary(&self) -> Summary {
+        let [first, last] = self.ends;
+        let ends = match self.end_count {
+            0 => Ends::None,
+            1 => Ends::One(first),
+            _ => Ends::Two(first, last),
+        };
+        Summary { ends, names: self.names, has_unread: false, is_faulty: self.is_faulty != 0 }
+    }
+}
+
+impl Record for LeafRecord {
+    fn key(&self) -> u64 {
+        self.leaf.0
+    }
 }
 
 /// A leaf or a subtree. Neighbours are joined in the order of their keys.

@@ -1,0 +1,51 @@
+//! What a check tells in the end.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::findings::Problem;
+use super::scan::BlockProblem;
+
+/// Everything that a check has found.
+#[derive(Debug)]
+pub struct Report {
+    /// In the order of their kinds and places, each once.
+    pub problems: Vec<Problem>,
+    pub totals: Totals,
+}
+
+/// What was checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// Bytes of all extents that the extent tree lists.
+    pub bytes_used: u64,
+    pub extents: u64,
+    /// Inodes of all trees of files; those in leaves that trees share are counted once.
+    pub inodes: u64,
+    /// Trees of files that are not being deleted.
+    pub subvolumes: u64,
+    /// Tree blocks, shared ones counted once.
+    pub blocks: u64,
+    /// Copies of tree blocks that were read.
+    pub copies: u64,
+    pub bad_copies: Vec<BadCopies>,
+}
+
+/// How many copies on a device are damaged while another one is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct BadCopies {
+    pub devid: u64,
+    pub count: u64,
+}
+
+/// The bad copies among `problems`, by device.
+pub fn bad_copies(problems: &[Problem]) -> Vec<BadCopies> {
+    let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
+    for problem in problems {
+        if let Problem::Block(BlockProblem::BadCopy { devid, .. }) = problem {
+            *counts.entry(*devid).or_default() += 1;
+        }
+    }
+    counts.into_iter().map(|(devid, count)| BadCopies { devid, count }).collect()
+}

@@ -1,0 +1,101 @@
+//! Telling how far a long job has come.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::progress::{Moment, Progress};
+
+/// How to tell, on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Display {
+    Nothing,
+    Bar,
+    /// A line each second, for logs.
+    Lines,
+}
+
+impl Display {
+    /// A bar on a terminal, lines elsewhere if `wanted`.
+    pub fn choose(wanted: bool, quiet: bool) -> Self {
+        match io::stderr().is_terminal() {
+            _ if quiet => Self::Nothing,
+            true => Self::Bar,
+            false if wanted => Self::Lines,
+            false => Self::Nothing,
+        }
+    }
+}
+
+/// Does `work`, and tells of its progress meanwhile.
+pub fn watched<T>(display: Display, progress: &Progress, work: impl FnOnce() -> T) -> T {
+    let (working, ended) = channel::<()>();
+    std::thread::scope(|scope| {
+        match display {
+            Display::Nothing => {}
+            Display::Bar => drop(scope.spawn(|| draw(progress, ended))),
+            Display::Lines => drop(scope.spawn(|| log(progress, ended))),
+        }
+        // Also dropped if the work panics: nobody waits for it then.
+        let _working = working;
+        work()
+    })
+}
+
+fn draw(progress: &Progress, ended: Receiver<()>) {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let style = |template| ProgressStyle::with_template(template).expect("the template is sound");
+    let known = style("{msg:10} [{bar:30}] {percent:>3}% {binary_bytes_per_sec}, {eta} left");
+    let unknown = style("{msg:10} {spinner} {binary_bytes}, {binary_bytes_per_sec}");
+    let mut phase = "";
+    while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(Duration::from_millis(100)) {
+        let moment = progress.moment();
+        if moment.phase != phase {
+            phase = moment.phase;
+            bar.reset();
+            bar.set_style(if moment.total == 0 { unknown.clone() } else { known.clone() });
+            bar.set_message(phase);
+        }
+        bar.set_length(moment.total.max(moment.done));
+        bar.set_position(moment.done);
+        bar.tick();
+    }
+    bar.finish_and_clear();
+}
+
+fn log(progress: &Progress, ended: Receiver<()>) {
+    let mut start = (Instant::now(), "");
+    while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(Duration::from_secs(1)) {
+        let moment = progress.moment();
+        if moment.phase != start.1 {
+            start = (Instant::now(), moment.phase);
+        }
+        let _ = writeln!(io::stderr(), "{}", line(&moment, start.0.elapsed()));
+    }
+}
+
+fn line(moment: &Moment, elapsed: Duration) -> String {
+    let Moment { phase, done, total } = *moment;
+    let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
+    let mut line = format!("{phase}: {}, {}/s", HumanBytes(done), HumanBytes(rate as u64));
+    if total > 0 && rate > 0.0 {
+        let left = Duration::from_secs_f64(total.saturating_sub(done) as f64 / rate);
+        line += &format!(", {}%, {} left", done.min(total) * 100 / total, HumanDuration(left));
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_tells_phase_rate_and_time_left() {
+        let moment = Moment { phase: "trees", done: 64 << 20, total: 256 << 20 };
+        assert_eq!(line(&moment, Duration::from_secs(2)), "trees: 64.00 MiB, 32.00 MiB/s, 25%, 6 seconds left");
+        let moment = Moment { total: 0, ..moment };
+        assert_eq!(line(&moment, Duration::from_secs(2)), "trees: 64.00 MiB, 32.00 MiB/s");
+    }
+}

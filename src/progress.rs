@@ -1,0 +1,52 @@
+//! What a long job tells of itself while it runs, and how it is told to stop.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Shared by the threads of a job and whoever watches it.
+#[derive(Debug, Default)]
+pub struct Progress {
+    phase: Mutex<&'static str>,
+    done: AtomicU64,
+    total: AtomicU64,
+    stop: Arc<AtomicBool>,
+}
+
+/// A job at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Empty before the job begins.
+    pub phase: &'static str,
+    /// Bytes of this phase.
+    pub done: u64,
+    /// Bytes of this phase; 0 if they are not known.
+    pub total: u64,
+}
+
+impl Progress {
+    /// A job that stops once `stop` is set.
+    pub fn new(stop: Arc<AtomicBool>) -> Self {
+        Self { stop, ..Self::default() }
+    }
+
+    /// Begins a phase of `total` bytes, 0 if that is not known.
+    pub fn begin(&self, phase: &'static str, total: u64) {
+        let mut current = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = phase;
+        self.done.store(0, Ordering::Relaxed);
+        self.total.store(total, Ordering::Relaxed);
+    }
+
+    pub fn add(&self, bytes: u64) {
+        self.done.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    pub fn moment(&self) -> Moment {
+        let phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        Moment { phase: *phase, done: self.done.load(Ordering::Relaxed), total: self.total.load(Ordering::Relaxed) }
+    }
+}
