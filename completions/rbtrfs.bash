@@ -28,6 +28,9 @@ _rbtrfs() {
             rbtrfs,dump-tree)
                 cmd="rbtrfs__subcmd__dump__subcmd__tree"
                 ;;
+            rbtrfs,fsck)
+                cmd="rbtrfs__subcmd__fsck"
+                ;;
             rbtrfs,help)
                 cmd="rbtrfs__subcmd__help"
                 ;;
@@ -49,6 +52,9 @@ _rbtrfs() {
             rbtrfs__subcmd__help,dump-tree)
                 cmd="rbtrfs__subcmd__help__subcmd__dump__subcmd__tree"
                 ;;
+            rbtrfs__subcmd__help,fsck)
+                cmd="rbtrfs__subcmd__help__subcmd__fsck"
+                ;;
             rbtrfs__subcmd__help,help)
                 cmd="rbtrfs__subcmd__help__subcmd__help"
                 ;;
@@ -65,7 +71,7 @@ _rbtrfs() {
 
     case "${cmd}" in
         rbtrfs)
-            opts="-h -V --help --version check dump-tree dump-super list-chunks completions man help"
+            opts="-h -V --help --version check dump-tree dump-super list-chunks completions fsck man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -190,8 +196,22 @@ _rbtrfs() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rbtrfs__subcmd__fsck)
+            opts="-n -p -a -y -q -h --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rbtrfs__subcmd__help)
-            opts="check dump-tree dump-super list-chunks completions man help"
+            opts="check dump-tree dump-super list-chunks completions fsck man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -247,6 +267,20 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__help__subcmd__dump__subcmd__tree)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbtrfs__subcmd__help__subcmd__fsck)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

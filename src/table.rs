@@ -255,7 +255,7 @@ impl<R> Default for Cursor<R> {
 
 impl<R: Record> Table<R> {
     /// Number of records.
-    pub fn len(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         match &self.store {
             Store::Memory(records) => records.len() as u64,
             Store::File { count, .. } => *count,
@@ -375,7 +375,7 @@ mod tests {
             }
             let table = writer.finish(parts).unwrap();
             assert!(table.iter().eq(sorted.iter().copied()));
-            assert_eq!(table.len(), 100_000);
+            assert_eq!(table.count(), 100_000);
             let mut cursor = Cursor::default();
             for key in [0, 1, 511, 512, 513, 25_000, 50_020] {
                 assert_eq!(table.find(key, &mut cursor).map(|pair| pair.key), Some(key));

@@ -5,8 +5,13 @@ mod corpus;
 mod support;
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
+use rbtrfs::Error;
+use rbtrfs::check::Options;
+use rbtrfs::progress::Progress;
 use serde_json::Value;
 use support::{Scratch, copy_of_kernel_image_or_skip, kernel_image_or_skip, rbtrfs, require};
 
@@ -102,4 +107,116 @@ fn a_filesystem_in_use_is_not_called_damaged() {
     assert!(refused.stdout.is_empty());
     assert!(String::from_utf8_lossy(&forced.stderr).contains("transient"));
     assert_eq!(rbtrfs("check", &[], &images).status.code(), Some(0));
+}
+
+/// Copies of the kernel's `images` in which the first block of the chunk tree is damaged on its first mirror.
+fn damaged_copy(name: &str, scratch: &Scratch) -> Option<Vec<PathBuf>> {
+    let images = copy_of_kernel_image_or_skip(name, scratch)?;
+    let volume = support::open(&images);
+    let (_, physical) = volume.place(volume.superblock().chunk_root(), 1).unwrap();
+    support::change(&images[0], physical.0 + 200, 1, |byte| byte[0] ^= 1);
+    Some(images)
+}
+
+/// Runs a program by a link of this name.
+fn run_as(name: &str, arguments: &[&str], images: &[PathBuf], scratch: &Scratch) -> Output {
+    let link = scratch.path(name);
+    if !link.exists() {
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_rbtrfs-fsck"), &link).unwrap();
+    }
+    Command::new(link).args(arguments).args(images).output().unwrap()
+}
+
+#[test]
+fn fsck_tells_by_the_bits_that_fsck_knows() {
+    let scratch = Scratch::new();
+    let Some(sound) = kernel_image_or_skip("single") else { return };
+    let Some(damaged) = damaged_copy("dup", &scratch) else { return };
+    let missing = vec![scratch.path("missing")];
+    let fsck = |arguments: &[&str], images: &[PathBuf]| run_as("fsck.rbtrfs", arguments, images, &scratch);
+    assert_eq!(fsck(&["-n"], &sound).status.code(), Some(0));
+    assert_eq!(fsck(&["-n"], &damaged).status.code(), Some(4));
+    assert_eq!(fsck(&["-n"], &missing).status.code(), Some(8));
+    assert_eq!(fsck(&["-n", "--no-such"], &sound).status.code(), Some(16));
+    for repairing in [&[][..], &["-a"], &["-p"], &["-y"]] {
+        let output = fsck(repairing, &damaged);
+        assert_eq!(output.status.code(), Some(8), "{repairing:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr).lines().count(), 1);
+    }
+}
+
+#[test]
+fn the_fsck_that_boots_call_never_stops_a_boot() {
+    let scratch = Scratch::new();
+    let Some(damaged) = damaged_copy("dup", &scratch) else { return };
+    for arguments in [&["-a"][..], &["-p"], &["-A"], &["-y"]] {
+        let output = run_as("fsck.btrfs", arguments, &damaged, &scratch);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0), "{arguments:?}");
+    }
+    assert_eq!(run_as("fsck.btrfs", &[], &damaged, &scratch).status.code(), Some(0));
+    assert_eq!(run_as("fsck.btrfs", &["-a"], &[scratch.path("missing")], &scratch).status.code(), Some(8));
+}
+
+#[test]
+fn what_has_no_room_in_memory_gives_the_same_answer() {
+    let scratch = Scratch::new();
+    let Some(damaged) = damaged_copy("dup", &scratch) else { return };
+    let mut filesystems = vec![damaged];
+    filesystems.extend(["single", "raid1", "half-dropped"].into_iter().filter_map(kernel_image_or_skip));
+    for images in filesystems {
+        let document = |arguments: &[&str]| rbtrfs("check", arguments, &images).stdout;
+        let expected = document(&["--json"]);
+        assert_eq!(document(&["--json", "--memory", "0"]), expected, "{images:?}");
+        assert_eq!(document(&["--json", "--memory", "64k", "--threads", "7"]), expected, "{images:?}");
+    }
+}
+
+#[test]
+fn a_full_temporary_directory_is_an_error_and_no_verdict() {
+    let Some(images) = kernel_image_or_skip("single") else { return };
+    let output = Command::new(support::PROGRAM)
+        .args(["check", "--memory", "0"])
+        .args(&images)
+        .env("TMPDIR", "/proc/self")
+        .output()
+        .unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(message.contains("temporary file") && message.lines().count() == 1, "{message}");
+}
+
+#[test]
+fn older_roots_can_be_checked_and_damaged_ones_passed_by() {
+    let scratch = Scratch::new();
+    let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
+    let superblock = *support::open(&images).superblock();
+    let root = superblock.root().0.to_string();
+    let chunk_root = superblock.chunk_root().0.to_string();
+    for arguments in [&["-s", "0"][..], &["-s", "1"], &["--tree-root", &root], &["--chunk-root", &chunk_root]] {
+        let arguments = [&["--json"], arguments].concat();
+        let output = rbtrfs("check", &arguments, &images);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(rbtrfs("check", &["-s", "2"], &images).status.code(), Some(2));
+    assert_eq!(rbtrfs("check", &["--tree-root", "12345"], &images).status.code(), Some(2));
+    // With its newest root lost, an older one still tells what the filesystem was.
+    let volume = support::open(&images);
+    for mirror in 1..=volume.mirrors(superblock.root()) {
+        let (_, physical) = volume.place(superblock.root(), mirror).unwrap();
+        support::change(&images[0], physical.0 + 200, 1, |byte| byte[0] ^= 1);
+    }
+    let (code, document) = check(&images);
+    assert_eq!(code, Some(1));
+    assert!(codes(&document).contains(&"block-unreadable"), "{:?}", codes(&document));
+    let output = rbtrfs("check", &["--json", "-b"], &images);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(document["totals"]["blocks"].as_u64().unwrap() > 5, "{document}");
+}
+
+#[test]
+fn a_check_that_is_stopped_gives_no_verdict() {
+    let Some(images) = kernel_image_or_skip("single") else { return };
+    let stop = Arc::new(AtomicBool::new(true));
+    let options = Options { threads: 3, memory: 1 << 20, progress: &Progress::new(stop) };
+    assert!(matches!(rbtrfs::check::check(&support::open(&images), &options), Err(Error::Interrupted)));
 }

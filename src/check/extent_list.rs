@@ -47,8 +47,8 @@ impl ExtentList {
         Self { extents }
     }
 
-    pub fn len(&self) -> u64 {
-        self.extents.len()
+    pub fn count(&self) -> u64 {
+        self.extents.count()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = Extent> {

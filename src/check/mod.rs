@@ -138,7 +138,7 @@ fn run(job: &Job<'_>, room: &Room) -> Result<Totals> {
     }
     Ok(Totals {
         bytes_used: claims.extents.iter().fold(0, |sum: u64, extent| sum.saturating_add(extent.length)),
-        extents: claims.extents.len(),
+        extents: claims.extents.count(),
         inodes: forest.inodes(),
         subvolumes: file_trees.iter().filter(|tree| objectid::is_fs_tree(tree.root.key.objectid)).count() as u64,
         blocks: scan.blocks(),

@@ -20,8 +20,8 @@ use super::open::Images;
 use super::watch::{Display, watched};
 use super::{Exit, interrupt, output, size};
 
-#[derive(Debug, clap::Args)]
-struct Args {
+#[derive(Debug, Default, clap::Args)]
+pub struct Args {
     /// Print one JSON document with all problems
     #[arg(long)]
     json: bool,
@@ -53,8 +53,15 @@ struct Args {
     images: Images,
 }
 
+impl Args {
+    /// A check of `images` without options.
+    pub fn of(images: Images) -> Self {
+        Self { images, ..Self::default() }
+    }
+}
+
 /// Where to begin.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 struct Roots {
     /// Begin with this copy of the superblock: 0, 1 or 2
     #[arg(short = 's', long = "super", value_name = "N", value_parser = clap::value_parser!(u8).range(0..=2))]
@@ -103,7 +110,10 @@ pub fn manual() -> String {
 const SHOWN_OF_A_KIND: usize = 20;
 
 pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
-    let args = Args::from_arg_matches(matches)?;
+    run_with(program, &Args::from_arg_matches(matches)?)
+}
+
+pub fn run_with(program: &str, args: &Args) -> anyhow::Result<Exit> {
     let (volume, _) = args.images.open_at(program, &args.roots.choice())?;
     refuse_mounted(program, &volume, args.force)?;
     let progress = Progress::new(interrupt::flag()?);

@@ -4,6 +4,7 @@ mod check;
 mod completions;
 mod dump_super;
 mod dump_tree;
+mod fsck;
 mod interrupt;
 mod list_chunks;
 mod man;
@@ -24,8 +25,10 @@ pub enum Exit {
     Done,
     /// Problems were found that remain.
     Problems,
-    /// The work could not be done: bad usage, unreadable, not btrfs, in use.
+    /// The work could not be done: unreadable, not btrfs, in use.
     Failed,
+    /// The command line makes no sense.
+    Usage,
 }
 
 impl Exit {
@@ -33,7 +36,7 @@ impl Exit {
         match self {
             Exit::Done => 0,
             Exit::Problems => 1,
-            Exit::Failed => 2,
+            Exit::Failed | Exit::Usage => 2,
         }
     }
 }
@@ -51,6 +54,8 @@ pub struct Command {
     pub manual: fn() -> String,
     /// Gets the name for its messages.
     pub run: fn(&str, &ArgMatches) -> anyhow::Result<Exit>,
+    /// Its exit codes.
+    pub code: fn(Exit) -> u8,
 }
 
 pub const COMMANDS: &[Command] = &[
@@ -61,6 +66,7 @@ pub const COMMANDS: &[Command] = &[
         parser: check::parser,
         manual: check::manual,
         run: check::run,
+        code: Exit::code,
     },
     Command {
         name: "dump-tree",
@@ -69,6 +75,7 @@ pub const COMMANDS: &[Command] = &[
         parser: dump_tree::parser,
         manual: dump_tree::manual,
         run: dump_tree::run,
+        code: Exit::code,
     },
     Command {
         name: "dump-super",
@@ -77,6 +84,7 @@ pub const COMMANDS: &[Command] = &[
         parser: dump_super::parser,
         manual: dump_super::manual,
         run: dump_super::run,
+        code: Exit::code,
     },
     Command {
         name: "list-chunks",
@@ -85,6 +93,7 @@ pub const COMMANDS: &[Command] = &[
         parser: list_chunks::parser,
         manual: list_chunks::manual,
         run: list_chunks::run,
+        code: Exit::code,
     },
     Command {
         name: "completions",
@@ -93,8 +102,26 @@ pub const COMMANDS: &[Command] = &[
         parser: completions::parser,
         manual: String::new,
         run: completions::run,
+        code: Exit::code,
     },
-    Command { name: "man", program: "rbtrfs-man", links: &[], parser: man::parser, manual: String::new, run: man::run },
+    Command {
+        name: "fsck",
+        program: "rbtrfs-fsck",
+        links: &["fsck.rbtrfs", "fsck.btrfs"],
+        parser: fsck::parser,
+        manual: fsck::manual,
+        run: fsck::run,
+        code: fsck::code,
+    },
+    Command {
+        name: "man",
+        program: "rbtrfs-man",
+        links: &[],
+        parser: man::parser,
+        manual: String::new,
+        run: man::run,
+        code: Exit::code,
+    },
 ];
 
 const ABOUT: &str = "The offline btrfs toolkit: works on filesystems that are not mounted";
@@ -120,55 +147,71 @@ fn multiplexer() -> clap::Command {
         .subcommands(COMMANDS.iter().map(|command| (command.parser)()))
 }
 
-/// Runs the program. What it is called decides what it is: a command, or the multiplexer of all.
-pub fn main() -> ExitCode {
+/// What the program is called, and its arguments.
+fn called() -> (String, impl Iterator<Item = OsString>) {
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_default();
     let program = Path::new(&program).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let command = COMMANDS.iter().find(|command| command.is_called(&program));
-    exit(run(command, arguments))
+    (program, arguments)
+}
+
+/// Runs the program. What it is called decides what it is: a command, or the multiplexer of all.
+pub fn main() -> ExitCode {
+    let (program, arguments) = called();
+    match COMMANDS.iter().find(|command| command.is_called(&program)) {
+        Some(command) => run_command(command, &program, arguments),
+        None => run_multiplexer(arguments),
+    }
 }
 
 /// Runs the program that is the command `name` alone, whatever it is called.
 pub fn main_of(name: &str) -> ExitCode {
-    let arguments = std::env::args_os().skip(1);
+    let (program, arguments) = called();
     match COMMANDS.iter().find(|command| command.name == name) {
-        Some(command) => exit(run(Some(command), arguments)),
+        Some(command) if command.is_called(&program) => run_command(command, &program, arguments),
+        Some(command) => run_command(command, command.program, arguments),
         None => {
             output::error("rbtrfs", &format_args!("{name} is not part of this version"));
-            exit(Exit::Failed)
+            ExitCode::from(Exit::Failed.code())
         }
     }
 }
 
-fn exit(exit: Exit) -> ExitCode {
-    ExitCode::from(exit.code())
+fn run_command(command: &Command, program: &str, arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let exit = match parse(command.program_parser(), arguments) {
+        Ok(matches) => run(command, program, &matches),
+        Err(exit) => exit,
+    };
+    ExitCode::from((command.code)(exit))
 }
 
-fn run(command: Option<&Command>, arguments: impl Iterator<Item = OsString>) -> Exit {
-    let parser = command.map_or_else(multiplexer, Command::program_parser);
-    let name = parser.get_name().to_owned();
-    let matches = match parser.try_get_matches_from(std::iter::once(name.into()).chain(arguments)) {
+fn run_multiplexer(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let matches = match parse(multiplexer(), arguments) {
         Ok(matches) => matches,
-        Err(error) => {
-            // Help and versions are no errors; a closed pipe is none either.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Failed } else { Exit::Done };
-        }
+        Err(exit) => return ExitCode::from(exit.code()),
     };
-    let (command, matches) = match (command, matches.subcommand()) {
-        (Some(command), _) => (command, &matches),
-        (None, Some((name, matches))) => match COMMANDS.iter().find(|command| command.name == name) {
-            Some(command) => (command, matches),
-            None => return Exit::Failed,
-        },
-        (None, None) => return Exit::Failed,
-    };
-    match (command.run)(command.program, matches) {
+    let chosen = matches.subcommand().and_then(|(name, matches)| {
+        let command = COMMANDS.iter().find(|command| command.name == name)?;
+        Some((command.code)(run(command, command.program, matches)))
+    });
+    ExitCode::from(chosen.unwrap_or(Exit::Usage.code()))
+}
+
+fn parse(parser: clap::Command, arguments: impl Iterator<Item = OsString>) -> Result<ArgMatches, Exit> {
+    let name = parser.get_name().to_owned();
+    parser.try_get_matches_from(std::iter::once(name.into()).chain(arguments)).map_err(|error| {
+        // Help and versions are no errors; a closed pipe is none either.
+        let _ = error.print();
+        if error.use_stderr() { Exit::Usage } else { Exit::Done }
+    })
+}
+
+fn run(command: &Command, program: &str, matches: &ArgMatches) -> Exit {
+    match (command.run)(program, matches) {
         Ok(exit) => exit,
         Err(error) if output::is_closed_pipe(&error) => Exit::Done,
         Err(error) => {
-            output::error(command.program, &format_args!("{error:#}"));
+            output::error(program, &format_args!("{error:#}"));
             Exit::Failed
         }
     }
@@ -180,7 +223,9 @@ mod tests {
 
     #[test]
     fn exit_codes_are_those_that_scripts_know() {
-        assert_eq!([Exit::Done, Exit::Problems, Exit::Failed].map(Exit::code), [0, 1, 2]);
+        let all = [Exit::Done, Exit::Problems, Exit::Failed, Exit::Usage];
+        assert_eq!(all.map(Exit::code), [0, 1, 2, 2]);
+        assert_eq!(all.map(fsck::code), [0, 4, 8, 16]);
     }
 
     #[test]

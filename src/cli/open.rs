@@ -7,7 +7,7 @@ use crate::volume::{Notice, RootChoice, Volume};
 
 use super::output;
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct Images {
     /// Images or block devices of one filesystem, in any order
     #[arg(required = true, value_name = "IMAGE")]
