@@ -4,6 +4,7 @@
 
 pub mod block;
 pub mod check;
+pub mod chunk;
 pub mod cli;
 pub mod disk;
 pub mod dump;

@@ -1,0 +1,236 @@
+//! How large a new chunk becomes and where its stripes go (`btrfs_create_chunk` and `decide_stripe_size_regular` in
+//! fs/btrfs/volumes.c; `calc_chunk_size` in fs/btrfs/space-info.c).
+
+use std::cmp::Reverse;
+
+use crate::disk::flags::block_group;
+use crate::disk::node::{Header, Item};
+use crate::disk::superblock::SYSTEM_CHUNK_ARRAY_SIZE;
+use crate::disk::volume::{Chunk, Stripe};
+use crate::disk::{BlockGroupFlags, DiskKey, Physical, Profile, STRIPE_LEN};
+
+use super::holes::Hole;
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const MAX_STRIPE: u64 = GIB;
+/// Chunks are rounded up to this where a tenth of the filesystem would make them smaller.
+const STRIPE_ALIGNMENT: u64 = 16 * MIB;
+
+/// What a device has for a new chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    pub devid: u64,
+    /// Bytes that no chunk has.
+    pub available: u64,
+    pub hole: Hole,
+}
+
+/// What bounds the size of a chunk.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Of all devices that can be written.
+    pub total_rw_bytes: u64,
+    pub nodesize: u32,
+    /// Bytes of a chunk at the most, in the place of what its type has by itself.
+    pub chunk_size: Option<u64>,
+}
+
+/// A chunk to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    pub length: u64,
+    pub stripe_size: u64,
+    /// Device id and start of each stripe.
+    pub stripes: Vec<(u64, Physical)>,
+}
+
+impl Limits {
+    /// Bytes of a chunk of this type at the most.
+    fn chunk_size(&self, flags: BlockGroupFlags) -> u64 {
+        if let Some(size) = self.chunk_size {
+            size
+        } else if flags.contains(block_group::SYSTEM) {
+            32 * MIB
+        } else if flags.contains(block_group::DATA) {
+            10 * GIB
+        } else if self.total_rw_bytes > 50 * GIB {
+            GIB
+        } else {
+            256 * MIB
+        }
+    }
+
+    fn max_stripe(&self, flags: BlockGroupFlags) -> u64 {
+        self.chunk_size(flags).min(MAX_STRIPE)
+    }
+
+    /// Bytes of a device that a chunk would like to have in one piece.
+    pub fn wanted(&self, flags: BlockGroupFlags, profile: Profile) -> u64 {
+        self.max_stripe(flags).saturating_mul(profile.geometry().dev_stripes.into())
+    }
+
+    /// Stripes that an item of the chunk tree has room for, and of a system chunk the array. Of a chunk that is in the
+    /// array a second one of its size must fit too: it could never be moved otherwise.
+    fn max_devices(&self, flags: BlockGroupFlags) -> usize {
+        let most = max_stripes_of_item(self.nodesize);
+        if flags.contains(block_group::SYSTEM) { most.min(MAX_STRIPES_TWICE_IN_ARRAY) } else { most }
+    }
+}
+
+const ENTRY_WITHOUT_STRIPES: usize = size_of::<DiskKey>() + size_of::<Chunk>();
+const MAX_STRIPES_TWICE_IN_ARRAY: usize = (SYSTEM_CHUNK_ARRAY_SIZE / 2 - ENTRY_WITHOUT_STRIPES) / size_of::<Stripe>();
+
+fn max_stripes_of_item(nodesize: u32) -> usize {
+    let without_stripes = size_of::<Header>() + size_of::<Item>() + size_of::<Chunk>();
+    (nodesize as usize).saturating_sub(without_stripes) / size_of::<Stripe>()
+}
+
+/// The least that a device must have to take part.
+pub fn least(profile: Profile) -> u64 {
+    STRIPE_LEN * u64::from(profile.geometry().dev_stripes)
+}
+
+/// Where a chunk goes; nothing if the devices have no room for it. The order of `offers` does not matter.
+pub fn place(flags: BlockGroupFlags, profile: Profile, limits: &Limits, offers: &[Offer]) -> Option<Placement> {
+    let geometry = profile.geometry();
+    let dev_stripes = u64::from(geometry.dev_stripes);
+    let wanted = limits.wanted(flags, profile);
+    let mut offers: Vec<(u64, Offer)> = offers.iter().map(|offer| (offer.hole.length.min(wanted), *offer)).collect();
+    offers.retain(|(room, offer)| offer.available >= least(profile) && *room >= least(profile));
+    // By device id last, so that the same devices always give the same chunk.
+    offers.sort_by_key(|(room, offer)| (Reverse(*room), Reverse(offer.available), offer.devid));
+    let most = match geometry.devs_max {
+        0 => limits.max_devices(flags),
+        most => most.into(),
+    };
+    let increment = usize::from(geometry.devs_increment);
+    let count = offers.len().min(most) / increment * increment;
+    if count < usize::from(geometry.devs_min) {
+        return None;
+    }
+    offers.truncate(count);
+    let (smallest, _) = *offers.last()?;
+    let num_stripes = count as u64 * dev_stripes;
+    let data_stripes = (num_stripes - u64::from(geometry.nparity)) / u64::from(geometry.ncopies);
+    let max_chunk = limits.chunk_size(flags).min(limits.total_rw_bytes / 10);
+    let mut stripe_size = smallest / dev_stripes;
+    if stripe_size.saturating_mul(data_stripes) > max_chunk {
+        stripe_size = (max_chunk / data_stripes).checked_next_multiple_of(STRIPE_ALIGNMENT)?.min(stripe_size);
+    }
+    let stripe_size = stripe_size.min(MAX_STRIPE) / STRIPE_LEN * STRIPE_LEN;
+    let length = stripe_size.checked_mul(data_stripes).filter(|length| *length > 0)?;
+    let copies = |(_, offer): &(u64, Offer)| {
+        let (devid, start) = (offer.devid, offer.hole.start.0);
+        (0..dev_stripes).map(move |copy| (devid, Physical(start + copy * stripe_size)))
+    };
+    Some(Placement { length, stripe_size, stripes: offers.iter().flat_map(copies).collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATA: BlockGroupFlags = BlockGroupFlags(block_group::DATA);
+    const METADATA: BlockGroupFlags = BlockGroupFlags(block_group::METADATA);
+    const SYSTEM: BlockGroupFlags = BlockGroupFlags(block_group::SYSTEM);
+
+    /// Devices with one hole of this many bytes each, from 1 MiB on.
+    fn offers(sizes: &[u64]) -> (Vec<Offer>, u64) {
+        let offer = |(index, size): (usize, &u64)| {
+            let hole = Hole { start: Physical(MIB), length: *size };
+            Offer { devid: index as u64 + 1, available: *size, hole }
+        };
+        (sizes.iter().enumerate().map(offer).collect(), sizes.iter().sum())
+    }
+
+    fn placed(flags: BlockGroupFlags, profile: Profile, sizes: &[u64]) -> Option<Placement> {
+        let (offers, total_rw_bytes) = offers(sizes);
+        place(flags, profile, &Limits { total_rw_bytes, nodesize: 16384, chunk_size: None }, &offers)
+    }
+
+    #[track_caller]
+    fn check(flags: BlockGroupFlags, profile: Profile, sizes: &[u64], length: u64, devices: &[u64]) {
+        let placement = placed(flags, profile, sizes).unwrap();
+        assert_eq!(placement.length, length);
+        let mut devids: Vec<u64> = placement.stripes.iter().map(|(devid, _)| *devid).collect();
+        devids.dedup();
+        assert_eq!(devids, devices);
+    }
+
+    #[test]
+    fn chunks_are_as_large_as_those_of_the_kernel() {
+        use Profile::*;
+        let first = |count: u64| (1..=count).collect::<Vec<u64>>();
+        for (profile, devices, mib) in [
+            (Single, 1, 32),
+            (Dup, 1, 32),
+            (Raid1, 2, 32),
+            (Raid1c3, 3, 32),
+            (Raid1c4, 4, 32),
+            (Raid10, 4, 32),
+            (Raid10, 8, 64),
+            (Raid0, 8, 128),
+            (Raid6, 8, 96),
+            (Raid10, 18, 144),
+        ] {
+            check(SYSTEM, profile, &vec![100 * GIB; devices], mib * MIB, &first(devices as u64));
+        }
+        // The size of the filesystem decides.
+        check(METADATA, Single, &[50 * GIB], 256 * MIB, &[1]);
+        check(METADATA, Single, &[50 * GIB + MIB], GIB, &[1]);
+        check(METADATA, Dup, &[GIB], 112 * MIB, &[1]);
+        check(DATA, Single, &[5 * GIB], 512 * MIB, &[1]);
+        check(DATA, Single, &[TIB], GIB, &[1]);
+        check(DATA, Raid0, &[TIB; 4], 4 * GIB, &first(4));
+        check(DATA, Raid0, &[TIB; 16], 10 * GIB, &first(16));
+        check(DATA, Raid5, &[TIB; 16], 15 * 688 * MIB, &first(16));
+        // A tenth of it is rounded up, but not past the hole.
+        check(DATA, Single, &[300 * MIB], 32 * MIB, &[1]);
+        check(DATA, Single, &[20 * MIB], 16 * MIB, &[1]);
+        check(DATA, Single, &[5 * MIB + 1000], 5 * MIB, &[1]);
+    }
+
+    const TIB: u64 = 1 << 40;
+
+    #[test]
+    fn a_chunk_takes_the_devices_with_the_most_room() {
+        use Profile::*;
+        check(DATA, Raid1, &[GIB, 3 * GIB, 2 * GIB], 624 * MIB, &[2, 3]);
+        // An odd device is left out, and those of equal room are taken in the order of their ids.
+        check(METADATA, Raid10, &[TIB; 5], GIB, &[1, 2, 3, 4]);
+        check(METADATA, Raid1c3, &[TIB; 5], GIB, &[1, 2, 3]);
+    }
+
+    #[test]
+    fn copies_on_one_device_lie_side_by_side() {
+        let placement = placed(METADATA, Profile::Dup, &[10 * GIB]).unwrap();
+        assert_eq!(placement.stripes, [(1, Physical(MIB)), (1, Physical(MIB + placement.stripe_size))]);
+    }
+
+    #[test]
+    fn too_little_room_is_no_chunk() {
+        use Profile::*;
+        for (profile, sizes) in [
+            (Single, &[][..]),
+            (Single, &[STRIPE_LEN - 1]),
+            (Dup, &[2 * STRIPE_LEN - 1]),
+            (Raid1, &[GIB]),
+            (Raid1, &[GIB, STRIPE_LEN - 1]),
+            (Raid1c4, &[GIB; 3]),
+            (Raid5, &[GIB]),
+            (Raid6, &[GIB; 2]),
+        ] {
+            assert_eq!(placed(DATA, profile, sizes), None, "{profile:?} {sizes:?}");
+        }
+    }
+
+    #[test]
+    fn a_system_chunk_leaves_room_for_another_one_in_the_array() {
+        let sizes = vec![100 * GIB; 80];
+        assert_eq!(placed(SYSTEM, Profile::Raid0, &sizes).unwrap().stripes.len(), 29);
+        assert_eq!(placed(SYSTEM, Profile::Raid10, &sizes).unwrap().stripes.len(), 28);
+        assert_eq!(placed(DATA, Profile::Raid0, &sizes).unwrap().stripes.len(), 80);
+        assert_eq!([4096, 8192, 16384, 32768, 65536].map(max_stripes_of_item), [122, 250, 506, 1018, 2042]);
+    }
+}

@@ -1,0 +1,48 @@
+//! How much system space a change of the chunk tree may need.
+//!
+//! A change may copy each block on a path, and an insertion may split each of them too (`btrfs_calc_insert_metadata_size`
+//! and `btrfs_calc_metadata_size` in fs/btrfs/delalloc-space.c and block-rsv.c of the kernel).
+
+use crate::disk::{MAX_LEVEL, Profile};
+
+/// Bytes for changing or deleting one item.
+pub fn to_change_item(nodesize: u32) -> u64 {
+    u64::from(nodesize) * MAX_LEVEL as u64
+}
+
+/// Bytes for inserting one item.
+pub fn to_insert_item(nodesize: u32) -> u64 {
+    2 * to_change_item(nodesize)
+}
+
+/// Bytes for adding or removing a chunk of this profile: its item, and the items of its devices.
+pub fn to_change_chunk(nodesize: u32, profile: Profile, rw_devices: u64) -> u64 {
+    let devices = match profile.geometry().devs_max {
+        0 => rw_devices,
+        most => most.into(),
+    };
+    to_change_item(nodesize).saturating_mul(devices).saturating_add(to_insert_item(nodesize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reservations_are_those_of_the_kernel() {
+        // KiB by nodesize and number of devices.
+        let expected = [
+            (4, [96, 128, 160, 192, 320, 640]),
+            (16, [384, 512, 640, 768, 1280, 2560]),
+            (32, [768, 1024, 1280, 1536, 2560, 5120]),
+            (64, [1536, 2048, 2560, 3072, 5120, 10240]),
+        ];
+        for (nodesize, kib) in expected {
+            for (devices, kib) in [1, 2, 3, 4, 8, 18].into_iter().zip(kib) {
+                assert_eq!(to_change_chunk(nodesize << 10, Profile::Raid0, devices), kib << 10);
+            }
+        }
+        assert_eq!(to_change_chunk(16384, Profile::Dup, 18), 384 << 10);
+        assert_eq!(to_change_chunk(16384, Profile::Raid1c4, 18), 768 << 10);
+    }
+}
