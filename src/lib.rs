@@ -13,6 +13,7 @@ pub mod finding;
 pub mod image;
 pub mod parallel;
 pub mod progress;
+pub mod space;
 pub mod table;
 pub mod tree;
 pub mod volume;

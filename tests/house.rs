@@ -11,7 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["block", "image"],
     &["volume"],
     &["tree"],
-    &["check", "dump"],
+    &["check", "dump", "space"],
     &["chunk"],
     &["cli"],
 ];

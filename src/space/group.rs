@@ -1,0 +1,63 @@
+//! A block group as it is used now.
+
+use crate::disk::{BlockGroupFlags, Logical};
+
+use super::free_extents::FreeExtents;
+
+#[derive(Clone, Debug)]
+pub struct BlockGroup {
+    pub logical: Logical,
+    pub length: u64,
+    pub flags: BlockGroupFlags,
+    /// Bytes in use now, which a commit writes into its item.
+    pub used: u64,
+    /// What its item says; nothing before there is one.
+    pub item_used: Option<u64>,
+    /// How many have set it read-only: it is not allocated from then.
+    pub read_only: u32,
+    /// Whether all its devices are there and can be written.
+    pub is_writable: bool,
+    /// Whether the chunk tree, and of a system chunk the array, knows its chunk.
+    pub has_chunk_item: bool,
+    /// Free ranges, once somebody allocated from it.
+    pub(super) free: Option<FreeExtents>,
+    /// Ranges that were freed since the last commit: free after the next.
+    pub(super) pinned: FreeExtents,
+}
+
+impl BlockGroup {
+    /// A group with an item that says how much is used.
+    pub fn existing(logical: Logical, length: u64, flags: BlockGroupFlags, used: u64, is_writable: bool) -> Self {
+        let (free, pinned) = Default::default();
+        let (item_used, has_chunk_item) = (Some(used), true);
+        Self { logical, length, flags, used, item_used, read_only: 0, is_writable, has_chunk_item, free, pinned }
+    }
+
+    /// A new group; `free` is all of it but for the superblocks.
+    pub fn new(logical: Logical, length: u64, flags: BlockGroupFlags, free: FreeExtents) -> Self {
+        Self {
+            item_used: None,
+            has_chunk_item: false,
+            free: Some(free),
+            ..Self::existing(logical, length, flags, 0, true)
+        }
+    }
+
+    pub fn end(&self) -> Logical {
+        Logical(self.logical.0.saturating_add(self.length))
+    }
+
+    /// Whether its item has to be written.
+    pub fn is_dirty(&self) -> bool {
+        self.item_used != Some(self.used)
+    }
+
+    /// Bytes that were freed since the last commit.
+    pub fn pinned(&self) -> u64 {
+        self.pinned.bytes()
+    }
+
+    pub fn is_usable(&self) -> bool {
+        self.read_only == 0 && self.is_writable
+    }
+}

@@ -1,0 +1,320 @@
+//! Space: which block groups there are, what of them is used, and who may use the rest.
+//!
+//! Nothing here calls up: what has no room says so, and whoever is above allocates a chunk.
+
+mod free_extents;
+mod group;
+
+use std::collections::BTreeMap;
+
+use crate::disk::flags::block_group;
+use crate::disk::{BlockGroupFlags, Logical, Profile};
+
+pub use free_extents::FreeExtents;
+pub use group::BlockGroup;
+
+/// Block groups of one type; of a mixed filesystem data and metadata are one.
+#[derive(Clone, Debug, Default)]
+pub struct SpaceInfo {
+    /// Type bits.
+    pub flags: u64,
+    pub total: u64,
+    pub used: u64,
+    /// Freed since the last commit.
+    pub pinned: u64,
+    /// Unused bytes of groups that are not allocated from.
+    pub readonly: u64,
+    /// Promised to handles.
+    pub may_use: u64,
+    /// No chunk of this type could be allocated, and nothing was freed since.
+    pub full: bool,
+    /// Somebody is allocating a chunk of this type.
+    pub chunk_alloc: bool,
+}
+
+impl SpaceInfo {
+    /// Bytes that are not free; with what is promised if `may_use`.
+    pub fn taken(&self, may_use: bool) -> u64 {
+        self.used + self.pinned + self.readonly + if may_use { self.may_use } else { 0 }
+    }
+
+    /// Bytes that nobody has and nobody was promised.
+    pub fn left(&self) -> u64 {
+        self.total.saturating_sub(self.taken(true))
+    }
+}
+
+/// All block groups and what is known of their use.
+#[derive(Debug)]
+pub struct Space {
+    infos: Vec<SpaceInfo>,
+    /// The groups of each info: who allocates passes over none of another type.
+    groups: Vec<BTreeMap<Logical, BlockGroup>>,
+    nodesize: u32,
+}
+
+impl Space {
+    pub fn new(nodesize: u32, is_mixed: bool) -> Self {
+        let types = match is_mixed {
+            true => vec![block_group::DATA | block_group::METADATA, block_group::SYSTEM],
+            false => vec![block_group::DATA, block_group::METADATA, block_group::SYSTEM],
+        };
+        let groups = vec![BTreeMap::new(); types.len()];
+        let info = |flags| SpaceInfo { flags, ..SpaceInfo::default() };
+        Self { infos: types.into_iter().map(info).collect(), groups, nodesize }
+    }
+
+    /// The space that groups with these flags belong to.
+    pub fn info(&self, flags: BlockGroupFlags) -> &SpaceInfo {
+        &self.infos[self.index(flags)]
+    }
+
+    pub fn info_mut(&mut self, flags: BlockGroupFlags) -> &mut SpaceInfo {
+        let index = self.index(flags);
+        &mut self.infos[index]
+    }
+
+    /// Flags without a type go with the data: nothing is allocated for them.
+    fn index(&self, flags: BlockGroupFlags) -> usize {
+        self.infos.iter().position(|info| info.flags & flags.0 != 0).unwrap_or_default()
+    }
+
+    /// All groups; those of one type in order.
+    pub fn groups(&self) -> impl Iterator<Item = &BlockGroup> {
+        self.groups.iter().flat_map(BTreeMap::values)
+    }
+
+    /// The group that begins at `logical`.
+    pub fn group(&self, logical: Logical) -> Option<&BlockGroup> {
+        self.groups.iter().find_map(|groups| groups.get(&logical))
+    }
+
+    fn group_mut(&mut self, logical: Logical) -> Option<&mut BlockGroup> {
+        self.groups.iter_mut().find_map(|groups| groups.get_mut(&logical))
+    }
+
+    /// The group that holds `logical`.
+    pub fn group_of(&self, logical: Logical) -> Option<&BlockGroup> {
+        let before = self.groups.iter().filter_map(|groups| groups.range(..=logical).next_back());
+        before.map(|(_, group)| group).find(|group| logical < group.end())
+    }
+
+    fn group_of_mut(&mut self, logical: Logical) -> Option<&mut BlockGroup> {
+        let before = self.groups.iter_mut().filter_map(|groups| groups.range_mut(..=logical).next_back());
+        before.map(|(_, group)| group).find(|group| logical < group.end())
+    }
+
+    pub fn add(&mut self, group: BlockGroup) {
+        let info = self.info_mut(group.flags);
+        info.total += group.length;
+        info.used += group.used;
+        if !group.is_usable() {
+            info.readonly += unused(&group);
+        }
+        let index = self.index(group.flags);
+        self.groups[index].insert(group.logical, group);
+    }
+
+    /// Takes a group away; its pinned bytes with it.
+    pub fn remove(&mut self, logical: Logical) -> Option<BlockGroup> {
+        let group = self.groups.iter_mut().find_map(|groups| groups.remove(&logical))?;
+        let unusable = if group.is_usable() { 0 } else { unused(&group) };
+        let info = self.info_mut(group.flags);
+        info.total -= group.length;
+        info.used -= group.used;
+        info.pinned -= group.pinned();
+        info.readonly -= unusable;
+        Some(group)
+    }
+
+    /// Keeps everybody from allocating in a group until as many calls of [`Space::set_writable`] follow.
+    pub fn set_read_only(&mut self, logical: Logical) {
+        self.change_read_only(logical, |group| group.read_only += 1);
+    }
+
+    pub fn set_writable(&mut self, logical: Logical) {
+        self.change_read_only(logical, |group| group.read_only = group.read_only.saturating_sub(1));
+    }
+
+    fn change_read_only(&mut self, logical: Logical, change: impl FnOnce(&mut BlockGroup)) {
+        let Some(group) = self.group_mut(logical) else { return };
+        let before = group.is_usable();
+        change(group);
+        let (after, unused, flags) = (group.is_usable(), unused(group), group.flags);
+        let info = self.info_mut(flags);
+        match (before, after) {
+            (true, false) => info.readonly += unused,
+            (false, true) => info.readonly -= unused,
+            _ => {}
+        }
+    }
+
+    /// Notes what is written in the item of a group now.
+    pub fn set_item_used(&mut self, logical: Logical, used: u64) {
+        if let Some(group) = self.group_mut(logical) {
+            group.item_used = Some(used);
+        }
+    }
+
+    pub fn set_has_chunk_item(&mut self, logical: Logical) {
+        if let Some(group) = self.group_mut(logical) {
+            group.has_chunk_item = true;
+        }
+    }
+
+    /// A block for a tree, from a group of this type: of this profile where there is one. `load` tells what is free in a
+    /// group of the last commit. Nothing if there is no room.
+    pub fn allocate_block<E>(
+        &mut self,
+        flags: BlockGroupFlags,
+        profile: Profile,
+        mut load: impl FnMut(&BlockGroup) -> Result<FreeExtents, E>,
+    ) -> Result<Option<Logical>, E> {
+        let nodesize = self.nodesize;
+        let info = self.index(flags);
+        for wants_profile in [true, false] {
+            for group in self.groups[info].values_mut() {
+                let has_room = group.used + group.pinned() + u64::from(nodesize) <= group.length;
+                let fits = (group.flags.profile() == Some(profile)) == wants_profile;
+                if !fits || !has_room || !group.is_usable() {
+                    continue;
+                }
+                if group.free.is_none() {
+                    group.free = Some(load(group)?);
+                }
+                if let Some(block) = group.free.as_mut().and_then(|free| free.take_block(nodesize)) {
+                    group.used += u64::from(nodesize);
+                    self.infos[info].used += u64::from(nodesize);
+                    return Ok(Some(block));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Frees a range that the last commit had in use: nobody gets it before the next one.
+    pub fn free(&mut self, logical: Logical, length: u64) {
+        let Some(group) = self.group_of_mut(logical) else { return };
+        group.used = group.used.saturating_sub(length);
+        group.pinned.add(logical, length);
+        let info = group.flags;
+        let info = self.info_mut(info);
+        info.used = info.used.saturating_sub(length);
+        info.pinned += length;
+    }
+
+    /// Frees a range that was allocated since the last commit.
+    pub fn give_back(&mut self, logical: Logical, length: u64) {
+        let Some(group) = self.group_of_mut(logical) else { return };
+        group.used = group.used.saturating_sub(length);
+        if let Some(free) = &mut group.free {
+            free.add(logical, length);
+        }
+        let (flags, is_usable) = (group.flags, group.is_usable());
+        let info = self.info_mut(flags);
+        info.used = info.used.saturating_sub(length);
+        if !is_usable {
+            info.readonly += length;
+        }
+    }
+
+    /// After a commit: what was freed before it is free.
+    pub fn unpin(&mut self) {
+        for (info, groups) in self.infos.iter_mut().zip(&mut self.groups) {
+            for group in groups.values_mut() {
+                let pinned = std::mem::take(&mut group.pinned);
+                let bytes = pinned.bytes();
+                if let Some(free) = &mut group.free {
+                    pinned.iter().for_each(|(start, length)| free.add(start, length));
+                }
+                info.pinned -= bytes;
+                if !group.is_usable() {
+                    info.readonly += bytes;
+                }
+            }
+        }
+    }
+}
+
+/// Bytes of a group that are neither used nor freed since the last commit.
+fn unused(group: &BlockGroup) -> u64 {
+    group.length.saturating_sub(group.used).saturating_sub(group.pinned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const METADATA: BlockGroupFlags = BlockGroupFlags(block_group::METADATA);
+
+    fn whole(group: &BlockGroup) -> Result<FreeExtents, ()> {
+        let mut free = FreeExtents::default();
+        free.add(group.logical, group.length);
+        Ok(free)
+    }
+
+    fn space(groups: u64) -> Space {
+        let mut space = Space::new(4096, false);
+        for group in 0..groups {
+            space.add(BlockGroup::existing(Logical(group << 20), 1 << 20, METADATA, 0, true));
+        }
+        space
+    }
+
+    /// What the sums of the groups say.
+    #[track_caller]
+    fn check_sums(space: &Space) {
+        let info = space.info(METADATA);
+        let sum = |of: fn(&BlockGroup) -> u64| space.groups().map(of).sum::<u64>();
+        assert_eq!(info.total, sum(|group| group.length));
+        assert_eq!(info.used, sum(|group| group.used));
+        assert_eq!(info.pinned, sum(BlockGroup::pinned));
+        assert_eq!(info.readonly, sum(|group| if group.is_usable() { 0 } else { unused(group) }));
+    }
+
+    #[test]
+    fn a_freed_block_is_not_used_again_before_the_commit() {
+        let mut space = space(1);
+        let take = |space: &mut Space| space.allocate_block(METADATA, Profile::Single, whole).unwrap();
+        let blocks: Vec<_> = (0..256).map(|_| take(&mut space).unwrap()).collect();
+        assert_eq!(take(&mut space), None);
+        space.free(blocks[7], 4096);
+        check_sums(&space);
+        assert_eq!(take(&mut space), None);
+        space.unpin();
+        check_sums(&space);
+        assert_eq!(take(&mut space), Some(blocks[7]));
+        space.give_back(blocks[9], 4096);
+        assert_eq!(take(&mut space), Some(blocks[9]));
+        check_sums(&space);
+    }
+
+    #[test]
+    fn nothing_is_allocated_from_what_is_read_only() {
+        let mut space = space(2);
+        space.set_read_only(Logical(0));
+        check_sums(&space);
+        let block = space.allocate_block(METADATA, Profile::Single, whole).unwrap().unwrap();
+        assert_eq!(block, Logical(1 << 20));
+        space.set_read_only(Logical(1 << 20));
+        assert_eq!(space.allocate_block(METADATA, Profile::Single, whole), Ok(None));
+        space.free(block, 4096);
+        check_sums(&space);
+        space.unpin();
+        check_sums(&space);
+        space.set_writable(Logical(0));
+        check_sums(&space);
+        assert_eq!(space.allocate_block(METADATA, Profile::Single, whole), Ok(Some(Logical(0))));
+        space.remove(Logical(1 << 20));
+        check_sums(&space);
+    }
+
+    #[test]
+    fn a_group_of_the_wanted_profile_comes_first() {
+        let mut space = space(1);
+        let dup = BlockGroupFlags(block_group::METADATA | block_group::DUP);
+        space.add(BlockGroup::existing(Logical(1 << 20), 4096, dup, 0, true));
+        let mut take = || space.allocate_block(METADATA, Profile::Dup, whole).unwrap();
+        assert_eq!([take(), take()], [Some(Logical(1 << 20)), Some(Logical(0))]);
+    }
+}
