@@ -4,13 +4,12 @@ use crate::disk::flags::{block_group, compat_ro, extent as extent_flags, incompa
 use crate::disk::volume::{BlockGroupItem, BlockGroupRemap};
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Superblock, objectid};
 use crate::finding::findings;
-use crate::volume::{ChunkMapping, Volume};
+use crate::volume::{ChunkMapping, Volume, superblock_ranges};
 
 use super::chunks::Chunks;
 use super::extent_list::ExtentList;
 use super::findings::Findings;
 use super::items::{Items, keys_of_type};
-use super::superblock_ranges::superblock_ranges;
 
 findings! {
     /// Block groups, and where extents lie.

@@ -6,14 +6,13 @@ use crate::disk::flags::{compat_ro, free_space_info, superblock};
 use crate::disk::space::FreeSpaceInfo;
 use crate::disk::{Key, KeyType, Logical, Transid, objectid};
 use crate::finding::findings;
-use crate::volume::{ChunkMapping, Volume};
+use crate::volume::{ChunkMapping, Volume, superblock_ranges};
 
 use super::block_groups::{BlockGroups, knows_extents};
 use super::chunks::Chunks;
 use super::extent_list::ExtentList;
 use super::findings::Findings;
 use super::items::{Item, Items, keys_of};
-use super::superblock_ranges::superblock_ranges;
 
 findings! {
     /// Records of free space.

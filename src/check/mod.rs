@@ -23,7 +23,6 @@ mod sketch;
 mod structure;
 mod subvolumes;
 mod superblock_fields;
-mod superblock_ranges;
 mod superblocks;
 mod system_array;
 mod totals;

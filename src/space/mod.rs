@@ -4,6 +4,7 @@
 
 mod free_extents;
 mod group;
+mod load;
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,7 @@ use crate::disk::{BlockGroupFlags, Logical, Profile};
 
 pub use free_extents::FreeExtents;
 pub use group::BlockGroup;
+pub use load::{free_extents, without_superblocks};
 
 /// Block groups of one type; of a mixed filesystem data and metadata are one.
 #[derive(Clone, Debug, Default)]

@@ -1,6 +1,6 @@
 //! Finding one item by its key.
 
-use crate::block::Kind;
+use crate::block::{ItemRef, Kind};
 use crate::disk::Key;
 use crate::volume::{NoGoodCopy, Volume};
 
@@ -28,5 +28,37 @@ impl TreeRoot {
                 }
             }
         }
+    }
+}
+
+impl TreeRoot {
+    /// Hands each item with a key from `from` to `to`, both included, to `hear`, in order.
+    pub fn range(
+        &self,
+        volume: &Volume,
+        from: Key,
+        to: Key,
+        mut hear: impl FnMut(ItemRef<'_>),
+    ) -> Result<(), NoGoodCopy> {
+        // Levels only go down, so that a damaged tree ends too.
+        let mut pending = vec![self.expected()];
+        let mut buffer = Vec::new();
+        while let Some(expected) = pending.pop() {
+            let read = volume.read_block(&expected, &mut buffer)?;
+            match read.block.kind() {
+                Kind::Node(node) => {
+                    let ptrs = node.ptrs();
+                    let start = ptrs.partition_point(|ptr| Key::from(&ptr.key) <= from).saturating_sub(1);
+                    let end = ptrs.partition_point(|ptr| Key::from(&ptr.key) <= to).max(start);
+                    let level = node.block().level();
+                    pending.extend(ptrs[start..end].iter().rev().map(|ptr| Expected::child(ptr, level)));
+                }
+                Kind::Leaf(leaf) => {
+                    let wanted = leaf.items().flatten().filter(|item| from <= item.key && item.key <= to);
+                    wanted.for_each(&mut hear);
+                }
+            }
+        }
+        Ok(())
     }
 }

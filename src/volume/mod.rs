@@ -8,6 +8,7 @@ mod mirror;
 mod parity;
 mod root_choice;
 mod superblock;
+mod superblock_ranges;
 pub mod sys_array;
 
 use std::cmp::Reverse;
@@ -26,6 +27,7 @@ pub use device::not_btrfs;
 pub use mirror::{BadCopy, BlockRead, NoGoodCopy};
 pub use root_choice::RootChoice;
 pub use superblock::{SuperblockCopy, read_copies};
+pub use superblock_ranges::superblock_ranges;
 
 /// Whether something unusual was met that a person should hear of, although the filesystem could be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

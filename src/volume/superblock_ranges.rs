@@ -2,7 +2,8 @@
 
 use crate::disk::superblock::{SUPER_INFO_SIZE, SUPER_OFFSETS};
 use crate::disk::{Logical, Profile, STRIPE_LEN};
-use crate::volume::ChunkMapping;
+
+use super::ChunkMapping;
 
 /// The logical ranges whose copies would lie over a superblock of a device. Of chunks with parity these are whole rows.
 pub fn superblock_ranges(chunk: &ChunkMapping) -> Vec<(Logical, Logical)> {

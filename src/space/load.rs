@@ -1,0 +1,55 @@
+//! What is free in a block group of the last commit: all of it but extents and superblocks.
+
+use crate::disk::extent::ExtentItem;
+use crate::disk::flags::extent::TREE_BLOCK;
+use crate::disk::{Key, KeyType, Logical};
+use crate::error::{Error, Result};
+use crate::tree::TreeRoot;
+use crate::volume::{ChunkMapping, Volume, superblock_ranges};
+
+use super::FreeExtents;
+
+/// All of a chunk but what lies over superblocks.
+pub fn without_superblocks(chunk: &ChunkMapping) -> FreeExtents {
+    let mut free = FreeExtents::default();
+    free.add(chunk.logical, chunk.length);
+    for (start, end) in superblock_ranges(chunk) {
+        free.remove(start, end.0 - start.0);
+    }
+    free
+}
+
+/// What the extent tree of the last commit leaves of a chunk. Extents that overlap or lie outside of it are an error:
+/// whoever allocates in a damaged filesystem makes the damage worse.
+pub fn free_extents(volume: &Volume, extent_tree: &TreeRoot, chunk: &ChunkMapping) -> Result<FreeExtents> {
+    let mut free = without_superblocks(chunk);
+    let nodesize = u64::from(volume.format().nodesize);
+    let from = Key::new(chunk.logical.0, KeyType(0), 0);
+    let to = Key::new(chunk.end().0 - 1, KeyType(u8::MAX), u64::MAX);
+    let mut position = chunk.logical;
+    let mut bad = None;
+    let found = extent_tree.range(volume, from, to, |item| {
+        let length = match item.key.key_type {
+            KeyType::EXTENT_ITEM => item.key.offset,
+            KeyType::METADATA_ITEM => nodesize,
+            _ => return,
+        };
+        let start = Logical(item.key.objectid);
+        let is_block =
+            ExtentItem::read_prefix(item.data).is_some_and(|(extent, _)| extent.flags.get() & TREE_BLOCK != 0);
+        let is_sound = start >= position && start.checked_add(length).is_some_and(|end| end <= chunk.end());
+        if !is_sound || is_block && length != nodesize {
+            bad = bad.or(Some(start));
+            return;
+        }
+        position = Logical(start.0 + length);
+        free.remove(start, length);
+    });
+    found.map_err(|bad| Error::Block { what: "extent tree block", logical: bad.logical, problem: bad.to_string() })?;
+    match bad {
+        Some(logical) => {
+            Err(Error::Block { what: "extent", logical, problem: "overlaps another or leaves its chunk".to_owned() })
+        }
+        None => Ok(free),
+    }
+}
