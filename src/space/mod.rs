@@ -15,6 +15,17 @@ pub use free_extents::FreeExtents;
 pub use group::BlockGroup;
 pub use load::{free_extents, without_superblocks};
 
+/// Bytes that are promised before an edit begins, so that it does not run out of space in the middle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reserve {
+    /// The sum of all promises.
+    pub size: u64,
+    /// What of it no block has taken yet.
+    pub reserved: u64,
+    /// The most that was promised at once.
+    pub peak: u64,
+}
+
 /// Block groups of one type; of a mixed filesystem data and metadata are one.
 #[derive(Clone, Debug, Default)]
 pub struct SpaceInfo {
@@ -26,8 +37,8 @@ pub struct SpaceInfo {
     pub pinned: u64,
     /// Unused bytes of groups that are not allocated from.
     pub readonly: u64,
-    /// Promised to handles.
-    pub may_use: u64,
+    /// What is promised to those who change trees.
+    pub reserve: Reserve,
     /// No chunk of this type could be allocated, and nothing was freed since.
     pub full: bool,
     /// Somebody is allocating a chunk of this type.
@@ -35,14 +46,49 @@ pub struct SpaceInfo {
 }
 
 impl SpaceInfo {
-    /// Bytes that are not free; with what is promised if `may_use`.
-    pub fn taken(&self, may_use: bool) -> u64 {
-        self.used + self.pinned + self.readonly + if may_use { self.may_use } else { 0 }
+    /// Bytes that are not free, without those that are promised.
+    pub fn taken(&self) -> u64 {
+        self.used + self.pinned + self.readonly
+    }
+
+    /// Bytes that are not free or promised.
+    pub fn taken_or_promised(&self) -> u64 {
+        self.taken() + self.reserve.reserved
     }
 
     /// Bytes that nobody has and nobody was promised.
     pub fn left(&self) -> u64 {
-        self.total.saturating_sub(self.taken(true))
+        self.total.saturating_sub(self.taken_or_promised())
+    }
+
+    /// Promises so many bytes, if they are left.
+    #[must_use]
+    pub fn reserve(&mut self, bytes: u64) -> bool {
+        if self.left() < bytes {
+            return false;
+        }
+        self.reserve.size += bytes;
+        self.reserve.reserved += bytes;
+        self.reserve.peak = self.reserve.peak.max(self.reserve.size);
+        true
+    }
+
+    /// Takes a promise back; what blocks took of it stays taken.
+    pub fn release(&mut self, bytes: u64) {
+        self.reserve.size = self.reserve.size.saturating_sub(bytes);
+        self.reserve.reserved = self.reserve.reserved.min(self.reserve.size);
+    }
+
+    /// Whether a block may be taken: a promised one, or one that nobody was promised.
+    fn may_take(&self, bytes: u64) -> bool {
+        self.reserve.reserved >= bytes || self.left() >= bytes
+    }
+
+    fn take(&mut self, bytes: u64) {
+        self.used += bytes;
+        if self.reserve.reserved >= bytes {
+            self.reserve.reserved -= bytes;
+        }
     }
 }
 
@@ -174,6 +220,9 @@ impl Space {
     ) -> Result<Option<Logical>, E> {
         let nodesize = self.nodesize;
         let info = self.index(flags);
+        if !self.infos[info].may_take(nodesize.into()) {
+            return Ok(None);
+        }
         for wants_profile in [true, false] {
             for group in self.groups[info].values_mut() {
                 let has_room = group.used + group.pinned() + u64::from(nodesize) <= group.length;
@@ -186,7 +235,7 @@ impl Space {
                 }
                 if let Some(block) = group.free.as_mut().and_then(|free| free.take_block(nodesize)) {
                     group.used += u64::from(nodesize);
-                    self.infos[info].used += u64::from(nodesize);
+                    self.infos[info].take(nodesize.into());
                     return Ok(Some(block));
                 }
             }
@@ -309,6 +358,23 @@ mod tests {
         assert_eq!(space.allocate_block(METADATA, Profile::Single, whole), Ok(Some(Logical(0))));
         space.remove(Logical(1 << 20));
         check_sums(&space);
+    }
+
+    #[test]
+    fn what_was_promised_to_one_is_not_given_to_another() {
+        let mut space = space(1);
+        let take = |space: &mut Space| space.allocate_block(METADATA, Profile::Single, whole).unwrap();
+        assert!(space.info_mut(METADATA).reserve(1 << 20));
+        assert!(!space.info_mut(METADATA).reserve(1));
+        for _ in 0..3 {
+            take(&mut space).unwrap();
+        }
+        assert_eq!(space.info(METADATA).left(), 0);
+        space.info_mut(METADATA).release(1 << 20);
+        assert_eq!(space.info(METADATA).left(), (1 << 20) - 3 * 4096);
+        assert_eq!(space.info(METADATA).reserve, Reserve { size: 0, reserved: 0, peak: 1 << 20 });
+        assert!((0..253).all(|_| take(&mut space).is_some()));
+        assert_eq!(take(&mut space), None);
     }
 
     #[test]
