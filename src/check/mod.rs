@@ -31,9 +31,11 @@ use crate::volume::Volume;
 
 pub use checksums::ChecksumProblem;
 pub use extent_list::{Extent, ExtentList};
+pub use extents::ExtentProblem;
 pub use files::{FileProblem, NameProblem};
 pub use findings::{Findings, Problem};
-pub use structure::{check_structure, structure_kinds};
+pub use scan::BlockProblem;
+pub use structure::check_structure;
 pub use subvolumes::SubvolumeProblem;
 
 use checksums::Checksums;

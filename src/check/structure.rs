@@ -3,7 +3,7 @@
 use crate::disk::flags::{compat_ro, incompat};
 use crate::disk::root::RootItem;
 use crate::disk::{Key, KeyType, objectid};
-use crate::finding::{Kind, findings};
+use crate::finding::findings;
 use crate::tree::{Levels, TreeRoot, Walk};
 use crate::volume::Volume;
 
@@ -15,7 +15,7 @@ use super::extent_list::ExtentList;
 use super::findings::Findings;
 use super::free_space::{self, Space};
 use super::items::Items;
-use super::{block_groups, chunks, device_extents, devices, superblocks, system_array, totals};
+use super::{block_groups, chunks, devices, superblocks, system_array, totals};
 
 findings! {
     /// Trees that must be there.
@@ -23,23 +23,6 @@ findings! {
         /// A tree has no root item.
         TreeMissing("tree-missing", Fatal, "tree {tree} ({name}) is missing") { tree: u64, name: &'static str }
     }
-}
-
-/// All kinds of problems with the structure.
-pub fn structure_kinds() -> impl Iterator<Item = &'static Kind> {
-    [
-        superblocks::SuperblockProblem::KINDS,
-        system_array::SystemArrayProblem::KINDS,
-        chunks::ChunkProblem::KINDS,
-        devices::DeviceProblem::KINDS,
-        device_extents::DeviceExtentProblem::KINDS,
-        block_groups::BlockGroupProblem::KINDS,
-        free_space::FreeSpaceProblem::KINDS,
-        totals::TotalsProblem::KINDS,
-        StructureProblem::KINDS,
-    ]
-    .into_iter()
-    .flatten()
 }
 
 /// Checks superblocks, chunks, devices, block groups and free space against each other and the extents. Blocks that
@@ -95,10 +78,7 @@ fn read_tree(
 ) -> Items {
     let key = Key::new(tree, KeyType::ROOT_ITEM, 0);
     match root_tree.get(key).and_then(RootItem::read) {
-        Some(item) => {
-            let (logical, level, generation) = (item.bytenr.into(), item.level, Some(item.generation.into()));
-            Items::of_tree(volume, &TreeRoot { key, logical, level, generation }, wanted)
-        }
+        Some(item) => Items::of_tree(volume, &TreeRoot::of_item(key, &item), wanted),
         None => {
             if root_tree.lacks(key) {
                 let name = objectid::name(tree).unwrap_or_default();

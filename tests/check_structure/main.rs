@@ -10,7 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cases::{NOT_INJECTED, cases};
-use rbtrfs::check::{Findings, Problem, check_structure, structure_kinds};
+use rbtrfs::block::item::ItemProblem;
+use rbtrfs::check::{
+    BlockProblem, ChecksumProblem, ExtentProblem, FileProblem, Findings, NameProblem, Problem, SubvolumeProblem,
+    check_structure,
+};
 use rbtrfs::disk::objectid;
 use rbtrfs::finding::{Finding, Severity};
 use rbtrfs::image::Image;
@@ -56,8 +60,20 @@ fn each_kind_of_damage_is_found_for_itself() {
 #[test]
 fn each_kind_of_problem_has_a_case() {
     let injected: BTreeSet<&str> = cases().iter().map(|case| case.code).chain(NOT_INJECTED.iter().copied()).collect();
-    let kinds: BTreeSet<&str> = structure_kinds().map(|kind| kind.code).collect();
-    assert_eq!(kinds.len(), structure_kinds().count(), "a code stands for two kinds");
+    let all: Vec<&str> = Problem::kinds().map(|kind| kind.code).collect();
+    let mut kinds: BTreeSet<&str> = all.iter().copied().collect();
+    assert_eq!(kinds.len(), all.len(), "a code stands for two kinds");
+    // What is not of the structure.
+    let groups = [
+        BlockProblem::KINDS,
+        ExtentProblem::KINDS,
+        ChecksumProblem::KINDS,
+        SubvolumeProblem::KINDS,
+        NameProblem::KINDS,
+        FileProblem::KINDS,
+    ];
+    let others = groups.into_iter().flatten().chain(ItemProblem::kinds());
+    others.for_each(|kind| assert!(kinds.remove(kind.code), "{}", kind.code));
     assert_eq!(injected, kinds);
 }
 
