@@ -117,9 +117,13 @@ impl<'t> BlockGroups<'t> {
         &self.groups[start..end.max(start)]
     }
 
-    /// Whether there is a block group for exactly this chunk.
+    /// The block group of exactly this chunk.
+    pub fn of_chunk(&self, chunk: &ChunkMapping) -> Option<&BlockGroup> {
+        self.at(chunk.logical).iter().find(|group| group.length == chunk.length)
+    }
+
     pub fn have(&self, chunk: &ChunkMapping) -> bool {
-        self.at(chunk.logical).iter().any(|group| group.length == chunk.length)
+        self.of_chunk(chunk).is_some()
     }
 
     /// Whether a block group item claims this address.

@@ -61,6 +61,7 @@ problem_groups! {
     DeviceExtent(super::device_extents::DeviceExtentProblem),
     BlockGroup(super::block_groups::BlockGroupProblem),
     FreeSpace(super::free_space::FreeSpaceProblem),
+    SpaceCache(super::space_cache::SpaceCacheProblem),
     Totals(super::totals::TotalsProblem),
     Structure(super::structure::StructureProblem),
     Block(super::scan::BlockProblem),

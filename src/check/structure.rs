@@ -15,7 +15,7 @@ use super::extent_list::ExtentList;
 use super::findings::Findings;
 use super::free_space::{self, Space};
 use super::items::Items;
-use super::{block_groups, chunks, devices, superblocks, system_array, totals};
+use super::{block_groups, chunks, devices, space_cache, superblocks, system_array, totals};
 
 findings! {
     /// Trees that must be there.
@@ -37,7 +37,7 @@ pub fn check_structure(volume: &Volume, extents: &ExtentList, findings: &Finding
     let chunk_root = TreeRoot::chunk_tree(volume);
     let chunk_tree = Items::of_tree(volume, &chunk_root, |_| true);
     let root_tree = Items::of_tree(volume, &TreeRoot::root_tree(volume), |key| {
-        key.key_type == KeyType::ROOT_ITEM || key.objectid == objectid::FREE_SPACE
+        key.key_type == KeyType::ROOT_ITEM || space_cache::is_part(key)
     });
     let is_block_group = |key: Key| key.key_type == KeyType::BLOCK_GROUP_ITEM;
     let tree = |tree, wanted: &dyn Fn(Key) -> bool| read_tree(volume, &root_tree, tree, wanted, findings);
@@ -64,7 +64,8 @@ pub fn check_structure(volume: &Volume, extents: &ExtentList, findings: &Finding
     let chunk_tree_blocks = Walk::new(volume, chunk_root.expected(), Levels::All).map(|block| block.logical);
     block_groups::check_chunk_tree_blocks(chunk_tree_blocks, &chunks, &groups, findings);
     let space = Space { chunks: &chunks, groups: &groups, extent_tree: &extent_tree, extents };
-    free_space::check(volume, &root_tree, &free_space_tree, &space, findings);
+    free_space::check(volume, &free_space_tree, &space, findings);
+    space_cache::check(volume, &root_tree, &space, findings);
     totals::check(volume, &devices, &groups, &extent_tree, extents, findings);
 }
 

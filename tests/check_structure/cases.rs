@@ -2,11 +2,12 @@
 
 use rbtrfs::disk::extent::ExtentItem;
 use rbtrfs::disk::flags::{block_group, compat_ro, extent, incompat, superblock};
+use rbtrfs::disk::inode::{FileExtentDisk, FileExtentItem};
 use rbtrfs::disk::node::Header;
-use rbtrfs::disk::space::{FreeSpaceHeader, FreeSpaceInfo};
+use rbtrfs::disk::space::{FreeSpaceEntry, FreeSpaceHeader, FreeSpaceInfo};
 use rbtrfs::disk::superblock::SUPER_OFFSETS;
 use rbtrfs::disk::volume::{BlockGroupItem, Chunk, DevExtent, DevItem, DevStatsItem, Stripe};
-use rbtrfs::disk::{DiskKey, Key, KeyType, Logical, objectid};
+use rbtrfs::disk::{CsumType, DiskKey, Key, KeyType, Logical, objectid};
 use rbtrfs::volume::ChunkMapping;
 use serde_json::{Value, json};
 use zerocopy::{FromBytes, IntoBytes};
@@ -658,6 +659,47 @@ fn free_space_cases() -> Vec<Case> {
                 .superblocks(|s| s.compat_ro_flags.set(s.compat_ro_flags.get() & !compat_ro::FREE_SPACE_TREE_VALID));
             json!({})
         }),
+    ]
+}
+
+/// Changes the first entry in the v1 cache of the last data chunk. `edit` gets the entry with a right checksum after it.
+fn edit_cache(injector: &Injector, edit: impl Fn(&mut FreeSpaceEntry)) -> FreeSpaceEntry {
+    let place = cache_file(injector);
+    let mut entry = FreeSpaceEntry::zeroed();
+    data_bytes(injector, place, 4096, |page| {
+        let (crcs, rest) = page.split_at_mut(CACHE_PAGES * 4);
+        let first = FreeSpaceEntry::mut_from_prefix(&mut rest[8..]).unwrap().0;
+        edit(first);
+        entry = *first;
+        crcs[..4].copy_from_slice(&CsumType::Crc32c.compute(rest)[..4]);
+    });
+    entry
+}
+
+/// The kernel makes the cache of a small block group this long.
+const CACHE_PAGES: usize = 16;
+
+/// Where the v1 cache of a data chunk lies.
+fn cache_file(injector: &Injector) -> Logical {
+    let items = injector.items(objectid::ROOT_TREE);
+    let find = |key: Key| items.iter().find(|item| item.0 == key).expect("the cache exists").1.clone();
+    let header = find(Key::new(objectid::FREE_SPACE, KeyType(0), data(injector).logical.0));
+    let inode = FreeSpaceHeader::read_from_bytes(&header).unwrap().location.objectid.get();
+    let extent = find(Key::new(inode, KeyType::EXTENT_DATA, 0));
+    FileExtentDisk::read_from_bytes(&extent[size_of::<FileExtentItem>()..]).unwrap().disk_bytenr.into()
+}
+
+/// Changes data on all devices that hold it.
+fn data_bytes(injector: &Injector, logical: Logical, length: usize, mut edit: impl FnMut(&mut [u8])) {
+    let volume = injector.volume();
+    for mirror in 1..=volume.mirrors(logical) {
+        let (_, physical) = volume.place(logical, mirror).unwrap();
+        injector.bytes(0, physical.0, length, &mut edit);
+    }
+}
+
+fn space_cache_cases() -> Vec<Case> {
+    vec![
         Case::new("free-space-cache-stale", |injector| {
             injector.superblocks(|superblock| superblock.cache_generation.set(3));
             json!({"have": 3})
@@ -667,12 +709,37 @@ fn free_space_cases() -> Vec<Case> {
             injector.insert_item(objectid::ROOT_TREE, key, FreeSpaceHeader::zeroed().as_bytes());
             json!({"logical": BEYOND})
         }),
+        Case::new("free-space-cache-file", |injector| {
+            data_bytes(injector, cache_file(injector), 4096, |page| page[200] ^= 1);
+            json!({"logical": data(injector).logical, "problem": "page 0 has a wrong checksum"})
+        })
+        .on("v1-cache"),
+        Case::new("free-space-cache-bytes", |injector| {
+            edit_cache(injector, |entry| entry.bytes.set(entry.bytes.get() - 4096));
+            json!({"logical": data(injector).logical})
+        })
+        .on("v1-cache"),
+        // The cache is used although it is wrong: as many bytes are free.
+        Case::new("free-space-used", |injector| {
+            let entry = edit_cache(injector, |entry| entry.offset.set(entry.offset.get() - 4096));
+            json!({"start": entry.offset.get(), "length": 4096})
+        })
+        .on("v1-cache")
+        .also(&["free-space-lost"]),
     ]
 }
 
 pub fn cases() -> Vec<Case> {
-    [superblock_cases(), array_cases(), chunk_cases(), device_cases(), block_group_cases(), free_space_cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        superblock_cases(),
+        array_cases(),
+        chunk_cases(),
+        device_cases(),
+        block_group_cases(),
+        free_space_cases(),
+        space_cache_cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
