@@ -2,6 +2,7 @@
 //!
 //! Findings come out in one order whatever the number of threads: they are sorted.
 
+mod backup_roots;
 mod block_groups;
 mod checksums;
 mod chunk_fault;
@@ -15,6 +16,7 @@ mod findings;
 mod free_ranges;
 mod free_space;
 mod items;
+mod log_trees;
 mod reached;
 mod reference;
 mod scan;
@@ -27,8 +29,10 @@ mod superblock_fields;
 mod superblock_ranges;
 mod superblocks;
 mod system_array;
+mod system_space;
 mod totals;
 mod trees;
+mod zoned;
 
 use crate::volume::Volume;
 

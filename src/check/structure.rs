@@ -15,7 +15,10 @@ use super::extent_list::ExtentList;
 use super::findings::Findings;
 use super::free_space::{self, Space};
 use super::items::Items;
-use super::{block_groups, chunks, devices, space_cache, superblocks, system_array, totals};
+use super::{
+    backup_roots, block_groups, chunks, devices, log_trees, space_cache, superblocks, system_array, system_space,
+    totals, zoned,
+};
 
 findings! {
     /// Trees that must be there.
@@ -30,6 +33,7 @@ findings! {
 pub fn check_structure(volume: &Volume, extents: &ExtentList, findings: &Findings) {
     superblocks::check(volume, findings);
     let superblock = volume.superblock();
+    backup_roots::check(superblock, findings);
     // Their block groups and extents are laid out in another way.
     if superblock.has_incompat(incompat::EXTENT_TREE_V2 | incompat::REMAP_TREE) {
         return;
@@ -62,10 +66,13 @@ pub fn check_structure(volume: &Volume, extents: &ExtentList, findings: &Finding
     devices::check(volume, &devices, &chunks, &device_extents, findings);
     block_groups::check(volume, &chunks, &groups, &extent_tree, extents, findings);
     let chunk_tree_blocks = Walk::new(volume, chunk_root.expected(), Levels::All).map(|block| block.logical);
-    block_groups::check_chunk_tree_blocks(chunk_tree_blocks, &chunks, &groups, findings);
+    block_groups::check_chunk_tree(volume, chunk_tree_blocks, &chunks, &groups, extents, findings);
+    system_space::check(volume, &chunks, &groups, &devices, findings);
+    zoned::check(volume, &device_extents, findings);
     let space = Space { chunks: &chunks, groups: &groups, extent_tree: &extent_tree, extents };
     free_space::check(volume, &free_space_tree, &space, findings);
     space_cache::check(volume, &root_tree, &space, findings);
+    log_trees::check(volume, &space, findings);
     totals::check(volume, &devices, &groups, &extent_tree, extents, findings);
 }
 

@@ -8,6 +8,7 @@ use rbtrfs::disk::space::{FreeSpaceEntry, FreeSpaceHeader, FreeSpaceInfo};
 use rbtrfs::disk::superblock::SUPER_OFFSETS;
 use rbtrfs::disk::volume::{BlockGroupItem, Chunk, DevExtent, DevItem, DevStatsItem, Stripe};
 use rbtrfs::disk::{CsumType, DiskKey, Key, KeyType, Logical, objectid};
+use rbtrfs::tree::TreeRoot;
 use rbtrfs::volume::ChunkMapping;
 use serde_json::{Value, json};
 use zerocopy::{FromBytes, IntoBytes};
@@ -233,9 +234,21 @@ fn superblock_cases() -> Vec<Case> {
             });
             json!({"field": "tree_root", "have": 4096})
         }),
-        Case::new("log-tree", |injector| {
-            injector.superblocks(|superblock| superblock.log_root.set(65536));
-            json!({"log_root": 65536})
+        Case::new("backup-root-newer", |injector| {
+            let expect = injector.volume().superblock().generation().0;
+            injector.superblocks(|superblock| {
+                let older = superblock.super_roots.iter_mut().find(|backup| backup.tree_root_gen.get() < expect);
+                older.unwrap().tree_root_gen.set(expect + 2);
+            });
+            json!({"have": expect + 2, "expect": expect})
+        }),
+        Case::new("backup-root-missing", |injector| {
+            let expect = injector.volume().superblock().generation().0;
+            injector.superblocks(|superblock| {
+                let present = superblock.super_roots.iter_mut().filter(|backup| backup.tree_root_gen.get() >= expect);
+                present.for_each(|backup| backup.tree_root_gen.set(expect - 1));
+            });
+            json!({"expect": expect})
         }),
         Case::new("super-num-devices", |injector| {
             injector.superblocks(|superblock| superblock.num_devices.set(3));
@@ -261,6 +274,18 @@ fn superblock_cases() -> Vec<Case> {
             json!({"tree": objectid::DEV_TREE})
         }),
     ]
+}
+
+/// Fills the array with copies of its chunk; returns how many bytes are left.
+fn fill_array(injector: &Injector) -> usize {
+    let count = 2048 / ARRAY;
+    injector.superblocks(|superblock| {
+        for number in 1..count {
+            superblock.sys_chunk_array.copy_within(..ARRAY, number * ARRAY);
+        }
+        superblock.sys_chunk_array_size.set((count * ARRAY) as u32);
+    });
+    2048 - count * ARRAY
 }
 
 fn array_cases() -> Vec<Case> {
@@ -300,16 +325,17 @@ fn array_cases() -> Vec<Case> {
         })
         .also(&["extent-type"]),
         Case::new("sys-array-full", |injector| {
-            let count = 2048 / ARRAY;
-            injector.superblocks(|superblock| {
-                for number in 1..count {
-                    superblock.sys_chunk_array.copy_within(..ARRAY, number * ARRAY);
-                }
-                superblock.sys_chunk_array_size.set((count * ARRAY) as u32);
-            });
-            json!({"left": 2048 - count * ARRAY, "needed": ARRAY})
+            let left = fill_array(injector);
+            json!({"left": left, "needed": ARRAY})
         })
         .also(&["sys-array-overlap", "sys-array-tail"]),
+        Case::new("system-space-short", |injector| {
+            fill_array(injector);
+            let chunk = system(injector);
+            edit_group(injector, &chunk, |item| item.used.set(chunk.length - 16384));
+            json!({"free": 16384, "need": 16384 * (8 + 16)})
+        })
+        .also(&["sys-array-full", "sys-array-overlap", "sys-array-tail", "block-group-used"]),
         Case::new("sys-array-tail", |injector| {
             injector.superblocks(|superblock| superblock.sys_chunk_array[2047] = 1);
             json!({})
@@ -382,7 +408,7 @@ fn chunk_cases() -> Vec<Case> {
             retype(injector, &chunk, block_group::SYSTEM);
             json!({"kind": "METADATA"})
         })
-        .also(&["sys-array-missing"]),
+        .also(&["sys-array-missing", "system-chunk-foreign"]),
         Case::new("chunk-not-mixed", |injector| {
             let chunk = data(injector);
             retype(injector, &chunk, block_group::DATA);
@@ -516,6 +542,40 @@ fn device_cases() -> Vec<Case> {
     ]
 }
 
+/// A filesystem that was not made for zones: its first device extent gives their size.
+fn zoned_cases() -> Vec<Case> {
+    fn set_zoned(injector: &Injector) {
+        injector.superblocks(|s| s.incompat_flags.set(s.incompat_flags.get() | incompat::ZONED));
+    }
+    vec![
+        Case::new("zoned-mixed", |injector| {
+            set_zoned(injector);
+            json!({})
+        })
+        .on("mixed")
+        .also(&["zoned-extent-unaligned", "zoned-extent-over-superblock"]),
+        Case::new("zoned-zone-size", |injector| {
+            set_zoned(injector);
+            let chunk = system(injector);
+            let length = chunk.length - 65536;
+            injector.item_as(objectid::DEV_TREE, extent_key(&chunk, 0), |item: &mut DevExtent| item.length.set(length));
+            json!({"devid": 1, "offset": chunk.stripes[0].physical, "length": length})
+        })
+        .also(&["device-extent-length"]),
+        Case::new("zoned-extent-unaligned", |injector| {
+            set_zoned(injector);
+            let chunk = system(injector);
+            json!({"devid": 1, "offset": chunk.stripes[0].physical, "zone_size": chunk.length})
+        })
+        .also(&["zoned-extent-over-superblock"]),
+        Case::new("zoned-extent-over-superblock", |injector| {
+            set_zoned(injector);
+            json!({"devid": 1, "superblock": SUPER_OFFSETS[1]})
+        })
+        .also(&["zoned-extent-unaligned"]),
+    ]
+}
+
 fn block_group_cases() -> Vec<Case> {
     vec![
         Case::new("block-group-missing", |injector| {
@@ -577,6 +637,13 @@ fn block_group_cases() -> Vec<Case> {
             json!({"logical": injector.volume().superblock().chunk_root(), "chunk_type": block_group::METADATA})
         })
         .also(&["sys-array-mismatch", "chunk-type-missing"]),
+        Case::new("system-chunk-foreign", |injector| {
+            let copy = copy_block(injector, injector.root(objectid::DEV_TREE).logical, &system(injector));
+            let key = Key::new(copy.0, KeyType::METADATA_ITEM, 0);
+            injector.insert_item(objectid::EXTENT_TREE, key, &extent_item(extent::TREE_BLOCK));
+            json!({"logical": copy, "owner": objectid::DEV_TREE})
+        })
+        .also(&["block-group-used", "free-space-used", "super-bytes-used"]),
         Case::new("extent-over-superblock", |injector| {
             let volume = injector.volume();
             let place = |chunk: &ChunkMapping| {
@@ -662,18 +729,112 @@ fn free_space_cases() -> Vec<Case> {
     ]
 }
 
-/// Changes the first entry in the v1 cache of the last data chunk. `edit` gets the entry with a right checksum after it.
+/// Changes the first entry in the v1 cache of the last data chunk.
 fn edit_cache(injector: &Injector, edit: impl Fn(&mut FreeSpaceEntry)) -> FreeSpaceEntry {
-    let place = cache_file(injector);
     let mut entry = FreeSpaceEntry::zeroed();
-    data_bytes(injector, place, 4096, |page| {
-        let (crcs, rest) = page.split_at_mut(CACHE_PAGES * 4);
-        let first = FreeSpaceEntry::mut_from_prefix(&mut rest[8..]).unwrap().0;
+    edit_cache_page(injector, |page| {
+        let first = FreeSpaceEntry::mut_from_prefix(&mut page[8..]).unwrap().0;
         edit(first);
         entry = *first;
-        crcs[..4].copy_from_slice(&CsumType::Crc32c.compute(rest)[..4]);
     });
     entry
+}
+
+/// Changes the first page of the v1 cache of the last data chunk, from the generation on; its checksum is right again.
+pub fn edit_cache_page(injector: &Injector, mut edit: impl FnMut(&mut [u8])) {
+    data_bytes(injector, cache_file(injector), 4096, |page| {
+        let (crcs, rest) = page.split_at_mut(CACHE_PAGES * 4);
+        edit(rest);
+        crcs[..4].copy_from_slice(&CsumType::Crc32c.compute(rest)[..4]);
+    });
+}
+
+/// The log tree of the filesystem's first subvolume: its leaf.
+fn log_leaf(injector: &Injector) -> Logical {
+    let volume = injector.volume();
+    TreeRoot::log_root_tree(&volume).unwrap().children(&volume)[0].logical
+}
+
+/// Changes an item of the log tree of the first subvolume, and its key.
+fn edit_log(injector: &Injector, edit: impl Fn(&mut Key, &mut [u8]) -> bool) {
+    injector.leaf_at(log_leaf(injector), |items| {
+        assert!(items.iter_mut().any(|(key, data)| edit(key, data)), "the log has such an item");
+    });
+}
+
+/// Moves a logged extent of data. `edit` gets the item and returns whether this is the one to move.
+fn move_logged(injector: &Injector, to: Logical) {
+    edit_log(injector, |key, data| {
+        let is_regular = key.key_type == KeyType::EXTENT_DATA && data.len() > size_of::<FileExtentItem>() + 31;
+        if let Some(body) = data.get_mut(size_of::<FileExtentItem>()..).filter(|_| is_regular) {
+            FileExtentDisk::mut_from_prefix(body).unwrap().0.disk_bytenr.set(to.0);
+        }
+        is_regular
+    });
+}
+
+/// Writes a copy of a tree block into free space at the end of a chunk.
+fn copy_block(injector: &Injector, block: Logical, chunk: &ChunkMapping) -> Logical {
+    let volume = injector.volume();
+    let nodesize = volume.format().nodesize;
+    let copy = Logical(chunk.end().0 - u64::from(nodesize));
+    let mut bytes = vec![0; nodesize as usize];
+    volume.read(block, 1, &mut bytes).unwrap();
+    Header::mut_from_prefix(&mut bytes).unwrap().0.bytenr.set(copy.0);
+    injector.block(copy, |block| block.copy_from_slice(&bytes));
+    copy
+}
+
+fn log_cases() -> Vec<Case> {
+    let cases = vec![
+        Case::new("log-tree", |injector| {
+            injector.superblocks(|superblock| superblock.log_root.set(65536));
+            json!({"log_root": 65536})
+        }),
+        Case::new("log-generation", |injector| {
+            let volume = injector.volume();
+            let expect = volume.superblock().generation().0 + 1;
+            let set = |block: &mut [u8]| Header::mut_from_prefix(block).unwrap().0.generation.set(expect + 1);
+            injector.block(volume.superblock().log_root.into(), set);
+            json!({"have": expect + 1, "expect": expect})
+        }),
+        Case::new("log-block-outside", |injector| {
+            let copy = copy_block(injector, injector.volume().superblock().log_root.into(), &system(injector));
+            injector.superblocks(|superblock| superblock.log_root.set(copy.0));
+            json!({"block": copy, "chunk_type": block_group::SYSTEM})
+        })
+        .also(&["log-tree"]),
+        Case::new("log-block-used", |injector| {
+            let block = log_leaf(injector);
+            let key = Key::new(block.0, KeyType::METADATA_ITEM, 0);
+            injector.insert_item(objectid::EXTENT_TREE, key, &extent_item(extent::TREE_BLOCK));
+            json!({"block": block, "extent": block})
+        })
+        .also(&["block-group-used", "free-space-used", "super-bytes-used"]),
+        Case::new("log-extent-outside", |injector| {
+            let logical = system(injector).logical;
+            move_logged(injector, logical);
+            json!({"tree": objectid::FS_TREE, "extent": logical})
+        }),
+        Case::new("log-extent-used", |injector| {
+            let start = data(injector).logical;
+            let items = injector.items(objectid::EXTENT_TREE);
+            let is_long =
+                |key: &Key| key.key_type == KeyType::EXTENT_ITEM && key.objectid >= start.0 && key.offset > 4096;
+            let other = items.iter().map(|item| item.0).find(is_long).expect("there is a long extent").objectid;
+            move_logged(injector, Logical(other + 4096));
+            json!({"tree": objectid::FS_TREE, "extent": other + 4096, "other": other})
+        }),
+        Case::new("log-csum-missing", |injector| {
+            edit_log(injector, |key, _| {
+                let is_first = key.key_type == KeyType::EXTENT_CSUM;
+                key.offset -= if is_first { 4096 } else { 0 };
+                is_first
+            });
+            json!({"tree": objectid::FS_TREE})
+        }),
+    ];
+    cases.into_iter().map(|case| if case.code == "log-tree" { case } else { case.on("log-tree") }).collect()
 }
 
 /// The kernel makes the cache of a small block group this long.
@@ -735,9 +896,11 @@ pub fn cases() -> Vec<Case> {
         array_cases(),
         chunk_cases(),
         device_cases(),
+        zoned_cases(),
         block_group_cases(),
         free_space_cases(),
         space_cache_cases(),
+        log_cases(),
     ]
     .into_iter()
     .flatten()
