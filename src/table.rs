@@ -295,6 +295,18 @@ impl<R: Record> Table<R> {
         records.get(index).copied()
     }
 
+    /// The last record with a key below this one.
+    pub fn last_before(&self, key: u64) -> Option<R> {
+        let mut cursor = Cursor::default();
+        let records = match &self.store {
+            Store::Memory(records) => records,
+            Store::File { first_keys, .. } => {
+                self.page(first_keys.partition_point(|first| *first < key).checked_sub(1)?, &mut cursor)
+            }
+        };
+        records.get(records.partition_point(|record| record.key() < key).checked_sub(1)?).copied()
+    }
+
     /// The records with keys from `from` on, in order.
     pub fn iter_from(&self, from: u64) -> Iter<'_, R> {
         let (page, position) = match &self.store {
@@ -381,6 +393,8 @@ mod tests {
                 assert_eq!(table.find(key, &mut cursor).map(|pair| pair.key), Some(key));
                 let tail = sorted.iter().copied().filter(|pair| pair.key >= key);
                 assert!(table.iter_from(key).eq(tail));
+                let before = sorted.iter().copied().rfind(|pair| pair.key < key);
+                assert_eq!(table.last_before(key), before);
             }
             assert_eq!(table.find(50_021, &mut cursor), None);
             assert_eq!(table.iter_from(50_021).next(), None);

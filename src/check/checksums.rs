@@ -35,8 +35,9 @@ pub enum Coverage {
     Unknown,
 }
 
+/// Data that one item or more have checksums of.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Run {
+pub struct Run {
     start: u64,
     end: u64,
 }
@@ -96,6 +97,11 @@ impl Checksums {
         }
     }
 
+    /// The checksums of a log tree. Items that overlap are ordinary there: the replay sorts them out.
+    pub fn of_log(items: Vec<Run>) -> Self {
+        Self { runs: merge(items, &Findings::default()), ..Self::default() }
+    }
+
     /// How much of the data from `start` on has checksums.
     pub fn coverage(&self, start: u64, length: u64) -> Coverage {
         let end = start.saturating_add(length);
@@ -147,7 +153,8 @@ fn report_bare(start: u64, end: u64, unread: &[Unread], findings: &Findings) {
     }
 }
 
-fn runs_of(leaf: Leaf<'_>, csum_size: u64, sectorsize: u64) -> impl Iterator<Item = Run> {
+/// What the checksum items of a leaf cover.
+pub fn runs_of(leaf: Leaf<'_>, csum_size: u64, sectorsize: u64) -> impl Iterator<Item = Run> {
     leaf.items().flatten().filter(|item| item.key.key_type == KeyType::EXTENT_CSUM).map(move |item| {
         let length = item.data.len() as u64 / csum_size * sectorsize;
         Run { start: item.key.offset, end: item.key.offset.saturating_add(length) }

@@ -60,6 +60,12 @@ impl ExtentList {
         self.extents.iter_from(start.0).take_while(move |extent| extent.logical < end)
     }
 
+    /// The extents of which a part lies in `start..end`, of extents that overlap each other perhaps not all.
+    pub fn over(&self, start: Logical, end: Logical) -> impl Iterator<Item = Extent> {
+        let before = self.extents.last_before(start.0).filter(|extent| extent.end() > start);
+        before.into_iter().chain(self.range(start, end))
+    }
+
     /// The extent that begins at `logical`.
     pub fn find(&self, logical: Logical, cursor: &mut Cursor) -> Option<Extent> {
         self.extents.find(logical.0, cursor)

@@ -55,12 +55,17 @@ macro_rules! problem_groups {
 
 problem_groups! {
     Superblock(super::superblocks::SuperblockProblem),
+    BackupRoot(super::backup_roots::BackupRootProblem),
     SystemArray(super::system_array::SystemArrayProblem),
     Chunk(super::chunks::ChunkProblem),
     Device(super::devices::DeviceProblem),
     DeviceExtent(super::device_extents::DeviceExtentProblem),
+    Zoned(super::zoned::ZonedProblem),
     BlockGroup(super::block_groups::BlockGroupProblem),
+    SystemSpace(super::system_space::SystemSpaceProblem),
     FreeSpace(super::free_space::FreeSpaceProblem),
+    SpaceCache(super::space_cache::SpaceCacheProblem),
+    Log(super::log_trees::LogProblem),
     Totals(super::totals::TotalsProblem),
     Structure(super::structure::StructureProblem),
     Block(super::scan::BlockProblem),

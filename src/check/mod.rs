@@ -2,6 +2,7 @@
 //!
 //! Findings come out in one order whatever the number of threads: they are sorted.
 
+mod backup_roots;
 mod block_groups;
 mod checksums;
 mod chunk_fault;
@@ -12,22 +13,28 @@ mod extent_list;
 mod extents;
 mod files;
 mod findings;
+mod free_ranges;
 mod free_space;
 mod items;
 mod job;
+mod log_trees;
 mod reached;
 mod reference;
 mod report;
 mod scan;
 mod sketch;
+mod space_cache;
+mod space_cache_file;
 mod structure;
 mod subvolumes;
 mod superblock_fields;
 mod superblock_ranges;
 mod superblocks;
 mod system_array;
+mod system_space;
 mod totals;
 mod trees;
+mod zoned;
 
 use crate::disk::objectid;
 use crate::error::{Error, Result};
@@ -37,10 +44,12 @@ use crate::volume::Volume;
 
 pub use checksums::ChecksumProblem;
 pub use extent_list::{Extent, ExtentList};
+pub use extents::ExtentProblem;
 pub use files::{FileProblem, NameProblem};
 pub use findings::{Findings, Problem};
 pub use report::{BadCopies, Report, Totals};
-pub use structure::{check_structure, structure_kinds};
+pub use scan::BlockProblem;
+pub use structure::check_structure;
 pub use subvolumes::SubvolumeProblem;
 
 use checksums::Checksums;

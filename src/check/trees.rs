@@ -67,12 +67,7 @@ fn roots_of(leaf: Leaf<'_>) -> Vec<Tree> {
         let progress = Key::from(&root_item.drop_progress);
         let is_dropping = root_item.refs.get() == 0 && progress.objectid != 0;
         Some(Tree {
-            root: TreeRoot {
-                key: item.key,
-                logical: root_item.bytenr.into(),
-                level: root_item.level,
-                generation: Some(root_item.generation.into()),
-            },
+            root: TreeRoot::of_item(item.key, &root_item),
             dropped_to: is_dropping.then_some((progress, root_item.drop_level)),
         })
     };

@@ -124,6 +124,10 @@ impl BlockGroupFlags {
         self.0 & flags == flags
     }
 
+    pub fn type_bits(self) -> u64 {
+        self.0 & Self::TYPE_MASK
+    }
+
     pub fn profile_bits(self) -> u64 {
         self.0 & Self::PROFILE_MASK
     }

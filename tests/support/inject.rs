@@ -187,13 +187,20 @@ impl Injector {
     pub fn leaf(&self, tree: u64, key: Key, edit: impl Fn(&mut LeafItems)) {
         let logical = self.leaf_of(tree, key);
         let is_root = self.root(tree).logical == logical;
+        self.leaf_at(logical, |items| {
+            let first = items[0].0;
+            edit(items);
+            assert!(is_root || items[0].0 == first, "the parent's key would be wrong");
+        });
+    }
+
+    /// Lays out anew the leaf at `logical`.
+    pub fn leaf_at(&self, logical: Logical, edit: impl Fn(&mut LeafItems)) {
         self.block(logical, |bytes| {
             let block = rbtrfs::block::Block::new(bytes).unwrap();
             let Kind::Leaf(leaf) = block.kind() else { panic!("a leaf") };
             let mut items: LeafItems = leaf.items().map(|i| i.unwrap()).map(|i| (i.key, i.data.to_vec())).collect();
-            let first = items[0].0;
             edit(&mut items);
-            assert!(is_root || items[0].0 == first, "the parent's key would be wrong");
             write_leaf(bytes, &items);
         });
     }
