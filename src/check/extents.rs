@@ -86,10 +86,9 @@ pub struct Claims {
 impl Claims {
     /// Reads the extent tree; the references to its own blocks are added to `found`.
     pub fn read(scan: &Scan<'_>, volume: &Volume, extent_tree: &Tree, found: &mut Vec<Found>) -> Self {
-        let (unknown, findings) = (ExtentList::default(), Findings::default());
         let nodesize = volume.format().nodesize;
         let gathered = scan.run(std::slice::from_ref(extent_tree), |gathered: &mut Gathered, _, visit| {
-            gathered.found.visit(&visit, &unknown, &findings);
+            gathered.found.visit_early(&visit);
             let Visit::Leaf(leaf) = visit else { return };
             claims(leaf, nodesize, |claim| match claim {
                 Claim::Extent(extent) => {
@@ -118,11 +117,24 @@ impl Claims {
 #[derive(Default)]
 pub struct Found {
     sketch: Sketch,
+    /// What is yet to be compared with the extents that it leads to: these are not known before their tree was read.
+    early: Vec<(Logical, Reference, Shape)>,
 }
 
 impl Found {
-    pub fn merge(&mut self, other: &Found) {
+    pub fn merge(&mut self, mut other: Found) {
         self.sketch.merge(&other.sketch);
+        self.early.append(&mut other.early);
+    }
+
+    /// Notes the references of a block that is read before the extents are known: one without full back references.
+    pub fn visit_early(&mut self, visit: &Visit<'_>) {
+        references(visit, &ExtentList::default(), |extent, reference, shape| self.note(extent, reference, shape));
+    }
+
+    fn note(&mut self, extent: Logical, reference: Reference, shape: Shape) {
+        self.sketch.add(extent, &reference.numbers(extent), 1);
+        self.early.push((extent, reference, shape));
     }
 
     /// Notes the references that a block of a tree has, and what does not fit the extents that they lead to.
@@ -136,7 +148,7 @@ impl Found {
     /// Notes that a root item or the superblock refers to the root of a tree.
     pub fn root(&mut self, tree: &Tree) {
         let (extent, reference) = root_reference(tree);
-        self.sketch.add(extent, &reference.numbers(extent), 1);
+        self.note(extent, reference, Shape::TreeBlock { level: tree.root.level });
     }
 }
 
@@ -199,6 +211,9 @@ struct Counts {
 /// Compares claims with what was found in `trees`, the extent tree among them.
 pub fn compare(volume: &Volume, threads: usize, claimed: &Claims, found: &Found, trees: &Trees, findings: &Findings) {
     check_overlaps(&claimed.extents, findings);
+    for (extent, reference, shape) in &found.early {
+        check_shape(*extent, *reference, *shape, &claimed.extents, findings);
+    }
     let mut differences = claimed.references.clone();
     differences.subtract(&found.sketch);
     let buckets = differences.unequal();
@@ -230,7 +245,7 @@ fn check_overlaps(extents: &ExtentList, findings: &Findings) {
 
 /// The trees whose blocks have extent items, and what of them could not be read.
 pub struct Trees {
-    pub extent_tree: Option<Tree>,
+    pub extent_tree: Tree,
     pub others: Vec<Tree>,
     pub unread: Vec<Unread>,
 }
@@ -251,7 +266,7 @@ impl Details<'_> {
         // What the walk itself finds was reported by the first one.
         let heard_before = Findings::default();
         let scan = Scan::new(self.volume, self.threads, &heard_before);
-        scan.run(self.trees.extent_tree.as_slice(), |gathered, _, visit| {
+        scan.run(std::slice::from_ref(&self.trees.extent_tree), |gathered, _, visit| {
             if let Visit::Leaf(leaf) = visit {
                 claims(leaf, nodesize, |claim| hear(gathered, claim));
             }
@@ -309,7 +324,7 @@ impl Details<'_> {
         let heard_before = Findings::default();
         let scan = Scan::new(self.volume, self.threads, &heard_before);
         let extents = &self.claimed.extents;
-        let all: Vec<Tree> = self.trees.extent_tree.iter().chain(&self.trees.others).copied().collect();
+        let all: Vec<Tree> = self.trees.others.iter().chain([&self.trees.extent_tree]).copied().collect();
         let parts = scan.run(&all, |found: &mut Vec<_>, _, visit| {
             references(&visit, extents, |extent, reference, _| {
                 if buckets.contain(extent) {

@@ -31,8 +31,10 @@ use crate::volume::Volume;
 
 pub use checksums::ChecksumProblem;
 pub use extent_list::{Extent, ExtentList};
+pub use extents::ExtentProblem;
 pub use files::{FileProblem, NameProblem};
 pub use findings::{Findings, Problem};
+pub use scan::BlockProblem;
 pub use structure::{check_structure, structure_kinds};
 pub use subvolumes::SubvolumeProblem;
 
@@ -47,10 +49,8 @@ use trees::Roots;
 pub fn check(volume: &Volume, threads: usize) -> Vec<Problem> {
     let findings = Findings::default();
     let scan = Scan::new(volume, threads, &findings);
-    // The trees that lead to the rest never have full back references, so that no extents need to be known yet.
-    let unknown = ExtentList::default();
     let visit_early = |(found, facts): &mut (Found, Facts), visit: &Visit<'_>| {
-        found.visit(visit, &unknown, &findings);
+        found.visit_early(visit);
         facts.visit_root_tree(visit);
     };
     let (roots, early) = Roots::read(&scan, volume, visit_early);
@@ -86,12 +86,14 @@ pub fn check(volume: &Volume, threads: usize) -> Vec<Problem> {
     subvolumes::check(volume, &file_trees, &facts, &unread, &findings);
     files::check(volume, threads, &rules, &file_trees, seen, &findings);
 
-    let mut trees: Vec<_> = roots.others;
-    trees.push(roots.root_tree);
-    let mut all = Found::default();
-    found.iter().for_each(|part| all.merge(part));
-    trees.iter().chain(&roots.extent_tree).for_each(|tree| all.root(tree));
-    let trees = Trees { extent_tree: roots.extent_tree, others: trees, unread };
-    extents::compare(volume, threads, &claims, &all, &trees, &findings);
+    if let Some(extent_tree) = roots.extent_tree {
+        let mut others = roots.others;
+        others.push(roots.root_tree);
+        let mut all = Found::default();
+        found.into_iter().for_each(|part| all.merge(part));
+        others.iter().chain([&extent_tree]).for_each(|tree| all.root(tree));
+        let trees = Trees { extent_tree, others, unread };
+        extents::compare(volume, threads, &claims, &all, &trees, &findings);
+    }
     findings.into_sorted()
 }
