@@ -3,10 +3,10 @@
 //! Claims of the extent tree and references of the trees are compared as sums of hashes ([`super::sketch`]). Only where
 //! sums differ the records are collected, by a second walk, and compared one by one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::disk::flags::extent::{DATA, TREE_BLOCK};
-use crate::disk::{Logical, objectid};
+use crate::disk::{Key, KeyType, Logical, objectid};
 use crate::finding::findings;
 use crate::volume::Volume;
 
@@ -87,8 +87,8 @@ impl Claims {
     /// Reads the extent tree; the references to its own blocks are added to `found`.
     pub fn read(scan: &Scan<'_>, volume: &Volume, extent_tree: &Tree, found: &mut Vec<Found>) -> Self {
         let nodesize = volume.format().nodesize;
-        let gathered = scan.run(std::slice::from_ref(extent_tree), |gathered: &mut Gathered, _, visit| {
-            gathered.found.visit_early(&visit);
+        let gathered = scan.run(std::slice::from_ref(extent_tree), |gathered: &mut Gathered, tree, visit| {
+            gathered.found.visit_early(tree, &visit);
             let Visit::Leaf(leaf) = visit else { return };
             claims(leaf, nodesize, |claim| match claim {
                 Claim::Extent(extent) => {
@@ -128,8 +128,8 @@ impl Found {
     }
 
     /// Notes the references of a block that is read before the extents are known: one without full back references.
-    pub fn visit_early(&mut self, visit: &Visit<'_>) {
-        references(visit, &ExtentList::default(), |extent, reference, shape| self.note(extent, reference, shape));
+    pub fn visit_early(&mut self, tree: &Tree, visit: &Visit<'_>) {
+        references(tree, visit, &ExtentList::default(), |extent, reference, shape| self.note(extent, reference, shape));
     }
 
     fn note(&mut self, extent: Logical, reference: Reference, shape: Shape) {
@@ -138,8 +138,8 @@ impl Found {
     }
 
     /// Notes the references that a block of a tree has, and what does not fit the extents that they lead to.
-    pub fn visit(&mut self, visit: &Visit<'_>, extents: &ExtentList, findings: &Findings) {
-        references(visit, extents, |extent, reference, shape| {
+    pub fn visit(&mut self, tree: &Tree, visit: &Visit<'_>, extents: &ExtentList, findings: &Findings) {
+        references(tree, visit, extents, |extent, reference, shape| {
             self.sketch.add(extent, &reference.numbers(extent), 1);
             check_shape(extent, reference, shape, extents, findings);
         });
@@ -169,16 +169,17 @@ enum Shape {
     Data { length: u64 },
 }
 
-fn references(visit: &Visit<'_>, extents: &ExtentList, mut hear: impl FnMut(Logical, Reference, Shape)) {
-    let flags = |block: Logical| extents.find(block).map_or(0, |extent| extent.flags);
+fn references(tree: &Tree, visit: &Visit<'_>, extents: &ExtentList, mut hear: impl FnMut(Logical, Reference, Shape)) {
+    let owner = tree.owner_of(visit.block());
+    let flags = extents.find(visit.block().logical()).map_or(0, |extent| extent.flags);
     match visit {
         Visit::Node(node, first) => {
             let level = node.block().level() - 1;
-            node_children(*node, *first, flags(node.block().logical()), |child, reference| {
+            node_children(*node, owner, *first, flags, |child, reference| {
                 hear(child, reference, Shape::TreeBlock { level });
             });
         }
-        Visit::Leaf(leaf) => file_extents(*leaf, flags(leaf.block().logical()), |file_extent| {
+        Visit::Leaf(leaf) => file_extents(*leaf, owner, flags, |file_extent| {
             hear(file_extent.extent, file_extent.reference, Shape::Data { length: file_extent.length });
         }),
     }
@@ -306,33 +307,41 @@ impl Details<'_> {
             let counts = counts.entry((extent, reference)).or_default();
             counts.claimed = counts.claimed.saturating_add(count);
         }
+        let mut unknown = BTreeSet::new();
         for (extent, reference) in self.found(buckets) {
-            counts.entry((extent, reference)).or_default().found += 1;
+            match reference {
+                Some(reference) => counts.entry((extent, reference)).or_default().found += 1,
+                None => _ = unknown.insert(extent),
+            }
         }
         let mut start = 0;
         let all: Vec<_> = counts.into_iter().collect();
         while let Some(((extent, _), _)) = all.get(start) {
             let end = start + all[start..].iter().take_while(|((other, _), _)| other == extent).count();
-            if !self.is_unread_extent(*extent) {
+            if !self.is_unread_extent(*extent) && !unknown.contains(extent) {
                 self.report_extent(*extent, &all[start..end]);
             }
             start = end;
         }
     }
 
-    fn found(&self, buckets: &Buckets) -> Vec<(Logical, Reference)> {
+    /// The references to extents in some buckets. Whether a block whose extent item could not be read has full back
+    /// references is unknown, and with it the form of its references.
+    fn found(&self, buckets: &Buckets) -> Vec<(Logical, Option<Reference>)> {
         let heard_before = Findings::default();
         let scan = Scan::new(self.volume, self.threads, &heard_before);
         let extents = &self.claimed.extents;
         let all: Vec<Tree> = self.trees.others.iter().chain([&self.trees.extent_tree]).copied().collect();
-        let parts = scan.run(&all, |found: &mut Vec<_>, _, visit| {
-            references(&visit, extents, |extent, reference, _| {
+        let parts = scan.run(&all, |found: &mut Vec<_>, tree, visit| {
+            let is_known = !self.is_unread_extent(visit.block().logical());
+            references(tree, &visit, extents, |extent, reference, _| {
                 if buckets.contain(extent) {
-                    found.push((extent, reference));
+                    found.push((extent, is_known.then_some(reference)));
                 }
             });
         });
         let roots = all.iter().map(root_reference).filter(|(extent, _)| buckets.contain(*extent));
+        let roots = roots.map(|(extent, reference)| (extent, Some(reference)));
         parts.into_iter().flatten().chain(roots).collect()
     }
 
@@ -367,20 +376,39 @@ impl Details<'_> {
         unread.into_iter().any(|unread| unread.may_hold_objectid(extent.0))
     }
 
-    /// Whether the reference may stand in a part of a tree that could not be read.
+    /// Whether the reference may stand in a part of a tree that could not be read, or in a tree whose root item does.
     fn may_be_unread(&self, reference: Reference) -> bool {
+        // Blocks of file trees are shared, so that any of them may be what refers.
         let is_file_tree = |tree: u64| objectid::is_fs_tree(tree) || tree == objectid::TREE_RELOC;
-        self.trees.unread.iter().any(|unread| match reference {
-            // Blocks of file trees are shared, so that any of them may be what refers.
-            Reference::Tree { root } => {
-                unread.level > 0 && (unread.tree == root || is_file_tree(unread.tree) && is_file_tree(root))
-            }
-            Reference::Node { parent } => unread.level > 0 && (unread.block == parent || unread.level > 1),
+        let is_in = |unread: &Unread, tree: u64| {
+            unread.tree == tree || is_file_tree(unread.tree) && is_file_tree(tree) || loses_root(unread, tree)
+        };
+        let may_hold = |unread: &Unread| match reference {
+            Reference::Tree { root } => is_in(unread, root) && (unread.level > 0 || unread.tree == objectid::ROOT_TREE),
             Reference::File { root, objectid, .. } => {
-                unread.may_hold_objectid(objectid)
-                    && (unread.tree == root || is_file_tree(unread.tree) && is_file_tree(root))
+                is_in(unread, root) && (unread.may_hold_objectid(objectid) || unread.tree == objectid::ROOT_TREE)
             }
-            Reference::Leaf { parent } => unread.block == parent || unread.level > 0,
-        })
+            Reference::Node { parent } => {
+                unread.level > 0 && (unread.block == parent || unread.level > 1)
+                    || loses_root(unread, objectid::FS_TREE)
+            }
+            Reference::Leaf { parent } => {
+                unread.block == parent || unread.level > 0 || loses_root(unread, objectid::FS_TREE)
+            }
+        };
+        let is_parent_unknown = match reference {
+            Reference::Node { parent } | Reference::Leaf { parent } => self.is_unread_extent(parent),
+            Reference::Tree { .. } | Reference::File { .. } => false,
+        };
+        is_parent_unknown || self.trees.unread.iter().any(may_hold)
     }
+}
+
+/// Whether the root item of a tree, or of one that shares its blocks, may be among what could not be read.
+fn loses_root(unread: &Unread, tree: u64) -> bool {
+    unread.tree == objectid::ROOT_TREE
+        && match objectid::is_fs_tree(tree) || tree == objectid::TREE_RELOC {
+            true => unread.may_hold_between(Key::new(objectid::FS_TREE, KeyType(0), 0), Key::MAX),
+            false => unread.may_hold_objectid(tree),
+        }
 }

@@ -49,8 +49,8 @@ use trees::Roots;
 pub fn check(volume: &Volume, threads: usize) -> Vec<Problem> {
     let findings = Findings::default();
     let scan = Scan::new(volume, threads, &findings);
-    let visit_early = |(found, facts): &mut (Found, Facts), visit: &Visit<'_>| {
-        found.visit_early(visit);
+    let visit_early = |(found, facts): &mut (Found, Facts), tree: &Tree, visit: &Visit<'_>| {
+        found.visit_early(tree, visit);
         facts.visit_root_tree(visit);
     };
     let (roots, early) = Roots::read(&scan, volume, visit_early);
@@ -66,7 +66,7 @@ pub fn check(volume: &Volume, threads: usize) -> Vec<Problem> {
     let rules = Rules::new(volume, &checksums);
     let mut seen = Vec::new();
     let visit = |(found, facts, seen): &mut (Found, Facts, Seen), tree: &Tree, visit: Visit<'_>| {
-        found.visit(&visit, &claims.extents, &findings);
+        found.visit(tree, &visit, &claims.extents, &findings);
         facts.visit(tree, &visit);
         seen.visit(tree, &visit, &rules);
     };
@@ -84,7 +84,7 @@ pub fn check(volume: &Volume, threads: usize) -> Vec<Problem> {
     }
     let file_trees: Vec<Tree> = roots.others.iter().filter(|tree| facts.is_live(tree)).copied().collect();
     subvolumes::check(volume, &file_trees, &facts, &unread, &findings);
-    files::check(volume, threads, &rules, &file_trees, seen, &findings);
+    files::check(volume, threads, &rules, &file_trees, seen, &unread, &findings);
 
     if let Some(extent_tree) = roots.extent_tree {
         let mut others = roots.others;

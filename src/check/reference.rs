@@ -131,10 +131,9 @@ pub struct FileExtent {
     pub reference: Reference,
 }
 
-/// Hands each reference of a leaf of files to `hear`. `flags` are those of the leaf's own extent: a leaf with full back
-/// references is itself what refers.
-pub fn file_extents(leaf: Leaf<'_>, flags: u64, mut hear: impl FnMut(FileExtent)) {
-    let owner = leaf.block().header().owner.get();
+/// Hands each reference of a leaf of files, written for the tree `owner`, to `hear`. `flags` are those of the leaf's own
+/// extent: a leaf with full back references is itself what refers.
+pub fn file_extents(leaf: Leaf<'_>, owner: u64, flags: u64, mut hear: impl FnMut(FileExtent)) {
     for item in leaf.items().flatten().filter(|item| item.key.key_type == KeyType::EXTENT_DATA) {
         let Some((extent, rest)) = FileExtentItem::read_prefix(item.data) else { continue };
         if extent.r#type == file_extent_type::INLINE {
@@ -157,12 +156,11 @@ pub fn file_extents(leaf: Leaf<'_>, flags: u64, mut hear: impl FnMut(FileExtent)
     }
 }
 
-/// Hands each block that a node points to from slot `first` on to `hear`.
-pub fn node_children(node: Node<'_>, first: usize, flags: u64, mut hear: impl FnMut(Logical, Reference)) {
-    let block = node.block();
+/// Hands each block that a node, written for the tree `owner`, points to from slot `first` on to `hear`.
+pub fn node_children(node: Node<'_>, owner: u64, first: usize, flags: u64, mut hear: impl FnMut(Logical, Reference)) {
     let reference = match flags & FULL_BACKREF {
-        0 => Reference::Tree { root: block.header().owner.get() },
-        _ => Reference::Node { parent: block.logical() },
+        0 => Reference::Tree { root: owner },
+        _ => Reference::Node { parent: node.block().logical() },
     };
     for ptr in node.ptrs().iter().skip(first) {
         hear(ptr.blockptr.into(), reference);

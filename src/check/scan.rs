@@ -1,6 +1,6 @@
 //! Reads every tree block once, however many trees share it, and verifies all its copies.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::block::item::{Rules, check_block};
 use crate::block::verify::{BlockError, Expected};
@@ -36,7 +36,7 @@ findings! {
         LastKey("block-last-key", Error, "tree={tree} block={block}, last key {have} expect less than {expect}") {
             tree: u64, block: Logical, have: Key, expect: Key,
         }
-        /// Two pointers to one block promise different levels, generations or first keys.
+        /// A pointer promises a level, generation or first key that the block, to which another one leads, does not have.
         Disagreement(
             "block-pointers-disagree", Error,
             "tree={tree} block={block}, another pointer to it promises another level, generation or first key"
@@ -54,6 +54,17 @@ pub struct Tree {
     pub dropped_to: Option<(Key, u8)>,
 }
 
+impl Tree {
+    /// The tree that a block of this one was written for. A subvolume shares blocks with others, and a relocation tree
+    /// with the tree that it copies; any other owner in a header is wrong.
+    pub fn owner_of(&self, block: Block<'_>) -> u64 {
+        let (tree, owner) = (self.root.key.objectid, block.header().owner.get());
+        let may_share = objectid::is_fs_tree(tree) || tree == objectid::TREE_RELOC || tree == objectid::DATA_RELOC_TREE;
+        let is_shared = may_share && (objectid::is_fs_tree(owner) || owner == objectid::TREE_RELOC);
+        if is_shared { owner } else { tree }
+    }
+}
+
 /// A block that could not be read, and with it all below it.
 #[derive(Clone, Copy, Debug)]
 pub struct Unread {
@@ -65,6 +76,11 @@ pub struct Unread {
 }
 
 impl Unread {
+    /// Address, and object id of the first key, as the pointer to the block has them.
+    pub fn pointer(&self) -> Option<(Logical, u64)> {
+        Some((self.block, self.first?.objectid))
+    }
+
     /// Whether items with this object id may stand in what could not be read.
     pub fn may_hold_objectid(&self, objectid: u64) -> bool {
         self.first.is_none_or(|first| first.objectid <= objectid) && self.end.is_none_or(|end| objectid <= end.objectid)
@@ -83,11 +99,20 @@ pub enum Visit<'a> {
     Node(Node<'a>, usize),
 }
 
+impl<'a> Visit<'a> {
+    pub fn block(&self) -> Block<'a> {
+        match self {
+            Visit::Leaf(leaf) => leaf.block(),
+            Visit::Node(node, _) => node.block(),
+        }
+    }
+}
+
 /// The scan of all trees.
 pub struct Scan<'v> {
     volume: &'v Volume,
     threads: usize,
-    reached: Reached,
+    reached: Mutex<Reached>,
     findings: &'v Findings,
     rules: Rules,
     unread: Mutex<Vec<Unread>>,
@@ -102,12 +127,12 @@ struct Task {
     end: Option<Key>,
     /// Whether the block is on the path to the first key that is not dropped yet.
     on_dropped_path: bool,
+    /// Whether another pointer to the block promises something else.
+    is_disputed: bool,
 }
 
-/// Tasks of all threads. A thread that finds none waits until one comes, or until all threads wait.
-struct Queue {
-    tasks: Vec<Task>,
-    busy: usize,
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Buffers of one thread.
@@ -120,45 +145,38 @@ struct Buffers {
 impl<'v> Scan<'v> {
     pub fn new(volume: &'v Volume, threads: usize, findings: &'v Findings) -> Self {
         let rules = Rules::new(volume.format(), volume.superblock());
-        Self { volume, threads, reached: Reached::default(), findings, rules, unread: Mutex::default() }
+        Self { volume, threads, reached: Mutex::default(), findings, rules, unread: Mutex::default() }
     }
 
     /// What could not be read so far.
     pub fn unread(&self) -> Vec<Unread> {
-        self.unread.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.unread).clone()
     }
 
     /// Visits all blocks of `trees` that no earlier run visited. Each thread gathers what it learns in an `A` of its
     /// own; they are returned in no particular order.
+    ///
+    /// Nodes are visited one after the other, in the order of the trees, by whichever thread needs leaves next: which
+    /// tree a shared block is reached by does not depend on the threads.
     pub fn run<A: Default + Send>(&self, trees: &[Tree], visit: impl Fn(&mut A, &Tree, Visit<'_>) + Sync) -> Vec<A> {
         let root_task = |(index, tree): (usize, &Tree)| Task {
             tree: index,
             expected: tree.root.expected(),
             end: None,
             on_dropped_path: tree.dropped_to.is_some(),
+            is_disputed: false,
         };
-        let tasks = trees.iter().enumerate().rev().map(root_task).collect();
-        let queue = Mutex::new(Queue { tasks, busy: 0 });
-        let changed = Condvar::new();
+        let path = Mutex::new(trees.iter().enumerate().rev().map(root_task).collect::<Vec<_>>());
         let worker = || {
             let mut gathered = A::default();
             let mut buffers = Buffers::default();
             loop {
-                let mut state = queue.lock().unwrap_or_else(PoisonError::into_inner);
-                let task = loop {
-                    match state.tasks.pop() {
-                        Some(task) => break task,
-                        None if state.busy == 0 => return gathered,
-                        None => state = changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                    }
-                };
-                state.busy += 1;
-                drop(state);
-                let children = self.subtree(&trees[task.tree], &task, &mut buffers, &mut gathered, &visit);
-                let mut state = queue.lock().unwrap_or_else(PoisonError::into_inner);
-                state.busy -= 1;
-                state.tasks.extend(children);
-                changed.notify_all();
+                // Bound to a name so that the path is unlocked before the leaves are visited.
+                let next = self.next_leaves(&mut lock(&path), trees, &mut buffers, &mut gathered, &visit);
+                let Some(leaves) = next else { return gathered };
+                for leaf in &leaves {
+                    self.block(&trees[leaf.tree], leaf, &mut buffers, &mut gathered, &visit);
+                }
             }
         };
         std::thread::scope(|scope| {
@@ -169,57 +187,63 @@ impl<'v> Scan<'v> {
         })
     }
 
-    /// Visits a block, and the leaves below a node of level 1. Returns the children of a higher node.
-    fn subtree<A>(
+    /// Visits nodes until there are leaves to visit: those below one node, or one that is a root. `path` are the blocks
+    /// still to come, the next one last. Nothing if no leaves are left.
+    fn next_leaves<A>(
         &self,
-        tree: &Tree,
-        task: &Task,
+        path: &mut Vec<Task>,
+        trees: &[Tree],
         buffers: &mut Buffers,
         gathered: &mut A,
-        visit: &(impl Fn(&mut A, &Tree, Visit<'_>) + Sync),
-    ) -> Vec<Task> {
-        let Some(children) = self.block(tree, task, buffers, gathered, visit) else { return Vec::new() };
-        if children.iter().any(|child| child.expected.level != Some(0)) {
-            return children;
+        visit: &impl Fn(&mut A, &Tree, Visit<'_>),
+    ) -> Option<Vec<Task>> {
+        loop {
+            let mut task = path.pop()?;
+            if !self.claim(&mut task) {
+                continue;
+            }
+            if task.expected.level == Some(0) {
+                return Some(vec![task]);
+            }
+            let mut children = self.block(&trees[task.tree], &task, buffers, gathered, visit);
+            if children.first().is_some_and(|child| child.expected.level == Some(0)) {
+                children.retain_mut(|child| self.claim(child));
+                return Some(children);
+            }
+            path.extend(children.into_iter().rev());
         }
-        for child in &children {
-            self.block(tree, child, buffers, gathered, visit);
-        }
-        Vec::new()
     }
 
-    /// Verifies and visits one block; its children, if it is a node that was not reached before.
+    /// Whether the block is yet to be visited, or the task promises of it what none before did.
+    fn claim(&self, task: &mut Task) -> bool {
+        let claim = lock(&self.reached).claim(task.expected.logical, promise(&task.expected));
+        task.is_disputed = claim == Claim::Different;
+        claim != Claim::Same
+    }
+
+    /// Verifies and visits one block. Returns its children, if it is a node.
     fn block<A>(
         &self,
         tree: &Tree,
         task: &Task,
         buffers: &mut Buffers,
         gathered: &mut A,
-        visit: &(impl Fn(&mut A, &Tree, Visit<'_>) + Sync),
-    ) -> Option<Vec<Task>> {
+        visit: &impl Fn(&mut A, &Tree, Visit<'_>),
+    ) -> Vec<Task> {
         let expected = &task.expected;
         let id = tree.root.key.objectid;
-        match self.reached.claim(expected.logical, promise(expected)) {
-            Claim::New => {}
-            Claim::Same => return None,
-            Claim::Different => {
-                let problem = BlockProblem::Disagreement { tree: id, block: expected.logical };
-                self.findings.report(problem);
-                return None;
-            }
-        }
-        let Some(block) = self.read_all_copies(id, expected, buffers) else {
+        let Some(block) = self.read_all_copies(id, task, buffers) else {
             let (level, first) = (expected.level.unwrap_or_default(), expected.first_key);
             let unread = Unread { tree: id, block: expected.logical, level, first, end: task.end };
-            self.unread.lock().unwrap_or_else(PoisonError::into_inner).push(unread);
-            return None;
+            lock(&self.unread).push(unread);
+            return Vec::new();
         };
-        self.check_place(id, task, block);
-        check_block(block, block.header().owner.get(), &self.rules, &mut |problem| self.findings.report(problem));
+        self.check_place(tree, task, block);
+        check_block(block, tree.owner_of(block), &self.rules, &mut |problem| self.findings.report(problem));
         match block.kind() {
             Kind::Leaf(leaf) => {
                 visit(gathered, tree, Visit::Leaf(leaf));
-                None
+                Vec::new()
             }
             Kind::Node(node) => {
                 let ptrs = node.ptrs();
@@ -233,15 +257,17 @@ impl<'v> Scan<'v> {
                     expected: Expected::child(&ptrs[index], block.level()),
                     end: end_of(index),
                     on_dropped_path: kept.is_some_and(|(_, level)| index == first && block.level() > level),
+                    is_disputed: false,
                 };
-                Some((first..ptrs.len()).map(child).collect())
+                (first..ptrs.len()).map(child).collect()
             }
         }
     }
 
     /// The block from its first good copy. Every copy is read; a bad one is reported.
-    fn read_all_copies<'b>(&self, tree: u64, expected: &Expected, buffers: &'b mut Buffers) -> Option<Block<'b>> {
+    fn read_all_copies<'b>(&self, tree: u64, task: &Task, buffers: &'b mut Buffers) -> Option<Block<'b>> {
         let Buffers { block, copy } = buffers;
+        let expected = &task.expected;
         let logical = expected.logical;
         let mut good = false;
         let mut bad = Vec::new();
@@ -255,6 +281,10 @@ impl<'v> Scan<'v> {
                 Ok(()) => good = true,
                 Err(error) => bad.push((mirror, error)),
             }
+        }
+        if !good && task.is_disputed {
+            self.findings.report(BlockProblem::Disagreement { tree, block: logical });
+            return None;
         }
         if !good {
             let first = bad.into_iter().find(|(_, error)| !matches!(error, BlockError::Missing { .. }));
@@ -279,19 +309,15 @@ impl<'v> Scan<'v> {
     }
 
     /// Whether the block belongs to this tree and into its place.
-    fn check_place(&self, tree: u64, task: &Task, block: Block<'_>) {
-        let logical = task.expected.logical;
-        let owner = block.header().owner.get();
-        // A subvolume shares blocks with others, and a relocation tree with the tree that it copies.
-        let may_share = objectid::is_fs_tree(tree) || tree == objectid::TREE_RELOC || tree == objectid::DATA_RELOC_TREE;
-        let is_shared = may_share && (objectid::is_fs_tree(owner) || owner == objectid::TREE_RELOC);
-        if owner != tree && !is_shared {
-            self.findings.report(BlockProblem::Owner { tree, block: logical, have: owner, expect: tree });
+    fn check_place(&self, tree: &Tree, task: &Task, block: Block<'_>) {
+        let (id, logical, have) = (tree.root.key.objectid, task.expected.logical, block.header().owner.get());
+        if have != tree.owner_of(block) {
+            self.findings.report(BlockProblem::Owner { tree: id, block: logical, have, expect: id });
         }
         if let (Some(have), Some(expect)) = (block.last_key(), task.end)
             && have >= expect
         {
-            self.findings.report(BlockProblem::LastKey { tree, block: logical, have, expect });
+            self.findings.report(BlockProblem::LastKey { tree: id, block: logical, have, expect });
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use crate::block::{Leaf, Node};
 use crate::disk::{Key, Logical, MAX_LEVEL, objectid};
 
-use super::super::scan::{Tree, Visit};
+use super::super::scan::{Tree, Unread, Visit};
 use super::inode::{Inode, Rules};
 use super::summary::{Faulty, Summary};
 
@@ -63,7 +63,9 @@ pub struct Forest {
 }
 
 impl Forest {
-    pub fn new(seen: Vec<Seen>, rules: &Rules<'_>) -> Self {
+    /// What `unread` pointers lead to stands elsewhere, if anywhere.
+    pub fn new(seen: Vec<Seen>, unread: &[Unread], rules: &Rules<'_>) -> Self {
+        let unread: HashSet<_> = unread.iter().filter_map(Unread::pointer).collect();
         let (mut leaves, mut nodes, mut all_faulty) = (Vec::new(), Vec::new(), Vec::new());
         for mut part in seen {
             match leaves.is_empty() {
@@ -81,8 +83,9 @@ impl Forest {
         for level in 1..MAX_LEVEL as u8 {
             for node in forest.nodes.iter().filter(|node| node.level == level) {
                 let mut summary = Summary::empty();
-                for (child, first) in &node.children {
-                    let child = forest.of_block(*child, level - 1).unwrap_or(Summary::unread(*first));
+                for pointer @ (child, first) in &node.children {
+                    let child = forest.of_block(*child, level - 1).filter(|_| !unread.contains(pointer));
+                    let child = child.unwrap_or(Summary::unread(*first));
                     summary.join(&child, node.logical, rules, &mut all_faulty);
                 }
                 forest.joined.insert((node.logical, level), summary);

@@ -20,7 +20,7 @@ use crate::volume::Volume;
 
 use super::checksums::Checksums;
 use super::findings::Findings;
-use super::scan::Tree;
+use super::scan::{Tree, Unread};
 
 pub use details::NameProblem;
 pub use forest::Seen;
@@ -105,8 +105,16 @@ struct Lost {
 }
 
 /// Checks `trees`, whose blocks were `seen`. Each fault is reported in the first of the trees that has it.
-pub fn check(volume: &Volume, threads: usize, rules: &Rules<'_>, trees: &[Tree], seen: Vec<Seen>, findings: &Findings) {
-    let mut forest = Forest::new(seen, rules);
+pub fn check(
+    volume: &Volume,
+    threads: usize,
+    rules: &Rules<'_>,
+    trees: &[Tree],
+    seen: Vec<Seen>,
+    unread: &[Unread],
+    findings: &Findings,
+) {
+    let mut forest = Forest::new(seen, unread, rules);
     let mut known_sums = HashSet::new();
     let mut known_inodes = HashSet::new();
     for tree in trees {
