@@ -10,7 +10,7 @@ use rbtrfs::block::verify::Expected;
 use rbtrfs::check::{BlockProblem, Problem};
 use rbtrfs::disk::inode::DirItem;
 use rbtrfs::disk::node::{HEADER_SIZE, Header, Item, KeyPtr};
-use rbtrfs::disk::objectid::{CHUNK_TREE, CSUM_TREE, EXTENT_TREE, FS_TREE, ROOT_TREE};
+use rbtrfs::disk::objectid::{CHUNK_TREE, CSUM_TREE, EXTENT_TREE, FIRST_FREE, FS_TREE, ROOT_TREE};
 use rbtrfs::disk::{Key, KeyType, Logical, hash};
 use rbtrfs::finding::Finding;
 use rbtrfs::tree::{Levels, TreeRoot, Walk};
@@ -155,6 +155,22 @@ fn places() -> Vec<Case> {
             json!({"tree": FS_TREE, "block": block, "have": 99, "expect": FS_TREE})
         })
         .on("nodesize-4k"),
+        // The root of a snapshot, of which only blocks below it are shared.
+        case("block-owner", |it| {
+            let root = it.root(FIRST_FREE);
+            it.block(root.logical, |block| header(block).owner.set(FS_TREE));
+            json!({"tree": FIRST_FREE, "block": root.logical, "have": FS_TREE, "expect": FIRST_FREE})
+        }),
+        case("block-chunk-tree-uuid", |it| {
+            let block = it.root(CSUM_TREE).logical;
+            it.block(block, |block| header(block).chunk_tree_uuid.0[0] ^= 1);
+            json!({"tree": CSUM_TREE, "block": block})
+        }),
+        case("block-chunk-tree-uuid", |it| {
+            let block = it.root(CHUNK_TREE).logical;
+            it.block(block, |block| header(block).chunk_tree_uuid.0[0] ^= 1);
+            json!({"tree": CHUNK_TREE, "block": block})
+        }),
         case("block-last-key", |it| {
             // An attribute of the inode that the next leaf begins with.
             let ptrs = ptrs(it, FS_TREE);

@@ -320,6 +320,13 @@ fn shapes() -> Vec<Case> {
             it.leaf(EXTENT_TREE, key, |items| items.iter_mut().find(|item| item.0 == key).unwrap().0.offset = 3);
             json!({"extent": block, "have": 3, "expect": 0, "reference": {"tree": {"root": CSUM_TREE}}})
         }),
+        case("extent-generation", |it| {
+            let root = it.root(CSUM_TREE);
+            let key = Key::new(root.logical.0, KeyType::METADATA_ITEM, 0);
+            it.item_as(EXTENT_TREE, key, |item: &mut ExtentItem| item.generation -= 1);
+            let expect = root.generation.unwrap().0;
+            json!({"extent": root.logical, "have": expect - 1, "expect": expect})
+        }),
         case("extent-length", |it| {
             let extent = find(it, data_of_one_file);
             let key = file_item(it, extent);

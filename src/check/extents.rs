@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::disk::flags::extent::{DATA, TREE_BLOCK};
-use crate::disk::{Key, KeyType, Logical, objectid};
+use crate::disk::{Key, KeyType, Logical, Transid, objectid};
 use crate::finding::findings;
 use crate::volume::Volume;
 
@@ -56,6 +56,13 @@ findings! {
         }
         /// A tree block has another level than the extent item.
         Level("extent-level", Error, "extent {extent}, invalid level {have}, {reference} refers to level {expect}") {
+            extent: Logical, have: u64, expect: u64, reference: Reference,
+        }
+        /// A tree block was written in another generation than the extent item says.
+        Generation(
+            "extent-generation", Warning,
+            "extent {extent}, invalid generation {have}, {reference} refers to generation {expect}"
+        ) {
             extent: Logical, have: u64, expect: u64, reference: Reference,
         }
         /// A file's extent has another length than the extent item.
@@ -148,7 +155,7 @@ impl Found {
     /// Notes that a root item or the superblock refers to the root of a tree.
     pub fn root(&mut self, tree: &Tree) {
         let (extent, reference) = root_reference(tree);
-        self.note(extent, reference, Shape::TreeBlock { level: tree.root.level });
+        self.note(extent, reference, Shape::TreeBlock { level: tree.root.level, generation: tree.root.generation });
     }
 }
 
@@ -165,8 +172,14 @@ fn root_reference(tree: &Tree) -> (Logical, Reference) {
 /// What a reference promises of its extent.
 #[derive(Clone, Copy)]
 enum Shape {
-    TreeBlock { level: u8 },
-    Data { length: u64 },
+    /// The generation is not known of the log root tree.
+    TreeBlock {
+        level: u8,
+        generation: Option<Transid>,
+    },
+    Data {
+        length: u64,
+    },
 }
 
 fn references(tree: &Tree, visit: &Visit<'_>, extents: &ExtentList, mut hear: impl FnMut(Logical, Reference, Shape)) {
@@ -175,8 +188,9 @@ fn references(tree: &Tree, visit: &Visit<'_>, extents: &ExtentList, mut hear: im
     match visit {
         Visit::Node(node, first) => {
             let level = node.block().level() - 1;
-            node_children(*node, owner, *first, flags, |child, reference| {
-                hear(child, reference, Shape::TreeBlock { level });
+            node_children(*node, owner, *first, flags, |ptr, reference| {
+                let generation = Some(ptr.generation.into());
+                hear(ptr.blockptr.into(), reference, Shape::TreeBlock { level, generation });
             });
         }
         Visit::Leaf(leaf) => file_extents(*leaf, owner, flags, |file_extent| {
@@ -189,7 +203,7 @@ fn check_shape(logical: Logical, reference: Reference, shape: Shape, extents: &E
     // A missing item shows in the sums.
     let Some(extent) = extents.find(logical) else { return };
     let (kind, have, expect) = match shape {
-        Shape::TreeBlock { level } => (TREE_BLOCK, extent.level.map_or(u64::MAX, u64::from), u64::from(level)),
+        Shape::TreeBlock { level, .. } => (TREE_BLOCK, extent.level.map_or(u64::MAX, u64::from), u64::from(level)),
         Shape::Data { length } => (DATA, extent.length, length),
     };
     if extent.flags & kind == 0 {
@@ -199,6 +213,10 @@ fn check_shape(logical: Logical, reference: Reference, shape: Shape, extents: &E
             Shape::TreeBlock { .. } => ExtentProblem::Level { extent: logical, have, expect, reference },
             Shape::Data { .. } => ExtentProblem::Length { extent: logical, have, expect, reference },
         });
+    } else if let Shape::TreeBlock { generation: Some(Transid(expect)), .. } = shape
+        && extent.generation != expect
+    {
+        findings.report(ExtentProblem::Generation { extent: logical, have: extent.generation, expect, reference });
     }
 }
 

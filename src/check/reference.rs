@@ -6,6 +6,7 @@ use crate::block::{ItemRef, Leaf, Node};
 use crate::disk::extent::{ExtentDataRef, ExtentItem, InlineRef, InlineRefs, SharedDataRef, TreeBlockInfo};
 use crate::disk::flags::extent::{FULL_BACKREF, TREE_BLOCK};
 use crate::disk::inode::{FileExtentDisk, FileExtentItem, file_extent_type};
+use crate::disk::node::KeyPtr;
 use crate::disk::{KeyType, Logical};
 
 use super::extent_list::Extent;
@@ -156,13 +157,13 @@ pub fn file_extents(leaf: Leaf<'_>, owner: u64, flags: u64, mut hear: impl FnMut
     }
 }
 
-/// Hands each block that a node, written for the tree `owner`, points to from slot `first` on to `hear`.
-pub fn node_children(node: Node<'_>, owner: u64, first: usize, flags: u64, mut hear: impl FnMut(Logical, Reference)) {
+/// Hands each pointer that a node, written for the tree `owner`, has from slot `first` on, to `hear`.
+pub fn node_children(node: Node<'_>, owner: u64, first: usize, flags: u64, mut hear: impl FnMut(&KeyPtr, Reference)) {
     let reference = match flags & FULL_BACKREF {
         0 => Reference::Tree { root: owner },
         _ => Reference::Node { parent: node.block().logical() },
     };
     for ptr in node.ptrs().iter().skip(first) {
-        hear(ptr.blockptr.into(), reference);
+        hear(ptr, reference);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::block::item::{Rules, check_block};
 use crate::block::verify::{BlockError, Expected};
 use crate::block::{Block, Kind, Leaf, Node};
+use crate::disk::fields::Uuid;
 use crate::disk::{Key, Logical, Physical, objectid};
 use crate::finding::findings;
 use crate::tree::TreeRoot;
@@ -32,6 +33,13 @@ findings! {
         Owner("block-owner", Error, "tree={tree} block={block}, invalid owner, have {have} expect {expect}") {
             tree: u64, block: Logical, have: u64, expect: u64,
         }
+        /// A block carries the UUID of another chunk tree.
+        ChunkTreeUuid(
+            "block-chunk-tree-uuid", Warning,
+            "tree={tree} block={block}, invalid chunk tree uuid, have {have} expect {expect}"
+        ) {
+            tree: u64, block: Logical, have: Uuid, expect: Uuid,
+        }
         /// A block holds keys that, by the keys of its parent, belong into its right neighbour.
         LastKey("block-last-key", Error, "tree={tree} block={block}, last key {have} expect less than {expect}") {
             tree: u64, block: Logical, have: Key, expect: Key,
@@ -55,12 +63,13 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// The tree that a block of this one was written for. A subvolume shares blocks with others, and a relocation tree
-    /// with the tree that it copies; any other owner in a header is wrong.
+    /// The tree that a block of this one was written for. A subvolume shares blocks below its root with others, and a
+    /// relocation tree with the tree that it copies; any other owner in a header is wrong.
     pub fn owner_of(&self, block: Block<'_>) -> u64 {
         let (tree, owner) = (self.root.key.objectid, block.header().owner.get());
         let may_share = objectid::is_fs_tree(tree) || tree == objectid::TREE_RELOC || tree == objectid::DATA_RELOC_TREE;
-        let is_shared = may_share && (objectid::is_fs_tree(owner) || owner == objectid::TREE_RELOC);
+        let is_root = block.logical() == self.root.logical && tree != objectid::TREE_RELOC;
+        let is_shared = may_share && !is_root && (objectid::is_fs_tree(owner) || owner == objectid::TREE_RELOC);
         if is_shared { owner } else { tree }
     }
 }
@@ -115,6 +124,8 @@ pub struct Scan<'v> {
     reached: Mutex<Reached>,
     findings: &'v Findings,
     rules: Rules,
+    /// That of all blocks, if it is known.
+    chunk_tree_uuid: Option<Uuid>,
     unread: Mutex<Vec<Unread>>,
 }
 
@@ -145,7 +156,8 @@ struct Buffers {
 impl<'v> Scan<'v> {
     pub fn new(volume: &'v Volume, threads: usize, findings: &'v Findings) -> Self {
         let rules = Rules::new(volume.format(), volume.superblock());
-        Self { volume, threads, reached: Mutex::default(), findings, rules, unread: Mutex::default() }
+        let (reached, unread) = Default::default();
+        Self { volume, threads, reached, findings, rules, chunk_tree_uuid: chunk_tree_uuid(volume), unread }
     }
 
     /// What could not be read so far.
@@ -180,7 +192,9 @@ impl<'v> Scan<'v> {
             }
         };
         std::thread::scope(|scope| {
-            let others: Vec<_> = (1..self.threads).map(|_| scope.spawn(worker)).collect();
+            // Where the system has no more threads to give, those that there are do the work.
+            let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, worker).ok();
+            let others: Vec<_> = (1..self.threads).filter_map(spawn).collect();
             let mut gathered = vec![worker()];
             gathered.extend(others.into_iter().filter_map(|thread| thread.join().ok()));
             gathered
@@ -314,12 +328,34 @@ impl<'v> Scan<'v> {
         if have != tree.owner_of(block) {
             self.findings.report(BlockProblem::Owner { tree: id, block: logical, have, expect: id });
         }
+        let have = block.header().chunk_tree_uuid;
+        if let Some(expect) = self.chunk_tree_uuid.filter(|expect| *expect != have) {
+            self.findings.report(BlockProblem::ChunkTreeUuid { tree: id, block: logical, have, expect });
+        }
         if let (Some(have), Some(expect)) = (block.last_key(), task.end)
             && have >= expect
         {
             self.findings.report(BlockProblem::LastKey { tree: id, block: logical, have, expect });
         }
     }
+}
+
+/// What two of three roots say: one wrong header must not make all others wrong.
+fn chunk_tree_uuid(volume: &Volume) -> Option<Uuid> {
+    let root_tree = TreeRoot::root_tree(volume);
+    let roots =
+        [TreeRoot::chunk_tree(volume), root_tree].into_iter().chain(root_tree.children(volume).into_iter().take(1));
+    let mut buffer = Vec::new();
+    let mut uuids = Vec::new();
+    for root in roots {
+        let Ok(read) = volume.read_block(&root.expected(), &mut buffer) else { continue };
+        let uuid = read.block.header().chunk_tree_uuid;
+        if uuids.contains(&uuid) {
+            return Some(uuid);
+        }
+        uuids.push(uuid);
+    }
+    None
 }
 
 /// What a pointer promises, in a number.

@@ -7,6 +7,7 @@ pub mod damage;
 pub mod extents;
 pub mod failing_disk;
 pub mod inject;
+pub mod limits;
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
