@@ -6,7 +6,6 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::mem::offset_of;
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -45,38 +44,43 @@ struct Target {
     spans: Vec<Span>,
 }
 
+/// Bytes of a struct, from and up to.
+type Bytes = (usize, usize);
+
 /// A struct or the data of an item.
 struct Span {
     name: String,
     start: usize,
     length: usize,
     /// What in it nothing can be told of.
-    free: Vec<Range<usize>>,
+    free: Vec<Bytes>,
 }
 
 impl Span {
     fn is_free(&self, byte: usize) -> bool {
-        self.free.iter().any(|range| range.contains(&byte))
+        self.free.iter().any(|(from, to)| (*from..*to).contains(&byte))
     }
 }
 
 /// The place of a field in its struct.
 macro_rules! field {
     ($type:ty, $field:ident) => {
-        offset_of!($type, $field)
-            ..offset_of!($type, $field) + size_of_val(&<$type as zerocopy::FromZeros>::new_zeroed().$field)
+        (
+            offset_of!($type, $field),
+            offset_of!($type, $field) + size_of_val(&<$type as zerocopy::FromZeros>::new_zeroed().$field),
+        )
     };
 }
 
-fn all(data: &[u8]) -> Vec<Range<usize>> {
-    vec![0..data.len()]
+fn all(data: &[u8]) -> Vec<Bytes> {
+    vec![(0, data.len())]
 }
 
 /// Headers: the checksum is made anew; a relocation leaves its flag on blocks; and a shared block may have been written
 /// for a subvolume that is gone.
-fn free_of_header(header: &Header, is_root: bool) -> Vec<Range<usize>> {
+fn free_of_header(header: &Header, is_root: bool) -> Vec<Bytes> {
     let flags = offset_of!(Header, flags);
-    let mut free = vec![field!(Header, csum), flags..flags + 1, flags + 7..flags + 8];
+    let mut free = vec![field!(Header, csum), (flags, flags + 1), (flags + 7, flags + 8)];
     if is_fs_tree(header.owner.get()) && !is_root {
         free.push(field!(Header, owner));
     }
@@ -84,9 +88,9 @@ fn free_of_header(header: &Header, is_root: bool) -> Vec<Range<usize>> {
 }
 
 /// Fields of the superblock that nothing reads, that name old roots, or that are for people.
-fn free_of_superblock(superblock: &Superblock) -> Vec<Range<usize>> {
+fn free_of_superblock(superblock: &Superblock) -> Vec<Bytes> {
     let (device, array) = (offset_of!(Superblock, dev_item), offset_of!(Superblock, sys_chunk_array));
-    let within = |field: Range<usize>| device + field.start..device + field.end;
+    let within = |field: Bytes| (device + field.0, device + field.1);
     vec![
         field!(Superblock, csum),
         field!(Superblock, label),
@@ -95,7 +99,7 @@ fn free_of_superblock(superblock: &Superblock) -> Vec<Range<usize>> {
         field!(Superblock, super_roots),
         field!(Superblock, padding),
         field!(Superblock, __unused_log_root_transid),
-        array + superblock.sys_chunk_array_size.get() as usize..array + SYSTEM_CHUNK_ARRAY_SIZE,
+        (array + superblock.sys_chunk_array_size.get() as usize, array + SYSTEM_CHUNK_ARRAY_SIZE),
     ]
     .into_iter()
     .chain(free_of_device().into_iter().map(within))
@@ -103,7 +107,7 @@ fn free_of_superblock(superblock: &Superblock) -> Vec<Range<usize>> {
 }
 
 /// Advice to the allocator that was never used.
-fn free_of_device() -> Vec<Range<usize>> {
+fn free_of_device() -> Vec<Bytes> {
     vec![
         field!(DevItem, io_align),
         field!(DevItem, io_width),
@@ -117,7 +121,7 @@ fn free_of_device() -> Vec<Range<usize>> {
 }
 
 /// What an inode says of itself alone.
-fn free_of_inode(inode: &InodeItem) -> Vec<Range<usize>> {
+fn free_of_inode(inode: &InodeItem) -> Vec<Bytes> {
     let mode = offset_of!(InodeItem, mode);
     let mut free = vec![
         field!(InodeItem, generation),
@@ -125,7 +129,7 @@ fn free_of_inode(inode: &InodeItem) -> Vec<Range<usize>> {
         field!(InodeItem, block_group),
         field!(InodeItem, uid),
         field!(InodeItem, gid),
-        mode..mode + 2, // permissions, and the type with them
+        (mode, mode + 2), // permissions, and the type with them
         field!(InodeItem, rdev),
         field!(InodeItem, flags),
         field!(InodeItem, sequence),
@@ -145,7 +149,7 @@ fn free_of_inode(inode: &InodeItem) -> Vec<Range<usize>> {
     free
 }
 
-fn free_of_root(is_subvolume: bool) -> Vec<Range<usize>> {
+fn free_of_root(is_subvolume: bool) -> Vec<Bytes> {
     let mut free = vec![
         field!(RootItem, inode), // a copy, whose flags only are read
         field!(RootItem, byte_limit),
@@ -170,7 +174,7 @@ fn free_of_root(is_subvolume: bool) -> Vec<Range<usize>> {
     free
 }
 
-fn free_of_file_extent(data: &[u8]) -> Vec<Range<usize>> {
+fn free_of_file_extent(data: &[u8]) -> Vec<Bytes> {
     let (item, _) = FileExtentItem::read_prefix(data).unwrap();
     // The generation may be any up to now. Whether compressed data can be unpacked, and to what, is not looked at.
     let mut free = vec![field!(FileExtentItem, generation), field!(FileExtentItem, compression)];
@@ -178,23 +182,23 @@ fn free_of_file_extent(data: &[u8]) -> Vec<Range<usize>> {
         free.push(field!(FileExtentItem, ram_bytes));
     }
     if item.r#type == file_extent_type::INLINE {
-        free.push(size_of::<FileExtentItem>()..data.len());
+        free.push((size_of::<FileExtentItem>(), data.len()));
     }
     free
 }
 
 /// An entry's generation is not read. The highest bit of its type is for the kernel's encryption to come.
-fn free_of_entry(key: Key, data: &[u8]) -> Vec<Range<usize>> {
+fn free_of_entry(key: Key, data: &[u8]) -> Vec<Bytes> {
     let mut free = vec![field!(DirItem, transid), field!(DirItem, r#type)];
     if key.key_type == KeyType::XATTR_ITEM {
         let (item, _) = DirItem::read_prefix(data).unwrap();
-        free.push(size_of::<DirItem>() + usize::from(item.name_len.get())..data.len());
+        free.push((size_of::<DirItem>() + usize::from(item.name_len.get()), data.len()));
     }
     free
 }
 
 /// What nothing can be told of in the data of an item of a tree.
-fn free_of_item(tree: u64, key: Key, data: &[u8]) -> Vec<Range<usize>> {
+fn free_of_item(tree: u64, key: Key, data: &[u8]) -> Vec<Bytes> {
     match key.key_type {
         KeyType::INODE_ITEM => free_of_inode(InodeItem::read_prefix(data).unwrap().0),
         KeyType::ROOT_ITEM => free_of_root(is_subvolume(key.objectid)),
@@ -209,7 +213,7 @@ fn free_of_item(tree: u64, key: Key, data: &[u8]) -> Vec<Range<usize>> {
         // When data was written is not known elsewhere.
         KeyType::EXTENT_ITEM => vec![field!(ExtentItem, generation)],
         // A leaf that refers to no extents has full back references or not.
-        KeyType::METADATA_ITEM => vec![offset_of!(ExtentItem, flags) + 1..offset_of!(ExtentItem, flags) + 2],
+        KeyType::METADATA_ITEM => vec![(offset_of!(ExtentItem, flags) + 1, offset_of!(ExtentItem, flags) + 2)],
         // Checksums of data, which is not read, and counts of errors.
         KeyType::EXTENT_CSUM | KeyType::PERSISTENT_ITEM => all(data),
         // The directory of the default subvolume has a name that nothing reads.
@@ -221,7 +225,7 @@ fn free_of_item(tree: u64, key: Key, data: &[u8]) -> Vec<Range<usize>> {
 /// What nothing can be told of in the key of an item: the place of a name in a directory, where a snapshot has the name
 /// of a subvolume that it does not hold; the place in a file of an extent of a shared leaf, whose back reference does not
 /// name it; and when a snapshot was made.
-fn free_of_key(key: Key, leads_to_subvolume: bool, is_shared: bool) -> Vec<Range<usize>> {
+fn free_of_key(key: Key, leads_to_subvolume: bool, is_shared: bool) -> Vec<Bytes> {
     let is_free = match key.key_type {
         KeyType::DIR_INDEX => leads_to_subvolume,
         KeyType::EXTENT_DATA => is_shared,
