@@ -13,7 +13,7 @@ use rbtrfs::Error;
 use rbtrfs::check::Options;
 use rbtrfs::progress::Progress;
 use serde_json::Value;
-use support::{Scratch, copy_of_kernel_image_or_skip, kernel_image_or_skip, rbtrfs, require};
+use support::{Scratch, copy_of_kernel_image_or_skip, kernel_image_or_skip, or_skip, rbtrfs, require, tool};
 
 /// Exit code, and the document that was printed.
 fn check(images: &[PathBuf]) -> (Option<i32>, Value) {
@@ -34,6 +34,17 @@ fn a_sound_filesystem_exits_with_0_and_says_so() {
     let text = rbtrfs("check", &[], &images);
     assert!(String::from_utf8_lossy(&text.stdout).ends_with("no problems found\n"));
     assert!(rbtrfs("check", &["-q"], &images).stdout.is_empty());
+}
+
+#[test]
+fn what_a_busy_kernel_leaves_is_sound_to_btrfs_progs_and_to_us() {
+    for name in ["load", "load-dup"] {
+        let Some(images) = kernel_image_or_skip(name) else { return };
+        let Some(theirs) = or_skip(tool("btrfs", ["check".as_ref(), images[0].as_os_str()])) else { return };
+        assert!(theirs.contains("no error found"), "{theirs}");
+        let (code, document) = check(&images);
+        assert_eq!(code, Some(0), "{name}: {:?}", codes(&document));
+    }
 }
 
 #[test]
@@ -173,7 +184,7 @@ fn what_has_no_room_in_memory_gives_the_same_answer() {
 
 #[test]
 fn a_full_temporary_directory_is_an_error_and_no_verdict() {
-    let Some(images) = kernel_image_or_skip("single") else { return };
+    let Some(images) = kernel_image_or_skip("load") else { return };
     let output = Command::new(support::PROGRAM)
         .args(["check", "--memory", "0"])
         .args(&images)

@@ -74,8 +74,8 @@ impl Checksums {
             trees.iter().filter(|tree| tree.root.key.objectid == objectid::CSUM_TREE).copied().collect();
         let format = volume.format();
         let (csum_size, sectorsize) = (format.csum_type.size() as u64, u64::from(format.sectorsize));
-        let gathered = scan.run(&trees, |gathered: &mut Gathered, _, visit| {
-            gathered.found.visit(&visit, extents, findings);
+        let gathered = scan.run(&trees, |gathered: &mut Gathered, tree, visit| {
+            gathered.found.visit(tree, &visit, extents, findings);
             if let Visit::Leaf(leaf) = visit {
                 gathered.items.extend(runs_of(leaf, csum_size, sectorsize));
             }

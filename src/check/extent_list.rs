@@ -13,6 +13,7 @@ pub struct Extent {
     /// Bytes; of a tree block the nodesize.
     pub length: u64,
     pub refs: u64,
+    pub generation: u64,
     /// Flags as in the extent item (`disk::flags::extent`).
     pub flags: u64,
     /// Of a tree block; [`Extent::NO_LEVEL`] if the item does not tell.

@@ -83,10 +83,8 @@ fn run(job: &Job<'_>, room: &Room) -> Result<Totals> {
     let Job { volume, progress, findings, .. } = *job;
     progress.begin("extents", 0);
     let scan = Scan::new(job);
-    // The trees that lead to the rest never have full back references, so that no extents need to be known yet.
-    let unknown = ExtentList::default();
-    let visit_early = |(found, facts): &mut (Found, Facts), visit: &Visit<'_>| {
-        found.visit(visit, &unknown, findings);
+    let visit_early = |(found, facts): &mut (Found, Facts), tree: &Tree, visit: &Visit<'_>| {
+        found.visit_early(tree, visit);
         facts.visit_root_tree(visit);
     };
     let (roots, early) = Roots::read(&scan, volume, visit_early);
@@ -105,7 +103,7 @@ fn run(job: &Job<'_>, room: &Room) -> Result<Totals> {
     let rules = Rules::new(volume, &checksums);
     let leaves = Writer::new(room);
     let visit = |(found, facts, seen): &mut (Found, Facts, Seen), tree: &Tree, visit: Visit<'_>| {
-        found.visit(&visit, &claims.extents, findings);
+        found.visit(tree, &visit, &claims.extents, findings);
         facts.visit(tree, &visit);
         seen.visit(tree, &visit, &rules, &leaves);
     };
@@ -129,18 +127,19 @@ fn run(job: &Job<'_>, room: &Room) -> Result<Totals> {
     }
     let file_trees: Vec<Tree> = roots.others.iter().filter(|tree| facts.is_live(tree)).copied().collect();
     subvolumes::check(volume, &file_trees, &facts, &unread, findings);
-    let mut forest = Forest::new(seen, leaves, &rules).map_err(Error::Temporary)?;
+    let mut forest = Forest::new(seen, leaves, &unread, &rules).map_err(Error::Temporary)?;
     files::check(job, &rules, &file_trees, &mut forest);
     stop(progress)?;
 
     progress.begin("references", 0);
-    let mut trees: Vec<_> = roots.others;
-    trees.push(roots.root_tree);
-    let mut all = Found::default();
-    found.iter().for_each(|part| all.merge(part));
-    trees.iter().chain(&roots.extent_tree).for_each(|tree| all.root(tree));
-    let trees = Trees { extent_tree: roots.extent_tree, others: trees, unread };
-    extents::compare(job, &claims, &all, &trees);
+    if let Some(extent_tree) = roots.extent_tree {
+        let mut others = roots.others;
+        others.push(roots.root_tree);
+        let mut all = Found::default();
+        found.into_iter().for_each(|part| all.merge(part));
+        others.iter().chain([&extent_tree]).for_each(|tree| all.root(tree));
+        extents::compare(job, &claims, &all, &Trees { extent_tree, others, unread });
+    }
     stop(progress)?;
     if let Some(failure) = claims.extents.failure().or(forest.failure()) {
         return Err(Error::Temporary(failure));

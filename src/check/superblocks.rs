@@ -4,7 +4,7 @@ use zerocopy::IntoBytes;
 
 use crate::disk::flags::{FlagNames, compat_ro, incompat, superblock as flags};
 use crate::disk::superblock::{MAGIC, SUPER_INFO_SIZE, SUPER_OFFSETS};
-use crate::disk::{Logical, Physical, Superblock, Transid};
+use crate::disk::{Logical, Physical, Superblock, Transid, objectid};
 use crate::finding::findings;
 use crate::volume::{Device, SuperblockCopy, Volume};
 
@@ -178,6 +178,10 @@ fn check_fields(superblock: &Superblock, findings: &Findings) {
     let nodesize = superblock.nodesize.get();
     if superblock.__unused_leafsize.get() != nodesize {
         field("leafsize", superblock.__unused_leafsize.get().into(), nodesize.to_string());
+    }
+    let root_dir = superblock.root_dir_objectid.get();
+    if root_dir != objectid::ROOT_TREE_DIR {
+        field("root_dir_objectid", root_dir, objectid::ROOT_TREE_DIR.to_string());
     }
     if !superblock.stripesize.get().is_power_of_two() {
         field("stripesize", superblock.stripesize.get().into(), "a power of two".to_owned());

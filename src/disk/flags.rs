@@ -102,6 +102,8 @@ flags! {
 }
 
 /// The backref revision stands in the top byte of a header's flags.
+/// The revision of all filesystems that Linux 2.6.31 or later made; 0 before.
+pub const MIXED_BACKREF_REV: u8 = 1;
 pub const BACKREF_REV_SHIFT: u32 = 56;
 pub const BACKREF_REV_MASK: u64 = 0xff << BACKREF_REV_SHIFT;
 

@@ -35,6 +35,8 @@ const OFFSET: usize = size_of::<FileExtentItem>();
 
 #[rustfmt::skip]
 pub const MUTATIONS: &[Mutation] = &[
+    ("block-flags", FS_TREE, |leaf| leaf.header.flags |= 1 << 20),
+    ("block-backref-rev", FS_TREE, |leaf| leaf.header.flags |= 1 << 57),
     ("block-not-written", FS_TREE, |leaf| leaf.header.flags = (1 << 56).into()),
     ("block-generation", FS_TREE, |leaf| leaf.header.generation = (GENERATION + 1).into()),
     ("block-generation", TREE_LOG, |leaf| leaf.header.generation = (GENERATION + 2).into()),
@@ -78,6 +80,7 @@ pub const MUTATIONS: &[Mutation] = &[
     ("name-length", FS_TREE, |leaf| *leaf.data(INDEX) = entry(FILE, dir_type::REG_FILE, &[b'n'; 256], b"")),
     ("name-character", FS_TREE, |leaf| *leaf.data(FILE_REF).last_mut().unwrap() = b'/'),
     ("name-character", FS_TREE, |leaf| *leaf.data(INDEX).last_mut().unwrap() = 0),
+    ("inode-ref-root", FS_TREE, |leaf| leaf.at::<InodeRef>(DIRECTORY_REF).index = 1.into()),
     ("inode-ref-parent", FS_TREE, |leaf| leaf.key(FILE_REF).offset = 0),
     ("inode-ref-parent extref-hash", FS_TREE, |leaf| leaf.at::<InodeExtref>(extref()).parent_objectid = 7.into()),
     ("extref-hash", FS_TREE, |leaf| *leaf.data(extref()).last_mut().unwrap() ^= 1),
@@ -139,6 +142,8 @@ pub const MUTATIONS: &[Mutation] = &[
     ("root-item-drop-level", ROOT_TREE, |leaf| leaf.at::<RootItem>(TREE).drop_level = 2),
     ("root-item-drop-level", ROOT_TREE, |leaf| leaf.at::<RootItem>(TREE).drop_progress = FILE.into()),
     ("root-item-flags", ROOT_TREE, |leaf| leaf.at::<RootItem>(TREE).flags = 2.into()),
+    ("root-item-offset", ROOT_TREE, |leaf| leaf.key(TREE).offset = GENERATION + 2),
+    ("root-item-directory", ROOT_TREE, |leaf| leaf.key(LEGACY_TREE).objectid = FS_TREE),
     ("root-item-refs", ROOT_TREE, |leaf| leaf.at::<RootItem>(TREE).refs = 2.into()),
     ("root-ref-key", ROOT_TREE, |leaf| leaf.key(ROOT_REF).offset = 1),
     ("root-ref-size", ROOT_TREE, |leaf| leaf.data(ROOT_REF).push(0)),

@@ -10,7 +10,7 @@ use rbtrfs::block::Kind;
 use rbtrfs::block::verify::Expected;
 use rbtrfs::disk::node::{HEADER_SIZE, Header, Item};
 use rbtrfs::disk::superblock::{SUPER_INFO_SIZE, SUPER_OFFSETS};
-use rbtrfs::disk::{DiskKey, Key, Logical, Superblock, objectid};
+use rbtrfs::disk::{DiskKey, Key, Logical, Physical, Superblock, objectid};
 use rbtrfs::tree::TreeRoot;
 use rbtrfs::volume::Volume;
 use zerocopy::{FromBytes, IntoBytes, KnownLayout, Unaligned};
@@ -106,15 +106,22 @@ impl Injector {
 
     /// Changes the bytes of a block on all its mirrors.
     pub fn block_unstamped(&self, logical: Logical, edit: impl Fn(&mut [u8])) {
-        let volume = self.volume();
-        let chunk = volume.chunks().find(logical).expect("a chunk holds the block");
+        let chunk = self.volume().chunks().find(logical).expect("a chunk holds the block").clone();
         assert_eq!(chunk.profile.geometry().nparity, 0, "parity is not kept up");
         for mirror in 1..=chunk.mirrors() {
-            let (stripe, physical) = chunk.place(logical, mirror).unwrap();
-            let path = volume.device(stripe).expect("the device is there").image().path();
-            let image = self.images.iter().position(|image| image == path).unwrap();
-            self.bytes(image, physical.0, volume.format().nodesize as usize, &edit);
+            self.block_copy(logical, mirror, &edit);
         }
+    }
+
+    /// Changes the bytes of one copy of a block. Returns the device and the place that it is at.
+    pub fn block_copy(&self, logical: Logical, mirror: u16, edit: impl Fn(&mut [u8])) -> (u64, Physical) {
+        let volume = self.volume();
+        let chunk = volume.chunks().find(logical).expect("a chunk holds the block");
+        let (stripe, physical) = chunk.place(logical, mirror).expect("there is such a mirror");
+        let path = volume.device(stripe).expect("the device is there").image().path();
+        let image = self.images.iter().position(|image| image == path).unwrap();
+        self.bytes(image, physical.0, volume.format().nodesize as usize, &edit);
+        (stripe.devid, physical)
     }
 
     /// The root of a tree.

@@ -3,9 +3,11 @@
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
 pub mod contents;
+pub mod damage;
 pub mod extents;
 pub mod failing_disk;
 pub mod inject;
+pub mod limits;
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
