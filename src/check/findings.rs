@@ -96,3 +96,18 @@ impl Findings {
         problems
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::Problem;
+
+    #[test]
+    fn a_code_is_that_of_one_kind_of_problem() {
+        let mut codes = BTreeSet::new();
+        for kind in Problem::kinds() {
+            assert!(codes.insert(kind.code), "{}", kind.code);
+        }
+    }
+}
