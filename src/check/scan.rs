@@ -83,6 +83,15 @@ pub enum Visit<'a> {
     Node(Node<'a>, usize),
 }
 
+impl<'a> Visit<'a> {
+    pub fn block(&self) -> Block<'a> {
+        match self {
+            Visit::Leaf(leaf) => leaf.block(),
+            Visit::Node(node, _) => node.block(),
+        }
+    }
+}
+
 /// The scan of all trees.
 pub struct Scan<'v> {
     job: Job<'v>,
