@@ -58,8 +58,8 @@ use checksums::Checksums;
 use extents::{Claims, Found, Trees};
 use files::{Forest, Rules, Seen};
 use job::Job;
-use scan::{Scan, Tree, Visit};
 use quotas::{Gathered, Pointers, Quotas};
+use scan::{Scan, Tree, Visit};
 use subvolumes::Facts;
 use trees::Roots;
 

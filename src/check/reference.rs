@@ -51,9 +51,17 @@ impl fmt::Display for Reference {
 /// What an item of the extent tree says.
 pub enum Claim {
     Extent(Extent),
-    Reference { extent: Logical, reference: Reference, count: u64 },
+    Reference {
+        extent: Logical,
+        reference: Reference,
+        count: u64,
+    },
     /// Simple quotas' note of who pays for an extent of data; no reference.
-    Owner { root: u64, generation: Transid, length: u64 },
+    Owner {
+        root: u64,
+        generation: Transid,
+        length: u64,
+    },
 }
 
 /// Hands each claim of a leaf of the extent tree to `hear`. What makes no sense is left out: the item verifier reports

@@ -27,10 +27,11 @@ pub fn write_text(reports: &[QgroupReport], out: &mut impl Write) -> io::Result<
     };
     line("qgroup", ["rfer", "counted rfer", "excl", "counted excl"], "agrees")?;
     for Row { report: QgroupReport { qgroup, stored, counted }, agrees } in rows(reports) {
-        let counted = counted.map_or_else(Default::default, |counted| [counted.rfer, counted.excl].map(|n| n.to_string()));
-        let counted = counted.each_ref().map(|number| if number.is_empty() { "-" } else { number });
-        let counts = [&stored.rfer.to_string(), counted[0], &stored.excl.to_string(), counted[1]];
-        line(&qgroup.to_string(), counts, agrees.map_or("-", |agrees| if agrees { "yes" } else { "no" }))?;
+        let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+        let [rfer, excl] = [stored.rfer, stored.excl].map(|bytes| bytes.to_string());
+        let counted = [counted.map(|counted| counted.rfer), counted.map(|counted| counted.excl)].map(number);
+        let agrees = agrees.map_or("-", |agrees| if agrees { "yes" } else { "no" });
+        line(&qgroup.to_string(), [&rfer, &counted[0], &excl, &counted[1]], agrees)?;
     }
     Ok(())
 }

@@ -106,7 +106,9 @@ pub struct QgroupReport {
 enum Mode {
     Full,
     /// Extents that are older than the generation are not counted.
-    Simple { enable_gen: Transid },
+    Simple {
+        enable_gen: Transid,
+    },
 }
 
 /// The quota tree.

@@ -220,3 +220,21 @@ impl Sets {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Sets;
+
+    #[test]
+    fn equal_unions_are_one_set_and_too_many_sets_are_refused() {
+        let mut sets = Sets::new(1 << 20);
+        let single: Vec<u32> = (0..4).map(|root| sets.of(&[root]).unwrap()).collect();
+        let left = sets.union(&single[..2]).unwrap();
+        let right = sets.union(&single[2..]).unwrap();
+        let all = sets.union(&single).unwrap();
+        assert_eq!(sets.union(&[left, right]), Some(all));
+        assert_eq!(*sets.sets[all as usize], [0, 1, 2, 3]);
+        let mut sets = Sets::new(1000);
+        assert!((0..100).any(|root| sets.of(&[root]).is_none()));
+    }
+}
