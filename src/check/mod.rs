@@ -143,8 +143,8 @@ fn run(job: &Job<'_>, room: &Room, count_qgroups: bool) -> Result<(Totals, Vec<Q
 
     progress.begin("quotas", 0);
     let is_unread = !unread.is_empty() || roots.extent_tree.is_none();
-    let owned = std::mem::take(&mut claims.owned);
-    let qgroups = quotas.check(volume, pointers, usage, owned, &roots.others, is_unread, findings);
+    usage.push(std::mem::take(&mut claims.owned).into());
+    let qgroups = quotas.check(volume, pointers, usage, &roots.others, is_unread, findings);
     let qgroups = qgroups.map_err(Error::Temporary)?;
     stop(progress)?;
 

@@ -127,6 +127,13 @@ pub struct Gathered {
     owned: Owned,
 }
 
+/// Of the extent tree.
+impl From<Owned> for Gathered {
+    fn from(owned: Owned) -> Self {
+        Self { owned, ..Self::default() }
+    }
+}
+
 impl Gathered {
     /// Notes what a block of a tree adds to the counts.
     pub fn visit(&mut self, quotas: &Quotas, pointers: &Pointers<'_>, tree: &Tree, visit: &Visit<'_>) {
@@ -171,7 +178,6 @@ impl Quotas {
         volume: &Volume,
         pointers: Pointers<'_>,
         gathered: Vec<Gathered>,
-        mut owned: Owned,
         trees: &[Tree],
         is_unread: bool,
         findings: &Findings,
@@ -189,6 +195,7 @@ impl Quotas {
                 findings.report(QuotaProblem::Unsettled { reason: Unsettled::ManySets });
             }
         } else if is_counted {
+            let mut owned = Owned::default();
             gathered.into_iter().for_each(|part| owned.merge(part.owned));
             owned.iter().for_each(|(root, bytes)| counts.add(&[root], bytes));
         }

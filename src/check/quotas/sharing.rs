@@ -123,7 +123,7 @@ impl<'r> Pointers<'r> {
             if !fits {
                 return Ok(false);
             }
-            [places.failure(), pointers.failure()].into_iter().flatten().map(Err).collect::<io::Result<()>>()?;
+            [places.failure(), pointers.failure()].into_iter().flatten().try_for_each(Err)?;
         }
         let data = writer.finish(vec![part])?;
         if !sets.join(&data, |_, _| {}) {
