@@ -15,6 +15,7 @@ use crate::volume::Volume;
 use super::Job;
 use super::extent_list::{Cursor, Extent, ExtentList};
 use super::findings::Findings;
+use super::quotas::{Owned, Quotas};
 use super::reference::{Claim, Reference, claims, file_extents, node_children};
 use super::scan::{Scan, Tree, Unread, Visit};
 use super::sketch::{Buckets, Sketch};
@@ -84,6 +85,7 @@ struct Gathered {
     /// Of each extent: the references it counts less those it lists.
     totals: Sketch,
     found: Found,
+    owned: Owned,
 }
 
 /// The extent items, and sums of what they claim.
@@ -92,6 +94,8 @@ pub struct Claims {
     pub extents: ExtentList,
     /// Bytes of all tree blocks.
     pub tree_bytes: u64,
+    /// Data, by the trees that simple quotas count it for.
+    pub owned: Owned,
     references: Sketch,
     totals: Sketch,
 }
@@ -103,6 +107,7 @@ impl Claims {
         volume: &Volume,
         room: &Room,
         extent_tree: &Tree,
+        quotas: &Quotas,
         found: &mut Vec<Found>,
     ) -> io::Result<Self> {
         let writer = Writer::new(room);
@@ -122,9 +127,10 @@ impl Claims {
                     gathered.totals.add(extent, &[extent.0], -(count as i64));
                     gathered.references.add(extent, &reference.numbers(extent), count as i64);
                 }
+                Claim::Owner { root, generation, length } => gathered.owned.add(quotas, root, generation, length),
             });
         });
-        let mut extents = Vec::new();
+        let (mut extents, mut owned) = (Vec::new(), Owned::default());
         let (mut references, mut totals, mut tree_bytes) = (Sketch::default(), Sketch::default(), 0_u64);
         for part in gathered {
             extents.push(part.extents);
@@ -132,8 +138,9 @@ impl Claims {
             references.merge(&part.references);
             totals.merge(&part.totals);
             found.push(part.found);
+            owned.merge(part.owned);
         }
-        Ok(Self { extents: ExtentList::new(writer.finish(extents)?), tree_bytes, references, totals })
+        Ok(Self { extents: ExtentList::new(writer.finish(extents)?), tree_bytes, owned, references, totals })
     }
 }
 

@@ -73,6 +73,7 @@ problem_groups! {
     Extent(super::extents::ExtentProblem),
     Checksum(super::checksums::ChecksumProblem),
     Subvolume(super::subvolumes::SubvolumeProblem),
+    Quota(super::quotas::QuotaProblem),
     Name(super::files::NameProblem),
     File(super::files::FileProblem),
 }

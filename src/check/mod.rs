@@ -18,6 +18,7 @@ mod free_space;
 mod items;
 mod job;
 mod log_trees;
+mod quotas;
 mod reached;
 mod reference;
 mod report;
@@ -47,6 +48,7 @@ pub use extent_list::{Extent, ExtentList};
 pub use extents::ExtentProblem;
 pub use files::{FileProblem, NameProblem};
 pub use findings::{Findings, Problem};
+pub use quotas::{QgroupReport, QuotaProblem};
 pub use report::{BadCopies, Report, Totals};
 pub use scan::BlockProblem;
 pub use structure::check_structure;
@@ -56,6 +58,7 @@ use checksums::Checksums;
 use extents::{Claims, Found, Trees};
 use files::{Forest, Rules, Seen};
 use job::Job;
+use quotas::{Gathered, Pointers, Quotas};
 use scan::{Scan, Tree, Visit};
 use subvolumes::Facts;
 use trees::Roots;
@@ -67,19 +70,21 @@ pub struct Options<'a> {
     /// record of 16 bytes for each tree block, and the problems.
     pub memory: u64,
     pub progress: &'a Progress,
+    /// Count for quota groups also where the filesystem says that its own counts are not right.
+    pub count_qgroups: bool,
 }
 
 /// Checks the filesystem. Fails only where it is stopped, or where temporary files cannot be written.
 pub fn check(volume: &Volume, options: &Options<'_>) -> Result<Report> {
     let findings = Findings::default();
     let job = Job { volume, threads: options.threads, progress: options.progress, findings: &findings };
-    let totals = run(&job, &Room::new(options.memory))?;
+    let (totals, qgroups) = run(&job, &Room::new(options.memory), options.count_qgroups)?;
     let problems = findings.into_sorted();
     let bad_copies = report::bad_copies(&problems);
-    Ok(Report { problems, totals: Totals { bad_copies, ..totals } })
+    Ok(Report { problems, totals: Totals { bad_copies, ..totals }, qgroups })
 }
 
-fn run(job: &Job<'_>, room: &Room) -> Result<Totals> {
+fn run(job: &Job<'_>, room: &Room, count_qgroups: bool) -> Result<(Totals, Vec<QgroupReport>)> {
     let Job { volume, progress, findings, .. } = *job;
     progress.begin("extents", 0);
     let scan = Scan::new(job);
@@ -94,24 +99,27 @@ fn run(job: &Job<'_>, room: &Room) -> Result<Totals> {
         found.push(part);
         facts.merge(facts_part);
     }
-    let claims = roots.extent_tree.as_ref().map(|tree| Claims::read(&scan, volume, room, tree, &mut found));
-    let claims = claims.transpose().map_err(Error::Temporary)?.unwrap_or_default();
+    let quotas = Quotas::read(volume, &roots.others, facts.is_any_dropping(), count_qgroups, findings);
+    let claims = roots.extent_tree.as_ref().map(|tree| Claims::read(&scan, volume, room, tree, &quotas, &mut found));
+    let mut claims = claims.transpose().map_err(Error::Temporary)?.unwrap_or_default();
     stop(progress)?;
 
     progress.begin("trees", claims.tree_bytes.saturating_sub(progress.moment().done));
     let checksums = Checksums::read(&scan, volume, &roots.others, &mut found, &claims.extents, findings);
     let rules = Rules::new(volume, &checksums);
-    let leaves = Writer::new(room);
-    let visit = |(found, facts, seen): &mut (Found, Facts, Seen), tree: &Tree, visit: Visit<'_>| {
+    let (leaves, pointers) = (Writer::new(room), Pointers::new(room));
+    let visit = |(found, facts, seen, usage): &mut (Found, Facts, Seen, Gathered), tree: &Tree, visit: Visit<'_>| {
         found.visit(tree, &visit, &claims.extents, findings);
         facts.visit(tree, &visit);
         seen.visit(tree, &visit, &rules, &leaves);
+        usage.visit(&quotas, &pointers, tree, &visit);
     };
-    let mut seen = Vec::new();
-    for (found_part, facts_part, seen_part) in scan.run(&roots.others, visit) {
+    let (mut seen, mut usage) = (Vec::new(), Vec::new());
+    for (found_part, facts_part, seen_part, usage_part) in scan.run(&roots.others, visit) {
         found.push(found_part);
         facts.merge(facts_part);
         seen.push(seen_part);
+        usage.push(usage_part);
     }
     scan.run(&roots.logs, |_: &mut (), _, _| {});
     stop(progress)?;
@@ -131,6 +139,13 @@ fn run(job: &Job<'_>, room: &Room) -> Result<Totals> {
     files::check(job, &rules, &file_trees, &mut forest);
     stop(progress)?;
 
+    progress.begin("quotas", 0);
+    let is_unread = !unread.is_empty() || roots.extent_tree.is_none();
+    usage.push(std::mem::take(&mut claims.owned).into());
+    let qgroups = quotas.check(volume, pointers, usage, &roots.others, is_unread, findings);
+    let qgroups = qgroups.map_err(Error::Temporary)?;
+    stop(progress)?;
+
     progress.begin("references", 0);
     if let Some(extent_tree) = roots.extent_tree {
         let mut others = roots.others;
@@ -144,7 +159,7 @@ fn run(job: &Job<'_>, room: &Room) -> Result<Totals> {
     if let Some(failure) = claims.extents.failure().or(forest.failure()) {
         return Err(Error::Temporary(failure));
     }
-    Ok(Totals {
+    let totals = Totals {
         bytes_used: claims.extents.iter().fold(0, |sum: u64, extent| sum.saturating_add(extent.length)),
         extents: claims.extents.count(),
         inodes: forest.inodes(),
@@ -152,7 +167,8 @@ fn run(job: &Job<'_>, room: &Room) -> Result<Totals> {
         blocks: scan.blocks(),
         copies: scan.copies(),
         bad_copies: Vec::new(),
-    })
+    };
+    Ok((totals, qgroups))
 }
 
 /// A phase that was stopped has not seen everything: what it found is not to be told.

@@ -7,7 +7,7 @@ use crate::disk::extent::{ExtentDataRef, ExtentItem, InlineRef, InlineRefs, Shar
 use crate::disk::flags::extent::{FULL_BACKREF, TREE_BLOCK};
 use crate::disk::inode::{FileExtentDisk, FileExtentItem, file_extent_type};
 use crate::disk::node::KeyPtr;
-use crate::disk::{KeyType, Logical};
+use crate::disk::{KeyType, Logical, Transid};
 
 use super::extent_list::Extent;
 
@@ -52,7 +52,17 @@ impl fmt::Display for Reference {
 /// What an item of the extent tree says.
 pub enum Claim {
     Extent(Extent),
-    Reference { extent: Logical, reference: Reference, count: u64 },
+    Reference {
+        extent: Logical,
+        reference: Reference,
+        count: u64,
+    },
+    /// Simple quotas' note of who pays for an extent of data; no reference.
+    Owner {
+        root: u64,
+        generation: Transid,
+        length: u64,
+    },
 }
 
 /// Hands each claim of a leaf of the extent tree to `hear`. What makes no sense is left out: the item verifier reports
@@ -119,8 +129,7 @@ fn extent_claims(item: &ItemRef<'_>, nodesize: u32, hear: &mut impl FnMut(Claim)
             InlineRef::SharedData { parent, count } => {
                 hear(claim(logical, Reference::Leaf { parent: Logical(parent) }, count.into()));
             }
-            // Simple quotas' note of who pays is no reference.
-            InlineRef::Owner { .. } => {}
+            InlineRef::Owner { root } => hear(Claim::Owner { root, generation: extent.generation.into(), length }),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::findings::Problem;
+use super::quotas::QgroupReport;
 use super::scan::BlockProblem;
 
 /// Everything that a check has found.
@@ -13,6 +14,8 @@ pub struct Report {
     /// In the order of their kinds and places, each once.
     pub problems: Vec<Problem>,
     pub totals: Totals,
+    /// Of each quota group, in the order of their ids.
+    pub qgroups: Vec<QgroupReport>,
 }
 
 /// What was checked.

@@ -154,6 +154,11 @@ impl Facts {
         self.uuids.append(&mut other.uuids);
     }
 
+    /// Whether a subvolume is being deleted.
+    pub fn is_any_dropping(&self) -> bool {
+        self.roots.values().any(|root| root.refs == 0)
+    }
+
     /// Whether the tree's files are there to be checked: nothing holds of a subvolume that is being deleted.
     pub fn is_live(&self, tree: &Tree) -> bool {
         let id = tree.root.key.objectid;

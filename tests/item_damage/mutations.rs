@@ -51,7 +51,7 @@ pub const MUTATIONS: &[Mutation] = &[
     ("item-misplaced", EXTENT_TREE, |leaf| leaf.key(KEYED_BLOCK).key_type = KeyType::EXTENT_REF_V0),
     ("item-type-unknown", FS_TREE, |leaf| leaf.key(FILE_ORPHAN).key_type = KeyType(77)),
 
-    ("inode-number inode-item-missing", FS_TREE, |leaf| leaf.key(DIRECTORY).objectid = 255),
+    ("inode-number inode-item-not-first", FS_TREE, |leaf| leaf.key(DIRECTORY).objectid = 255),
     ("inode-key-offset", FS_TREE, |leaf| leaf.key(FILE).offset = 1),
     ("inode-item-not-first", FS_TREE, |leaf| drop(leaf.items.remove(leaf.items.iter().position(|(key, _)| *key == FILE).unwrap()))),
     ("inode-item-size", FS_TREE, |leaf| leaf.data(FILE).truncate(5)),
@@ -198,7 +198,7 @@ pub const MUTATIONS: &[Mutation] = &[
     ("extent-ref-hash", EXTENT_TREE, |leaf| leaf.key(keyed_data_ref()).offset += 16),
 
     ("block-group-size", BLOCK_GROUP_TREE, |leaf| leaf.data(GROUP).push(0)),
-    ("block-group-length block-group-used", BLOCK_GROUP_TREE, |leaf| leaf.key(GROUP).offset = 0),
+    ("block-group-item-length block-group-item-used", BLOCK_GROUP_TREE, |leaf| leaf.key(GROUP).offset = 0),
     ("block-group-chunk-objectid", BLOCK_GROUP_TREE, |leaf| leaf.at::<BlockGroupItem>(GROUP).chunk_objectid = 0.into()),
     ("block-group-item-used", BLOCK_GROUP_TREE, |leaf| leaf.at::<BlockGroupItem>(GROUP).used = (9 * MIB).into()),
     ("block-group-profile", BLOCK_GROUP_TREE, |leaf| leaf.at::<BlockGroupItem>(GROUP).flags = (4 | 0x18).into()),

@@ -182,7 +182,8 @@ pub fn open(images: &[PathBuf]) -> Volume {
 
 /// The problems of a filesystem.
 pub fn check(volume: &Volume, threads: usize) -> Vec<Problem> {
-    let options = rbtrfs::check::Options { threads, memory: 1 << 30, progress: &Progress::default() };
+    let progress = Progress::default();
+    let options = rbtrfs::check::Options { threads, memory: 1 << 30, progress: &progress, count_qgroups: false };
     rbtrfs::check::check(volume, &options).unwrap().problems
 }
 
