@@ -67,6 +67,7 @@ problem_groups! {
     Item(crate::block::item::ItemProblem),
     Extent(super::extents::ExtentProblem),
     Checksum(super::checksums::ChecksumProblem),
+    Data(super::data::DataProblem),
     Subvolume(super::subvolumes::SubvolumeProblem),
     Name(super::files::NameProblem),
     File(super::files::FileProblem),

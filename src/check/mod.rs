@@ -6,6 +6,7 @@ mod block_groups;
 mod checksums;
 mod chunk_fault;
 mod chunks;
+mod data;
 mod device_extents;
 mod devices;
 mod extent_list;
@@ -36,6 +37,7 @@ use crate::table::{Room, Writer};
 use crate::volume::Volume;
 
 pub use checksums::ChecksumProblem;
+pub use data::DataProblem;
 pub use extent_list::{Extent, ExtentList};
 pub use files::{FileProblem, NameProblem};
 pub use findings::{Findings, Problem};
@@ -58,19 +60,21 @@ pub struct Options<'a> {
     /// record of 16 bytes for each tree block, and the problems.
     pub memory: u64,
     pub progress: &'a Progress,
+    /// Verify data, too.
+    pub check_data_csum: bool,
 }
 
 /// Checks the filesystem. Fails only where it is stopped, or where temporary files cannot be written.
 pub fn check(volume: &Volume, options: &Options<'_>) -> Result<Report> {
     let findings = Findings::default();
     let job = Job { volume, threads: options.threads, progress: options.progress, findings: &findings };
-    let totals = run(&job, &Room::new(options.memory))?;
+    let totals = run(&job, &Room::new(options.memory), options.check_data_csum)?;
     let problems = findings.into_sorted();
     let bad_copies = report::bad_copies(&problems);
     Ok(Report { problems, totals: Totals { bad_copies, ..totals } })
 }
 
-fn run(job: &Job<'_>, room: &Room) -> Result<Totals> {
+fn run(job: &Job<'_>, room: &Room, check_data_csum: bool) -> Result<Totals> {
     let Job { volume, progress, findings, .. } = *job;
     progress.begin("extents", 0);
     let scan = Scan::new(job);
@@ -133,6 +137,16 @@ fn run(job: &Job<'_>, room: &Room) -> Result<Totals> {
     let trees = Trees { extent_tree: roots.extent_tree, others: trees, unread };
     extents::compare(job, &claims, &all, &trees);
     stop(progress)?;
+
+    let data = match check_data_csum {
+        true => {
+            let (extents, unread, trees) = (&claims.extents, &trees.unread, &trees.others);
+            let known = data::Known { checksums: &checksums, extents, unread, trees, file_trees: &file_trees };
+            data::check(job, &known)
+        }
+        false => data::Amounts::default(),
+    };
+    stop(progress)?;
     if let Some(failure) = claims.extents.failure().or(forest.failure()) {
         return Err(Error::Temporary(failure));
     }
@@ -143,6 +157,9 @@ fn run(job: &Job<'_>, room: &Room) -> Result<Totals> {
         subvolumes: file_trees.iter().filter(|tree| objectid::is_fs_tree(tree.root.key.objectid)).count() as u64,
         blocks: scan.blocks(),
         copies: scan.copies(),
+        data_bytes: data.data,
+        data_copies_bytes: data.copies,
+        parity_bytes: data.parity,
         bad_copies: Vec::new(),
     })
 }

@@ -42,6 +42,10 @@ struct Args {
     #[arg(long)]
     progress: bool,
 
+    /// Read all data and verify its checksums on every copy, and parity
+    #[arg(long)]
+    check_data_csum: bool,
+
     /// Check a filesystem that is mounted read-write; what is found may be transient
     #[arg(long)]
     force: bool,
@@ -111,6 +115,7 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
         threads: args.threads.map_or_else(default_threads, usize::from),
         memory: args.memory.unwrap_or_else(default_memory),
         progress: &progress,
+        check_data_csum: args.check_data_csum,
     };
     let display = Display::choose(args.progress, args.images.quiet);
     let report = watched(display, &progress, || check(&volume, &options))?;

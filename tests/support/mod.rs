@@ -178,9 +178,18 @@ pub fn open(images: &[PathBuf]) -> Volume {
     Volume::open(images.iter().map(|image| Image::open(image).unwrap()).collect()).unwrap()
 }
 
-/// The problems of a filesystem.
+/// The problems of a filesystem, its data not read.
 pub fn check(volume: &Volume, threads: usize) -> Vec<Problem> {
-    let options = rbtrfs::check::Options { threads, memory: 1 << 30, progress: &Progress::default() };
+    check_with(volume, threads, false)
+}
+
+/// The problems of a filesystem, its data read.
+pub fn check_data(volume: &Volume, threads: usize) -> Vec<Problem> {
+    check_with(volume, threads, true)
+}
+
+fn check_with(volume: &Volume, threads: usize, check_data_csum: bool) -> Vec<Problem> {
+    let options = rbtrfs::check::Options { threads, memory: 1 << 30, progress: &Progress::default(), check_data_csum };
     rbtrfs::check::check(volume, &options).unwrap().problems
 }
 
