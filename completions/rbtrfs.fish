@@ -41,6 +41,7 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l chunk-root -d 'B
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l json -d 'Print one JSON document with all problems'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l all -d 'Print every problem, also where there are many of one kind'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l progress -d 'Tell each second how far the check has come, where there is no terminal for a bar'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l check-data-csum -d 'Read all data and verify its checksums on every copy, and parity'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l force -d 'Check a filesystem that is mounted read-write; what is found may be transient'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -s b -l backup -d 'Begin with the newest backup roots before those of the superblock'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -s q -l quiet -d 'Print nothing but errors'
