@@ -6,13 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use rbtrfs::check::Problem;
+use rbtrfs::disk::flags::incompat;
 use rbtrfs::disk::inode::{FileExtentDisk, FileExtentItem, compression, file_extent_type};
-use rbtrfs::disk::{KeyType, Logical, STRIPE_LEN, objectid};
+use rbtrfs::disk::{Key, KeyType, Logical, STRIPE_LEN, objectid};
 use rbtrfs::finding::{Finding, Severity};
 use rbtrfs::volume::{ChunkMapping, Content, Volume};
 use serde_json::{Value, json};
 use support::contents::{checksums, for_each_item, place, trees};
 use support::failing_disk::FailingDisk;
+use support::inject::Injector;
 use support::{Scratch, change, check_data, copy_of_kernel_image_or_skip, kernel_image_or_skip, open, or_skip};
 
 const SECTOR: usize = 4096;
@@ -347,4 +349,33 @@ fn the_number_of_threads_makes_no_difference() {
         assert!(one.len() > 20, "{name}: {}", one.len());
         assert_eq!(one, check_data(&open(&images), 3), "{name}");
     }
+}
+
+#[test]
+fn what_no_extent_holds_is_not_called_lost() {
+    let Some(images) = kernel_image_or_skip("single") else { return };
+    let injector = Injector::new(&images);
+    let logical = some_sectors(&injector.volume())[1];
+    let holds = |key: &Key| key.key_type == KeyType::EXTENT_ITEM && key.objectid <= logical;
+    let items = injector.items(objectid::EXTENT_TREE).into_iter().map(|(key, _)| key);
+    let key = items.filter(holds).last().unwrap();
+    assert!(logical < key.objectid + key.offset);
+    flip(injector.images(), place(&injector.volume(), Logical(logical), 1));
+    injector.remove_item(objectid::EXTENT_TREE, key);
+    let found = problems(injector.images());
+    assert!(found.iter().any(|(code, _)| *code == "csum-without-extent"), "{found:?}");
+    assert!(!found.iter().any(|(code, _)| code.starts_with("data-")), "{found:?}");
+}
+
+#[test]
+fn what_the_raid_stripe_tree_places_is_not_called_bad() {
+    let Some(images) = kernel_image_or_skip("raid1") else { return };
+    let injector = Injector::new(&images);
+    flip(injector.images(), place(&injector.volume(), Logical(some_sectors(&injector.volume())[1]), 1));
+    injector.superblocks(|superblock| {
+        superblock.incompat_flags.set(superblock.incompat_flags.get() | incompat::RAID_STRIPE_TREE);
+    });
+    let found = check_data(&injector.volume(), 2);
+    let codes: BTreeSet<_> = found.iter().map(Finding::code).filter(|code| code.starts_with("data-")).collect();
+    assert_eq!(codes, BTreeSet::from(["data-not-verified"]));
 }
