@@ -57,7 +57,7 @@ findings! {
         ) {
             logical: Logical, length: u64, devid: u64, physical: Physical, problem: String,
         }
-        /// Data is placed or summed in a way that is not known to this program: it was not verified.
+        /// Data was left out of the image, or is placed or summed in a way that is not known: it was not verified.
         NotVerified("data-not-verified", Note, "data of chunk {logical} is not verified: {reason}") {
             logical: Logical, reason: &'static str,
         }
@@ -144,6 +144,10 @@ fn not_verified(volume: &Volume, chunk: &ChunkMapping) -> Option<&'static str> {
     let changing = superblock::CHANGING_DATA_CSUM | superblock::CHANGING_META_CSUM;
     if of_volume.flags.get() & changing != 0 {
         return Some("its checksums are being changed to another type");
+    }
+    // As `btrfs-image` leaves it: blocks of data are not in the dump.
+    if of_volume.flags.get() & (superblock::METADUMP | superblock::METADUMP_V2) != 0 {
+        return Some("this is a dump of metadata only");
     }
     if chunk.flags.contains(block_group::REMAPPED) {
         return Some("it is remapped");
