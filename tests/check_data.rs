@@ -327,8 +327,8 @@ fn a_sector_that_cannot_be_read_is_a_bad_copy() {
     let volume = open(&images);
     let logical = some_sectors(&volume)[1];
     let (image, offset) = place(&volume, Logical(logical), 2);
-    let unreadable = vec![offset..offset + SECTOR as u64];
-    let Some(disk) = or_skip(FailingDisk::new(&images[image], unreadable, &scratch)) else { return };
+    let sector = offset..offset + SECTOR as u64;
+    let Some(disk) = or_skip(FailingDisk::new(&images[image], vec![sector], &scratch)) else { return };
     let mut failing = images.clone();
     failing[image] = disk.image();
     assert_eq!(problems(&failing), [("data-bad-copy", range(logical, image + 1, offset, SECTOR))]);
@@ -357,8 +357,8 @@ fn what_no_extent_holds_is_not_called_lost() {
     let injector = Injector::new(&images);
     let logical = some_sectors(&injector.volume())[1];
     let holds = |key: &Key| key.key_type == KeyType::EXTENT_ITEM && key.objectid <= logical;
-    let items = injector.items(objectid::EXTENT_TREE).into_iter().map(|(key, _)| key);
-    let key = items.filter(holds).last().unwrap();
+    let mut items = injector.items(objectid::EXTENT_TREE).into_iter().map(|(key, _)| key);
+    let key = items.rfind(holds).unwrap();
     assert!(logical < key.objectid + key.offset);
     flip(injector.images(), place(&injector.volume(), Logical(logical), 1));
     injector.remove_item(objectid::EXTENT_TREE, key);
