@@ -16,7 +16,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// Bytes read and written at once.
 const PAGE: usize = 8192;
 /// Bytes that a part may always have.
-const LEAST_PART: usize = 64 << 10;
+const LEAST_PART: usize = 16 << 10;
 
 /// Bytes of memory that all tables of a job may take together.
 #[derive(Debug)]
@@ -128,8 +128,11 @@ impl<'r> Writer<'r> {
         let largest = (0..parts.len()).max_by_key(|index| parts[*index].records.len());
         let mut first = largest.map(|index| parts.swap_remove(index)).unwrap_or_default();
         let others: usize = parts.iter().map(|part| part.records.len() * size_of::<R>()).sum();
-        let has_runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner).file.is_some();
-        if has_runs || !self.room.take(others) {
+        let has_spilled = {
+            let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+            runs.file.is_some() || runs.failure.is_some()
+        };
+        if has_spilled || !self.room.take(others) {
             parts.push(first);
             for part in &mut parts {
                 self.spill(part);

@@ -119,6 +119,17 @@ impl Checksums {
         }
     }
 
+    /// Whether some of the data from `start` on is known to have checksums.
+    pub fn is_any(&self, start: Logical, length: u64) -> bool {
+        let run = self.runs.get(self.runs.partition_point(|run| run.end <= start.0));
+        run.is_some_and(|run| run.start < start.0.saturating_add(length))
+    }
+
+    /// Bytes of data that have checksums.
+    pub fn data_bytes(&self) -> u64 {
+        self.runs.iter().fold(0, |sum: u64, run| sum.saturating_add(run.end - run.start))
+    }
+
     pub fn sectorsize(&self) -> u64 {
         self.sectorsize
     }

@@ -72,6 +72,7 @@ problem_groups! {
     Item(crate::block::item::ItemProblem),
     Extent(super::extents::ExtentProblem),
     Checksum(super::checksums::ChecksumProblem),
+    Data(super::data::DataProblem),
     Subvolume(super::subvolumes::SubvolumeProblem),
     Quota(super::quotas::QuotaProblem),
     Name(super::files::NameProblem),

@@ -7,6 +7,7 @@ mod block_groups;
 mod checksums;
 mod chunk_fault;
 mod chunks;
+mod data;
 mod device_extents;
 mod devices;
 mod extent_list;
@@ -44,6 +45,7 @@ use crate::table::{Room, Writer};
 use crate::volume::Volume;
 
 pub use checksums::ChecksumProblem;
+pub use data::DataProblem;
 pub use extent_list::{Extent, ExtentList};
 pub use extents::ExtentProblem;
 pub use files::{FileProblem, NameProblem};
@@ -72,19 +74,21 @@ pub struct Options<'a> {
     pub progress: &'a Progress,
     /// Count for quota groups also where the filesystem says that its own counts are not right.
     pub count_qgroups: bool,
+    /// Verify data, too.
+    pub check_data_csum: bool,
 }
 
 /// Checks the filesystem. Fails only where it is stopped, or where temporary files cannot be written.
 pub fn check(volume: &Volume, options: &Options<'_>) -> Result<Report> {
     let findings = Findings::default();
     let job = Job { volume, threads: options.threads, progress: options.progress, findings: &findings };
-    let (totals, qgroups) = run(&job, &Room::new(options.memory), options.count_qgroups)?;
+    let (totals, qgroups) = run(&job, &Room::new(options.memory), options)?;
     let problems = findings.into_sorted();
     let bad_copies = report::bad_copies(&problems);
     Ok(Report { problems, totals: Totals { bad_copies, ..totals }, qgroups })
 }
 
-fn run(job: &Job<'_>, room: &Room, count_qgroups: bool) -> Result<(Totals, Vec<QgroupReport>)> {
+fn run(job: &Job<'_>, room: &Room, options: &Options<'_>) -> Result<(Totals, Vec<QgroupReport>)> {
     let Job { volume, progress, findings, .. } = *job;
     progress.begin("extents", 0);
     let scan = Scan::new(job);
@@ -99,7 +103,7 @@ fn run(job: &Job<'_>, room: &Room, count_qgroups: bool) -> Result<(Totals, Vec<Q
         found.push(part);
         facts.merge(facts_part);
     }
-    let quotas = Quotas::read(volume, &roots.others, facts.is_any_dropping(), count_qgroups, findings);
+    let quotas = Quotas::read(volume, &roots.others, facts.is_any_dropping(), options.count_qgroups, findings);
     let claims = roots.extent_tree.as_ref().map(|tree| Claims::read(&scan, volume, room, tree, &quotas, &mut found));
     let mut claims = claims.transpose().map_err(Error::Temporary)?.unwrap_or_default();
     stop(progress)?;
@@ -146,10 +150,20 @@ fn run(job: &Job<'_>, room: &Room, count_qgroups: bool) -> Result<(Totals, Vec<Q
     let qgroups = qgroups.map_err(Error::Temporary)?;
     stop(progress)?;
 
+    let mut others = roots.others;
+    others.push(roots.root_tree);
+    let data = match options.check_data_csum {
+        true => {
+            let (extents, unread, trees) = (&claims.extents, &unread, &others);
+            let known = data::Known { checksums: &checksums, extents, unread, trees, file_trees: &file_trees };
+            data::check(job, &known)
+        }
+        false => data::Amounts::default(),
+    };
+    stop(progress)?;
+
     progress.begin("references", 0);
     if let Some(extent_tree) = roots.extent_tree {
-        let mut others = roots.others;
-        others.push(roots.root_tree);
         let mut all = Found::default();
         found.into_iter().for_each(|part| all.merge(part));
         others.iter().chain([&extent_tree]).for_each(|tree| all.root(tree));
@@ -166,6 +180,9 @@ fn run(job: &Job<'_>, room: &Room, count_qgroups: bool) -> Result<(Totals, Vec<Q
         subvolumes: file_trees.iter().filter(|tree| objectid::is_fs_tree(tree.root.key.objectid)).count() as u64,
         blocks: scan.blocks(),
         copies: scan.copies(),
+        data_bytes: data.data,
+        data_copies_bytes: data.copies,
+        parity_bytes: data.parity,
         bad_copies: Vec::new(),
     };
     Ok((totals, qgroups))

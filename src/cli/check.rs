@@ -42,6 +42,10 @@ pub struct Args {
     #[arg(long)]
     progress: bool,
 
+    /// Read all data and verify its checksums on every copy, and parity
+    #[arg(long)]
+    check_data_csum: bool,
+
     /// Check a filesystem that is mounted read-write; what is found may be transient
     #[arg(long)]
     force: bool,
@@ -64,7 +68,7 @@ impl Args {
     }
 }
 
-/// Where to begin.
+// Where to begin. A documentation comment would be taken for that of the command.
 #[derive(Debug, Default, clap::Args)]
 struct Roots {
     /// Begin with this copy of the superblock: 0, 1 or 2
@@ -126,6 +130,7 @@ pub fn run_with(program: &str, args: &Args) -> anyhow::Result<Exit> {
         memory: args.memory.unwrap_or_else(default_memory),
         progress: &progress,
         count_qgroups: args.qgroup_report,
+        check_data_csum: args.check_data_csum,
     };
     let display = Display::choose(args.progress, args.images.quiet);
     let report = watched(display, &progress, || check(&volume, &options))?;

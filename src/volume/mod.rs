@@ -23,7 +23,8 @@ use crate::image::Image;
 pub use chunk_map::{ChunkMap, ChunkMapping, StripeMapping};
 pub use device::Device;
 pub use device::not_btrfs;
-pub use mirror::{BadCopy, BlockRead, NoGoodCopy};
+pub use mirror::{BadCopy, BlockRead, Content, NoGoodCopy};
+pub use parity::compute as compute_parity;
 pub use root_choice::RootChoice;
 pub use superblock::{SuperblockCopy, read_copies};
 

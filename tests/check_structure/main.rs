@@ -12,8 +12,8 @@ use std::process::Command;
 use cases::{NOT_INJECTED, cases, edit_cache_page};
 use rbtrfs::block::item::ItemProblem;
 use rbtrfs::check::{
-    BlockProblem, ChecksumProblem, ExtentProblem, FileProblem, Findings, NameProblem, Problem, QuotaProblem,
-    SubvolumeProblem, check_structure,
+    BlockProblem, ChecksumProblem, DataProblem, ExtentProblem, FileProblem, Findings, NameProblem, Problem,
+    QuotaProblem, SubvolumeProblem, check_structure,
 };
 use rbtrfs::disk::objectid;
 use rbtrfs::finding::{Finding, Severity};
@@ -68,6 +68,7 @@ fn each_kind_of_problem_has_a_case() {
         NameProblem::KINDS,
         FileProblem::KINDS,
         QuotaProblem::KINDS,
+        DataProblem::KINDS,
     ];
     let others = groups.into_iter().flatten().chain(ItemProblem::kinds());
     let others: BTreeSet<&str> = others.map(|kind| kind.code).collect();
@@ -100,7 +101,7 @@ fn what_cannot_be_read_is_not_called_missing() {
 
 /// The whole check says nothing worse than a note.
 fn assert_sound(name: &str, images: &[PathBuf]) {
-    let mut found = support::check(&support::open(images), 2);
+    let mut found = support::check_data(&support::open(images), 2);
     found.retain(|problem| problem.severity() > Severity::Note);
     assert!(found.is_empty(), "{name}:{}", describe(&found));
 }
