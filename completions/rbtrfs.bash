@@ -85,7 +85,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__check)
-            opts="-s -b -r -q -h --json --all --threads --memory --progress --force --super --backup --tree-root --chunk-root --quiet --help"
+            opts="-s -b -r -q -h --json --all --threads --memory --progress --check-data-csum --force --qgroup-report --super --backup --tree-root --chunk-root --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -16,7 +16,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// Bytes read and written at once.
 const PAGE: usize = 8192;
 /// Bytes that a part may always have.
-const LEAST_PART: usize = 64 << 10;
+const LEAST_PART: usize = 16 << 10;
 
 /// Bytes of memory that all tables of a job may take together.
 #[derive(Debug)]
@@ -128,8 +128,11 @@ impl<'r> Writer<'r> {
         let largest = (0..parts.len()).max_by_key(|index| parts[*index].records.len());
         let mut first = largest.map(|index| parts.swap_remove(index)).unwrap_or_default();
         let others: usize = parts.iter().map(|part| part.records.len() * size_of::<R>()).sum();
-        let has_runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner).file.is_some();
-        if has_runs || !self.room.take(others) {
+        let has_spilled = {
+            let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+            runs.file.is_some() || runs.failure.is_some()
+        };
+        if has_spilled || !self.room.take(others) {
             parts.push(first);
             for part in &mut parts {
                 self.spill(part);
@@ -295,6 +298,18 @@ impl<R: Record> Table<R> {
         records.get(index).copied()
     }
 
+    /// The last record with a key below this one.
+    pub fn last_before(&self, key: u64) -> Option<R> {
+        let mut cursor = Cursor::default();
+        let records = match &self.store {
+            Store::Memory(records) => records,
+            Store::File { first_keys, .. } => {
+                self.page(first_keys.partition_point(|first| *first < key).checked_sub(1)?, &mut cursor)
+            }
+        };
+        records.get(records.partition_point(|record| record.key() < key).checked_sub(1)?).copied()
+    }
+
     /// The records with keys from `from` on, in order.
     pub fn iter_from(&self, from: u64) -> Iter<'_, R> {
         let (page, position) = match &self.store {
@@ -381,6 +396,8 @@ mod tests {
                 assert_eq!(table.find(key, &mut cursor).map(|pair| pair.key), Some(key));
                 let tail = sorted.iter().copied().filter(|pair| pair.key >= key);
                 assert!(table.iter_from(key).eq(tail));
+                let before = sorted.iter().copied().rfind(|pair| pair.key < key);
+                assert_eq!(table.last_before(key), before);
             }
             assert_eq!(table.find(50_021, &mut cursor), None);
             assert_eq!(table.iter_from(50_021).next(), None);

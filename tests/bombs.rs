@@ -84,7 +84,15 @@ fn image(name: &str, pieces: &[Piece]) -> PathBuf {
 /// Every command ends in time, without a signal, and with no more output than this.
 #[track_caller]
 fn assert_harmless(image: &Path, most: u64) {
-    for command in [&["dump-tree"][..], &["dump-tree", "--json"], &["dump-tree", "--dfs"], &["list-chunks"]] {
+    let commands = [
+        &["dump-tree"][..],
+        &["dump-tree", "--json"],
+        &["dump-tree", "--dfs"],
+        &["list-chunks"],
+        &["check", "--all"],
+        &["check", "--json"],
+    ];
+    for command in commands {
         let mut child = Command::new("sh")
             .args(["-c", "ulimit -v 524288; exec timeout 10 \"$@\"", "sh", env!("CARGO_BIN_EXE_rbtrfs")])
             .args(command)
@@ -98,7 +106,8 @@ fn assert_harmless(image: &Path, most: u64) {
         drop(stdout);
         let status = child.wait().expect("the command ends");
         assert!(written <= most, "{command:?} writes more than {most} bytes");
-        assert!(matches!(status.code(), Some(0 | 2)), "{command:?}: {status}");
+        let expected = if command[0] == "check" { [1, 2] } else { [0, 2] };
+        assert!(status.code().is_some_and(|code| expected.contains(&code)), "{command:?}: {status}");
     }
 }
 
@@ -146,4 +155,40 @@ fn a_block_is_not_rebuilt_from_thousands_of_stripes() {
         make_leaf(block(&mut pieces, objectid::CHUNK_TREE, 0), &[(key, item)]);
         assert_harmless(&image("stripes.img", &pieces), 64 << 20);
     }
+}
+
+/// Each block of a ring was entered again, or called the blocks above it.
+#[test]
+fn a_block_that_leads_to_itself_or_above_is_not_followed_for_ever() {
+    let root = |id: u64| Key::new(id, KeyType::ROOT_ITEM, 0);
+    let item = |bytenr: u64, level: u8| {
+        let mut item = RootItem::zeroed();
+        (item.bytenr, item.generation, item.level) = (bytenr.into(), GENERATION.into(), level);
+        item.as_bytes().to_vec()
+    };
+    for level in 0..8 {
+        // A node of pointers to itself, as the root of a tree.
+        let mut pieces = small_image::pieces(&OPTIONS);
+        let node = block(&mut pieces, objectid::CSUM_TREE, 0);
+        let own = bytenr(node);
+        make_node(node, root(1000), own);
+        Header::mut_from_prefix(node).expect("a block begins with a header").0.level = level;
+        CsumType::Crc32c.stamp(node);
+        let items = [(root(objectid::FS_TREE), item(own, level)), (root(1000), item(own, level))];
+        make_leaf(block(&mut pieces, objectid::ROOT_TREE, 0), &items);
+        assert_harmless(&image(&format!("self-{level}.img"), &pieces), 64 << 20);
+    }
+    // Two nodes that lead to each other, and root items that lead to the root tree.
+    let mut pieces = small_image::pieces(&OPTIONS);
+    let trees = [objectid::CSUM_TREE, objectid::FS_TREE];
+    let places = trees.map(|tree| bytenr(block(&mut pieces, tree, 0)));
+    for (tree, other) in trees.into_iter().zip([places[1], places[0]]) {
+        make_node(block(&mut pieces, tree, 0), root(1000), other);
+    }
+    let leaf = block(&mut pieces, objectid::ROOT_TREE, 0);
+    let own = bytenr(leaf);
+    let items = [(2, places[0], 1), (5, places[1], 1), (1000, own, 0)];
+    let items = items.map(|(tree, bytenr, level)| (root(tree), item(bytenr, level)));
+    make_leaf(leaf, &items);
+    assert_harmless(&image("ring.img", &pieces), 64 << 20);
 }

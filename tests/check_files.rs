@@ -4,7 +4,6 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use rbtrfs::check::{ChecksumProblem, FileProblem, NameProblem, Problem, SubvolumeProblem};
 use rbtrfs::disk::flags::inode::NODATASUM;
@@ -15,36 +14,12 @@ use rbtrfs::disk::objectid::{
 use rbtrfs::disk::root::{RootItem, RootRef};
 use rbtrfs::disk::space::FreeSpaceHeader;
 use rbtrfs::disk::{Key, KeyType, Logical, hash};
-use rbtrfs::finding::{Finding, Severity};
 use rbtrfs::tree::{Levels, TreeRoot, Walk};
 use serde_json::{Value, json};
+use support::damage::{Case, assert_each_is_found_for_itself, case, describe, problems_of};
 use support::inject::Injector;
 use support::{check, kernel_image_or_skip, open};
 use zerocopy::{FromBytes, IntoBytes};
-
-/// Damage of one kind to a filesystem that the kernel made. `also` are the problems that come with it because it takes
-/// more than one change; no other may be reported.
-struct Case {
-    code: &'static str,
-    image: &'static str,
-    also: &'static [&'static str],
-    /// Returns values that the problem must have.
-    damage: fn(&Injector) -> Value,
-}
-
-const fn case(code: &'static str, damage: fn(&Injector) -> Value) -> Case {
-    Case { code, image: "single", also: &[], damage }
-}
-
-impl Case {
-    const fn on(self, image: &'static str) -> Self {
-        Self { image, ..self }
-    }
-
-    const fn also(self, also: &'static [&'static str]) -> Self {
-        Self { also, ..self }
-    }
-}
 
 /// A name in the top-level tree.
 struct Name {
@@ -346,40 +321,14 @@ fn cases() -> Vec<Case> {
     [file_cases(), name_cases(), subvolume_cases()].into_iter().flatten().collect()
 }
 
-fn problems_of(images: &[PathBuf]) -> Vec<Problem> {
-    check(&open(images), 2)
-}
-
 fn is_of_files(problem: &Problem) -> bool {
     matches!(problem, Problem::Checksum(_) | Problem::File(_) | Problem::Name(_) | Problem::Subvolume(_))
 }
 
-fn describe(problems: &[Problem]) -> String {
-    let line = |problem: &Problem| format!("\n  {} {}: {problem}", problem.severity(), problem.code());
-    problems.iter().map(line).collect()
-}
-
 #[test]
 fn each_kind_of_damage_is_found_for_itself() {
-    let mut failures = String::new();
-    for case in cases() {
-        let Some(images) = kernel_image_or_skip(case.image) else { return };
-        let injector = Injector::new(&images);
-        let expected = (case.damage)(&injector);
-        let mut found = problems_of(injector.images());
-        // What else the same damage breaks is tested elsewhere: here it is files, names, checksums and subvolumes.
-        found.retain(is_of_files);
-        let is_expected = |problem: &Problem| {
-            let values = serde_json::to_value(problem).unwrap();
-            let has = |(name, value): (&String, &Value)| values.get(name) == Some(value);
-            problem.code() == case.code && expected.as_object().unwrap().iter().all(has)
-        };
-        let is_unrelated = |problem: &Problem| problem.code() != case.code && !case.also.contains(&problem.code());
-        if !found.iter().any(is_expected) || found.iter().any(is_unrelated) {
-            failures += &format!("{} {expected}, found{}\n", case.code, describe(&found));
-        }
-    }
-    assert!(failures.is_empty(), "{failures}");
+    // What else the same damage breaks is tested elsewhere: here it is files, names, checksums and subvolumes.
+    assert_each_is_found_for_itself(&cases(), is_of_files);
 }
 
 #[test]
@@ -404,7 +353,7 @@ fn a_block_that_is_lost_says_nothing_of_the_files_around_it() {
     let flip = |block| injector.block_unstamped(block, |bytes| bytes[200] ^= 1);
     for block in blocks {
         flip(block);
-        let found = problems_of(injector.images());
+        let found = problems_of(&injector);
         flip(block);
         let others: Vec<_> = found.iter().filter(|problem| is_of_files(problem)).cloned().collect();
         assert!(others.is_empty() && !found.is_empty(), "block {block}:{}", describe(&others));
@@ -415,8 +364,7 @@ fn a_block_that_is_lost_says_nothing_of_the_files_around_it() {
 fn sound_filesystems_have_no_problems() {
     for name in ["single", "holes", "orphan", "half-dropped", "v1-cache", "empty", "log-tree", "balance-interrupted"] {
         let Some(images) = kernel_image_or_skip(name) else { return };
-        let mut found = problems_of(&images);
-        found.retain(|problem| problem.severity() > Severity::Note);
+        let found = problems_of(&Injector::new(&images));
         assert!(found.is_empty(), "{name}:{}", describe(&found));
     }
 }
@@ -431,7 +379,7 @@ fn random_damage_gives_the_same_problems_whatever_the_number_of_threads() {
         let roots = [root_tree].into_iter().chain(root_tree.children(&volume));
         roots.flat_map(|root| Walk::new(&volume, root.expected(), Levels::All)).map(|block| block.logical).collect()
     };
-    let sound = problems_of(injector.images());
+    let sound = problems_of(&injector);
     let rounds = std::env::var("RBTRFS_FUZZ_ROUNDS").map_or(50, |rounds| rounds.parse().unwrap());
     let mut state: u64 = 1;
     let mut random = |below: usize| {
@@ -451,5 +399,5 @@ fn random_damage_gives_the_same_problems_whatever_the_number_of_threads() {
         assert_eq!(one, check(&volume, 3), "round {round} block {block}");
         change();
     }
-    assert_eq!(problems_of(injector.images()), sound);
+    assert_eq!(problems_of(&injector), sound);
 }

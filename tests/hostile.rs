@@ -14,35 +14,10 @@ mod support;
 
 use std::fs::File;
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::Value;
-use support::require;
-
-/// Seconds and KiB that one command may take.
-const TIME_LIMIT: u32 = 10;
-const MEMORY_LIMIT: u32 = 512 * 1024;
-
-/// A command as it ended.
-struct Ended {
-    code: Option<i32>,
-    stdout: Vec<u8>,
-    stderr: String,
-}
-
-/// Runs rbtrfs within the limits. Past the limit of time `timeout` ends it with exit code 124, past that of memory an
-/// allocation fails and aborts it.
-fn rbtrfs(arguments: &[&str], image: &Path) -> Ended {
-    let script = format!("ulimit -v {MEMORY_LIMIT}; exec timeout {TIME_LIMIT} \"$@\"");
-    let output = Command::new("sh")
-        .args(["-c", &script, "sh", env!("CARGO_BIN_EXE_rbtrfs")])
-        .args(arguments)
-        .arg(image)
-        .output()
-        .expect("sh runs");
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    Ended { code: output.status.code(), stdout: output.stdout, stderr }
-}
+use support::limits::{Ended, rbtrfs_within_limits};
+use support::{Run, require};
 
 /// The forms of output that name items.
 const DUMPS: [&[&str]; 3] = [&["dump-tree"], &["dump-tree", "--json"], &["dump-tree", "--json-lines"]];
@@ -68,7 +43,7 @@ fn hostile_images_do_no_harm() {
     }
     for image in images {
         for arguments in COMMANDS {
-            let Ended { code, stdout, stderr } = rbtrfs(arguments, &image);
+            let Ended { code, stdout, stderr } = rbtrfs_within_limits(arguments, &image);
             let what = format!("{arguments:?} {}: {stderr}", image.display());
             assert!(matches!(code, Some(0 | 2)), "{code:?} {what}");
             assert!(!stderr.contains("panicked at"), "{what}");
@@ -80,6 +55,43 @@ fn hostile_images_do_no_harm() {
                 items_of_lines(&stdout, &what);
             }
         }
+    }
+}
+
+/// What is asked of a check: problems, or one line that says why there was none.
+#[test]
+fn hostile_images_are_called_damaged() {
+    let images = corpus::unpacked(|name| name.starts_with("fuzz-"));
+    if !require("hostile_images_are_called_damaged", !images.is_empty(), "there is no corpus of images") {
+        return;
+    }
+    for image in images {
+        let [text, json] = [&["check"][..], &["check", "--json"]].map(|command| rbtrfs_within_limits(command, &image));
+        let what = format!("{}: {}", image.display(), text.stderr);
+        assert!(!text.stderr.contains("panicked at"), "{what}");
+        assert_eq!((text.code, &text.stderr), (json.code, &json.stderr), "{what}");
+        match text.code {
+            Some(1) => {
+                let document = document(&json.stdout, &what);
+                assert!(members(&document["problems"]).count() > 0 && document["clean"] == false, "{what}");
+            }
+            Some(2) => assert!(text.stderr.lines().count() == 1 && json.stdout.is_empty(), "{what}"),
+            code => panic!("{code:?} {what}"),
+        }
+    }
+}
+
+#[test]
+fn problems_are_the_same_for_any_number_of_threads() {
+    let images = corpus::unpacked(|_| true);
+    if !require("problems_are_the_same_for_any_number_of_threads", !images.is_empty(), "there is no corpus of images") {
+        return;
+    }
+    for image in images {
+        let run = |threads| Run::of(support::rbtrfs("check", &["--json", "--threads", threads], &[&image]));
+        let one = run("1");
+        assert_eq!(one, run("2"), "{}", image.display());
+        assert_eq!(one, run("16"), "{}", image.display());
     }
 }
 
@@ -121,7 +133,7 @@ type Item = (u64, u64, u64, u64);
 
 #[track_caller]
 fn assert_same_items(image: &Path) {
-    let [text, json, lines] = DUMPS.map(|arguments| rbtrfs(arguments, image));
+    let [text, json, lines] = DUMPS.map(|arguments| rbtrfs_within_limits(arguments, image));
     let what = image.display().to_string();
     assert_eq!((text.code, json.code), (lines.code, lines.code), "{what}");
     // What could not be read is complained of in the same words.

@@ -1,13 +1,16 @@
 //! Block groups against chunks and extents.
 
+use std::collections::BTreeSet;
+
+use crate::block::verify::Expected;
 use crate::disk::flags::{block_group, compat_ro, extent as extent_flags, incompat, superblock};
 use crate::disk::volume::{BlockGroupItem, BlockGroupRemap};
-use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Superblock, objectid};
+use crate::disk::{Key, KeyType, Logical, Superblock, objectid};
 use crate::finding::findings;
 use crate::volume::{ChunkMapping, Volume, superblock_ranges};
 
 use super::chunks::Chunks;
-use super::extent_list::ExtentList;
+use super::extent_list::{Extent, ExtentList};
 use super::findings::Findings;
 use super::items::{Items, keys_of_type};
 
@@ -54,12 +57,19 @@ findings! {
         ChunkTree("chunk-tree-block-outside", Fatal, "chunk tree block {logical} lies in a chunk of type {chunk_type:#x}") {
             logical: Logical, chunk_type: u64,
         }
+        /// A block of another tree lies in a chunk for the chunk tree.
+        Foreign("system-chunk-foreign", Error, "block {logical} of tree {owner} lies in a system chunk") {
+            logical: Logical, owner: u64,
+        }
         /// An extent lies where a superblock is written.
         Superblock("extent-over-superblock", Error, "extent {logical} of {length} bytes lies over a superblock") {
             logical: Logical, length: u64,
         }
     }
 }
+
+/// Bytes of the longest extent of data.
+const MAX_EXTENT_SIZE: u64 = 128 << 20;
 
 /// A block group as its item says.
 #[derive(Clone, Copy)]
@@ -116,9 +126,18 @@ impl<'t> BlockGroups<'t> {
         &self.groups[start..end.max(start)]
     }
 
-    /// Whether there is a block group for exactly this chunk.
+    /// The block group of exactly this chunk.
+    pub fn of_chunk(&self, chunk: &ChunkMapping) -> Option<&BlockGroup> {
+        self.at(chunk.logical).iter().find(|group| group.length == chunk.length)
+    }
+
     pub fn have(&self, chunk: &ChunkMapping) -> bool {
-        self.at(chunk.logical).iter().any(|group| group.length == chunk.length)
+        self.of_chunk(chunk).is_some()
+    }
+
+    /// Whether the block groups there are of the chunk's type. Where they are not, neither is to be trusted.
+    pub fn agree_on_type(&self, chunk: &ChunkMapping) -> bool {
+        self.at(chunk.logical).iter().all(|group| group.flags == chunk.flags.0)
     }
 
     /// Whether a block group item claims this address.
@@ -219,43 +238,55 @@ fn check_extents(chunks: &Chunks<'_>, groups: &BlockGroups<'_>, extents: &Extent
         if end.is_none_or(|end| end > chunk.end()) {
             findings.report(BlockGroupProblem::Outside { logical, length });
         }
-        // Where chunk and block group disagree, neither is to be trusted.
-        let is_sure = groups.at(chunk.logical).iter().all(|group| group.flags == chunk.flags.0);
+        let is_sure = groups.agree_on_type(chunk);
         let fits = (have & extent_flags::DATA == 0 || chunk.flags.contains(block_group::DATA))
             && (have & extent_flags::TREE_BLOCK == 0
                 || chunk.flags.0 & (block_group::METADATA | block_group::SYSTEM) != 0);
         if is_sure && !fits {
-            let chunk_type = chunk.flags.0 & BlockGroupFlags::TYPE_MASK;
+            let chunk_type = chunk.flags.type_bits();
             findings.report(BlockGroupProblem::Type { logical, have, chunk_type });
         }
     }
     for chunk in chunks.mappings() {
         for (start, end) in superblock_ranges(chunk) {
-            // An extent is at most 128 MiB long, and does not begin before its chunk.
-            let from = Logical(start.0.saturating_sub(128 << 20)).max(chunk.logical);
-            for extent in extents.range(from, end) {
-                let (logical, length) = (extent.logical, extent.length);
-                if logical.0.saturating_add(length) > start.0 && length <= 128 << 20 {
-                    findings.report(BlockGroupProblem::Superblock { logical, length });
-                }
+            // No extent reaches into another chunk: one that seems to is reported as that.
+            let extents = extents.over(start, end).filter(|extent| extent.logical >= chunk.logical);
+            for Extent { logical, length, .. } in extents.filter(|extent| extent.length <= MAX_EXTENT_SIZE) {
+                findings.report(BlockGroupProblem::Superblock { logical, length });
             }
         }
     }
 }
 
-/// The blocks of the chunk tree must be found by the array alone.
-pub fn check_chunk_tree_blocks(
+/// The blocks of the chunk tree must be found by the array alone, and nothing else lies in chunks that are for them.
+pub fn check_chunk_tree(
+    volume: &Volume,
     blocks: impl Iterator<Item = Logical>,
     chunks: &Chunks<'_>,
     groups: &BlockGroups<'_>,
+    extents: &ExtentList,
     findings: &Findings,
 ) {
-    for logical in blocks {
+    let blocks: BTreeSet<Logical> = blocks.collect();
+    for logical in blocks.iter().copied() {
         let Some(chunk) = chunks.find(logical) else { continue };
-        let is_sure = groups.at(chunk.logical).iter().all(|group| group.flags == chunk.flags.0);
-        if is_sure && !chunk.flags.contains(block_group::SYSTEM) {
-            let chunk_type = chunk.flags.0 & BlockGroupFlags::TYPE_MASK;
+        if groups.agree_on_type(chunk) && !chunk.flags.contains(block_group::SYSTEM) {
+            let chunk_type = chunk.flags.type_bits();
             findings.report(BlockGroupProblem::ChunkTree { logical, chunk_type });
+        }
+    }
+    let mut buffer = Vec::new();
+    let is_system = |chunk: &&ChunkMapping| chunk.flags.contains(block_group::SYSTEM) && groups.agree_on_type(chunk);
+    for chunk in chunks.mappings().iter().filter(is_system) {
+        let extents = extents.range(chunk.logical, chunk.end());
+        for logical in extents.map(|extent| extent.logical).filter(|logical| !blocks.contains(logical)) {
+            // An extent that nothing refers to, or a part of the tree that is not reached, has the right owner.
+            let expected = Expected { logical, level: None, generation: None, first_key: None };
+            let Ok(read) = volume.read_block(&expected, &mut buffer) else { continue };
+            let owner = read.block.header().owner.get();
+            if owner != objectid::CHUNK_TREE {
+                findings.report(BlockGroupProblem::Foreign { logical, owner });
+            }
         }
     }
 }

@@ -35,8 +35,9 @@ pub enum Coverage {
     Unknown,
 }
 
+/// Data that one item or more have checksums of.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Run {
+pub struct Run {
     start: u64,
     end: u64,
 }
@@ -73,8 +74,8 @@ impl Checksums {
             trees.iter().filter(|tree| tree.root.key.objectid == objectid::CSUM_TREE).copied().collect();
         let format = volume.format();
         let (csum_size, sectorsize) = (format.csum_type.size() as u64, u64::from(format.sectorsize));
-        let gathered = scan.run(&trees, |gathered: &mut Gathered, _, visit| {
-            gathered.found.visit(&visit, extents, findings);
+        let gathered = scan.run(&trees, |gathered: &mut Gathered, tree, visit| {
+            gathered.found.visit(tree, &visit, extents, findings);
             if let Visit::Leaf(leaf) = visit {
                 gathered.items.extend(runs_of(leaf, csum_size, sectorsize));
             }
@@ -96,6 +97,11 @@ impl Checksums {
         }
     }
 
+    /// The checksums of a log tree. Items that overlap are ordinary there: the replay sorts them out.
+    pub fn of_log(items: Vec<Run>) -> Self {
+        Self { runs: merge(items, &Findings::default()), ..Self::default() }
+    }
+
     /// How much of the data from `start` on has checksums.
     pub fn coverage(&self, start: u64, length: u64) -> Coverage {
         let end = start.saturating_add(length);
@@ -111,6 +117,17 @@ impl Checksums {
             true => Coverage::Unknown,
             false => coverage,
         }
+    }
+
+    /// Whether some of the data from `start` on is known to have checksums.
+    pub fn is_any(&self, start: Logical, length: u64) -> bool {
+        let run = self.runs.get(self.runs.partition_point(|run| run.end <= start.0));
+        run.is_some_and(|run| run.start < start.0.saturating_add(length))
+    }
+
+    /// Bytes of data that have checksums.
+    pub fn data_bytes(&self) -> u64 {
+        self.runs.iter().fold(0, |sum: u64, run| sum.saturating_add(run.end - run.start))
     }
 
     pub fn sectorsize(&self) -> u64 {
@@ -147,7 +164,8 @@ fn report_bare(start: u64, end: u64, unread: &[Unread], findings: &Findings) {
     }
 }
 
-fn runs_of(leaf: Leaf<'_>, csum_size: u64, sectorsize: u64) -> impl Iterator<Item = Run> {
+/// What the checksum items of a leaf cover.
+pub fn runs_of(leaf: Leaf<'_>, csum_size: u64, sectorsize: u64) -> impl Iterator<Item = Run> {
     leaf.items().flatten().filter(|item| item.key.key_type == KeyType::EXTENT_CSUM).map(move |item| {
         let length = item.data.len() as u64 / csum_size * sectorsize;
         Run { start: item.key.offset, end: item.key.offset.saturating_add(length) }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::disk::fields::Uuid;
 use crate::disk::flags::{block_group, incompat};
 use crate::disk::volume::{Chunk, Stripe};
-use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Physical, Profile, objectid};
+use crate::disk::{Key, KeyType, Logical, Physical, Profile, objectid};
 use crate::finding::findings;
 use crate::volume::{ChunkMapping, Volume};
 
@@ -16,7 +16,7 @@ use super::findings::Findings;
 use super::items::Items;
 
 /// Lower offsets of a device are left to boot loaders and the superblock.
-const RESERVED: Physical = Physical(1 << 20);
+pub const RESERVED: Physical = Physical(1 << 20);
 
 findings! {
     /// Chunk items and their stripes.
@@ -247,7 +247,7 @@ fn check_chunk(volume: &Volume, chunk: &ChunkMapping, findings: &Findings) {
         findings.report(ChunkProblem::Uneven { logical, length, data_stripes });
     }
     let mixed = block_group::DATA | block_group::METADATA;
-    let have = chunk.flags.0 & BlockGroupFlags::TYPE_MASK;
+    let have = chunk.flags.type_bits();
     if volume.superblock().has_incompat(incompat::MIXED_GROUPS) && have & mixed != 0 && have != mixed {
         findings.report(ChunkProblem::Mixed { logical, have });
     }

@@ -55,18 +55,19 @@ findings! {
     }
 }
 
+/// A range of a device that a chunk takes.
 #[derive(Clone, Copy)]
-struct Extent {
-    devid: u64,
-    offset: Physical,
-    length: u64,
+pub struct DeviceExtent {
+    pub devid: u64,
+    pub offset: Physical,
+    pub length: u64,
     chunk: Logical,
 }
 
 /// The device extents of the device tree.
 pub struct DeviceExtents<'t> {
     tree: &'t Items,
-    extents: Vec<Extent>,
+    extents: Vec<DeviceExtent>,
     /// Bytes of the extents, by device.
     bytes: BTreeMap<u64, u64>,
     /// Ends of the devices' last stripes and extents.
@@ -88,10 +89,10 @@ impl<'t> DeviceExtents<'t> {
             let Some((extent, _)) = DevExtent::read_prefix(&item.data) else { continue };
             expect("chunk_tree", extent.chunk_tree.get(), objectid::CHUNK_TREE);
             expect("chunk_objectid", extent.chunk_objectid.get(), objectid::FIRST_CHUNK_TREE);
-            extents.push(Extent { devid, offset, length: extent.length.get(), chunk: extent.chunk() });
+            extents.push(DeviceExtent { devid, offset, length: extent.length.get(), chunk: extent.chunk() });
         }
         let mut bytes: BTreeMap<u64, u64> = BTreeMap::new();
-        for Extent { devid, length, .. } in &extents {
+        for DeviceExtent { devid, length, .. } in &extents {
             let sum = bytes.entry(*devid).or_default();
             *sum = sum.saturating_add(*length);
         }
@@ -100,6 +101,16 @@ impl<'t> DeviceExtents<'t> {
 
     pub fn tree(&self) -> &'t Items {
         self.tree
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = DeviceExtent> {
+        self.extents.iter().copied()
+    }
+
+    /// The first extent of the first device, if nothing can stand before it.
+    pub fn first(&self) -> Option<DeviceExtent> {
+        let first = self.extents.first().copied()?;
+        self.tree.covers(Key::MIN, Key::new(first.devid, KeyType::DEV_EXTENT, first.offset.0)).then_some(first)
     }
 
     /// The sum of a device's extents, if all are known.
@@ -200,7 +211,7 @@ impl<'t> DeviceExtents<'t> {
             }
         }
         for (devid, offset) in unclaimed {
-            let Some(Extent { length, chunk, .. }) = places.get(&(devid, offset)).copied() else { continue };
+            let Some(DeviceExtent { length, chunk, .. }) = places.get(&(devid, offset)).copied() else { continue };
             if chunks.starting_at(chunk).is_some() || chunks.lack(chunk) {
                 findings.report(DeviceExtentProblem::Orphan { devid, offset, length, chunk });
             }

@@ -13,6 +13,7 @@ pub struct Extent {
     /// Bytes; of a tree block the nodesize.
     pub length: u64,
     pub refs: u64,
+    pub generation: u64,
     /// Flags as in the extent item (`disk::flags::extent`).
     pub flags: u64,
     /// Of a tree block; [`Extent::NO_LEVEL`] if the item does not tell.
@@ -58,6 +59,12 @@ impl ExtentList {
     /// The extents that begin in `start..end`.
     pub fn range(&self, start: Logical, end: Logical) -> impl Iterator<Item = Extent> {
         self.extents.iter_from(start.0).take_while(move |extent| extent.logical < end)
+    }
+
+    /// The extents of which a part lies in `start..end`, of extents that overlap each other perhaps not all.
+    pub fn over(&self, start: Logical, end: Logical) -> impl Iterator<Item = Extent> {
+        let before = self.extents.last_before(start.0).filter(|extent| extent.end() > start);
+        before.into_iter().chain(self.range(start, end))
     }
 
     /// The extent that begins at `logical`.

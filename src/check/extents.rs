@@ -3,11 +3,11 @@
 //! Claims of the extent tree and references of the trees are compared as sums of hashes ([`super::sketch`]). Only where
 //! sums differ the records are collected, by a second walk, and compared one by one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use crate::disk::flags::extent::{DATA, TREE_BLOCK};
-use crate::disk::{Logical, objectid};
+use crate::disk::{Key, KeyType, Logical, Transid, objectid};
 use crate::finding::findings;
 use crate::table::{Part, Room, Writer};
 use crate::volume::Volume;
@@ -15,6 +15,7 @@ use crate::volume::Volume;
 use super::Job;
 use super::extent_list::{Cursor, Extent, ExtentList};
 use super::findings::Findings;
+use super::quotas::{Owned, Quotas};
 use super::reference::{Claim, Reference, claims, file_extents, node_children};
 use super::scan::{Scan, Tree, Unread, Visit};
 use super::sketch::{Buckets, Sketch};
@@ -61,6 +62,13 @@ findings! {
         Level("extent-level", Error, "extent {extent}, invalid level {have}, {reference} refers to level {expect}") {
             extent: Logical, have: u64, expect: u64, reference: Reference,
         }
+        /// A tree block was written in another generation than the extent item says.
+        Generation(
+            "extent-generation", Warning,
+            "extent {extent}, invalid generation {have}, {reference} refers to generation {expect}"
+        ) {
+            extent: Logical, have: u64, expect: u64, reference: Reference,
+        }
         /// A file's extent has another length than the extent item.
         Length("extent-length", Error, "extent {extent}, invalid length {have}, {reference} refers to {expect} bytes") {
             extent: Logical, have: u64, expect: u64, reference: Reference,
@@ -77,6 +85,7 @@ struct Gathered {
     /// Of each extent: the references it counts less those it lists.
     totals: Sketch,
     found: Found,
+    owned: Owned,
 }
 
 /// The extent items, and sums of what they claim.
@@ -85,6 +94,8 @@ pub struct Claims {
     pub extents: ExtentList,
     /// Bytes of all tree blocks.
     pub tree_bytes: u64,
+    /// Data, by the trees that simple quotas count it for.
+    pub owned: Owned,
     references: Sketch,
     totals: Sketch,
 }
@@ -96,13 +107,13 @@ impl Claims {
         volume: &Volume,
         room: &Room,
         extent_tree: &Tree,
+        quotas: &Quotas,
         found: &mut Vec<Found>,
     ) -> io::Result<Self> {
         let writer = Writer::new(room);
-        let (unknown, findings) = (ExtentList::default(), Findings::default());
         let nodesize = volume.format().nodesize;
-        let gathered = scan.run(std::slice::from_ref(extent_tree), |gathered: &mut Gathered, _, visit| {
-            gathered.found.visit(&visit, &unknown, &findings);
+        let gathered = scan.run(std::slice::from_ref(extent_tree), |gathered: &mut Gathered, tree, visit| {
+            gathered.found.visit_early(tree, &visit);
             let Visit::Leaf(leaf) = visit else { return };
             claims(leaf, nodesize, |claim| match claim {
                 Claim::Extent(extent) => {
@@ -116,9 +127,10 @@ impl Claims {
                     gathered.totals.add(extent, &[extent.0], -(count as i64));
                     gathered.references.add(extent, &reference.numbers(extent), count as i64);
                 }
+                Claim::Owner { root, generation, length } => gathered.owned.add(quotas, root, generation, length),
             });
         });
-        let mut extents = Vec::new();
+        let (mut extents, mut owned) = (Vec::new(), Owned::default());
         let (mut references, mut totals, mut tree_bytes) = (Sketch::default(), Sketch::default(), 0_u64);
         for part in gathered {
             extents.push(part.extents);
@@ -126,8 +138,9 @@ impl Claims {
             references.merge(&part.references);
             totals.merge(&part.totals);
             found.push(part.found);
+            owned.merge(part.owned);
         }
-        Ok(Self { extents: ExtentList::new(writer.finish(extents)?), tree_bytes, references, totals })
+        Ok(Self { extents: ExtentList::new(writer.finish(extents)?), tree_bytes, owned, references, totals })
     }
 }
 
@@ -136,17 +149,33 @@ impl Claims {
 pub struct Found {
     sketch: Sketch,
     cursor: Cursor,
+    /// What is yet to be compared with the extents that it leads to: these are not known before their tree was read.
+    early: Vec<(Logical, Reference, Shape)>,
 }
 
 impl Found {
-    pub fn merge(&mut self, other: &Found) {
+    pub fn merge(&mut self, mut other: Found) {
         self.sketch.merge(&other.sketch);
+        self.early.append(&mut other.early);
+    }
+
+    /// Notes the references of a block that is read before the extents are known: one without full back references.
+    pub fn visit_early(&mut self, tree: &Tree, visit: &Visit<'_>) {
+        let (unknown, mut cursor) = (ExtentList::default(), Cursor::default());
+        references(tree, visit, &unknown, &mut cursor, |extent, reference, shape, _| {
+            self.note(extent, reference, shape);
+        });
+    }
+
+    fn note(&mut self, extent: Logical, reference: Reference, shape: Shape) {
+        self.sketch.add(extent, &reference.numbers(extent), 1);
+        self.early.push((extent, reference, shape));
     }
 
     /// Notes the references that a block of a tree has, and what does not fit the extents that they lead to.
-    pub fn visit(&mut self, visit: &Visit<'_>, extents: &ExtentList, findings: &Findings) {
-        let Self { sketch, cursor } = self;
-        references(visit, extents, cursor, |logical, reference, shape, cursor| {
+    pub fn visit(&mut self, tree: &Tree, visit: &Visit<'_>, extents: &ExtentList, findings: &Findings) {
+        let Self { sketch, cursor, .. } = self;
+        references(tree, visit, extents, cursor, |logical, reference, shape, cursor| {
             sketch.add(logical, &reference.numbers(logical), 1);
             if let Some(extent) = extents.find(logical, cursor) {
                 check_shape(&extent, reference, shape, findings);
@@ -157,7 +186,7 @@ impl Found {
     /// Notes that a root item or the superblock refers to the root of a tree.
     pub fn root(&mut self, tree: &Tree) {
         let (extent, reference) = root_reference(tree);
-        self.sketch.add(extent, &reference.numbers(extent), 1);
+        self.note(extent, reference, Shape::TreeBlock { level: tree.root.level, generation: tree.root.generation });
     }
 }
 
@@ -174,30 +203,35 @@ fn root_reference(tree: &Tree) -> (Logical, Reference) {
 /// What a reference promises of its extent.
 #[derive(Clone, Copy)]
 enum Shape {
-    TreeBlock { level: u8 },
-    Data { length: u64 },
+    /// The generation is not known of the log root tree.
+    TreeBlock {
+        level: u8,
+        generation: Option<Transid>,
+    },
+    Data {
+        length: u64,
+    },
 }
 
 /// Hands each reference that a block has to `hear`, and `cursor` with it.
 fn references(
+    tree: &Tree,
     visit: &Visit<'_>,
     extents: &ExtentList,
     cursor: &mut Cursor,
     mut hear: impl FnMut(Logical, Reference, Shape, &mut Cursor),
 ) {
-    let block = match visit {
-        Visit::Node(node, _) => node.block(),
-        Visit::Leaf(leaf) => leaf.block(),
-    };
-    let flags = extents.find(block.logical(), cursor).map_or(0, |extent| extent.flags);
+    let owner = tree.owner_of(visit.block());
+    let flags = extents.find(visit.block().logical(), cursor).map_or(0, |extent| extent.flags);
     match visit {
         Visit::Node(node, first) => {
-            let level = block.level() - 1;
-            node_children(*node, *first, flags, |child, reference| {
-                hear(child, reference, Shape::TreeBlock { level }, cursor);
+            let level = node.block().level() - 1;
+            node_children(*node, owner, *first, flags, |ptr, reference| {
+                let generation = Some(ptr.generation.into());
+                hear(ptr.blockptr.into(), reference, Shape::TreeBlock { level, generation }, cursor);
             });
         }
-        Visit::Leaf(leaf) => file_extents(*leaf, flags, |file_extent| {
+        Visit::Leaf(leaf) => file_extents(*leaf, owner, flags, |file_extent| {
             hear(file_extent.extent, file_extent.reference, Shape::Data { length: file_extent.length }, cursor);
         }),
     }
@@ -207,7 +241,7 @@ fn references(
 fn check_shape(extent: &Extent, reference: Reference, shape: Shape, findings: &Findings) {
     let logical = extent.logical;
     let (kind, have, expect) = match shape {
-        Shape::TreeBlock { level } => (TREE_BLOCK, extent.level, u64::from(level)),
+        Shape::TreeBlock { level, .. } => (TREE_BLOCK, extent.level, u64::from(level)),
         Shape::Data { length } => (DATA, extent.length, length),
     };
     if extent.flags & kind == 0 {
@@ -217,6 +251,10 @@ fn check_shape(extent: &Extent, reference: Reference, shape: Shape, findings: &F
             Shape::TreeBlock { .. } => ExtentProblem::Level { extent: logical, have, expect, reference },
             Shape::Data { .. } => ExtentProblem::Length { extent: logical, have, expect, reference },
         });
+    } else if let Shape::TreeBlock { generation: Some(Transid(expect)), .. } = shape
+        && extent.generation != expect
+    {
+        findings.report(ExtentProblem::Generation { extent: logical, have: extent.generation, expect, reference });
     }
 }
 
@@ -230,6 +268,12 @@ struct Counts {
 /// Compares claims with what was found in `trees`, the extent tree among them.
 pub fn compare(job: &Job<'_>, claimed: &Claims, found: &Found, trees: &Trees) {
     check_overlaps(&claimed.extents, job.findings);
+    let mut cursor = Cursor::default();
+    for (logical, reference, shape) in &found.early {
+        if let Some(extent) = claimed.extents.find(*logical, &mut cursor) {
+            check_shape(&extent, *reference, *shape, job.findings);
+        }
+    }
     let mut differences = claimed.references.clone();
     differences.subtract(&found.sketch);
     let buckets = differences.unequal();
@@ -259,7 +303,7 @@ fn check_overlaps(extents: &ExtentList, findings: &Findings) {
 
 /// The trees whose blocks have extent items, and what of them could not be read.
 pub struct Trees {
-    pub extent_tree: Option<Tree>,
+    pub extent_tree: Tree,
     pub others: Vec<Tree>,
     pub unread: Vec<Unread>,
 }
@@ -278,7 +322,7 @@ impl Details<'_> {
         // What the walk itself finds was reported by the first one.
         let heard_before = Findings::default();
         let scan = Scan::new(&Job { findings: &heard_before, ..*self.job });
-        scan.run(self.trees.extent_tree.as_slice(), |gathered, _, visit| {
+        scan.run(std::slice::from_ref(&self.trees.extent_tree), |gathered, _, visit| {
             if let Visit::Leaf(leaf) = visit {
                 claims(leaf, nodesize, |claim| hear(gathered, claim));
             }
@@ -318,33 +362,41 @@ impl Details<'_> {
             let counts = counts.entry((extent, reference)).or_default();
             counts.claimed = counts.claimed.saturating_add(count);
         }
+        let mut unknown = BTreeSet::new();
         for (extent, reference) in self.found(buckets) {
-            counts.entry((extent, reference)).or_default().found += 1;
+            match reference {
+                Some(reference) => counts.entry((extent, reference)).or_default().found += 1,
+                None => _ = unknown.insert(extent),
+            }
         }
         let mut start = 0;
         let all: Vec<_> = counts.into_iter().collect();
         while let Some(((extent, _), _)) = all.get(start) {
             let end = start + all[start..].iter().take_while(|((other, _), _)| other == extent).count();
-            if !self.is_unread_extent(*extent) {
+            if !self.is_unread_extent(*extent) && !unknown.contains(extent) {
                 self.report_extent(*extent, &all[start..end]);
             }
             start = end;
         }
     }
 
-    fn found(&self, buckets: &Buckets) -> Vec<(Logical, Reference)> {
+    /// The references to extents in some buckets. Whether a block whose extent item could not be read has full back
+    /// references is unknown, and with it the form of its references.
+    fn found(&self, buckets: &Buckets) -> Vec<(Logical, Option<Reference>)> {
         let heard_before = Findings::default();
         let scan = Scan::new(&Job { findings: &heard_before, ..*self.job });
         let extents = &self.claimed.extents;
-        let all: Vec<Tree> = self.trees.extent_tree.iter().chain(&self.trees.others).copied().collect();
-        let parts = scan.run(&all, |(found, cursor): &mut (Vec<_>, Cursor), _, visit| {
-            references(&visit, extents, cursor, |extent, reference, _, _| {
+        let all: Vec<Tree> = self.trees.others.iter().chain([&self.trees.extent_tree]).copied().collect();
+        let parts = scan.run(&all, |(found, cursor): &mut (Vec<_>, Cursor), tree, visit| {
+            let is_known = !self.is_unread_extent(visit.block().logical());
+            references(tree, &visit, extents, cursor, |extent, reference, _, _| {
                 if buckets.contain(extent) {
-                    found.push((extent, reference));
+                    found.push((extent, is_known.then_some(reference)));
                 }
             });
         });
         let roots = all.iter().map(root_reference).filter(|(extent, _)| buckets.contain(*extent));
+        let roots = roots.map(|(extent, reference)| (extent, Some(reference)));
         parts.into_iter().flat_map(|(found, _)| found).chain(roots).collect()
     }
 
@@ -379,20 +431,39 @@ impl Details<'_> {
         unread.into_iter().any(|unread| unread.may_hold_objectid(extent.0))
     }
 
-    /// Whether the reference may stand in a part of a tree that could not be read.
+    /// Whether the reference may stand in a part of a tree that could not be read, or in a tree whose root item does.
     fn may_be_unread(&self, reference: Reference) -> bool {
+        // Blocks of file trees are shared, so that any of them may be what refers.
         let is_file_tree = |tree: u64| objectid::is_fs_tree(tree) || tree == objectid::TREE_RELOC;
-        self.trees.unread.iter().any(|unread| match reference {
-            // Blocks of file trees are shared, so that any of them may be what refers.
-            Reference::Tree { root } => {
-                unread.level > 0 && (unread.tree == root || is_file_tree(unread.tree) && is_file_tree(root))
-            }
-            Reference::Node { parent } => unread.level > 0 && (unread.block == parent || unread.level > 1),
+        let is_in = |unread: &Unread, tree: u64| {
+            unread.tree == tree || is_file_tree(unread.tree) && is_file_tree(tree) || loses_root(unread, tree)
+        };
+        let may_hold = |unread: &Unread| match reference {
+            Reference::Tree { root } => is_in(unread, root) && (unread.level > 0 || unread.tree == objectid::ROOT_TREE),
             Reference::File { root, objectid, .. } => {
-                unread.may_hold_objectid(objectid)
-                    && (unread.tree == root || is_file_tree(unread.tree) && is_file_tree(root))
+                is_in(unread, root) && (unread.may_hold_objectid(objectid) || unread.tree == objectid::ROOT_TREE)
             }
-            Reference::Leaf { parent } => unread.block == parent || unread.level > 0,
-        })
+            Reference::Node { parent } => {
+                unread.level > 0 && (unread.block == parent || unread.level > 1)
+                    || loses_root(unread, objectid::FS_TREE)
+            }
+            Reference::Leaf { parent } => {
+                unread.block == parent || unread.level > 0 || loses_root(unread, objectid::FS_TREE)
+            }
+        };
+        let is_parent_unknown = match reference {
+            Reference::Node { parent } | Reference::Leaf { parent } => self.is_unread_extent(parent),
+            Reference::Tree { .. } | Reference::File { .. } => false,
+        };
+        is_parent_unknown || self.trees.unread.iter().any(may_hold)
     }
+}
+
+/// Whether the root item of a tree, or of one that shares its blocks, may be among what could not be read.
+fn loses_root(unread: &Unread, tree: u64) -> bool {
+    unread.tree == objectid::ROOT_TREE
+        && match objectid::is_fs_tree(tree) || tree == objectid::TREE_RELOC {
+            true => unread.may_hold_between(Key::new(objectid::FS_TREE, KeyType(0), 0), Key::MAX),
+            false => unread.may_hold_objectid(tree),
+        }
 }

@@ -55,19 +55,26 @@ macro_rules! problem_groups {
 
 problem_groups! {
     Superblock(super::superblocks::SuperblockProblem),
+    BackupRoot(super::backup_roots::BackupRootProblem),
     SystemArray(super::system_array::SystemArrayProblem),
     Chunk(super::chunks::ChunkProblem),
     Device(super::devices::DeviceProblem),
     DeviceExtent(super::device_extents::DeviceExtentProblem),
+    Zoned(super::zoned::ZonedProblem),
     BlockGroup(super::block_groups::BlockGroupProblem),
+    SystemSpace(super::system_space::SystemSpaceProblem),
     FreeSpace(super::free_space::FreeSpaceProblem),
+    SpaceCache(super::space_cache::SpaceCacheProblem),
+    Log(super::log_trees::LogProblem),
     Totals(super::totals::TotalsProblem),
     Structure(super::structure::StructureProblem),
     Block(super::scan::BlockProblem),
     Item(crate::block::item::ItemProblem),
     Extent(super::extents::ExtentProblem),
     Checksum(super::checksums::ChecksumProblem),
+    Data(super::data::DataProblem),
     Subvolume(super::subvolumes::SubvolumeProblem),
+    Quota(super::quotas::QuotaProblem),
     Name(super::files::NameProblem),
     File(super::files::FileProblem),
 }
@@ -89,5 +96,20 @@ impl Findings {
         problems.sort();
         problems.dedup();
         problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::Problem;
+
+    #[test]
+    fn a_code_is_that_of_one_kind_of_problem() {
+        let mut codes = BTreeSet::new();
+        for kind in Problem::kinds() {
+            assert!(codes.insert(kind.code), "{}", kind.code);
+        }
     }
 }

@@ -1,10 +1,8 @@
-//! The free space tree against the extents, and the older cache.
+//! The free space tree against the extents.
 
-use std::collections::BTreeSet;
-
-use crate::disk::flags::{compat_ro, free_space_info, superblock};
+use crate::disk::flags::{compat_ro, free_space_info};
 use crate::disk::space::FreeSpaceInfo;
-use crate::disk::{Key, KeyType, Logical, Transid, objectid};
+use crate::disk::{Key, KeyType, Logical};
 use crate::finding::findings;
 use crate::volume::{ChunkMapping, Volume, superblock_ranges};
 
@@ -12,6 +10,7 @@ use super::block_groups::{BlockGroups, knows_extents};
 use super::chunks::Chunks;
 use super::extent_list::ExtentList;
 use super::findings::Findings;
+use super::free_ranges::FreeRanges;
 use super::items::{Item, Items, keys_of};
 
 findings! {
@@ -53,14 +52,6 @@ findings! {
         }
         /// The free space tree is not valid: the next mount builds it anew.
         NotValid("free-space-tree-not-valid", Note, "the free space tree is not marked valid and will be built anew") {}
-        /// The v1 cache of free space is of another generation: the next mount does not use it.
-        CacheStale("free-space-cache-stale", Note, "the v1 free space cache is of generation {have}, expect {expect}") {
-            have: Transid, expect: Transid,
-        }
-        /// The v1 cache holds free space of a block group that does not exist.
-        CacheOrphan("free-space-cache-orphan", Warning, "the v1 free space cache of {logical} belongs to no block group") {
-            logical: Logical,
-        }
     }
 }
 
@@ -72,9 +63,8 @@ pub struct Space<'a> {
     pub extents: &'a ExtentList,
 }
 
-pub fn check(volume: &Volume, root_tree: &Items, free_space_tree: &Items, space: &Space<'_>, findings: &Findings) {
+pub fn check(volume: &Volume, free_space_tree: &Items, space: &Space<'_>, findings: &Findings) {
     let superblock = volume.superblock();
-    check_cache(volume, root_tree, space, findings);
     if !superblock.has_compat_ro(compat_ro::FREE_SPACE_TREE) {
         return;
     }
@@ -100,28 +90,6 @@ pub fn check(volume: &Volume, root_tree: &Items, free_space_tree: &Items, space:
     }
 }
 
-/// Free ranges as they are listed, in order of their starts.
-#[derive(Default)]
-struct Free {
-    ranges: Vec<(u64, u64)>,
-}
-
-impl Free {
-    /// Adds the ranges of a bitmap; one that goes on where the last ended prolongs it.
-    fn add_bitmap(&mut self, start: u64, bits: &[u8], sectorsize: u64, end: u64) {
-        for (index, byte) in bits.iter().enumerate().filter(|(_, byte)| **byte != 0) {
-            for bit in (0..8).filter(|bit| byte & (1 << bit) != 0) {
-                let from = start.saturating_add((index as u64 * 8 + bit).saturating_mul(sectorsize));
-                let to = from.saturating_add(sectorsize).min(end);
-                match self.ranges.last_mut().filter(|(_, last)| *last == from) {
-                    Some((_, last)) => *last = to,
-                    None => self.ranges.push((from, to)),
-                }
-            }
-        }
-    }
-}
-
 fn check_group(volume: &Volume, tree: &Items, chunk: &ChunkMapping, space: &Space<'_>, findings: &Findings) {
     let (logical, end) = (chunk.logical, chunk.end());
     let (from, to) = (keys_of(logical.0).0, keys_of(end.0.saturating_sub(1)).1);
@@ -141,7 +109,7 @@ fn check_group(volume: &Volume, tree: &Items, chunk: &ChunkMapping, space: &Spac
     );
     let form = if uses_bitmaps { KeyType::FREE_SPACE_BITMAP } else { KeyType::FREE_SPACE_EXTENT };
 
-    let mut free = Free::default();
+    let mut free = FreeRanges::default();
     let mut is_whole = true;
     for item in items.iter().filter(|item| item.key != info_key) {
         let key = item.key;
@@ -151,7 +119,7 @@ fn check_group(volume: &Volume, tree: &Items, chunk: &ChunkMapping, space: &Spac
         if check_item(item, sectorsize, end, findings) {
             match key.key_type {
                 KeyType::FREE_SPACE_BITMAP => free.add_bitmap(key.objectid, &item.data, sectorsize, end.0),
-                _ => free.ranges.push((key.objectid, key.objectid.saturating_add(key.offset))),
+                _ => free.add(key.objectid, key.offset),
             }
         } else {
             is_whole = false;
@@ -160,12 +128,12 @@ fn check_group(volume: &Volume, tree: &Items, chunk: &ChunkMapping, space: &Spac
     if !is_whole {
         return;
     }
-    let count = free.ranges.len() as u64;
+    let count = free.count();
     if let Some(have) = info.map(|info| u64::from(info.extent_count.get())).filter(|have| *have != count) {
         findings.report(FreeSpaceProblem::Count { logical, have, expect: count });
     }
     if knows_extents(space.extent_tree, logical, end) {
-        check_tiling(chunk, free.ranges, space.extents, findings);
+        free.check_tiling(chunk, space.extents, findings);
     }
 }
 
@@ -189,69 +157,4 @@ fn check_item(item: &Item, sectorsize: u64, end: Logical, findings: &Findings) -
         return report("item size", item.data.len() as u64, size);
     }
     true
-}
-
-/// Free ranges and extents must tile the block group. Ranges of superblocks may be listed free or not.
-fn check_tiling(chunk: &ChunkMapping, mut free: Vec<(u64, u64)>, extents: &ExtentList, findings: &Findings) {
-    let (logical, end) = (chunk.logical, chunk.end());
-    let report = |make: fn(Logical, Logical, u64) -> FreeSpaceProblem, from: u64, to: u64| {
-        findings.report(make(logical, Logical(from), to.saturating_sub(from)));
-    };
-    free.sort();
-    let mut last_end = 0;
-    for (from, to) in &mut free {
-        if *from < last_end {
-            let twice = |logical, start, length| FreeSpaceProblem::Overlap { logical, start, length };
-            report(twice, *from, (*to).min(last_end));
-            *from = last_end.min(*to);
-        }
-        last_end = last_end.max(*to);
-    }
-
-    let used: Vec<(u64, u64)> = extents
-        .range(logical, end)
-        .map(|extent| (extent.logical.0, extent.logical.0.saturating_add(extent.length).min(end.0)))
-        .collect();
-    // Both lists are in order and the free ranges apart, so that each pair that overlaps is met.
-    let mut rest = &free[..];
-    for (from, to) in &used {
-        while let Some((_, tail)) = rest.split_first().filter(|(first, _)| first.1 <= *from) {
-            rest = tail;
-        }
-        for (free_from, free_to) in rest.iter().take_while(|(free_from, _)| free_from < to) {
-            let (from, to) = (*from.max(free_from), *to.min(free_to));
-            if from < to {
-                report(|logical, start, length| FreeSpaceProblem::Used { logical, start, length }, from, to);
-            }
-        }
-    }
-
-    let superblocks = superblock_ranges(chunk).into_iter().map(|(from, to)| (from.0, to.0));
-    let mut taken: Vec<(u64, u64)> = used.into_iter().chain(free).chain(superblocks).collect();
-    taken.sort();
-    let mut position = logical.0;
-    for (from, to) in taken.into_iter().chain([(end.0, end.0)]) {
-        if from > position {
-            report(|logical, start, length| FreeSpaceProblem::Lost { logical, start, length }, position, from);
-        }
-        position = position.max(to);
-    }
-}
-
-/// The v1 cache, as far as it can be judged without its files.
-fn check_cache(volume: &Volume, root_tree: &Items, space: &Space<'_>, findings: &Findings) {
-    let superblock = volume.superblock();
-    let (have, expect) = (Transid::from(superblock.cache_generation), superblock.generation());
-    let unused = [Transid(0), Transid(u64::MAX)].contains(&have);
-    if !unused && have != expect && superblock.flags.get() & superblock::SEEDING == 0 {
-        findings.report(FreeSpaceProblem::CacheStale { have, expect });
-    }
-    let (from, to) = keys_of(objectid::FREE_SPACE);
-    let mut reported = BTreeSet::new();
-    for item in root_tree.range(from, to) {
-        let logical = Logical(item.key.offset);
-        if space.chunks.lack(logical) && !space.groups.hold(logical) && reported.insert(logical) {
-            findings.report(FreeSpaceProblem::CacheOrphan { logical });
-        }
-    }
 }

@@ -2,31 +2,40 @@
 //!
 //! Findings come out in one order whatever the number of threads: they are sorted.
 
+mod backup_roots;
 mod block_groups;
 mod checksums;
 mod chunk_fault;
 mod chunks;
+mod data;
 mod device_extents;
 mod devices;
 mod extent_list;
 mod extents;
 mod files;
 mod findings;
+mod free_ranges;
 mod free_space;
 mod items;
 mod job;
+mod log_trees;
+mod quotas;
 mod reached;
 mod reference;
 mod report;
 mod scan;
 mod sketch;
+mod space_cache;
+mod space_cache_file;
 mod structure;
 mod subvolumes;
 mod superblock_fields;
 mod superblocks;
 mod system_array;
+mod system_space;
 mod totals;
 mod trees;
+mod zoned;
 
 use crate::disk::objectid;
 use crate::error::{Error, Result};
@@ -35,17 +44,22 @@ use crate::table::{Room, Writer};
 use crate::volume::Volume;
 
 pub use checksums::ChecksumProblem;
+pub use data::DataProblem;
 pub use extent_list::{Extent, ExtentList};
+pub use extents::ExtentProblem;
 pub use files::{FileProblem, NameProblem};
 pub use findings::{Findings, Problem};
+pub use quotas::{QgroupReport, QuotaProblem};
 pub use report::{BadCopies, Report, Totals};
-pub use structure::{check_structure, structure_kinds};
+pub use scan::BlockProblem;
+pub use structure::check_structure;
 pub use subvolumes::SubvolumeProblem;
 
 use checksums::Checksums;
 use extents::{Claims, Found, Trees};
 use files::{Forest, Rules, Seen};
 use job::Job;
+use quotas::{Gathered, Pointers, Quotas};
 use scan::{Scan, Tree, Visit};
 use subvolumes::Facts;
 use trees::Roots;
@@ -57,26 +71,28 @@ pub struct Options<'a> {
     /// record of 16 bytes for each tree block, and the problems.
     pub memory: u64,
     pub progress: &'a Progress,
+    /// Count for quota groups also where the filesystem says that its own counts are not right.
+    pub count_qgroups: bool,
+    /// Verify data, too.
+    pub check_data_csum: bool,
 }
 
 /// Checks the filesystem. Fails only where it is stopped, or where temporary files cannot be written.
 pub fn check(volume: &Volume, options: &Options<'_>) -> Result<Report> {
     let findings = Findings::default();
     let job = Job { volume, threads: options.threads, progress: options.progress, findings: &findings };
-    let totals = run(&job, &Room::new(options.memory))?;
+    let (totals, qgroups) = run(&job, &Room::new(options.memory), options)?;
     let problems = findings.into_sorted();
     let bad_copies = report::bad_copies(&problems);
-    Ok(Report { problems, totals: Totals { bad_copies, ..totals } })
+    Ok(Report { problems, totals: Totals { bad_copies, ..totals }, qgroups })
 }
 
-fn run(job: &Job<'_>, room: &Room) -> Result<Totals> {
+fn run(job: &Job<'_>, room: &Room, options: &Options<'_>) -> Result<(Totals, Vec<QgroupReport>)> {
     let Job { volume, progress, findings, .. } = *job;
     progress.begin("extents", 0);
     let scan = Scan::new(job);
-    // The trees that lead to the rest never have full back references, so that no extents need to be known yet.
-    let unknown = ExtentList::default();
-    let visit_early = |(found, facts): &mut (Found, Facts), visit: &Visit<'_>| {
-        found.visit(visit, &unknown, findings);
+    let visit_early = |(found, facts): &mut (Found, Facts), tree: &Tree, visit: &Visit<'_>| {
+        found.visit_early(tree, visit);
         facts.visit_root_tree(visit);
     };
     let (roots, early) = Roots::read(&scan, volume, visit_early);
@@ -86,24 +102,27 @@ fn run(job: &Job<'_>, room: &Room) -> Result<Totals> {
         found.push(part);
         facts.merge(facts_part);
     }
-    let claims = roots.extent_tree.as_ref().map(|tree| Claims::read(&scan, volume, room, tree, &mut found));
-    let claims = claims.transpose().map_err(Error::Temporary)?.unwrap_or_default();
+    let quotas = Quotas::read(volume, &roots.others, facts.is_any_dropping(), options.count_qgroups, findings);
+    let claims = roots.extent_tree.as_ref().map(|tree| Claims::read(&scan, volume, room, tree, &quotas, &mut found));
+    let mut claims = claims.transpose().map_err(Error::Temporary)?.unwrap_or_default();
     stop(progress)?;
 
     progress.begin("trees", claims.tree_bytes.saturating_sub(progress.moment().done));
     let checksums = Checksums::read(&scan, volume, &roots.others, &mut found, &claims.extents, findings);
     let rules = Rules::new(volume, &checksums);
-    let leaves = Writer::new(room);
-    let visit = |(found, facts, seen): &mut (Found, Facts, Seen), tree: &Tree, visit: Visit<'_>| {
-        found.visit(&visit, &claims.extents, findings);
+    let (leaves, pointers) = (Writer::new(room), Pointers::new(room));
+    let visit = |(found, facts, seen, usage): &mut (Found, Facts, Seen, Gathered), tree: &Tree, visit: Visit<'_>| {
+        found.visit(tree, &visit, &claims.extents, findings);
         facts.visit(tree, &visit);
         seen.visit(tree, &visit, &rules, &leaves);
+        usage.visit(&quotas, &pointers, tree, &visit);
     };
-    let mut seen = Vec::new();
-    for (found_part, facts_part, seen_part) in scan.run(&roots.others, visit) {
+    let (mut seen, mut usage) = (Vec::new(), Vec::new());
+    for (found_part, facts_part, seen_part, usage_part) in scan.run(&roots.others, visit) {
         found.push(found_part);
         facts.merge(facts_part);
         seen.push(seen_part);
+        usage.push(usage_part);
     }
     scan.run(&roots.logs, |_: &mut (), _, _| {});
     stop(progress)?;
@@ -119,31 +138,53 @@ fn run(job: &Job<'_>, room: &Room) -> Result<Totals> {
     }
     let file_trees: Vec<Tree> = roots.others.iter().filter(|tree| facts.is_live(tree)).copied().collect();
     subvolumes::check(volume, &file_trees, &facts, &unread, findings);
-    let mut forest = Forest::new(seen, leaves, &rules).map_err(Error::Temporary)?;
+    let mut forest = Forest::new(seen, leaves, &unread, &rules).map_err(Error::Temporary)?;
     files::check(job, &rules, &file_trees, &mut forest);
     stop(progress)?;
 
+    progress.begin("quotas", 0);
+    let is_unread = !unread.is_empty() || roots.extent_tree.is_none();
+    usage.push(std::mem::take(&mut claims.owned).into());
+    let qgroups = quotas.check(volume, pointers, usage, &roots.others, is_unread, findings);
+    let qgroups = qgroups.map_err(Error::Temporary)?;
+    stop(progress)?;
+
+    let mut others = roots.others;
+    others.push(roots.root_tree);
+    let data = match options.check_data_csum {
+        true => {
+            let (extents, unread, trees) = (&claims.extents, &unread, &others);
+            let known = data::Known { checksums: &checksums, extents, unread, trees, file_trees: &file_trees };
+            data::check(job, &known)
+        }
+        false => data::Amounts::default(),
+    };
+    stop(progress)?;
+
     progress.begin("references", 0);
-    let mut trees: Vec<_> = roots.others;
-    trees.push(roots.root_tree);
-    let mut all = Found::default();
-    found.iter().for_each(|part| all.merge(part));
-    trees.iter().chain(&roots.extent_tree).for_each(|tree| all.root(tree));
-    let trees = Trees { extent_tree: roots.extent_tree, others: trees, unread };
-    extents::compare(job, &claims, &all, &trees);
+    if let Some(extent_tree) = roots.extent_tree {
+        let mut all = Found::default();
+        found.into_iter().for_each(|part| all.merge(part));
+        others.iter().chain([&extent_tree]).for_each(|tree| all.root(tree));
+        extents::compare(job, &claims, &all, &Trees { extent_tree, others, unread });
+    }
     stop(progress)?;
     if let Some(failure) = claims.extents.failure().or(forest.failure()) {
         return Err(Error::Temporary(failure));
     }
-    Ok(Totals {
+    let totals = Totals {
         bytes_used: claims.extents.iter().fold(0, |sum: u64, extent| sum.saturating_add(extent.length)),
         extents: claims.extents.count(),
         inodes: forest.inodes(),
         subvolumes: file_trees.iter().filter(|tree| objectid::is_fs_tree(tree.root.key.objectid)).count() as u64,
         blocks: scan.blocks(),
         copies: scan.copies(),
+        data_bytes: data.data,
+        data_copies_bytes: data.copies,
+        parity_bytes: data.parity,
         bad_copies: Vec::new(),
-    })
+    };
+    Ok((totals, qgroups))
 }
 
 /// A phase that was stopped has not seen everything: what it found is not to be told.

@@ -1,8 +1,7 @@
 //! Which tree blocks were reached, and by what promise.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
 
 use crate::disk::Logical;
 
@@ -13,29 +12,32 @@ pub enum Claim {
     New,
     /// Reached before, by the same promise.
     Same,
-    /// Reached before, by another promise.
+    /// Reached before, by other promises: at most one of them can be true of the block.
     Different,
 }
 
 /// The blocks that were reached, with a number for what the pointer to each promised.
 #[derive(Debug, Default)]
 pub struct Reached {
-    promises: Mutex<HashMap<Logical, u64>>,
+    promises: HashMap<Logical, u64>,
+    /// Promises but for the first.
+    others: HashSet<(Logical, u64)>,
 }
 
 impl Reached {
-    pub fn len(&self) -> u64 {
-        self.promises.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
+    pub fn count(&self) -> u64 {
+        self.promises.len() as u64
     }
 
-    pub fn claim(&self, block: Logical, promise: u64) -> Claim {
-        match self.promises.lock().unwrap_or_else(PoisonError::into_inner).entry(block) {
+    pub fn claim(&mut self, block: Logical, promise: u64) -> Claim {
+        match self.promises.entry(block) {
             Entry::Vacant(entry) => {
                 entry.insert(promise);
                 Claim::New
             }
             Entry::Occupied(entry) if *entry.get() == promise => Claim::Same,
-            Entry::Occupied(_) => Claim::Different,
+            Entry::Occupied(_) if self.others.insert((block, promise)) => Claim::Different,
+            Entry::Occupied(_) => Claim::Same,
         }
     }
 }

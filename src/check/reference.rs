@@ -6,7 +6,8 @@ use crate::block::{ItemRef, Leaf, Node};
 use crate::disk::extent::{ExtentDataRef, ExtentItem, InlineRef, InlineRefs, SharedDataRef, TreeBlockInfo};
 use crate::disk::flags::extent::{FULL_BACKREF, TREE_BLOCK};
 use crate::disk::inode::{FileExtentDisk, FileExtentItem, file_extent_type};
-use crate::disk::{KeyType, Logical};
+use crate::disk::node::KeyPtr;
+use crate::disk::{KeyType, Logical, Transid};
 
 use super::extent_list::Extent;
 
@@ -51,7 +52,17 @@ impl fmt::Display for Reference {
 /// What an item of the extent tree says.
 pub enum Claim {
     Extent(Extent),
-    Reference { extent: Logical, reference: Reference, count: u64 },
+    Reference {
+        extent: Logical,
+        reference: Reference,
+        count: u64,
+    },
+    /// Simple quotas' note of who pays for an extent of data; no reference.
+    Owner {
+        root: u64,
+        generation: Transid,
+        length: u64,
+    },
 }
 
 /// Hands each claim of a leaf of the extent tree to `hear`. What makes no sense is left out: the item verifier reports
@@ -104,7 +115,8 @@ fn extent_claims(item: &ItemRef<'_>, nodesize: u32, hear: &mut impl FnMut(Claim)
         refs = rest;
     }
     let length = if is_skinny { nodesize.into() } else { item.key.offset };
-    hear(Claim::Extent(Extent { logical, length, refs: extent.refs.get(), flags, level }));
+    let (refs_total, generation) = (extent.refs.get(), extent.generation.get());
+    hear(Claim::Extent(Extent { logical, length, refs: refs_total, generation, flags, level }));
     for inline_ref in InlineRefs::new(refs).map_while(Result::ok) {
         match inline_ref {
             InlineRef::TreeBlock { root } => hear(claim(logical, Reference::Tree { root }, 1)),
@@ -117,8 +129,7 @@ fn extent_claims(item: &ItemRef<'_>, nodesize: u32, hear: &mut impl FnMut(Claim)
             InlineRef::SharedData { parent, count } => {
                 hear(claim(logical, Reference::Leaf { parent: Logical(parent) }, count.into()));
             }
-            // Simple quotas' note of who pays is no reference.
-            InlineRef::Owner { .. } => {}
+            InlineRef::Owner { root } => hear(Claim::Owner { root, generation: extent.generation.into(), length }),
         }
     }
 }
@@ -131,10 +142,9 @@ pub struct FileExtent {
     pub reference: Reference,
 }
 
-/// Hands each reference of a leaf of files to `hear`. `flags` are those of the leaf's own extent: a leaf with full back
-/// references is itself what refers.
-pub fn file_extents(leaf: Leaf<'_>, flags: u64, mut hear: impl FnMut(FileExtent)) {
-    let owner = leaf.block().header().owner.get();
+/// Hands each reference of a leaf of files, written for the tree `owner`, to `hear`. `flags` are those of the leaf's own
+/// extent: a leaf with full back references is itself what refers.
+pub fn file_extents(leaf: Leaf<'_>, owner: u64, flags: u64, mut hear: impl FnMut(FileExtent)) {
     for item in leaf.items().flatten().filter(|item| item.key.key_type == KeyType::EXTENT_DATA) {
         let Some((extent, rest)) = FileExtentItem::read_prefix(item.data) else { continue };
         if extent.r#type == file_extent_type::INLINE {
@@ -157,14 +167,13 @@ pub fn file_extents(leaf: Leaf<'_>, flags: u64, mut hear: impl FnMut(FileExtent)
     }
 }
 
-/// Hands each block that a node points to from slot `first` on to `hear`.
-pub fn node_children(node: Node<'_>, first: usize, flags: u64, mut hear: impl FnMut(Logical, Reference)) {
-    let block = node.block();
+/// Hands each pointer that a node, written for the tree `owner`, has from slot `first` on, to `hear`.
+pub fn node_children(node: Node<'_>, owner: u64, first: usize, flags: u64, mut hear: impl FnMut(&KeyPtr, Reference)) {
     let reference = match flags & FULL_BACKREF {
-        0 => Reference::Tree { root: block.header().owner.get() },
-        _ => Reference::Node { parent: block.logical() },
+        0 => Reference::Tree { root: owner },
+        _ => Reference::Node { parent: node.block().logical() },
     };
     for ptr in node.ptrs().iter().skip(first) {
-        hear(ptr.blockptr.into(), reference);
+        hear(ptr, reference);
     }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::data::DataProblem;
 use super::findings::Problem;
+use super::quotas::QgroupReport;
 use super::scan::BlockProblem;
 
 /// Everything that a check has found.
@@ -13,6 +15,8 @@ pub struct Report {
     /// In the order of their kinds and places, each once.
     pub problems: Vec<Problem>,
     pub totals: Totals,
+    /// Of each quota group, in the order of their ids.
+    pub qgroups: Vec<QgroupReport>,
 }
 
 /// What was checked.
@@ -29,10 +33,16 @@ pub struct Totals {
     pub blocks: u64,
     /// Copies of tree blocks that were read.
     pub copies: u64,
+    /// Bytes of data whose checksums were compared, however many copies there are.
+    pub data_bytes: u64,
+    /// Bytes of all copies of data that were read for that.
+    pub data_copies_bytes: u64,
+    /// Bytes of parity that were compared with their rows.
+    pub parity_bytes: u64,
     pub bad_copies: Vec<BadCopies>,
 }
 
-/// How many copies on a device are damaged while another one is good.
+/// How many copies of tree blocks and of ranges of data are damaged on a device while other ones are good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct BadCopies {
     pub devid: u64,
@@ -43,7 +53,9 @@ pub struct BadCopies {
 pub fn bad_copies(problems: &[Problem]) -> Vec<BadCopies> {
     let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
     for problem in problems {
-        if let Problem::Block(BlockProblem::BadCopy { devid, .. }) = problem {
+        if let Problem::Block(BlockProblem::BadCopy { devid, .. }) | Problem::Data(DataProblem::BadCopy { devid, .. }) =
+            problem
+        {
             *counts.entry(*devid).or_default() += 1;
         }
     }

@@ -1,14 +1,16 @@
 //! Reads every tree block once, however many trees share it, and verifies all its copies.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::block::item::{Rules, check_block};
 use crate::block::verify::{BlockError, Expected};
 use crate::block::{Block, Kind, Leaf, Node};
+use crate::disk::fields::Uuid;
 use crate::disk::{Key, Logical, Physical, objectid};
 use crate::finding::findings;
 use crate::tree::TreeRoot;
+use crate::volume::Volume;
 
 use super::Job;
 use super::reached::{Claim, Reached};
@@ -32,11 +34,18 @@ findings! {
         Owner("block-owner", Error, "tree={tree} block={block}, invalid owner, have {have} expect {expect}") {
             tree: u64, block: Logical, have: u64, expect: u64,
         }
+        /// A block carries the UUID of another chunk tree.
+        ChunkTreeUuid(
+            "block-chunk-tree-uuid", Warning,
+            "tree={tree} block={block}, invalid chunk tree uuid, have {have} expect {expect}"
+        ) {
+            tree: u64, block: Logical, have: Uuid, expect: Uuid,
+        }
         /// A block holds keys that, by the keys of its parent, belong into its right neighbour.
         LastKey("block-last-key", Error, "tree={tree} block={block}, last key {have} expect less than {expect}") {
             tree: u64, block: Logical, have: Key, expect: Key,
         }
-        /// Two pointers to one block promise different levels, generations or first keys.
+        /// A pointer promises a level, generation or first key that the block, to which another one leads, does not have.
         Disagreement(
             "block-pointers-disagree", Error,
             "tree={tree} block={block}, another pointer to it promises another level, generation or first key"
@@ -54,6 +63,18 @@ pub struct Tree {
     pub dropped_to: Option<(Key, u8)>,
 }
 
+impl Tree {
+    /// The tree that a block of this one was written for. A subvolume shares blocks below its root with others, and a
+    /// relocation tree with the tree that it copies; any other owner in a header is wrong.
+    pub fn owner_of(&self, block: Block<'_>) -> u64 {
+        let (tree, owner) = (self.root.key.objectid, block.header().owner.get());
+        let may_share = objectid::is_fs_tree(tree) || tree == objectid::TREE_RELOC || tree == objectid::DATA_RELOC_TREE;
+        let is_root = block.logical() == self.root.logical && tree != objectid::TREE_RELOC;
+        let is_shared = may_share && !is_root && (objectid::is_fs_tree(owner) || owner == objectid::TREE_RELOC);
+        if is_shared { owner } else { tree }
+    }
+}
+
 /// A block that could not be read, and with it all below it.
 #[derive(Clone, Copy, Debug)]
 pub struct Unread {
@@ -65,6 +86,11 @@ pub struct Unread {
 }
 
 impl Unread {
+    /// Address, and object id of the first key, as the pointer to the block has them.
+    pub fn pointer(&self) -> Option<(Logical, u64)> {
+        Some((self.block, self.first?.objectid))
+    }
+
     /// Whether items with this object id may stand in what could not be read.
     pub fn may_hold_objectid(&self, objectid: u64) -> bool {
         self.first.is_none_or(|first| first.objectid <= objectid) && self.end.is_none_or(|end| objectid <= end.objectid)
@@ -83,11 +109,22 @@ pub enum Visit<'a> {
     Node(Node<'a>, usize),
 }
 
+impl<'a> Visit<'a> {
+    pub fn block(&self) -> Block<'a> {
+        match self {
+            Visit::Leaf(leaf) => leaf.block(),
+            Visit::Node(node, _) => node.block(),
+        }
+    }
+}
+
 /// The scan of all trees.
 pub struct Scan<'v> {
     job: Job<'v>,
-    reached: Reached,
+    reached: Mutex<Reached>,
     rules: Rules,
+    /// That of all blocks, if it is known.
+    chunk_tree_uuid: Option<Uuid>,
     unread: Mutex<Vec<Unread>>,
     copies: AtomicU64,
 }
@@ -101,12 +138,12 @@ struct Task {
     end: Option<Key>,
     /// Whether the block is on the path to the first key that is not dropped yet.
     on_dropped_path: bool,
+    /// Whether another pointer to the block promises something else.
+    is_disputed: bool,
 }
 
-/// Tasks of all threads. A thread that finds none waits until one comes, or until all threads wait.
-struct Queue {
-    tasks: Vec<Task>,
-    busy: usize,
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Buffers of one thread.
@@ -120,12 +157,12 @@ impl<'v> Scan<'v> {
     pub fn new(job: &Job<'v>) -> Self {
         let rules = Rules::new(job.volume.format(), job.volume.superblock());
         let (reached, unread, copies) = Default::default();
-        Self { job: *job, reached, rules, unread, copies }
+        Self { job: *job, reached, rules, chunk_tree_uuid: chunk_tree_uuid(job.volume), unread, copies }
     }
 
     /// Number of blocks that were reached.
     pub fn blocks(&self) -> u64 {
-        self.reached.len()
+        lock(&self.reached).count()
     }
 
     /// Number of copies of blocks that were read.
@@ -135,105 +172,102 @@ impl<'v> Scan<'v> {
 
     /// What could not be read so far.
     pub fn unread(&self) -> Vec<Unread> {
-        self.unread.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.unread).clone()
     }
 
     /// Visits all blocks of `trees` that no earlier run visited. Each thread gathers what it learns in an `A` of its
     /// own; they are returned in no particular order.
+    ///
+    /// Nodes are visited one after the other, in the order of the trees, by whichever thread needs leaves next: which
+    /// tree a shared block is reached by does not depend on the threads.
     pub fn run<A: Default + Send>(&self, trees: &[Tree], visit: impl Fn(&mut A, &Tree, Visit<'_>) + Sync) -> Vec<A> {
         let root_task = |(index, tree): (usize, &Tree)| Task {
             tree: index,
             expected: tree.root.expected(),
             end: None,
             on_dropped_path: tree.dropped_to.is_some(),
+            is_disputed: false,
         };
-        let tasks = trees.iter().enumerate().rev().map(root_task).collect();
-        let queue = Mutex::new(Queue { tasks, busy: 0 });
-        let changed = Condvar::new();
+        let path = Mutex::new(trees.iter().enumerate().rev().map(root_task).collect::<Vec<_>>());
         let worker = || {
             let mut gathered = A::default();
             let mut buffers = Buffers::default();
             loop {
-                let mut state = queue.lock().unwrap_or_else(PoisonError::into_inner);
-                let task = loop {
-                    match state.tasks.pop() {
-                        Some(task) => break task,
-                        None if state.busy == 0 || self.job.progress.is_stopped() => return gathered,
-                        None => state = changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                    }
-                };
-                if self.job.progress.is_stopped() {
-                    changed.notify_all();
-                    return gathered;
+                // Bound to a name so that the path is unlocked before the leaves are visited.
+                let next = self.next_leaves(&mut lock(&path), trees, &mut buffers, &mut gathered, &visit);
+                let Some(leaves) = next.filter(|_| !self.job.progress.is_stopped()) else { return gathered };
+                for leaf in &leaves {
+                    self.block(&trees[leaf.tree], leaf, &mut buffers, &mut gathered, &visit);
                 }
-                state.busy += 1;
-                drop(state);
-                let children = self.subtree(&trees[task.tree], &task, &mut buffers, &mut gathered, &visit);
-                let mut state = queue.lock().unwrap_or_else(PoisonError::into_inner);
-                state.busy -= 1;
-                state.tasks.extend(children);
-                changed.notify_all();
             }
         };
         std::thread::scope(|scope| {
-            let others: Vec<_> = (1..self.job.threads).map(|_| scope.spawn(worker)).collect();
+            // Where the system has no more threads to give, those that there are do the work.
+            let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, worker).ok();
+            let others: Vec<_> = (1..self.job.threads).filter_map(spawn).collect();
             let mut gathered = vec![worker()];
             gathered.extend(others.into_iter().filter_map(|thread| thread.join().ok()));
             gathered
         })
     }
 
-    /// Visits a block, and the leaves below a node of level 1. Returns the children of a higher node.
-    fn subtree<A>(
+    /// Visits nodes until there are leaves to visit: those below one node, or one that is a root. `path` are the blocks
+    /// still to come, the next one last. Nothing if no leaves are left.
+    fn next_leaves<A>(
         &self,
-        tree: &Tree,
-        task: &Task,
+        path: &mut Vec<Task>,
+        trees: &[Tree],
         buffers: &mut Buffers,
         gathered: &mut A,
-        visit: &(impl Fn(&mut A, &Tree, Visit<'_>) + Sync),
-    ) -> Vec<Task> {
-        let Some(children) = self.block(tree, task, buffers, gathered, visit) else { return Vec::new() };
-        if children.iter().any(|child| child.expected.level != Some(0)) {
-            return children;
+        visit: &impl Fn(&mut A, &Tree, Visit<'_>),
+    ) -> Option<Vec<Task>> {
+        loop {
+            let mut task = path.pop()?;
+            if !self.claim(&mut task) {
+                continue;
+            }
+            if task.expected.level == Some(0) {
+                return Some(vec![task]);
+            }
+            let mut children = self.block(&trees[task.tree], &task, buffers, gathered, visit);
+            if children.first().is_some_and(|child| child.expected.level == Some(0)) {
+                children.retain_mut(|child| self.claim(child));
+                return Some(children);
+            }
+            path.extend(children.into_iter().rev());
         }
-        for child in &children {
-            self.block(tree, child, buffers, gathered, visit);
-        }
-        Vec::new()
     }
 
-    /// Verifies and visits one block; its children, if it is a node that was not reached before.
+    /// Whether the block is yet to be visited, or the task promises of it what none before did.
+    fn claim(&self, task: &mut Task) -> bool {
+        let claim = lock(&self.reached).claim(task.expected.logical, promise(&task.expected));
+        task.is_disputed = claim == Claim::Different;
+        claim != Claim::Same
+    }
+
+    /// Verifies and visits one block. Returns its children, if it is a node.
     fn block<A>(
         &self,
         tree: &Tree,
         task: &Task,
         buffers: &mut Buffers,
         gathered: &mut A,
-        visit: &(impl Fn(&mut A, &Tree, Visit<'_>) + Sync),
-    ) -> Option<Vec<Task>> {
+        visit: &impl Fn(&mut A, &Tree, Visit<'_>),
+    ) -> Vec<Task> {
         let expected = &task.expected;
         let id = tree.root.key.objectid;
-        match self.reached.claim(expected.logical, promise(expected)) {
-            Claim::New => {}
-            Claim::Same => return None,
-            Claim::Different => {
-                let problem = BlockProblem::Disagreement { tree: id, block: expected.logical };
-                self.job.findings.report(problem);
-                return None;
-            }
-        }
-        let Some(block) = self.read_all_copies(id, expected, buffers) else {
+        let Some(block) = self.read_all_copies(id, task, buffers) else {
             let (level, first) = (expected.level.unwrap_or_default(), expected.first_key);
             let unread = Unread { tree: id, block: expected.logical, level, first, end: task.end };
-            self.unread.lock().unwrap_or_else(PoisonError::into_inner).push(unread);
-            return None;
+            lock(&self.unread).push(unread);
+            return Vec::new();
         };
-        self.check_place(id, task, block);
-        check_block(block, block.header().owner.get(), &self.rules, &mut |problem| self.job.findings.report(problem));
+        self.check_place(tree, task, block);
+        check_block(block, tree.owner_of(block), &self.rules, &mut |problem| self.job.findings.report(problem));
         match block.kind() {
             Kind::Leaf(leaf) => {
                 visit(gathered, tree, Visit::Leaf(leaf));
-                None
+                Vec::new()
             }
             Kind::Node(node) => {
                 let ptrs = node.ptrs();
@@ -247,15 +281,17 @@ impl<'v> Scan<'v> {
                     expected: Expected::child(&ptrs[index], block.level()),
                     end: end_of(index),
                     on_dropped_path: kept.is_some_and(|(_, level)| index == first && block.level() > level),
+                    is_disputed: false,
                 };
-                Some((first..ptrs.len()).map(child).collect())
+                (first..ptrs.len()).map(child).collect()
             }
         }
     }
 
     /// The block from its first good copy. Every copy is read; a bad one is reported.
-    fn read_all_copies<'b>(&self, tree: u64, expected: &Expected, buffers: &'b mut Buffers) -> Option<Block<'b>> {
+    fn read_all_copies<'b>(&self, tree: u64, task: &Task, buffers: &'b mut Buffers) -> Option<Block<'b>> {
         let Buffers { block, copy } = buffers;
+        let expected = &task.expected;
         let logical = expected.logical;
         let mut good = false;
         let mut bad = Vec::new();
@@ -272,6 +308,10 @@ impl<'v> Scan<'v> {
             self.copies.fetch_add(1, Ordering::Relaxed);
         }
         self.job.progress.add(self.job.volume.format().nodesize.into());
+        if !good && task.is_disputed {
+            self.job.findings.report(BlockProblem::Disagreement { tree, block: logical });
+            return None;
+        }
         if !good {
             let first = bad.into_iter().find(|(_, error)| !matches!(error, BlockError::Missing { .. }));
             let problem = match (first, self.job.volume.mirrors(logical)) {
@@ -295,21 +335,39 @@ impl<'v> Scan<'v> {
     }
 
     /// Whether the block belongs to this tree and into its place.
-    fn check_place(&self, tree: u64, task: &Task, block: Block<'_>) {
-        let logical = task.expected.logical;
-        let owner = block.header().owner.get();
-        // A subvolume shares blocks with others, and a relocation tree with the tree that it copies.
-        let may_share = objectid::is_fs_tree(tree) || tree == objectid::TREE_RELOC || tree == objectid::DATA_RELOC_TREE;
-        let is_shared = may_share && (objectid::is_fs_tree(owner) || owner == objectid::TREE_RELOC);
-        if owner != tree && !is_shared {
-            self.job.findings.report(BlockProblem::Owner { tree, block: logical, have: owner, expect: tree });
+    fn check_place(&self, tree: &Tree, task: &Task, block: Block<'_>) {
+        let (id, logical, have) = (tree.root.key.objectid, task.expected.logical, block.header().owner.get());
+        if have != tree.owner_of(block) {
+            self.job.findings.report(BlockProblem::Owner { tree: id, block: logical, have, expect: id });
+        }
+        let have = block.header().chunk_tree_uuid;
+        if let Some(expect) = self.chunk_tree_uuid.filter(|expect| *expect != have) {
+            self.job.findings.report(BlockProblem::ChunkTreeUuid { tree: id, block: logical, have, expect });
         }
         if let (Some(have), Some(expect)) = (block.last_key(), task.end)
             && have >= expect
         {
-            self.job.findings.report(BlockProblem::LastKey { tree, block: logical, have, expect });
+            self.job.findings.report(BlockProblem::LastKey { tree: id, block: logical, have, expect });
         }
     }
+}
+
+/// What two of three roots say: one wrong header must not make all others wrong.
+fn chunk_tree_uuid(volume: &Volume) -> Option<Uuid> {
+    let root_tree = TreeRoot::root_tree(volume);
+    let roots =
+        [TreeRoot::chunk_tree(volume), root_tree].into_iter().chain(root_tree.children(volume).into_iter().take(1));
+    let mut buffer = Vec::new();
+    let mut uuids = Vec::new();
+    for root in roots {
+        let Ok(read) = volume.read_block(&root.expected(), &mut buffer) else { continue };
+        let uuid = read.block.header().chunk_tree_uuid;
+        if uuids.contains(&uuid) {
+            return Some(uuid);
+        }
+        uuids.push(uuid);
+    }
+    None
 }
 
 /// What a pointer promises, in a number.

@@ -32,7 +32,9 @@ impl Sketch {
     /// Adds a record `count` times; a negative count takes it away.
     pub fn add(&mut self, address: Logical, record: &[u64], count: i64) {
         let bucket = bucket_of(address);
-        self.sums[bucket] = self.sums[bucket].wrapping_add(hash(record).wrapping_mul(count as u64));
+        // Odd, so that no count but 0 makes nothing of it.
+        let weight = hash(record) | 1;
+        self.sums[bucket] = self.sums[bucket].wrapping_add(weight.wrapping_mul(count as u64));
     }
 
     pub fn merge(&mut self, other: &Sketch) {
@@ -96,6 +98,16 @@ mod tests {
             sketch.add(Logical(0), &[1, 2, 3], 1);
             sketch.add(Logical(0), record, -count);
             assert!(sketch.unequal().is_some());
+        }
+    }
+
+    #[test]
+    fn a_count_with_one_wrong_bit_is_a_difference() {
+        for (record, bit) in (0..100).flat_map(|record| (0..64).map(move |bit| (record, bit))) {
+            let mut sketch = Sketch::default();
+            sketch.add(Logical(0), &[record], 1);
+            sketch.add(Logical(0), &[record], -(1 ^ 1 << bit));
+            assert!(sketch.unequal().is_some(), "record {record} bit {bit}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::disk::flags::{compat_ro, incompat};
 use crate::disk::root::RootItem;
 use crate::disk::{Key, KeyType, objectid};
-use crate::finding::{Kind, findings};
+use crate::finding::findings;
 use crate::tree::{Levels, TreeRoot, Walk};
 use crate::volume::Volume;
 
@@ -15,7 +15,10 @@ use super::extent_list::ExtentList;
 use super::findings::Findings;
 use super::free_space::{self, Space};
 use super::items::Items;
-use super::{block_groups, chunks, device_extents, devices, superblocks, system_array, totals};
+use super::{
+    backup_roots, block_groups, chunks, devices, log_trees, space_cache, superblocks, system_array, system_space,
+    totals, zoned,
+};
 
 findings! {
     /// Trees that must be there.
@@ -25,28 +28,12 @@ findings! {
     }
 }
 
-/// All kinds of problems with the structure.
-pub fn structure_kinds() -> impl Iterator<Item = &'static Kind> {
-    [
-        superblocks::SuperblockProblem::KINDS,
-        system_array::SystemArrayProblem::KINDS,
-        chunks::ChunkProblem::KINDS,
-        devices::DeviceProblem::KINDS,
-        device_extents::DeviceExtentProblem::KINDS,
-        block_groups::BlockGroupProblem::KINDS,
-        free_space::FreeSpaceProblem::KINDS,
-        totals::TotalsProblem::KINDS,
-        StructureProblem::KINDS,
-    ]
-    .into_iter()
-    .flatten()
-}
-
 /// Checks superblocks, chunks, devices, block groups and free space against each other and the extents. Blocks that
 /// cannot be read are not reported; what stands in them is taken for unknown.
 pub fn check_structure(volume: &Volume, extents: &ExtentList, findings: &Findings) {
     superblocks::check(volume, findings);
     let superblock = volume.superblock();
+    backup_roots::check(volume.stored_superblock(), findings);
     // Their block groups and extents are laid out in another way.
     if superblock.has_incompat(incompat::EXTENT_TREE_V2 | incompat::REMAP_TREE) {
         return;
@@ -54,7 +41,7 @@ pub fn check_structure(volume: &Volume, extents: &ExtentList, findings: &Finding
     let chunk_root = TreeRoot::chunk_tree(volume);
     let chunk_tree = Items::of_tree(volume, &chunk_root, |_| true);
     let root_tree = Items::of_tree(volume, &TreeRoot::root_tree(volume), |key| {
-        key.key_type == KeyType::ROOT_ITEM || key.objectid == objectid::FREE_SPACE
+        key.key_type == KeyType::ROOT_ITEM || space_cache::is_part(key)
     });
     let is_block_group = |key: Key| key.key_type == KeyType::BLOCK_GROUP_ITEM;
     let tree = |tree, wanted: &dyn Fn(Key) -> bool| read_tree(volume, &root_tree, tree, wanted, findings);
@@ -79,9 +66,13 @@ pub fn check_structure(volume: &Volume, extents: &ExtentList, findings: &Finding
     devices::check(volume, &devices, &chunks, &device_extents, findings);
     block_groups::check(volume, &chunks, &groups, &extent_tree, extents, findings);
     let chunk_tree_blocks = Walk::new(volume, chunk_root.expected(), Levels::All).map(|block| block.logical);
-    block_groups::check_chunk_tree_blocks(chunk_tree_blocks, &chunks, &groups, findings);
+    block_groups::check_chunk_tree(volume, chunk_tree_blocks, &chunks, &groups, extents, findings);
+    system_space::check(volume, &chunks, &groups, &devices, findings);
+    zoned::check(volume, &device_extents, findings);
     let space = Space { chunks: &chunks, groups: &groups, extent_tree: &extent_tree, extents };
-    free_space::check(volume, &root_tree, &free_space_tree, &space, findings);
+    free_space::check(volume, &free_space_tree, &space, findings);
+    space_cache::check(volume, &root_tree, &space, findings);
+    log_trees::check(volume, &space, findings);
     totals::check(volume, &devices, &groups, &extent_tree, extents, findings);
 }
 
@@ -95,10 +86,7 @@ fn read_tree(
 ) -> Items {
     let key = Key::new(tree, KeyType::ROOT_ITEM, 0);
     match root_tree.get(key).and_then(RootItem::read) {
-        Some(item) => {
-            let (logical, level, generation) = (item.bytenr.into(), item.level, Some(item.generation.into()));
-            Items::of_tree(volume, &TreeRoot { key, logical, level, generation }, wanted)
-        }
+        Some(item) => Items::of_tree(volume, &TreeRoot::of_item(key, &item), wanted),
         None => {
             if root_tree.lacks(key) {
                 let name = objectid::name(tree).unwrap_or_default();

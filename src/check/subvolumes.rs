@@ -1,5 +1,6 @@
 //! How subvolumes hang together: references in the root tree against names in directories, and the uuid tree.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::block::{ItemRef, Leaf};
@@ -66,6 +67,7 @@ findings! {
     }
 }
 
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Root {
     refs: u32,
     uuid: Uuid,
@@ -105,10 +107,11 @@ impl Facts {
             match key_type {
                 KeyType::ROOT_ITEM if objectid::is_fs_tree(objectid) => self.root(&item),
                 KeyType::ROOT_REF => {
-                    self.references.extend(place(&item).map(|place| ((offset, objectid), place)));
+                    place(&item).into_iter().for_each(|place| note(&mut self.references, (offset, objectid), place));
                 }
                 KeyType::ROOT_BACKREF => {
-                    self.back_references.extend(place(&item).map(|place| ((objectid, offset), place)));
+                    let back = &mut self.back_references;
+                    place(&item).into_iter().for_each(|place| note(back, (objectid, offset), place));
                 }
                 KeyType::ORPHAN_ITEM if objectid == objectid::ORPHAN => {
                     self.orphans.insert(offset);
@@ -118,7 +121,7 @@ impl Facts {
                 }
                 KeyType(0) if objectid == objectid::FREE_SPACE => {
                     if let Some((header, _)) = FreeSpaceHeader::read_prefix(item.data) {
-                        self.caches.insert(Logical(offset), header.location.objectid.get());
+                        note(&mut self.caches, Logical(offset), header.location.objectid.get());
                     }
                 }
                 _ => {}
@@ -138,17 +141,22 @@ impl Facts {
         // Kernels before 3.6 leave in place what they do not know.
         let is_new = root.generation_v2.get() == root.generation.get();
         let (uuid, received) = if is_new { (root.uuid, root.received_uuid) } else { Default::default() };
-        self.roots.insert(item.key.objectid, Root { refs: root.refs.get(), uuid, received });
+        note(&mut self.roots, item.key.objectid, Root { refs: root.refs.get(), uuid, received });
     }
 
     pub fn merge(&mut self, mut other: Facts) {
-        self.roots.append(&mut other.roots);
-        self.references.append(&mut other.references);
-        self.back_references.append(&mut other.back_references);
+        note_all(&mut self.roots, other.roots);
+        note_all(&mut self.references, other.references);
+        note_all(&mut self.back_references, other.back_references);
         self.orphans.append(&mut other.orphans);
-        self.caches.append(&mut other.caches);
+        note_all(&mut self.caches, other.caches);
         self.inodes.append(&mut other.inodes);
         self.uuids.append(&mut other.uuids);
+    }
+
+    /// Whether a subvolume is being deleted.
+    pub fn is_any_dropping(&self) -> bool {
+        self.roots.values().any(|root| root.refs == 0)
     }
 
     /// Whether the tree's files are there to be checked: nothing holds of a subvolume that is being deleted.
@@ -159,6 +167,19 @@ impl Facts {
             _ => self.roots.get(&id).is_some_and(|root| root.refs > 0),
         }
     }
+}
+
+/// Of two facts with one key, which only a damaged tree has, the greater one counts: threads hear them in any order.
+fn note<K: Ord, V: Ord>(facts: &mut BTreeMap<K, V>, key: K, value: V) {
+    match facts.entry(key) {
+        Entry::Vacant(entry) => _ = entry.insert(value),
+        Entry::Occupied(mut entry) if *entry.get() < value => _ = entry.insert(value),
+        Entry::Occupied(_) => {}
+    }
+}
+
+fn note_all<K: Ord, V: Ord>(facts: &mut BTreeMap<K, V>, others: BTreeMap<K, V>) {
+    others.into_iter().for_each(|(key, value)| note(facts, key, value));
 }
 
 fn place(item: &ItemRef<'_>) -> Option<Place> {

@@ -4,7 +4,7 @@ use zerocopy::IntoBytes;
 
 use crate::disk::flags::{FlagNames, compat_ro, incompat, superblock as flags};
 use crate::disk::superblock::{MAGIC, SUPER_INFO_SIZE, SUPER_OFFSETS};
-use crate::disk::{Logical, Physical, Superblock, Transid};
+use crate::disk::{Logical, Physical, Superblock, Transid, objectid};
 use crate::finding::findings;
 use crate::volume::{Device, SuperblockCopy, Volume};
 
@@ -85,10 +85,6 @@ findings! {
         DeviceFsid("super-dev-fsid", Fatal, "device {devid}: fsid of the device differs from that of the filesystem") {
             devid: u64,
         }
-        /// The backup of the present roots differs from them.
-        Backup("backup-root", Warning, "superblock: backup root {slot} has {field} {have}, expect {expect}") {
-            slot: usize, field: &'static str, have: u64, expect: u64,
-        }
         /// Writes that were to survive a crash wait to be replayed by the next mount.
         LogTree("log-tree", Note, "there is a log tree at {log_root}, which the next mount will replay") {
             log_root: Logical,
@@ -103,17 +99,12 @@ pub fn check(volume: &Volume, findings: &Findings) {
     }
     check_fields(volume.stored_superblock(), findings);
     check_features(volume, findings);
-    check_backup(volume.stored_superblock(), findings);
 }
 
 /// All copies on one device against the one that it is known by.
 fn check_copies(device: &Device, findings: &Findings) {
     let devid = device.devid();
     let reference = device.superblock();
-    // A zoned device has logs of superblocks at other places.
-    if reference.has_incompat(incompat::ZONED) {
-        return;
-    }
     let mut newest = reference.generation();
     for (mirror, offset) in SUPER_OFFSETS.into_iter().enumerate() {
         let end = offset.checked_add(SUPER_INFO_SIZE as u64).map_or(u64::MAX, |end| end.0);
@@ -188,6 +179,10 @@ fn check_fields(superblock: &Superblock, findings: &Findings) {
     if superblock.__unused_leafsize.get() != nodesize {
         field("leafsize", superblock.__unused_leafsize.get().into(), nodesize.to_string());
     }
+    let root_dir = superblock.root_dir_objectid.get();
+    if root_dir != objectid::ROOT_TREE_DIR {
+        field("root_dir_objectid", root_dir, objectid::ROOT_TREE_DIR.to_string());
+    }
     if !superblock.stripesize.get().is_power_of_two() {
         field("stripesize", superblock.stripesize.get().into(), "a power of two".to_owned());
     }
@@ -245,26 +240,5 @@ fn check_features(volume: &Volume, findings: &Findings) {
     }
     if superblock.has_compat_ro(compat_ro::FREE_SPACE_TREE_VALID) {
         need("FREE_SPACE_TREE_VALID", "FREE_SPACE_TREE", superblock.has_compat_ro(compat_ro::FREE_SPACE_TREE));
-    }
-}
-
-/// The slot that was written with the present roots. Other roots in it may belong to the transaction after, which the
-/// kernel may have begun when it wrote the slot.
-fn check_backup(superblock: &Superblock, findings: &Findings) {
-    for (slot, backup) in superblock.super_roots.iter().enumerate() {
-        if backup.tree_root_gen != superblock.generation {
-            continue;
-        }
-        let mut fields = vec![
-            ("tree_root", backup.tree_root.get(), superblock.root.get()),
-            ("tree_root_level", backup.tree_root_level.into(), superblock.root_level.into()),
-        ];
-        if backup.chunk_root_gen == superblock.chunk_root_generation {
-            fields.push(("chunk_root", backup.chunk_root.get(), superblock.chunk_root.get()));
-            fields.push(("chunk_root_level", backup.chunk_root_level.into(), superblock.chunk_root_level.into()));
-        }
-        for (field, have, expect) in fields.into_iter().filter(|(_, have, expect)| have != expect) {
-            findings.report(SuperblockProblem::Backup { slot, field, have, expect });
-        }
     }
 }

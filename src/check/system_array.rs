@@ -3,7 +3,7 @@
 use crate::disk::flags::block_group;
 use crate::disk::superblock::SYSTEM_CHUNK_ARRAY_SIZE;
 use crate::disk::volume::{Chunk, Stripe};
-use crate::disk::{DiskKey, Logical};
+use crate::disk::{DiskKey, Logical, Superblock};
 use crate::finding::findings;
 use crate::volume::Volume;
 use crate::volume::sys_array::{Entries, Entry};
@@ -40,8 +40,8 @@ findings! {
         }
         /// A system chunk is not in the array: if the chunk tree moves there, it cannot be found.
         Missing("sys-array-missing", Fatal, "system chunk array: system chunk {logical} is missing") { logical: Logical }
-        /// The next system chunk will not fit in the array.
-        Full("sys-array-full", Warning, "system chunk array: {left} bytes are left, the next chunk needs {needed}") {
+        /// The next system chunk will not fit in the array, as from the beginning where there are many devices.
+        Full("sys-array-full", Note, "system chunk array: {left} bytes are left, the next chunk needs {needed}") {
             left: usize, needed: usize,
         }
         /// Bytes of chunks that were removed are left behind the array's end.
@@ -80,7 +80,7 @@ pub fn check(volume: &Volume, chunks: &mut Chunks<'_>, findings: &Findings) {
     for item in chunks.items().iter().filter(is_system).filter(|item| is_whole && !listed(item.logical)) {
         findings.report(SystemArrayProblem::Missing { logical: item.logical });
     }
-    check_room(volume, &entries, findings);
+    check_room(superblock, &entries, findings);
 }
 
 fn check_entry(volume: &Volume, entry: &Entry<'_>, chunks: &mut Chunks<'_>, findings: &Findings) {
@@ -134,15 +134,23 @@ fn compare(entry: &Entry<'_>, item: &ChunkItem, findings: &Findings) {
     }
 }
 
-fn check_room(volume: &Volume, entries: &[Entry<'_>], findings: &Findings) {
-    let superblock = volume.superblock();
-    let size = superblock.sys_chunk_array().len();
-    let stripes = entries.iter().map(|entry| entry.stripes.len()).max().unwrap_or(1);
-    let needed = size_of::<DiskKey>() + size_of::<Chunk>() + stripes * size_of::<Stripe>();
-    let left = SYSTEM_CHUNK_ARRAY_SIZE.saturating_sub(size);
+/// Bytes that are left in the array.
+pub fn room(superblock: &Superblock) -> usize {
+    SYSTEM_CHUNK_ARRAY_SIZE.saturating_sub(superblock.sys_chunk_array().len())
+}
+
+/// Bytes that a chunk with so many stripes takes in the array.
+pub fn entry_size(stripes: usize) -> usize {
+    size_of::<DiskKey>() + size_of::<Chunk>() + stripes.saturating_mul(size_of::<Stripe>())
+}
+
+fn check_room(superblock: &Superblock, entries: &[Entry<'_>], findings: &Findings) {
+    let needed = entry_size(entries.iter().map(|entry| entry.stripes.len()).max().unwrap_or(1));
+    let left = room(superblock);
     if left < needed {
         findings.report(SystemArrayProblem::Full { left, needed });
     }
+    let size = superblock.sys_chunk_array().len();
     if superblock.sys_chunk_array.iter().skip(size).any(|byte| *byte != 0) {
         findings.report(SystemArrayProblem::Tail { size });
     }

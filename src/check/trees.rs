@@ -27,7 +27,7 @@ impl Roots {
     pub fn read<A: Default + Send>(
         scan: &Scan<'_>,
         volume: &Volume,
-        visit: impl Fn(&mut A, &Visit<'_>) + Sync,
+        visit: impl Fn(&mut A, &Tree, &Visit<'_>) + Sync,
     ) -> (Self, Vec<A>) {
         let root_tree = whole(TreeRoot::root_tree(volume));
         let (mut trees, visited) = children(scan, &root_tree, visit);
@@ -36,7 +36,7 @@ impl Roots {
         trees.push(whole(TreeRoot::chunk_tree(volume)));
         let mut logs = Vec::new();
         if let Some(log_root) = TreeRoot::log_root_tree(volume) {
-            logs = children(scan, &whole(log_root), |_: &mut (), _| {}).0;
+            logs = children(scan, &whole(log_root), |_: &mut (), _, _| {}).0;
         }
         (Self { root_tree, extent_tree, others: trees, logs }, visited)
     }
@@ -46,10 +46,10 @@ impl Roots {
 fn children<A: Default + Send>(
     scan: &Scan<'_>,
     tree: &Tree,
-    visit: impl Fn(&mut A, &Visit<'_>) + Sync,
+    visit: impl Fn(&mut A, &Tree, &Visit<'_>) + Sync,
 ) -> (Vec<Tree>, Vec<A>) {
-    let gathered = scan.run(std::slice::from_ref(tree), |(trees, visited): &mut (Vec<Tree>, A), _, block| {
-        visit(visited, &block);
+    let gathered = scan.run(std::slice::from_ref(tree), |(trees, visited): &mut (Vec<Tree>, A), tree, block| {
+        visit(visited, tree, &block);
         if let Visit::Leaf(leaf) = block {
             trees.extend(roots_of(leaf));
         }
@@ -67,12 +67,7 @@ fn roots_of(leaf: Leaf<'_>) -> Vec<Tree> {
         let progress = Key::from(&root_item.drop_progress);
         let is_dropping = root_item.refs.get() == 0 && progress.objectid != 0;
         Some(Tree {
-            root: TreeRoot {
-                key: item.key,
-                logical: root_item.bytenr.into(),
-                level: root_item.level,
-                generation: Some(root_item.generation.into()),
-            },
+            root: TreeRoot::of_item(item.key, &root_item),
             dropped_to: is_dropping.then_some((progress, root_item.drop_level)),
         })
     };

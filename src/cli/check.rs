@@ -18,7 +18,7 @@ use crate::volume::{RootChoice, Volume};
 
 use super::open::Images;
 use super::watch::{Display, watched};
-use super::{Exit, interrupt, output, size};
+use super::{Exit, interrupt, output, qgroups, size};
 
 #[derive(Debug, Default, clap::Args)]
 pub struct Args {
@@ -42,9 +42,17 @@ pub struct Args {
     #[arg(long)]
     progress: bool,
 
+    /// Read all data and verify its checksums on every copy, and parity
+    #[arg(long)]
+    check_data_csum: bool,
+
     /// Check a filesystem that is mounted read-write; what is found may be transient
     #[arg(long)]
     force: bool,
+
+    /// Print what each quota group stores and what was counted
+    #[arg(long)]
+    qgroup_report: bool,
 
     #[command(flatten)]
     roots: Roots,
@@ -60,7 +68,7 @@ impl Args {
     }
 }
 
-/// Where to begin.
+// Where to begin. A documentation comment would be taken for that of the command.
 #[derive(Debug, Default, clap::Args)]
 struct Roots {
     /// Begin with this copy of the superblock: 0, 1 or 2
@@ -121,14 +129,19 @@ pub fn run_with(program: &str, args: &Args) -> anyhow::Result<Exit> {
         threads: args.threads.map_or_else(default_threads, usize::from),
         memory: args.memory.unwrap_or_else(default_memory),
         progress: &progress,
+        count_qgroups: args.qgroup_report,
+        check_data_csum: args.check_data_csum,
     };
     let display = Display::choose(args.progress, args.images.quiet);
     let report = watched(display, &progress, || check(&volume, &options))?;
     let mut out = BufWriter::with_capacity(1 << 20, output::stdout()?);
     if args.json {
-        serde_json::to_writer(&mut out, &Document::new(&volume, &report))?;
+        serde_json::to_writer(&mut out, &Document::new(&volume, &report, args.qgroup_report))?;
         out.write_all(b"\n")?;
     } else {
+        if args.qgroup_report {
+            qgroups::write_text(&report.qgroups, &mut out)?;
+        }
         write_text(&report.problems, args.all, args.images.quiet, &mut out)?;
     }
     out.flush()?;
@@ -190,6 +203,8 @@ struct Document<'a> {
     fsid: Uuid,
     clean: bool,
     totals: &'a Totals,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    qgroups: Option<Vec<qgroups::Row>>,
     problems: ProblemRecords<'a>,
 }
 
@@ -216,12 +231,13 @@ struct ProblemRecord<'a> {
 }
 
 impl<'a> Document<'a> {
-    fn new(volume: &Volume, report: &'a Report) -> Self {
+    fn new(volume: &Volume, report: &'a Report, qgroup_report: bool) -> Self {
         Self {
             schema: "rbtrfs.check/1",
             fsid: volume.superblock().fsid,
             clean: !report.problems.iter().any(is_damage),
             totals: &report.totals,
+            qgroups: qgroup_report.then(|| qgroups::rows(&report.qgroups)),
             problems: ProblemRecords(&report.problems),
         }
     }

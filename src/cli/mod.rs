@@ -10,6 +10,7 @@ mod list_chunks;
 mod man;
 mod open;
 mod output;
+mod qgroups;
 mod size;
 mod watch;
 

@@ -102,6 +102,8 @@ flags! {
 }
 
 /// The backref revision stands in the top byte of a header's flags.
+/// The revision of all filesystems that Linux 2.6.31 or later made; 0 before.
+pub const MIXED_BACKREF_REV: u8 = 1;
 pub const BACKREF_REV_SHIFT: u32 = 56;
 pub const BACKREF_REV_MASK: u64 = 0xff << BACKREF_REV_SHIFT;
 
@@ -122,6 +124,10 @@ impl BlockGroupFlags {
 
     pub fn contains(self, flags: u64) -> bool {
         self.0 & flags == flags
+    }
+
+    pub fn type_bits(self) -> u64 {
+        self.0 & Self::TYPE_MASK
     }
 
     pub fn profile_bits(self) -> u64 {

@@ -179,3 +179,15 @@ impl QgroupId {
         self.0 & ((1 << 48) - 1)
     }
 }
+
+impl fmt::Display for QgroupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.level(), self.subvolume())
+    }
+}
+
+impl serde::Serialize for QgroupId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}

@@ -24,6 +24,12 @@ impl TreeRoot {
         Self { key: Key::new(tree, KeyType::ROOT_ITEM, 0), logical, level, generation }
     }
 
+    /// The root that a root item describes.
+    pub fn of_item(key: Key, item: &RootItem) -> Self {
+        let (logical, generation) = (item.bytenr.into(), Some(item.generation.into()));
+        Self { key, logical, level: item.level, generation }
+    }
+
     pub fn root_tree(volume: &Volume) -> Self {
         let superblock = volume.superblock();
         let generation = Some(superblock.generation());
@@ -66,12 +72,7 @@ impl TreeRoot {
             let Kind::Leaf(leaf) = read.block.kind() else { continue };
             for item in leaf.items().flatten().filter(|item| item.key.key_type == KeyType::ROOT_ITEM) {
                 if let Some(root_item) = RootItem::read(item.data) {
-                    roots.push(TreeRoot {
-                        key: item.key,
-                        logical: root_item.bytenr.into(),
-                        level: root_item.level,
-                        generation: Some(root_item.generation.into()),
-                    });
+                    roots.push(TreeRoot::of_item(item.key, &root_item));
                 }
             }
         }

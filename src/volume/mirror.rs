@@ -75,9 +75,20 @@ struct Segment {
     within: u64,
 }
 
+/// What a stripe holds at one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    Data(Logical),
+    /// 0 is P, 1 is Q; `row` is the address of the first data in the row.
+    Parity {
+        index: usize,
+        row: Logical,
+    },
+}
+
 impl ChunkMapping {
     /// Whether data is spread over the stripes in elements of [`STRIPE_LEN`].
-    fn is_striped(&self) -> bool {
+    pub fn is_striped(&self) -> bool {
         matches!(self.profile, Profile::Raid0 | Profile::Raid10 | Profile::Raid5 | Profile::Raid6)
     }
 
@@ -91,7 +102,7 @@ impl ChunkMapping {
     }
 
     /// Index of the stripe that holds this column of a row; parity follows the data columns.
-    fn stripe_index(&self, row: u64, column: u64, mirror: u16) -> usize {
+    pub fn stripe_index(&self, row: u64, column: u64, mirror: u16) -> usize {
         let index = match self.profile {
             Profile::Raid5 | Profile::Raid6 => (column + row) % self.stripes.len() as u64,
             Profile::Raid10 => column * u64::from(self.sub_stripes) + u64::from(mirror - 1),
@@ -99,6 +110,27 @@ impl ChunkMapping {
             _ => u64::from(mirror - 1),
         };
         index as usize
+    }
+
+    /// What is `offset` bytes into a stripe; of parity, `row` is as far into the row's first element. Nothing past the
+    /// end of the chunk.
+    pub fn content(&self, stripe: usize, offset: u64) -> Option<Content> {
+        let at = |bytes: u64| self.logical.checked_add(bytes).filter(|logical| *logical < self.end());
+        if !self.is_striped() {
+            return at(offset).map(Content::Data);
+        }
+        let (row, within, columns) = (offset / STRIPE_LEN, offset % STRIPE_LEN, self.data_stripes());
+        let stripes = self.stripes.len() as u64;
+        let column = match self.profile {
+            Profile::Raid5 | Profile::Raid6 => (stripe as u64 + stripes - row % stripes) % stripes,
+            Profile::Raid10 => stripe as u64 / u64::from(self.sub_stripes),
+            _ => stripe as u64,
+        };
+        let first = row.checked_mul(columns * STRIPE_LEN)?.checked_add(within)?;
+        match column.checked_sub(columns) {
+            Some(index) => at(first).map(|row| Content::Parity { index: index as usize, row }),
+            None => at(first.checked_add(column * STRIPE_LEN)?).map(Content::Data),
+        }
     }
 
     /// Stripe and place of a byte in the copy `mirror`, counted from 1. Rebuilds have no place.

@@ -25,9 +25,9 @@ pub fn read_extents(volume: &Volume) -> ExtentList {
                 _ => continue,
             };
             let Some((extent, _)) = ExtentItem::read_prefix(item.data) else { continue };
-            let (refs, flags) = (extent.refs.get(), extent.flags.get());
+            let (refs, generation, flags) = (extent.refs.get(), extent.generation.get(), extent.flags.get());
             let logical = Logical(item.key.objectid);
-            writer.push(&mut extents, Extent { logical, length, refs, flags, level });
+            writer.push(&mut extents, Extent { logical, length, refs, generation, flags, level });
         }
     }
     ExtentList::new(writer.finish(vec![extents]).unwrap())

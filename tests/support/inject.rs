@@ -10,7 +10,7 @@ use rbtrfs::block::Kind;
 use rbtrfs::block::verify::Expected;
 use rbtrfs::disk::node::{HEADER_SIZE, Header, Item};
 use rbtrfs::disk::superblock::{SUPER_INFO_SIZE, SUPER_OFFSETS};
-use rbtrfs::disk::{DiskKey, Key, Logical, Superblock, objectid};
+use rbtrfs::disk::{DiskKey, Key, Logical, Physical, Superblock, objectid};
 use rbtrfs::tree::TreeRoot;
 use rbtrfs::volume::Volume;
 use zerocopy::{FromBytes, IntoBytes, KnownLayout, Unaligned};
@@ -106,15 +106,22 @@ impl Injector {
 
     /// Changes the bytes of a block on all its mirrors.
     pub fn block_unstamped(&self, logical: Logical, edit: impl Fn(&mut [u8])) {
-        let volume = self.volume();
-        let chunk = volume.chunks().find(logical).expect("a chunk holds the block");
+        let chunk = self.volume().chunks().find(logical).expect("a chunk holds the block").clone();
         assert_eq!(chunk.profile.geometry().nparity, 0, "parity is not kept up");
         for mirror in 1..=chunk.mirrors() {
-            let (stripe, physical) = chunk.place(logical, mirror).unwrap();
-            let path = volume.device(stripe).expect("the device is there").image().path();
-            let image = self.images.iter().position(|image| image == path).unwrap();
-            self.bytes(image, physical.0, volume.format().nodesize as usize, &edit);
+            self.block_copy(logical, mirror, &edit);
         }
+    }
+
+    /// Changes the bytes of one copy of a block. Returns the device and the place that it is at.
+    pub fn block_copy(&self, logical: Logical, mirror: u16, edit: impl Fn(&mut [u8])) -> (u64, Physical) {
+        let volume = self.volume();
+        let chunk = volume.chunks().find(logical).expect("a chunk holds the block");
+        let (stripe, physical) = chunk.place(logical, mirror).expect("there is such a mirror");
+        let path = volume.device(stripe).expect("the device is there").image().path();
+        let image = self.images.iter().position(|image| image == path).unwrap();
+        self.bytes(image, physical.0, volume.format().nodesize as usize, &edit);
+        (stripe.devid, physical)
     }
 
     /// The root of a tree.
@@ -187,13 +194,20 @@ impl Injector {
     pub fn leaf(&self, tree: u64, key: Key, edit: impl Fn(&mut LeafItems)) {
         let logical = self.leaf_of(tree, key);
         let is_root = self.root(tree).logical == logical;
+        self.leaf_at(logical, |items| {
+            let first = items[0].0;
+            edit(items);
+            assert!(is_root || items[0].0 == first, "the parent's key would be wrong");
+        });
+    }
+
+    /// Lays out anew the leaf at `logical`.
+    pub fn leaf_at(&self, logical: Logical, edit: impl Fn(&mut LeafItems)) {
         self.block(logical, |bytes| {
             let block = rbtrfs::block::Block::new(bytes).unwrap();
             let Kind::Leaf(leaf) = block.kind() else { panic!("a leaf") };
             let mut items: LeafItems = leaf.items().map(|i| i.unwrap()).map(|i| (i.key, i.data.to_vec())).collect();
-            let first = items[0].0;
             edit(&mut items);
-            assert!(is_root || items[0].0 == first, "the parent's key would be wrong");
             write_leaf(bytes, &items);
         });
     }

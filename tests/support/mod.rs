@@ -3,9 +3,11 @@
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
 pub mod contents;
+pub mod damage;
 pub mod extents;
 pub mod failing_disk;
 pub mod inject;
+pub mod limits;
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
@@ -15,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rbtrfs::check::Problem;
+use rbtrfs::check::{Options, Problem};
 use rbtrfs::image::Image;
 use rbtrfs::progress::Progress;
 use rbtrfs::volume::Volume;
@@ -178,9 +180,19 @@ pub fn open(images: &[PathBuf]) -> Volume {
     Volume::open(images.iter().map(|image| Image::open(image).unwrap()).collect()).unwrap()
 }
 
-/// The problems of a filesystem.
+/// The problems of a filesystem, its data not read.
 pub fn check(volume: &Volume, threads: usize) -> Vec<Problem> {
-    let options = rbtrfs::check::Options { threads, memory: 1 << 30, progress: &Progress::default() };
+    check_with(volume, threads, false)
+}
+
+/// The problems of a filesystem, its data read.
+pub fn check_data(volume: &Volume, threads: usize) -> Vec<Problem> {
+    check_with(volume, threads, true)
+}
+
+fn check_with(volume: &Volume, threads: usize, check_data_csum: bool) -> Vec<Problem> {
+    let progress = Progress::default();
+    let options = Options { threads, memory: 1 << 30, progress: &progress, count_qgroups: false, check_data_csum };
     rbtrfs::check::check(volume, &options).unwrap().problems
 }
 

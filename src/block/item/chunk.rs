@@ -34,7 +34,7 @@ findings! {
             have: u32, expect: u32,
         }
         /// The length of a chunk is 0 or not aligned.
-        Length("chunk-length", Fatal, "invalid chunk length, have {have} expect to be aligned to {alignment}") {
+        Length("chunk-item-length", Fatal, "invalid chunk length, have {have} expect to be aligned to {alignment}") {
             have: u64, alignment: u32,
         }
         /// A chunk is longer than the kernel's stripe numbers reach, or reaches past the end of all addresses.
@@ -64,7 +64,7 @@ findings! {
             index: u32, have: u64, alignment: u32,
         }
         /// A chunk begins before the one before it ends.
-        Overlap("chunk-overlap", Fatal, "chunk overlaps the previous one, which ends at {previous_end}") { previous_end: u64 }
+        Overlap("chunk-item-overlap", Fatal, "chunk overlaps the previous one, which ends at {previous_end}") { previous_end: u64 }
     }
 }
 

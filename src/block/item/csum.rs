@@ -22,7 +22,7 @@ findings! {
         /// A checksum item covers addresses past the end of all addresses.
         Overflow("csum-overflow", Error, "csum range overflows, start {start} length {length}") { start: u64, length: u64 }
         /// A checksum item begins before the one before it ends.
-        Overlap("csum-overlap", Error, "csum range overlaps the previous one, which ends at {previous_end}") {
+        Overlap("csum-item-overlap", Error, "csum range overlaps the previous one, which ends at {previous_end}") {
             previous_end: u64,
         }
     }

@@ -79,7 +79,7 @@ findings! {
             have: u64, expect: u64,
         }
         /// A file extent begins before the one before it ends.
-        Overlap("file-extent-overlap", Error, "file extent overlaps the previous one, which ends at {previous_end}") {
+        Overlap("file-extent-item-overlap", Error, "file extent overlaps the previous one, which ends at {previous_end}") {
             previous_end: u64,
         }
     }

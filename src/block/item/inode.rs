@@ -15,7 +15,7 @@ findings! {
         /// The key of an inode item has an offset.
         KeyOffset("inode-key-offset", Error, "invalid key offset for inode item, have {have} expect 0") { have: u64 }
         /// The items of an inode begin without an inode item.
-        Missing("inode-item-missing", Error, "no inode item before this item, previous key {previous}") { previous: Key }
+        Missing("inode-item-not-first", Error, "no inode item before this item, previous key {previous}") { previous: Key }
         /// An inode item does not have its size.
         Size("inode-item-size", Error, "invalid inode item size, have {have} expect {expect}") { have: u32, expect: u32 }
         /// An inode was made in a generation that the superblock does not know.

@@ -1,6 +1,7 @@
 //! The header of a block, the pointers of a node, and how keys and items lie in a leaf.
 
 use crate::block::{Block, Kind, Leaf, Node};
+use crate::disk::flags::MIXED_BACKREF_REV;
 use crate::disk::node::Item;
 use crate::disk::{Key, KeyType, flags, objectid};
 use crate::finding::findings;
@@ -12,6 +13,12 @@ findings! {
     LayoutDamage {
         /// The header of a block lacks the flag that says that it was written.
         NotWritten("block-not-written", Error, "invalid header flags, have {have:#x} without WRITTEN") { have: u64 }
+        /// A block has flags that are not known.
+        BlockFlags("block-flags", Error, "invalid header flags, have {have:#x} expect mask {mask:#x}") { have: u64, mask: u64 }
+        /// A block is of a form of back references that is not known.
+        BackrefRev("block-backref-rev", Error, "invalid backref revision, have {have} expect [0, {limit}]") {
+            have: u8, limit: u8,
+        }
         /// A block was written in a generation that the superblock does not know.
         BlockGeneration("block-generation", Error, "invalid header generation, have {have} expect (0, {limit}]") {
             have: u64, limit: u64,
@@ -58,6 +65,13 @@ pub(super) fn check<'a>(cx: &mut Context<'a>, block: Block<'a>) {
     let header = block.header();
     if header.flag_bits() & flags::header::WRITTEN == 0 {
         cx.found(LayoutDamage::NotWritten { have: header.flag_bits() });
+    }
+    let (have, mask) = (header.flag_bits(), const { flags::all(flags::header::NAMES) });
+    if have & !mask != 0 {
+        cx.found(LayoutDamage::BlockFlags { have, mask });
+    }
+    if header.backref_rev() > MIXED_BACKREF_REV {
+        cx.found(LayoutDamage::BackrefRev { have: header.backref_rev(), limit: MIXED_BACKREF_REV });
     }
     let (have, limit) = (header.generation.get(), newest_block(cx));
     if have == 0 || have > limit {

@@ -19,6 +19,8 @@ findings! {
         Character("name-character", Error, "invalid character {have:#04x} in name at {position}") { have: u8, position: u32 }
         /// An inode reference names a parent directory that cannot be one.
         Parent("inode-ref-parent", Error, "invalid parent inode number, have {have}") { have: u64 }
+        /// The root directory has another reference than the one to itself.
+        RootDirectory("inode-ref-root", Warning, "invalid reference of the root directory, expect the name .. at index 0") { }
         /// The key of an extended inode reference is not the hash of its name.
         ExtrefHash("extref-hash", Error, "name hash mismatch with key, have {have:#x} expect {expect:#x}") {
             have: u64, expect: u64,
@@ -84,7 +86,13 @@ fn check_parent(cx: &mut Context<'_>, parent: u64) {
 pub(super) fn check_ref(cx: &mut Context<'_>, item: &ItemRef<'_>) {
     check_number(cx, item.key);
     check_parent(cx, item.key.offset);
-    each_entry::<InodeRef>(cx, item, |cx, named| check_name(cx, named.name, false));
+    let is_root = item.key.objectid == item.key.offset;
+    each_entry::<InodeRef>(cx, item, |cx, named| {
+        check_name(cx, named.name, false);
+        if is_root && (named.name != b".." || named.entry.index.get() != 0) {
+            cx.found(NameDamage::RootDirectory {});
+        }
+    });
 }
 
 pub(super) fn check_extref(cx: &mut Context<'_>, item: &ItemRef<'_>) {

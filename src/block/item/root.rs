@@ -1,6 +1,7 @@
 //! Roots of trees, how subvolumes hang together, and the index of subvolumes by UUID.
 
 use crate::block::ItemRef;
+use crate::disk::flags::incompat;
 use crate::disk::root::{LEGACY_ROOT_ITEM_SIZE, RootItem, RootRef};
 use crate::disk::{Key, KeyType, MAX_LEVEL, flags, objectid};
 use crate::finding::findings;
@@ -17,6 +18,12 @@ findings! {
         }
         /// The key of a root item names no tree.
         Key("root-item-key", Error, "invalid root item key, tree {have} offset {offset}") { have: u64, offset: u64 }
+        /// A root item has an offset that is no generation in which a snapshot may have been made.
+        Offset("root-item-offset", Error, "invalid root item offset, have {have} expect [0, {limit}]") { have: u64, limit: u64 }
+        /// The root directory of a subvolume is not the one that all subvolumes have.
+        Directory("root-item-directory", Error, "invalid root directory, have {have} expect {expect}") {
+            have: u64, expect: u64,
+        }
         /// A root item was written in a generation that the superblock does not know.
         Generation("root-item-generation", Error, "invalid root {field}, have {have} expect [0, {limit}]") {
             field: &'static str, have: u64, limit: u64,
@@ -62,11 +69,22 @@ pub(super) fn check_root(cx: &mut Context<'_>, item: &ItemRef<'_>) {
     if !is_tree(have) || (is_of_tree && !is_fs_tree(offset) && offset != objectid::DATA_RELOC_TREE) {
         cx.found(RootDamage::Key { have, offset });
     }
+    // The trees of the extent tree's second version are numbered by it.
+    if !is_of_tree && !cx.rules.has(incompat::EXTENT_TREE_V2) {
+        let limit = if is_fs_tree(have) { cx.rules.newest() } else { 0 };
+        if offset > limit {
+            cx.found(RootDamage::Offset { have: offset, limit });
+        }
+    }
     let (size, expect, legacy) = (item.data.len(), size_of::<RootItem>(), LEGACY_ROOT_ITEM_SIZE);
     let Some(root) = RootItem::read(item.data).filter(|_| size == expect || size == legacy) else {
         let (have, expect, legacy) = (size as u32, expect as u32, legacy as u32);
         return cx.found(RootDamage::Size { have, expect, legacy });
     };
+    let (have, expect) = (root.root_dirid.get(), objectid::ROOT_DIR);
+    if is_fs_tree(item.key.objectid) && have != expect {
+        cx.found(RootDamage::Directory { have, expect });
+    }
     let limit = cx.rules.newest();
     let generations =
         [("generation", root.generation), ("generation_v2", root.generation_v2), ("last_snapshot", root.last_snapshot)];

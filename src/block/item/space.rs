@@ -18,13 +18,13 @@ findings! {
             have: u32, expect: u32,
         }
         /// A block group has no length, or reaches past the end of all addresses.
-        GroupLength("block-group-length", Error, "invalid block group length, have {have}") { have: u64 }
+        GroupLength("block-group-item-length", Error, "invalid block group length, have {have}") { have: u64 }
         /// A block group belongs to no chunk tree that there is.
         GroupChunkObjectid("block-group-chunk-objectid", Error, "invalid block group chunk objectid, have {have} expect {expect}") {
             have: u64, expect: u64,
         }
         /// More of a block group is used than there is.
-        GroupUsed("block-group-used", Error, "invalid block group used, have {have} expect [0, {limit}]") {
+        GroupUsed("block-group-item-used", Error, "invalid block group used, have {have} expect [0, {limit}]") {
             have: u64, limit: u64,
         }
         /// A block group has more than one profile.
@@ -34,7 +34,7 @@ findings! {
         /// A block group has no type, or types that do not go together.
         GroupType("block-group-type", Error, "invalid block group type, have {have:#x}") { have: u64 }
         /// A block group has flags that are not known.
-        GroupFlags("block-group-flags", Error, "unknown block group flags, have {have:#x} of which {unknown:#x} are unknown") {
+        GroupFlags("block-group-item-flags", Error, "unknown block group flags, have {have:#x} of which {unknown:#x} are unknown") {
             have: u64, unknown: u64,
         }
         /// A block group begins before the one before it ends.
@@ -56,7 +56,7 @@ findings! {
         /// A free space info item has flags that are not known.
         InfoFlags("free-space-info-flags", Error, "unknown free space info flags, have {have:#x}") { have: u32 }
         /// Free space begins before that before it ends.
-        FreeOverlap("free-space-overlap", Error, "free space overlaps the previous one, which ends at {previous_end}") {
+        FreeOverlap("free-space-item-overlap", Error, "free space overlaps the previous one, which ends at {previous_end}") {
             previous_end: u64,
         }
         /// The header of a free space cache does not have its size.

@@ -8,7 +8,7 @@ use crate::disk::node::Item;
 use crate::disk::{Key, KeyType, Logical, MAX_LEVEL, objectid};
 use crate::table::{Cursor, Part, Table, Writer};
 
-use super::super::scan::{Tree, Visit};
+use super::super::scan::{Tree, Unread, Visit};
 use super::inode::{Inode, Rules};
 use super::summary::{Faulty, LeafRecord, Summary};
 
@@ -86,8 +86,9 @@ fn summary_of(
 }
 
 impl Forest {
-    /// `leaves` is what [`Seen::visit`] wrote to.
-    pub fn new(seen: Vec<Seen>, leaves: Writer<'_>, rules: &Rules<'_>) -> io::Result<Self> {
+    /// `leaves` is what [`Seen::visit`] wrote to. What `unread` pointers lead to stands elsewhere, if anywhere.
+    pub fn new(seen: Vec<Seen>, leaves: Writer<'_>, unread: &[Unread], rules: &Rules<'_>) -> io::Result<Self> {
+        let unread: HashSet<_> = unread.iter().filter_map(Unread::pointer).collect();
         let (mut parts, mut nodes, mut all_faulty, mut inodes) = (Vec::new(), Vec::new(), Vec::new(), 0);
         for mut part in seen {
             parts.push(part.leaves);
@@ -103,9 +104,9 @@ impl Forest {
         for level in 1..MAX_LEVEL as u8 {
             for node in forest.nodes.iter().filter(|node| node.level == level) {
                 let mut summary = Summary::empty();
-                for (child, first) in &node.children {
+                for pointer @ (child, first) in &node.children {
                     let known = summary_of(&forest.leaves, &forest.joined, *child, level - 1, &mut forest.cursor);
-                    let child = known.unwrap_or(Summary::unread(*first));
+                    let child = known.filter(|_| !unread.contains(pointer)).unwrap_or(Summary::unread(*first));
                     summary.join(&child, node.logical, rules, &mut all_faulty);
                 }
                 forest.joined.insert((node.logical, level), summary);

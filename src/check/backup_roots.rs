@@ -1,0 +1,62 @@
+//! The superblock's backups of the roots of the last commits.
+//!
+//! The kernel writes a slot when it writes the superblock, and by then the next transaction may have begun: every root
+//! in the slot may be one generation newer, and lie in a chunk that is not committed yet. Older slots may point to chunks
+//! that were removed since. Mounting from a backup, and tools that write no backups, break the order of slots.
+
+use crate::disk::superblock::RootBackup;
+use crate::disk::{Superblock, Transid};
+use crate::finding::findings;
+
+use super::findings::Findings;
+
+findings! {
+    /// Backups of roots in the superblock.
+    BackupRootProblem {
+        /// The backup of the present roots differs from them.
+        Differs("backup-root", Warning, "superblock: backup root {slot} has {field} {have}, expect {expect}") {
+            slot: usize, field: &'static str, have: u64, expect: u64,
+        }
+        /// A backup is newer than the filesystem, as after a mount from an older backup.
+        Newer("backup-root-newer", Note, "superblock: backup root {slot} is of generation {have}, the filesystem of {expect}") {
+            slot: usize, have: Transid, expect: Transid,
+        }
+        /// The present roots have no backup, as after a change by a tool.
+        Missing("backup-root-missing", Note, "superblock: no backup root is of generation {expect}") { expect: Transid }
+    }
+}
+
+pub fn check(superblock: &Superblock, findings: &Findings) {
+    let generation = superblock.generation();
+    let mut newest = None;
+    for (slot, backup) in superblock.super_roots.iter().enumerate() {
+        let have = Transid::from(backup.tree_root_gen);
+        if have == Transid(0) {
+            continue;
+        }
+        newest = newest.max(Some(have));
+        if have == generation {
+            check_present(superblock, slot, backup, findings);
+        } else if have.0 > generation.0.saturating_add(1) {
+            findings.report(BackupRootProblem::Newer { slot, have, expect: generation });
+        }
+    }
+    if newest.is_some_and(|newest| newest < generation) {
+        findings.report(BackupRootProblem::Missing { expect: generation });
+    }
+}
+
+/// The slot that was written with the present roots. Totals in it may be those of the next transaction.
+fn check_present(superblock: &Superblock, slot: usize, backup: &RootBackup, findings: &Findings) {
+    let mut fields = vec![
+        ("tree_root", backup.tree_root.get(), superblock.root.get()),
+        ("tree_root_level", backup.tree_root_level.into(), superblock.root_level.into()),
+    ];
+    if backup.chunk_root_gen == superblock.chunk_root_generation {
+        fields.push(("chunk_root", backup.chunk_root.get(), superblock.chunk_root.get()));
+        fields.push(("chunk_root_level", backup.chunk_root_level.into(), superblock.chunk_root_level.into()));
+    }
+    for (field, have, expect) in fields.into_iter().filter(|(_, have, expect)| have != expect) {
+        findings.report(BackupRootProblem::Differs { slot, field, have, expect });
+    }
+}

@@ -1,0 +1,68 @@
+//! Cases of damage to filesystems of the kernel: one problem each, which is to be found for itself and at its place.
+
+use rbtrfs::check::Problem;
+use rbtrfs::finding::{Finding, Severity};
+use serde_json::Value;
+
+use super::inject::Injector;
+use super::{check, kernel_image_or_skip, open};
+
+/// Damage of one kind to a filesystem that the kernel made. `also` are the problems that come with it because it takes
+/// more than one change; no other may be reported.
+pub struct Case {
+    pub code: &'static str,
+    image: &'static str,
+    also: &'static [&'static str],
+    /// Returns values that the problem must have.
+    damage: Box<dyn Fn(&Injector) -> Value>,
+}
+
+pub fn case(code: &'static str, damage: impl Fn(&Injector) -> Value + 'static) -> Case {
+    Case { code, image: "single", also: &[], damage: Box::new(damage) }
+}
+
+impl Case {
+    pub fn on(self, image: &'static str) -> Self {
+        Self { image, ..self }
+    }
+
+    pub fn also(self, also: &'static [&'static str]) -> Self {
+        Self { also, ..self }
+    }
+}
+
+/// What a check says beyond notes.
+pub fn problems_of(injector: &Injector) -> Vec<Problem> {
+    let mut problems = check(&open(injector.images()), 2);
+    problems.retain(|problem| problem.severity() > Severity::Note);
+    problems
+}
+
+pub fn describe(problems: &[Problem]) -> String {
+    let line = |problem: &Problem| format!("\n  {} {}: {problem}", problem.severity(), problem.code());
+    problems.iter().map(line).collect()
+}
+
+/// Fails on cases whose problem is not found, and on those with which anything else is found. Problems that are not
+/// `judged` are passed over.
+pub fn assert_each_is_found_for_itself(cases: &[Case], judged: fn(&Problem) -> bool) {
+    let mut failures = String::new();
+    for case in cases {
+        let Some(images) = kernel_image_or_skip(case.image) else { return };
+        let injector = Injector::new(&images);
+        let expected = (case.damage)(&injector);
+        let mut found = problems_of(&injector);
+        found.retain(judged);
+        let is_expected = |problem: &Problem| {
+            let values = serde_json::to_value(problem).unwrap();
+            let has = |(name, value): (&String, &Value)| values.get(name) == Some(value);
+            problem.code() == case.code && expected.as_object().unwrap().iter().all(has)
+        };
+        let is_unrelated = |problem: &Problem| problem.code() != case.code && !case.also.contains(&problem.code());
+        let lacks = |code: &&str| !found.iter().any(|problem| problem.code() == *code);
+        if !found.iter().any(is_expected) || found.iter().any(is_unrelated) || case.also.iter().any(lacks) {
+            failures += &format!("{} on {} {expected}, found{}\n", case.code, case.image, describe(&found));
+        }
+    }
+    assert!(failures.is_empty(), "{failures}");
+}
