@@ -1,6 +1,9 @@
 //! Trees that are changed in memory, against a map of their items.
 
+mod kernel;
 mod store;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::collections::BTreeMap;
 use std::time::Instant;

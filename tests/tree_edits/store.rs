@@ -206,6 +206,13 @@ impl Blocks for Store {
         let mut bytes = self.bytes(expected.logical).to_vec();
         bytes[48..56].copy_from_slice(&copy.0.to_le_bytes());
         bytes[80..88].copy_from_slice(&self.generation.0.to_le_bytes());
+        // As btrfs-progs leaves them.
+        let block = Block::new(&bytes).unwrap();
+        let element = if block.level() == 0 { 25 } else { 33 };
+        if block.room() > 0 {
+            let unused = 101 + element * block.count();
+            bytes[unused] = 0xff;
+        }
         let original = self.blocks.get_mut(&expected.logical).unwrap();
         original.refs -= 1;
         if original.refs == 0 {

@@ -146,6 +146,10 @@ impl<'a> LeafMut<'a> {
         from.remove(slots)
     }
 
+    pub(super) fn clear_unused(&mut self) {
+        self.body[self.count * ITEM..self.data_start].fill(0);
+    }
+
     fn items(&self) -> &[Item] {
         elements(self.body, self.count)
     }

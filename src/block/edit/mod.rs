@@ -96,6 +96,15 @@ pub fn transfer(to: &mut [u8], slot: usize, from: &mut [u8], slots: Range<usize>
     }
 }
 
+/// Zeroes the bytes that no element uses. btrfs-progs leaves there what it no longer needs.
+pub fn clear_unused(bytes: &mut [u8]) -> Result<(), EditError> {
+    match level(bytes)? {
+        0 => LeafMut::new(bytes)?.clear_unused(),
+        _ => NodeMut::new(bytes)?.clear_unused(),
+    }
+    Ok(())
+}
+
 fn level(bytes: &[u8]) -> Result<u8, EditError> {
     Block::new(bytes).map(|block| block.level()).ok_or(EditError::Malformed("size"))
 }

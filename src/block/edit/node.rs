@@ -89,6 +89,10 @@ impl<'a> NodeMut<'a> {
         from.remove(slots)
     }
 
+    pub(super) fn clear_unused(&mut self) {
+        self.body[self.count * PTR..].fill(0);
+    }
+
     fn key(&self, slot: usize) -> Option<Key> {
         self.ptrs().get(slot).map(|ptr| Key::from(&ptr.key))
     }

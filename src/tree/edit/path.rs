@@ -1,6 +1,6 @@
 //! The way from the root to a key.
 
-use crate::block::edit::{EditError, LeafMut, NodeMut, check_layout};
+use crate::block::edit::{EditError, LeafMut, NodeMut, check_layout, clear_unused};
 use crate::block::verify::Expected;
 use crate::block::{Block, Kind};
 use crate::disk::node::KeyPtr;
@@ -82,7 +82,7 @@ impl<S: Blocks> Editor<'_, S> {
     pub(super) fn make_editable(&mut self, path: &mut Path) -> Result<()> {
         let logical = self.store.make_editable(self.tree(), &self.root.expected(), None)?;
         if logical != self.root.logical {
-            self.check_copy(logical, path.top)?;
+            self.adopt(logical, path.top)?;
             self.set_root(logical, path.top)?;
         }
         path.blocks[path.top] = logical;
@@ -97,17 +97,20 @@ impl<S: Blocks> Editor<'_, S> {
         let expected = child(self.block(node, level)?, slot)?;
         let logical = self.store.make_editable(self.tree(), &expected, Some(node))?;
         if logical != expected.logical {
-            let generation = self.check_copy(logical, level - 1)?;
+            let generation = self.adopt(logical, level - 1)?;
             self.edit_node(node, |node| node.set_ptr(slot, logical, generation))?;
         }
         Ok(logical)
     }
 
-    /// Whether a copy can be edited. What was verified when it was read need not include its layout.
-    fn check_copy(&mut self, logical: Logical, level: usize) -> Result<Transid> {
-        let block = self.block(logical, level)?;
-        check_layout(block).map_err(|problem| malformed(logical, problem))?;
-        Ok(block.generation())
+    /// Makes sure that a copy can be edited, and returns its generation. What was verified when the block was read need
+    /// not include its layout.
+    fn adopt(&mut self, logical: Logical, level: usize) -> Result<Transid> {
+        let [bytes] = self.store.bytes_mut([logical])?;
+        let block = view(bytes, logical, level)?;
+        let generation = block.generation();
+        check_layout(block).and_then(|()| clear_unused(bytes)).map_err(|problem| malformed(logical, problem))?;
+        Ok(generation)
     }
 
     /// A view of an editable block.
