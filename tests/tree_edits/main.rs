@@ -6,7 +6,6 @@ mod store;
 mod support;
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use rbtrfs::block::Block;
 use rbtrfs::block::edit::{NewBlock, NodeMut};
@@ -336,13 +335,13 @@ fn a_cursor_goes_over_all_items_both_ways() {
     let mut cursor = Cursor::at_or_after(&tree.root, &tree.store, Key::MIN).unwrap().unwrap();
     let mut keys = tree.model.keys();
     assert_eq!(Some(&cursor.item().unwrap().key), keys.next());
-    while cursor.next().unwrap() {
+    while cursor.to_next().unwrap() {
         assert_eq!(Some(&cursor.item().unwrap().key), keys.next());
     }
     assert_eq!(keys.next(), None);
     let mut keys = tree.model.keys().rev();
     assert_eq!(Some(&cursor.item().unwrap().key), keys.next());
-    while cursor.previous().unwrap() {
+    while cursor.to_previous().unwrap() {
         assert_eq!(Some(&cursor.item().unwrap().key), keys.next());
     }
     assert_eq!(keys.next(), None);
@@ -508,52 +507,4 @@ fn malformed_blocks_are_errors() {
         }
     }
     assert!(errors > 1000, "{errors}");
-}
-
-/// Not a test of anything but time: `cargo test --release --test tree_edits -- --ignored --nocapture`.
-#[test]
-#[ignore = "measures"]
-fn speed() {
-    for nodesize in [4096, 16384, 65536] {
-        let mut random = Random(9);
-        let count: u32 = 300_000;
-        let mut measure = |what: &str, work: &mut dyn FnMut(&mut Random)| {
-            let start = Instant::now();
-            work(&mut random);
-            println!("{nodesize}: {what}: {:.0} per second", f64::from(count) / start.elapsed().as_secs_f64());
-        };
-        let wide = |random: &mut Random| Key::new(random.next() % 1_000_000, KeyType(3), random.next());
-        let mut keys = Vec::new();
-        let mut tree = Tree::new(nodesize);
-        measure("random inserts", &mut |random| {
-            for _ in 0..count {
-                keys.push(wide(random));
-                tree.editor().insert(keys[keys.len() - 1], &[1; 50]).unwrap();
-            }
-        });
-        measure("finds", &mut |_| {
-            for key in &keys {
-                assert!(Cursor::at(&tree.root, &tree.store, *key).unwrap().is_some());
-            }
-        });
-        measure("random deletes", &mut |_| {
-            for key in &keys {
-                tree.editor().delete(*key).unwrap();
-            }
-        });
-        let item = |offset| NewItem { key: Key::new(1, KeyType(3), offset), data: &[1; 50] };
-        measure("sequential inserts", &mut |_| {
-            for offset in 0..count {
-                tree.editor().insert(item(offset.into()).key, &[1; 50]).unwrap();
-            }
-        });
-        measure("deletes of the first", &mut |_| {
-            for offset in 0..count {
-                tree.editor().delete(item(offset.into()).key).unwrap();
-            }
-        });
-        let items: Vec<_> = (0..u64::from(count)).map(item).collect();
-        measure("bulk inserts", &mut |_| tree.editor().insert_sorted(&items).unwrap());
-        measure("range delete", &mut |_| drop(tree.editor().delete_range(Key::MIN..=Key::MAX)));
-    }
 }

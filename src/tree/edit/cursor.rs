@@ -56,7 +56,7 @@ impl<'s, S: Blocks> Cursor<'s, S> {
     }
 
     /// Goes to the next item; stays where it is if there is none.
-    pub fn next(&mut self) -> Result<bool> {
+    pub fn to_next(&mut self) -> Result<bool> {
         if self.path.slot() + 1 < self.count()? {
             self.path.slots[0] += 1;
             return Ok(true);
@@ -68,7 +68,7 @@ impl<'s, S: Blocks> Cursor<'s, S> {
     }
 
     /// Goes to the previous item; stays where it is if there is none.
-    pub fn previous(&mut self) -> Result<bool> {
+    pub fn to_previous(&mut self) -> Result<bool> {
         if let Some(slot) = self.path.slot().checked_sub(1) {
             self.path.slots[0] = slot;
             return Ok(true);
