@@ -3,9 +3,26 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::disk::{Logical, Physical};
+use crate::disk::{Key, Logical, Physical};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a tree cannot be changed as it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EditProblem {
+    #[error("exists already")]
+    Exists,
+    #[error("does not exist")]
+    Missing,
+    #[error("would be out of order")]
+    OutOfOrder,
+    #[error("is too large for a leaf: {size} bytes, at most {limit}")]
+    TooLarge { size: usize, limit: usize },
+    #[error("has no {count} bytes to take away, only {size}")]
+    TooSmall { count: usize, size: usize },
+    #[error("needs more levels than a tree may have")]
+    TooHigh,
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -35,6 +52,9 @@ pub enum Error {
 
     #[error("{what} {logical}: {problem}")]
     Block { what: &'static str, logical: Logical, problem: String },
+
+    #[error("tree {tree}: item {key}: {problem}")]
+    Edit { tree: u64, key: Key, problem: EditProblem },
 
     #[error("there are no older backup roots that can be read")]
     NoBackupRoot,

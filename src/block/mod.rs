@@ -2,6 +2,7 @@
 //!
 //! A view never panics: what a damaged block says is cut to what is there.
 
+pub mod edit;
 pub mod item;
 pub mod verify;
 
@@ -63,18 +64,67 @@ impl<'a> Block<'a> {
 
     /// The first key; nothing if the block is empty.
     pub fn first_key(&self) -> Option<Key> {
-        match self.kind() {
-            Kind::Leaf(leaf) => leaf.headers().first().map(|item| Key::from(&item.key)),
-            Kind::Node(node) => node.ptrs().first().map(|ptr| Key::from(&ptr.key)),
-        }
+        self.key(0)
     }
 
     /// The last key; nothing if the block is empty.
     pub fn last_key(&self) -> Option<Key> {
+        self.key(self.count().checked_sub(1)?)
+    }
+
+    /// The key at `slot`, if there is one.
+    pub fn key(&self, slot: usize) -> Option<Key> {
         match self.kind() {
-            Kind::Leaf(leaf) => leaf.headers().last().map(|item| Key::from(&item.key)),
-            Kind::Node(node) => node.ptrs().last().map(|ptr| Key::from(&ptr.key)),
+            Kind::Leaf(leaf) => leaf.headers().get(slot).map(|item| Key::from(&item.key)),
+            Kind::Node(node) => node.ptrs().get(slot).map(|ptr| Key::from(&ptr.key)),
         }
+    }
+
+    /// The slot of the first key that is not below `key`, which is the number of elements where there is none.
+    pub fn slot_of(&self, key: Key) -> usize {
+        match self.kind() {
+            Kind::Leaf(leaf) => leaf.headers().partition_point(|item| Key::from(&item.key) < key),
+            Kind::Node(node) => node.ptrs().partition_point(|ptr| Key::from(&ptr.key) < key),
+        }
+    }
+
+    /// The number of items or pointers that are there: those that are claimed, or as many of them as fit.
+    pub fn count(&self) -> usize {
+        match self.kind() {
+            Kind::Leaf(leaf) => leaf.headers().len(),
+            Kind::Node(node) => node.ptrs().len(),
+        }
+    }
+
+    /// Bytes that the elements before `slot` take: pointers, or item headers and their data.
+    pub fn used_before(&self, slot: usize) -> usize {
+        match self.kind() {
+            Kind::Leaf(leaf) => {
+                let data_size = leaf.data_size() as usize;
+                let last = slot.checked_sub(1).and_then(|last| leaf.headers().get(last));
+                let data_start = last.map_or(data_size, |item| item.offset.get() as usize);
+                slot * size_of::<Item>() + data_size.saturating_sub(data_start)
+            }
+            Kind::Node(_) => slot * size_of::<KeyPtr>(),
+        }
+    }
+
+    /// Bytes that all elements take.
+    pub fn used(&self) -> usize {
+        self.used_before(self.count())
+    }
+
+    /// Bytes that elements may take.
+    pub fn capacity(&self) -> usize {
+        match self.kind() {
+            Kind::Leaf(leaf) => leaf.data_size() as usize,
+            Kind::Node(node) => node.capacity() as usize * size_of::<KeyPtr>(),
+        }
+    }
+
+    /// Bytes that further elements may take.
+    pub fn room(&self) -> usize {
+        self.capacity().saturating_sub(self.used())
     }
 
     fn body(&self) -> &'a [u8] {

@@ -48,6 +48,30 @@ impl Key {
     pub const fn new(objectid: u64, key_type: KeyType, offset: u64) -> Self {
         Self { objectid, key_type, offset }
     }
+
+    /// The least key above this one; nothing for [`Key::MAX`].
+    pub fn successor(self) -> Option<Key> {
+        let Key { objectid, key_type: KeyType(key_type), offset } = self;
+        if let Some(offset) = offset.checked_add(1) {
+            return Some(Key { offset, ..self });
+        }
+        match key_type.checked_add(1) {
+            Some(key_type) => Some(Key::new(objectid, KeyType(key_type), 0)),
+            None => Some(Key::new(objectid.checked_add(1)?, KeyType(0), 0)),
+        }
+    }
+
+    /// The greatest key below this one; nothing for [`Key::MIN`].
+    pub fn predecessor(self) -> Option<Key> {
+        let Key { objectid, key_type: KeyType(key_type), offset } = self;
+        if let Some(offset) = offset.checked_sub(1) {
+            return Some(Key { offset, ..self });
+        }
+        match key_type.checked_sub(1) {
+            Some(key_type) => Some(Key::new(objectid, KeyType(key_type), u64::MAX)),
+            None => Some(Key::new(objectid.checked_sub(1)?, KeyType(u8::MAX), u64::MAX)),
+        }
+    }
 }
 
 impl From<&DiskKey> for Key {

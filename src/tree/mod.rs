@@ -1,5 +1,6 @@
-//! Trees: their roots and the walks over them.
+//! Trees: their roots, the walks over them, and their edits.
 
+pub mod edit;
 mod root;
 mod search;
 mod walk;
