@@ -61,6 +61,13 @@ fn add_scaled(sum: &mut [u8], data: &[u8], factor: u8) {
     sum.iter_mut().zip(data).for_each(|(sum, byte)| *sum ^= products[usize::from(*byte)]);
 }
 
+/// Adds the data of `column` to the parity columns of its row, P and then Q, which begin as zeros.
+pub fn accumulate(parity: &mut [Vec<u8>], column: usize, data: &[u8]) {
+    for (sum, factor) in parity.iter_mut().zip([1, power(column)]) {
+        add_scaled(sum, data, factor);
+    }
+}
+
 /// The data column `target` of a row: data columns, then `parity` columns (P, then Q). What is lost is `None`.
 /// Nothing if too much is lost.
 pub fn rebuild(row: &[Option<Vec<u8>>], parity: usize, target: usize) -> Option<Vec<u8>> {
@@ -105,15 +112,11 @@ pub fn rebuild(row: &[Option<Vec<u8>>], parity: usize, target: usize) -> Option<
 mod tests {
     use super::*;
 
-    /// A row of `data` columns with P and Q, computed as the definition says.
+    /// A row of `data` columns with P and Q.
     fn row(data: &[Vec<u8>]) -> Vec<Option<Vec<u8>>> {
-        let mut p = vec![0; data[0].len()];
-        let mut q = p.clone();
-        for (column, bytes) in data.iter().enumerate() {
-            add_scaled(&mut p, bytes, 1);
-            add_scaled(&mut q, bytes, power(column));
-        }
-        data.iter().cloned().chain([p, q]).map(Some).collect()
+        let mut parity = vec![vec![0; data[0].len()]; 2];
+        data.iter().enumerate().for_each(|(column, bytes)| accumulate(&mut parity, column, bytes));
+        data.iter().cloned().chain(parity).map(Some).collect()
     }
 
     #[test]
