@@ -131,6 +131,26 @@ fn the_same_state_published_again_changes_the_next_backup_slot_and_nothing_else(
 }
 
 #[test]
+fn every_place_for_a_superblock_gets_one() {
+    let scratch = Scratch::new();
+    for (size, count) in [(256 << 30, 2), (257 << 30, 3)] {
+        let image = scratch.zeros("large", size);
+        let Some(_) = or_skip(tool("mkfs.btrfs", ["-q".as_ref(), image.as_os_str()])) else { return };
+        let volume = writable(std::slice::from_ref(&image));
+        let mut prepared = Prepared::again(volume.volume());
+        prepared.superblock.label[0] = b'x';
+        prepared.publish(&volume).unwrap();
+        drop(volume);
+        for offset in &SUPER_OFFSETS[..count] {
+            let superblock = superblock_at(&image, offset.0);
+            assert!(superblock.is_intact() && superblock.label() == b"x", "at {offset} of {size} bytes");
+            assert_eq!(superblock.bytenr.get(), offset.0);
+        }
+        assert_eq!(std::fs::metadata(&image).unwrap().len(), size);
+    }
+}
+
+#[test]
 fn a_seed_stays_as_it_is() {
     let scratch = Scratch::new();
     let Some(before) = kernel_image_or_skip("seed-sprout") else { return };
