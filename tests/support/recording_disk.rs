@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -52,7 +53,8 @@ pub struct RecordingDisk {
     before: Vec<PathBuf>,
     served: Vec<PathBuf>,
     events: Arc<Mutex<Vec<Event>>>,
-    _session: BackgroundSession,
+    mount: PathBuf,
+    session: Option<BackgroundSession>,
 }
 
 impl RecordingDisk {
@@ -77,7 +79,7 @@ impl RecordingDisk {
         config.mount_options.push(MountOption::FSName("recording-disk".to_owned()));
         let session = fuser::spawn_mount(disk, &mount, &config).map_err(|error| format!("no FUSE: {error}"))?;
         let served = names.iter().map(|name| mount.join(name)).collect();
-        Ok(Self { before: images.to_vec(), served, events, _session: session })
+        Ok(Self { before: images.to_vec(), served, events, mount, session: Some(session) })
     }
 
     /// Where the images are to be opened.
@@ -103,6 +105,14 @@ impl RecordingDisk {
             }
         }
         images
+    }
+}
+
+impl Drop for RecordingDisk {
+    fn drop(&mut self) {
+        drop(self.session.take());
+        // A program that another test is just starting may still have held the images open.
+        let _ = Command::new("fusermount3").args(["-u", "-z", "-q"]).arg(&self.mount).output();
     }
 }
 
