@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::disk::fields::Uuid;
 use crate::disk::{Key, Logical, Physical};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -32,11 +33,26 @@ pub enum Error {
     #[error("{}: {kind} is not an image or a block device", path.display())]
     NotAnImage { path: PathBuf, kind: &'static str },
 
+    #[error("{}: in use: {holder}", path.display())]
+    InUse { path: PathBuf, holder: String },
+
+    #[error("{}: cannot be written: {reason}", path.display())]
+    ReadOnly { path: PathBuf, reason: String },
+
     #[error("{}: read error at offset {offset}: {source}", path.display())]
     Read { path: PathBuf, offset: Physical, source: io::Error },
 
     #[error("{}: ends at {size}, cannot read {length} bytes at offset {offset}", path.display())]
     Short { path: PathBuf, offset: Physical, length: usize, size: u64 },
+
+    #[error("{}: write error at offset {offset}: {source}", path.display())]
+    Write { path: PathBuf, offset: Physical, source: io::Error },
+
+    #[error("{}: ends at {size}, cannot write {length} bytes at offset {offset}", path.display())]
+    PastEnd { path: PathBuf, offset: Physical, length: usize, size: u64 },
+
+    #[error("{}: what was written may not have reached the disk: {source}", path.display())]
+    Sync { path: PathBuf, source: io::Error },
 
     #[error("{}: not btrfs: {found}", path.display())]
     NotBtrfs { path: PathBuf, found: &'static str },
@@ -49,6 +65,9 @@ pub enum Error {
 
     #[error("{} and {}: {problem}", first.display(), second.display())]
     Unrelated { first: PathBuf, second: PathBuf, problem: &'static str },
+
+    #[error("device {devid} ({uuid}) is missing")]
+    MissingDevice { devid: u64, uuid: Uuid },
 
     #[error("{what} {logical}: {problem}")]
     Block { what: &'static str, logical: Logical, problem: String },

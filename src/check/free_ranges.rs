@@ -1,12 +1,11 @@
 //! The free ranges of a block group, as a record of free space lists them.
 
 use crate::disk::Logical;
-use crate::volume::ChunkMapping;
+use crate::volume::{ChunkMapping, superblock_ranges};
 
 use super::extent_list::ExtentList;
 use super::findings::Findings;
 use super::free_space::FreeSpaceProblem;
-use super::superblock_ranges::superblock_ranges;
 
 #[derive(Default)]
 pub struct FreeRanges {

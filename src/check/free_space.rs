@@ -4,7 +4,7 @@ use crate::disk::flags::{compat_ro, free_space_info};
 use crate::disk::space::FreeSpaceInfo;
 use crate::disk::{Key, KeyType, Logical};
 use crate::finding::findings;
-use crate::volume::{ChunkMapping, Volume, superblock_ranges};
+use crate::volume::{ChunkMapping, Volume};
 
 use super::block_groups::{BlockGroups, knows_extents};
 use super::chunks::Chunks;

@@ -12,14 +12,13 @@ use crate::disk::space::FreeSpaceHeader;
 use crate::disk::superblock::SUPER_OFFSETS;
 use crate::disk::{Key, KeyType, Logical, Transid, objectid};
 use crate::finding::findings;
-use crate::volume::{ChunkMapping, Volume};
+use crate::volume::{ChunkMapping, Volume, superblock_ranges};
 
 use super::block_groups::knows_extents;
 use super::findings::Findings;
 use super::free_space::Space;
 use super::items::{Items, keys_of, keys_of_type};
 use super::space_cache_file::{CacheFile, NotRead};
-use super::superblock_ranges::superblock_ranges;
 
 findings! {
     /// The v1 cache of free space.

@@ -165,7 +165,7 @@ fn is_damage(problem: &Problem) -> bool {
 fn refuse_mounted(program: &str, volume: &Volume, force: bool) -> anyhow::Result<()> {
     for device in volume.devices() {
         let path = device.image().path();
-        let Some(mount) = mount_of(path, &device.fsid().to_string()).filter(|mount| mount.read_write) else { continue };
+        let Some(mount) = mount_of(path).filter(|mount| mount.read_write) else { continue };
         if !force {
             bail!("{} is mounted read-write at {} (--force checks it anyway)", path.display(), mount.point);
         }

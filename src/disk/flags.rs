@@ -102,12 +102,10 @@ flags! {
 }
 
 /// The backref revision stands in the top byte of a header's flags.
-/// The revision of all filesystems that Linux 2.6.31 or later made; 0 before.
-pub const MIXED_BACKREF_REV: u8 = 1;
 pub const BACKREF_REV_SHIFT: u32 = 56;
 pub const BACKREF_REV_MASK: u64 = 0xff << BACKREF_REV_SHIFT;
-/// The revision of all filesystems since Linux 2.6.31.
-pub const MIXED_BACKREF_REV: u64 = 1;
+/// The revision of all filesystems that Linux 2.6.31 or later made; 0 before.
+pub const MIXED_BACKREF_REV: u8 = 1;
 
 /// Type and profile of a chunk or block group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -163,6 +163,13 @@ impl Superblock {
         if self.has_incompat(incompat::METADATA_UUID) { self.metadata_uuid } else { self.fsid }
     }
 
+    /// The slot of `super_roots` for the next commit: the one after the newest, around the ring.
+    pub fn next_backup_slot(&self) -> usize {
+        let slots = self.super_roots.iter().enumerate().filter(|(_, backup)| backup.tree_root.get() != 0);
+        let newest = slots.max_by_key(|(_, backup)| backup.tree_root_gen.get());
+        newest.map_or(0, |(slot, _)| (slot + 1) % NUM_BACKUP_ROOTS)
+    }
+
     /// The used part of the system chunk array; an impossible size is cut to what there is.
     pub fn sys_chunk_array(&self) -> &[u8] {
         let size = self.sys_chunk_array_size.get() as usize;

@@ -4,15 +4,19 @@
 //! truncates and a filesystem that is in use while it is read yield errors and stable bytes, where a map would yield a
 //! signal or bytes that change after they were verified.
 
+mod block_device;
+mod holder;
 mod mounts;
 
-use std::fs::File;
+use std::fs::{File, FileType, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::disk::Physical;
 use crate::error::{Error, Result};
+
+use block_device::BlockDevice;
 
 pub use mounts::{Mount, mount_of};
 
@@ -27,15 +31,52 @@ pub struct Image {
 impl Image {
     /// Opens for reading. Neither a directory nor a pipe or character device is accepted.
     pub fn open(path: &Path) -> Result<Self> {
-        let open_error = |source| Error::Open { path: path.to_owned(), source };
-        let file_type = std::fs::metadata(path).map_err(open_error)?.file_type();
-        if !file_type.is_file() && !file_type.is_block_device() {
-            let kind = if file_type.is_dir() { "a directory" } else { "a special file" };
-            return Err(Error::NotAnImage { path: path.to_owned(), kind });
+        file_type(path)?;
+        let file = File::open(path).map_err(|source| Error::Open { path: path.to_owned(), source })?;
+        Self::of(path, file)
+    }
+
+    /// Opens for reading and writing, for nobody else to write meanwhile: what is mounted, behind a loop device, or open
+    /// for writing elsewhere is refused with [`Error::InUse`]. A file stays locked while it is open, which those who only
+    /// read need not heed.
+    pub fn open_for_writing(path: &Path) -> Result<Self> {
+        let in_use = |holder| Error::InUse { path: path.to_owned(), holder };
+        let file_type = file_type(path)?;
+        if let Some(holder) = holder::of(path) {
+            return Err(in_use(holder));
         }
-        let mut file = File::open(path).map_err(open_error)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        if file_type.is_block_device() {
+            options.custom_flags(libc::O_EXCL);
+        }
+        let file = options.open(path).map_err(|source| match source.kind() {
+            io::ErrorKind::ResourceBusy => in_use(holder::EXCLUSIVE.to_owned()),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Error::ReadOnly { path: path.to_owned(), reason: source.to_string() }
+            }
+            _ => Error::Open { path: path.to_owned(), source },
+        })?;
+        // Opening such a device for writing succeeds, and only writing fails.
+        if BlockDevice::of(path).is_some_and(|device| device.is_read_only()) {
+            return Err(Error::ReadOnly { path: path.to_owned(), reason: "the device is read-only".to_owned() });
+        }
+        if file_type.is_file() {
+            file.try_lock().map_err(|error| match error {
+                TryLockError::WouldBlock => in_use(holder::of_lock(path)),
+                TryLockError::Error(source) => Error::Open { path: path.to_owned(), source },
+            })?;
+        }
+        // Again: it may have been taken between the first look and the lock.
+        if let Some(holder) = holder::of(path) {
+            return Err(in_use(holder));
+        }
+        Self::of(path, file)
+    }
+
+    fn of(path: &Path, mut file: File) -> Result<Self> {
         // The end of a block device is found by seeking; its metadata has no length.
-        let size = file.seek(SeekFrom::End(0)).map_err(open_error)?;
+        let size = file.seek(SeekFrom::End(0)).map_err(|source| Error::Open { path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned(), file, size })
     }
 
@@ -60,4 +101,31 @@ impl Image {
             _ => Error::Read { path: self.path.clone(), offset, source },
         })
     }
+
+    /// Writes all of `bytes` at `offset`; they are sure to be on the disk after [`Image::sync`]. An image does not grow: a
+    /// range that reaches past its end is an error, and nothing is written.
+    pub fn write(&self, offset: Physical, bytes: &[u8]) -> Result<()> {
+        if offset.checked_add(bytes.len() as u64).is_none_or(|end| end.0 > self.size) {
+            return Err(Error::PastEnd { path: self.path.clone(), offset, length: bytes.len(), size: self.size });
+        }
+        let error = |source| Error::Write { path: self.path.clone(), offset, source };
+        self.file.write_all_at(bytes, offset.0).map_err(error)
+    }
+
+    /// Returns when all that was written is on the disk. After an error nobody knows what is; to try again does not help,
+    /// for the kernel forgets what it could not write.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(|source| Error::Sync { path: self.path.clone(), source })
+    }
+}
+
+/// The type of an image, which is a file or a block device.
+fn file_type(path: &Path) -> Result<FileType> {
+    let metadata = std::fs::metadata(path).map_err(|source| Error::Open { path: path.to_owned(), source })?;
+    let file_type = metadata.file_type();
+    if !file_type.is_file() && !file_type.is_block_device() {
+        let kind = if file_type.is_dir() { "a directory" } else { "a special file" };
+        return Err(Error::NotAnImage { path: path.to_owned(), kind });
+    }
+    Ok(file_type)
 }

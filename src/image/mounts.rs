@@ -1,6 +1,8 @@
-//! Is the filesystem of an image mounted by the running kernel?
+//! Is an image mounted by the running kernel?
 
 use std::path::{Path, PathBuf};
+
+use super::block_device::BlockDevice;
 
 /// Where a filesystem is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,43 +11,45 @@ pub struct Mount {
     pub read_write: bool,
 }
 
-/// The mount of the btrfs filesystem that `image`, a file behind a loop device or a device itself, belongs to; one that
-/// may be written to is preferred. Nothing where the kernel's lists cannot be read.
-pub fn mount_of(image: &Path, fsid: &str) -> Option<Mount> {
-    let image = image.canonicalize().ok()?;
-    // Mounts name but one device of a filesystem; sysfs names all.
-    let devices: Vec<String> = std::fs::read_dir(format!("/sys/fs/btrfs/{fsid}/devices"))
-        .ok()?
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
-    if !devices.iter().any(|device| is_device(&image, device)) {
-        return None;
-    }
+/// The mount of the filesystem that `image`, a file behind a loop device or a device itself, belongs to; one that may
+/// be written to is preferred. Nothing where the kernel's lists cannot be read.
+pub fn mount_of(image: &Path) -> Option<Mount> {
+    let btrfs = btrfs_devices(image);
+    let numbers = BlockDevice::of(image).and_then(|device| device.numbers());
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let mounts = mounts.lines().filter_map(|line| btrfs_mount(line, &devices));
+    let mounts = mounts.lines().filter_map(|line| mount(line, &btrfs, numbers.as_deref()));
     mounts.max_by_key(|mount| mount.read_write)
 }
 
-/// Whether the block device called `device` is the image, or has it as its backing file.
-fn is_device(image: &Path, device: &str) -> bool {
-    let backing = std::fs::read_to_string(format!("/sys/class/block/{device}/loop/backing_file"));
-    image == PathBuf::from("/dev").join(device)
-        || backing.is_ok_and(|backing| Path::new(backing.trim_end_matches('\n')) == image)
+/// The names of all devices of the mounted btrfs filesystem of which the image is one. Mounts name but one device of a
+/// filesystem; sysfs names all.
+fn btrfs_devices(image: &Path) -> Vec<String> {
+    let filesystems = std::fs::read_dir("/sys/fs/btrfs").into_iter().flatten().flatten();
+    let devices = |filesystem: std::fs::DirEntry| -> Vec<String> {
+        let devices = std::fs::read_dir(filesystem.path().join("devices")).into_iter().flatten().flatten();
+        devices.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    };
+    let is_of = |devices: &Vec<String>| devices.iter().any(|device| BlockDevice::named(device).holds(image));
+    filesystems.map(devices).find(is_of).unwrap_or_default()
 }
 
-/// The mount that a line of mountinfo describes (proc_pid_mountinfo(5)), if it is of one of these devices.
-fn btrfs_mount(line: &str, devices: &[String]) -> Option<Mount> {
+/// The mount that a line of mountinfo describes (proc_pid_mountinfo(5)), if it is of one of the `btrfs` devices, or, for
+/// a filesystem that has but one device, of the device with these numbers.
+fn mount(line: &str, btrfs: &[String], numbers: Option<&str>) -> Option<Mount> {
     let (mount, filesystem) = line.split_once(" - ")?;
     let mut filesystem = filesystem.split(' ');
     let (fs_type, source, options) = (filesystem.next()?, filesystem.next()?, filesystem.next()?);
-    let source = Path::new(source).canonicalize().unwrap_or_else(|_| PathBuf::from(source));
-    let name = source.file_name()?.to_str()?;
-    if fs_type != "btrfs" || !devices.iter().any(|device| device == name) {
-        return None;
-    }
-    let point = mount.split(' ').nth(4)?.to_owned();
-    Some(Mount { point, read_write: options.split(',').any(|option| option == "rw") })
+    let mut mount = mount.split(' ').skip(2);
+    let (device, _root, point) = (mount.next()?, mount.next()?, mount.next()?);
+    let is_of_image = if fs_type == "btrfs" {
+        let source = Path::new(source).canonicalize().unwrap_or_else(|_| PathBuf::from(source));
+        let name = source.file_name()?.to_str()?;
+        btrfs.iter().any(|device| device == name)
+    } else {
+        numbers == Some(device)
+    };
+    let read_write = options.split(',').any(|option| option == "rw");
+    is_of_image.then(|| Mount { point: point.to_owned(), read_write })
 }
 
 #[cfg(test)]
@@ -56,9 +60,11 @@ mod tests {
     fn a_mounted_device_is_recognized_by_its_line() {
         let line = "36 35 0:31 / /mnt/a rw,relatime shared:1 - btrfs /dev/loop77 rw,space_cache=v2,subvolid=5";
         let devices = ["loop77".to_owned()];
-        let mount = Mount { point: "/mnt/a".to_owned(), read_write: true };
-        assert_eq!(btrfs_mount(line, &devices), Some(mount));
-        assert_eq!(btrfs_mount(line, &["loop78".to_owned()]), None);
-        assert_eq!(btrfs_mount(&line.replace("btrfs", "ext4"), &devices), None);
+        let expected = Mount { point: "/mnt/a".to_owned(), read_write: true };
+        assert_eq!(mount(line, &devices, None), Some(expected.clone()));
+        assert_eq!(mount(line, &["loop78".to_owned()], Some("0:31")), None);
+        let other = line.replace("btrfs", "ext4");
+        assert_eq!(mount(&other, &devices, Some("7:77")), None);
+        assert_eq!(mount(&other, &[], Some("0:31")), Some(expected));
     }
 }

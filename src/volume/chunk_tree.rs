@@ -17,13 +17,15 @@ use super::{Device, Notice, RootChoice, Volume, path};
 #[derive(Default)]
 struct Items {
     chunks: Vec<(Logical, Vec<u8>)>,
-    devices: HashSet<Uuid>,
+    /// Id and uuid.
+    devices: Vec<(u64, Uuid)>,
 }
 
 impl Volume {
     /// Fills the chunk map. The chunk tree is read through the chunks of the system chunk array; where the two
-    /// disagree, the tree is right. Chunks that make no sense are left out and noticed.
-    pub(super) fn load_chunks(&mut self, choice: &RootChoice) -> Result<()> {
+    /// disagree, the tree is right. Chunks that make no sense are left out and noticed. Returns ids and uuids of the
+    /// devices that have items.
+    pub(super) fn load_chunks(&mut self, choice: &RootChoice) -> Result<Vec<(u64, Uuid)>> {
         let superblock = self.superblock.clone();
         for entry in Entries::new(superblock.sys_chunk_array()) {
             match entry {
@@ -59,7 +61,7 @@ impl Volume {
             // What the tree maps otherwise is its to say.
             let _ = self.chunks.insert(chunk);
         }
-        Ok(())
+        Ok(items.devices)
     }
 
     fn add_chunk(&mut self, logical: Logical, chunk: &Chunk, stripes: &[Stripe]) {
@@ -73,8 +75,8 @@ impl Volume {
     /// A seed has its own fsid: that it is of this filesystem, only the chunk tree knows.
     fn refuse_strangers(&self, items: &Items) -> Result<()> {
         let is_whole = !self.notices.iter().any(|notice| matches!(notice, Notice::ChunkTreeBlock { .. }));
-        let is_stranger =
-            |device: &&Device| device.fsid() != self.superblock.fsid && !items.devices.contains(&device.uuid());
+        let has_item = |uuid| items.devices.iter().any(|item| item.1 == uuid);
+        let is_stranger = |device: &&Device| device.fsid() != self.superblock.fsid && !has_item(device.uuid());
         match self.devices.iter().find(is_stranger) {
             Some(stranger) if is_whole => Err(Error::Unrelated {
                 first: path(&self.devices[0]),
@@ -119,7 +121,8 @@ impl Volume {
                         match item.key.key_type {
                             KeyType::CHUNK_ITEM => items.chunks.push((Logical(item.key.offset), item.data.to_vec())),
                             KeyType::DEV_ITEM => {
-                                items.devices.extend(DevItem::read_prefix(item.data).map(|(device, _)| device.uuid));
+                                let device = DevItem::read_prefix(item.data);
+                                items.devices.extend(device.map(|(device, _)| (device.devid.get(), device.uuid)));
                             }
                             _ => {}
                         }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::block::Block;
 use crate::block::verify::{BlockError, Expected};
-use crate::disk::{Logical, Physical, Profile, STRIPE_LEN};
+use crate::disk::{Logical, Physical, STRIPE_LEN};
 
 use super::chunk_map::{ChunkMapping, StripeMapping};
 use super::{Volume, parity};
@@ -65,86 +65,6 @@ impl fmt::Display for NoGoodCopy {
     }
 }
 
-/// A run of bytes within one stripe of one chunk.
-struct Segment {
-    /// Row of stripes, for striped profiles.
-    row: u64,
-    /// Which data stripe of the row.
-    column: u64,
-    /// Bytes from the start of the stripe element, less than [`STRIPE_LEN`] for striped profiles.
-    within: u64,
-}
-
-/// What a stripe holds at one place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
-    Data(Logical),
-    /// 0 is P, 1 is Q; `row` is the address of the first data in the row.
-    Parity {
-        index: usize,
-        row: Logical,
-    },
-}
-
-impl ChunkMapping {
-    /// Whether data is spread over the stripes in elements of [`STRIPE_LEN`].
-    pub fn is_striped(&self) -> bool {
-        matches!(self.profile, Profile::Raid0 | Profile::Raid10 | Profile::Raid5 | Profile::Raid6)
-    }
-
-    fn segment(&self, offset: u64) -> Segment {
-        if !self.is_striped() {
-            return Segment { row: 0, column: 0, within: offset };
-        }
-        let element = offset / STRIPE_LEN;
-        let columns = self.data_stripes();
-        Segment { row: element / columns, column: element % columns, within: offset % STRIPE_LEN }
-    }
-
-    /// Index of the stripe that holds this column of a row; parity follows the data columns.
-    pub fn stripe_index(&self, row: u64, column: u64, mirror: u16) -> usize {
-        let index = match self.profile {
-            Profile::Raid5 | Profile::Raid6 => (column + row) % self.stripes.len() as u64,
-            Profile::Raid10 => column * u64::from(self.sub_stripes) + u64::from(mirror - 1),
-            Profile::Raid0 => column,
-            _ => u64::from(mirror - 1),
-        };
-        index as usize
-    }
-
-    /// What is `offset` bytes into a stripe; of parity, `row` is as far into the row's first element. Nothing past the
-    /// end of the chunk.
-    pub fn content(&self, stripe: usize, offset: u64) -> Option<Content> {
-        let at = |bytes: u64| self.logical.checked_add(bytes).filter(|logical| *logical < self.end());
-        if !self.is_striped() {
-            return at(offset).map(Content::Data);
-        }
-        let (row, within, columns) = (offset / STRIPE_LEN, offset % STRIPE_LEN, self.data_stripes());
-        let stripes = self.stripes.len() as u64;
-        let column = match self.profile {
-            Profile::Raid5 | Profile::Raid6 => (stripe as u64 + stripes - row % stripes) % stripes,
-            Profile::Raid10 => stripe as u64 / u64::from(self.sub_stripes),
-            _ => stripe as u64,
-        };
-        let first = row.checked_mul(columns * STRIPE_LEN)?.checked_add(within)?;
-        match column.checked_sub(columns) {
-            Some(index) => at(first).map(|row| Content::Parity { index: index as usize, row }),
-            None => at(first.checked_add(column * STRIPE_LEN)?).map(Content::Data),
-        }
-    }
-
-    /// Stripe and place of a byte in the copy `mirror`, counted from 1. Rebuilds have no place.
-    pub fn place(&self, logical: Logical, mirror: u16) -> Option<(&StripeMapping, Physical)> {
-        if mirror == 0 || (self.profile.geometry().nparity > 0 && mirror > 1) {
-            return None;
-        }
-        let segment = self.segment(logical.0.checked_sub(self.logical.0)?);
-        let stripe = self.stripes.get(self.stripe_index(segment.row, segment.column, mirror))?;
-        let physical = stripe.physical.checked_add(segment.row * STRIPE_LEN)?.checked_add(segment.within)?;
-        Some((stripe, physical))
-    }
-}
-
 impl Volume {
     /// Reads and verifies a tree block, from the first copy that is good. `buffer` is resized as needed.
     pub fn read_block<'b>(&self, expected: &Expected, buffer: &'b mut Vec<u8>) -> Result<BlockRead<'b>, NoGoodCopy> {
@@ -194,23 +114,18 @@ impl Volume {
     /// Fills `buffer` from the copy `mirror` (from 1) of a logical range, which may span stripes and chunks. All of it has
     /// to be readable in that copy: whoever wants the best of all copies reads sector by sector.
     pub fn read(&self, logical: Logical, mirror: u16, buffer: &mut [u8]) -> Result<(), String> {
-        let mut position = logical;
         let mut rest = buffer;
-        while !rest.is_empty() {
-            let chunk = self.chunks.find(position).ok_or_else(|| format!("no chunk holds address {position}"))?;
-            let offset = position.0 - chunk.logical.0;
-            let in_stripe = if chunk.is_striped() { STRIPE_LEN - offset % STRIPE_LEN } else { u64::MAX };
-            let length = in_stripe.min(chunk.length - offset).min(rest.len() as u64);
-            let (part, tail) = rest.split_at_mut(length as usize);
-            self.read_segment(chunk, position, mirror, part)?;
-            position = Logical(position.0 + length);
+        for piece in self.chunks.pieces(logical, rest.len()) {
+            let piece = piece.map_err(|address| format!("no chunk holds address {address}"))?;
+            let (part, tail) = std::mem::take(&mut rest).split_at_mut(piece.length);
+            self.read_segment(piece.chunk, piece.logical, mirror, part)?;
             rest = tail;
         }
         Ok(())
     }
 
     /// `buffer` lies within one stripe element.
-    fn read_segment(
+    pub(super) fn read_segment(
         &self,
         chunk: &ChunkMapping,
         logical: Logical,

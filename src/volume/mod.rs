@@ -6,10 +6,16 @@ mod device;
 mod foreign;
 mod mirror;
 mod parity;
+mod publish;
 mod root_choice;
+mod row;
+mod segment;
 mod superblock;
 mod superblock_ranges;
 pub mod sys_array;
+mod validate;
+mod writable;
+mod write;
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -24,11 +30,15 @@ use crate::image::Image;
 pub use chunk_map::{ChunkMap, ChunkMapping, StripeMapping};
 pub use device::Device;
 pub use device::not_btrfs;
-pub use mirror::{BadCopy, BlockRead, Content, NoGoodCopy};
+pub use mirror::{BadCopy, BlockRead, NoGoodCopy};
 pub use parity::compute as compute_parity;
+pub use publish::Commit;
 pub use root_choice::RootChoice;
+pub use segment::Content;
 pub use superblock::{SuperblockCopy, read_copies};
 pub use superblock_ranges::superblock_ranges;
+pub use writable::{MissingDevices, WritableVolume};
+pub use write::Staged;
 
 /// Whether something unusual was met that a person should hear of, although the filesystem could be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,13 +87,15 @@ impl Volume {
                 fsids.push(fsid);
             }
         }
-        let format = superblock::format(&devices[main], &superblock, fsids)?;
+        let format =
+            superblock::format(&superblock, fsids).map_err(|problem| devices[main].superblock_error(problem))?;
         devices.sort_by_key(|device| (device.fsid() != superblock.fsid, device.devid()));
         let (chunks, notices, stored_superblock) = (ChunkMap::default(), Vec::new(), superblock.clone());
         let mut volume = Self { superblock, stored_superblock, format, chunks, notices, devices };
-        volume.load_chunks(choice).map_err(|error| volume.truncation().unwrap_or(error))?;
+        let dev_items = volume.load_chunks(choice).map_err(|error| volume.truncation().unwrap_or(error))?;
         volume.choose_tree_root(choice)?;
         volume.notice_devices(choice);
+        volume.notice_missing(&dev_items);
         Ok(volume)
     }
 
@@ -136,22 +148,29 @@ impl Volume {
                 notices.push(Notice::Truncated { path: path(device), size, total_bytes });
             }
         }
-        let mut seen = HashSet::new();
-        for stripe in self.chunks.iter().flat_map(|chunk| &chunk.stripes) {
-            let (devid, uuid) = (stripe.devid, stripe.dev_uuid);
-            if seen.insert((devid, uuid)) && self.device(stripe).is_none() {
-                notices.push(Notice::MissingDevice { devid, uuid });
-            }
-        }
         self.notices.extend(notices);
     }
 
-    /// The device that holds a stripe; nothing if it is missing. A wrong uuid is forgiven where the device id leaves no
-    /// doubt.
+    /// A device is known by its item, and if the item is lost by its stripes.
+    fn notice_missing(&mut self, dev_items: &[(u64, Uuid)]) {
+        let of_chunks = self.chunks.iter().flat_map(|chunk| &chunk.stripes);
+        let known = of_chunks.map(|stripe| (stripe.devid, stripe.dev_uuid)).chain(dev_items.iter().copied());
+        let mut seen = HashSet::new();
+        let missing = known.filter(|(devid, uuid)| seen.insert((*devid, *uuid)) && self.find(*devid, *uuid).is_none());
+        let missing: Vec<_> = missing.map(|(devid, uuid)| Notice::MissingDevice { devid, uuid }).collect();
+        self.notices.extend(missing);
+    }
+
+    /// The device that holds a stripe; nothing if it is missing.
     pub fn device(&self, stripe: &StripeMapping) -> Option<&Device> {
-        let by_uuid = self.devices.iter().find(|device| device.uuid() == stripe.dev_uuid);
+        self.find(stripe.devid, stripe.dev_uuid)
+    }
+
+    /// A wrong uuid is forgiven where the device id leaves no doubt.
+    fn find(&self, devid: u64, uuid: Uuid) -> Option<&Device> {
+        let by_uuid = self.devices.iter().find(|device| device.uuid() == uuid);
         by_uuid.or_else(|| {
-            let own = |device: &&Device| device.fsid() == self.superblock.fsid && device.devid() == stripe.devid;
+            let own = |device: &&Device| device.fsid() == self.superblock.fsid && device.devid() == devid;
             self.devices.iter().find(own)
         })
     }

@@ -61,14 +61,23 @@ fn add_scaled(sum: &mut [u8], data: &[u8], factor: u8) {
     sum.iter_mut().zip(data).for_each(|(sum, byte)| *sum ^= products[usize::from(*byte)]);
 }
 
-/// P and Q of a row's data columns, each as long as `p` and `q`. By Horner's rule, which needs no multiplication but that
-/// by the generator: compilers make vector code of it, tables would take several times as long.
+/// P and Q of a row's data columns, each as long as `p` and `q`.
 pub fn compute(columns: &[&[u8]], p: &mut [u8], q: &mut [u8]) {
     p.fill(0);
     q.fill(0);
     for column in columns.iter().rev() {
-        p.iter_mut().zip(*column).for_each(|(p, byte)| *p ^= byte);
-        q.iter_mut().zip(*column).for_each(|(q, byte)| *q = double(*q) ^ byte);
+        prepend(&mut [&mut *p, &mut *q], column);
+    }
+}
+
+/// Puts a data column before those whose parity is given: P, and then Q if there is one. By Horner's rule, which needs no
+/// multiplication but that by the generator: compilers make vector code of it, tables would take several times as long.
+pub fn prepend(parity: &mut [impl AsMut<[u8]>], column: &[u8]) {
+    if let Some(p) = parity.first_mut() {
+        p.as_mut().iter_mut().zip(column).for_each(|(p, byte)| *p ^= byte);
+    }
+    if let Some(q) = parity.get_mut(1) {
+        q.as_mut().iter_mut().zip(column).for_each(|(q, byte)| *q = double(*q) ^ byte);
     }
 }
 
@@ -116,15 +125,11 @@ pub fn rebuild(row: &[Option<Vec<u8>>], parity: usize, target: usize) -> Option<
 mod tests {
     use super::*;
 
-    /// A row of `data` columns with P and Q, computed as the definition says.
+    /// A row of `data` columns with P and Q.
     fn row(data: &[Vec<u8>]) -> Vec<Option<Vec<u8>>> {
-        let mut p = vec![0; data[0].len()];
-        let mut q = p.clone();
-        for (column, bytes) in data.iter().enumerate() {
-            add_scaled(&mut p, bytes, 1);
-            add_scaled(&mut q, bytes, power(column));
-        }
-        data.iter().cloned().chain([p, q]).map(Some).collect()
+        let mut parity = vec![vec![0; data[0].len()]; 2];
+        data.iter().rev().for_each(|bytes| prepend(&mut parity, bytes));
+        data.iter().cloned().chain(parity).map(Some).collect()
     }
 
     #[test]

@@ -6,10 +6,8 @@ use crate::disk::superblock::{MAGIC, SUPER_INFO_SIZE, SUPER_OFFSETS, SYSTEM_CHUN
 use crate::disk::{
     CsumType, MAX_LEVEL, MAX_NODESIZE, MAX_SECTORSIZE, MIN_NODESIZE, MIN_SECTORSIZE, Physical, Superblock,
 };
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::image::Image;
-
-use super::device::Device;
 
 /// A superblock as it stands at one of its places; nothing of it is verified.
 #[derive(Clone, Debug)]
@@ -50,32 +48,28 @@ pub fn read_copies(image: &Image) -> Result<Vec<SuperblockCopy>> {
     }
 }
 
-/// What reading blocks needs to know, from a superblock whose checksum is right.
-pub fn format(device: &Device, superblock: &Superblock, fsids: Vec<Uuid>) -> Result<Format> {
-    let error = |problem: String| {
-        let (path, offset) = (device.image().path().to_owned(), device.superblock_offset());
-        Error::Superblock { path, offset, problem }
-    };
+/// What reading blocks needs to know, or what of it is impossible.
+pub fn format(superblock: &Superblock, fsids: Vec<Uuid>) -> Result<Format, String> {
     let csum_type = CsumType::from_raw(superblock.csum_type.get())
-        .ok_or_else(|| error(format!("unknown checksum type {}", superblock.csum_type.get())))?;
+        .ok_or_else(|| format!("unknown checksum type {}", superblock.csum_type.get()))?;
     let size = |name: &str, value: u32, least: u32, most: u32| {
         if value.is_power_of_two() && (least..=most).contains(&value) {
             Ok(value)
         } else {
-            Err(error(format!("invalid {name}, have {value} expect a power of two from {least} to {most}")))
+            Err(format!("invalid {name}, have {value} expect a power of two from {least} to {most}"))
         }
     };
     let sectorsize = size("sectorsize", superblock.sectorsize.get(), MIN_SECTORSIZE, MAX_SECTORSIZE)?;
     let nodesize = size("nodesize", superblock.nodesize.get(), MIN_NODESIZE.max(sectorsize), MAX_NODESIZE)?;
     for (name, level) in [("root_level", superblock.root_level), ("chunk_root_level", superblock.chunk_root_level)] {
         if usize::from(level) >= MAX_LEVEL {
-            return Err(error(format!("invalid {name}, have {level} expect less than {MAX_LEVEL}")));
+            return Err(format!("invalid {name}, have {level} expect less than {MAX_LEVEL}"));
         }
     }
     let array_size = superblock.sys_chunk_array_size.get();
     if array_size as usize > SYSTEM_CHUNK_ARRAY_SIZE {
         let expect = format!("expect at most {SYSTEM_CHUNK_ARRAY_SIZE}");
-        return Err(error(format!("invalid sys_chunk_array_size, have {array_size} {expect}")));
+        return Err(format!("invalid sys_chunk_array_size, have {array_size} {expect}"));
     }
     Ok(Format { csum_type, nodesize, sectorsize, fsids })
 }

@@ -8,6 +8,8 @@ pub mod extents;
 pub mod failing_disk;
 pub mod inject;
 pub mod limits;
+pub mod mounted;
+pub mod recording_disk;
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
@@ -108,9 +110,14 @@ impl Scratch {
 
     /// A copy under the same name; holes stay holes.
     pub fn copy(&self, file: &Path) -> PathBuf {
-        let copy = self.0.join(file.file_name().unwrap());
-        tool("cp", [OsStr::new("--sparse=always"), "--reflink=auto".as_ref(), file.as_ref(), copy.as_ref()]).unwrap();
-        copy
+        copies(std::slice::from_ref(&file.to_owned()), &self.0).remove(0)
+    }
+
+    pub fn new_directory(&self) -> PathBuf {
+        let number = std::fs::read_dir(&self.0).unwrap().count();
+        let path = self.path(&format!("directory-{number}"));
+        std::fs::create_dir(&path).unwrap();
+        path
     }
 
     /// A new file of zeros.
@@ -119,6 +126,14 @@ impl Scratch {
         File::create(&path).unwrap().set_len(size).unwrap();
         path
     }
+}
+
+/// Copies under the same names in another directory; holes stay holes.
+pub fn copies(files: &[PathBuf], directory: &Path) -> Vec<PathBuf> {
+    let options = ["--sparse=always", "--reflink=auto"].map(OsStr::new);
+    let files_and_directory = files.iter().map(PathBuf::as_path).chain([directory]).map(Path::as_os_str);
+    tool("cp", options.into_iter().chain(files_and_directory)).unwrap();
+    files.iter().map(|file| directory.join(file.file_name().unwrap())).collect()
 }
 
 impl Drop for Scratch {

@@ -55,7 +55,7 @@ impl NewBlock {
         let (header, _) = split_header(bytes)?;
         header.fsid = self.fsid;
         header.bytenr = self.logical.0.into();
-        header.flags = (MIXED_BACKREF_REV << BACKREF_REV_SHIFT | WRITTEN).into();
+        header.flags = (u64::from(MIXED_BACKREF_REV) << BACKREF_REV_SHIFT | WRITTEN).into();
         header.chunk_tree_uuid = self.chunk_tree_uuid;
         header.generation = self.generation.0.into();
         header.owner = self.owner.into();

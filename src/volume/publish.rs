@@ -1,0 +1,126 @@
+//! Publishing a commit. Its order is what a crash at any moment relies on: no superblock is written before all that it
+//! points to is on the disk, and no device loses its last good superblock.
+
+use zerocopy::IntoBytes;
+
+use crate::block::verify::Expected;
+use crate::disk::superblock::{RootBackup, SUPER_INFO_SIZE, SUPER_OFFSETS};
+use crate::disk::volume::DevItem;
+use crate::disk::{Physical, Superblock, flags};
+use crate::error::{Error, Result};
+
+use super::validate::validate;
+use super::{ChunkMap, Device, Staged, WritableVolume};
+
+/// The next state of a filesystem.
+#[derive(Clone, Copy, Debug)]
+pub struct Commit<'a> {
+    /// New blocks and data, sorted by address, none of them where the present state has something.
+    pub staged: &'a [Staged<'a>],
+    /// All chunks as the new chunk tree has them.
+    pub chunks: &'a ChunkMap,
+    /// The new superblock, with the backup roots as they were. What differs from device to device and from copy to copy
+    /// is filled in: checksum, place, device item.
+    pub superblock: &'a Superblock,
+    /// The roots of the new state for the next slot of the backup roots; what the superblock says too, the tree root,
+    /// the chunk root and the totals, is filled in.
+    pub backup: &'a RootBackup,
+    /// The new items of the devices that are there, in any order; those of others are passed by.
+    pub dev_items: &'a [DevItem],
+}
+
+impl WritableVolume {
+    /// Writes all that is staged, waits until it is on the disks, writes the primary superblock of each device, waits
+    /// again, and writes the other superblocks. The first error ends this. As long as no primary superblock was written
+    /// the old state stands; after that the filesystem is found in the new state.
+    pub fn publish(&self, commit: &Commit<'_>) -> Result<()> {
+        // All of them are made and validated before anything is written.
+        let superblocks = self.written_devices().map(|device| self.superblocks(device, commit));
+        let superblocks = superblocks.collect::<Result<Vec<_>>>()?;
+        self.verify_roots(commit)?;
+        self.write(commit.chunks, commit.staged)?;
+        self.barrier()?;
+        let is_primary = |offset: &Physical| *offset == SUPER_OFFSETS[0];
+        for primary in [true, false] {
+            for (device, superblocks) in self.written_devices().zip(&superblocks) {
+                for (offset, superblock) in superblocks.iter().filter(|(offset, _)| is_primary(offset) == primary) {
+                    device.image().write(*offset, superblock.as_bytes())?;
+                }
+            }
+            self.barrier()?;
+        }
+        Ok(())
+    }
+
+    /// All copies of the superblock for one device, ready to be written.
+    fn superblocks(&self, device: &Device, commit: &Commit<'_>) -> Result<Vec<(Physical, Box<Superblock>)>> {
+        let error = |problem: &str| device.superblock_error_at(SUPER_OFFSETS[0], problem.to_owned());
+        if commit.superblock.fsid != device.fsid() {
+            return Err(error("the new one is of another filesystem"));
+        }
+        if commit.superblock.generation() < self.volume.stored_superblock().generation() {
+            return Err(error("the new one is older than the present one"));
+        }
+        let is_own = |item: &&DevItem| (item.devid.get(), item.uuid) == (device.devid(), device.uuid());
+        let dev_item = commit.dev_items.iter().find(is_own).ok_or_else(|| error("the new one has no device item"))?;
+        let mut superblock = Box::new(*commit.superblock);
+        set_backup(&mut superblock, commit.backup);
+        superblock.dev_item = *dev_item;
+        superblock.flags |= flags::superblock::WRITTEN;
+        let copies = SUPER_OFFSETS.into_iter().filter(|offset| has_superblock(device, dev_item, *offset));
+        let copies = copies.map(|offset| {
+            let mut copy = superblock.clone();
+            copy.bytenr = offset.0.into();
+            let format = validate(&copy, offset, commit.chunks);
+            let format = format.map_err(|problem| device.superblock_error_at(offset, problem))?;
+            format.csum_type.stamp(copy.as_mut_bytes());
+            Ok((offset, copy))
+        });
+        copies.collect()
+    }
+
+    /// A superblock whose roots are not what it says makes a filesystem that cannot be mounted.
+    fn verify_roots(&self, commit: &Commit<'_>) -> Result<()> {
+        let superblock = commit.superblock;
+        let roots = [
+            ("tree root", superblock.root(), superblock.root_level, superblock.generation),
+            ("chunk root", superblock.chunk_root(), superblock.chunk_root_level, superblock.chunk_root_generation),
+        ];
+        for (what, logical, level, generation) in roots {
+            let expected =
+                Expected { level: Some(level), generation: Some(generation.into()), ..Expected::at(logical) };
+            let verified = match commit.staged.binary_search_by_key(&logical, |staged| staged.logical) {
+                Ok(index) => {
+                    let verified = self.volume.format().verify(commit.staged[index].bytes, &expected);
+                    verified.map(drop).map_err(|bad| bad.to_string())
+                }
+                Err(_) => self.volume.read_block(&expected, &mut Vec::new()).map(drop).map_err(|bad| bad.to_string()),
+            };
+            verified.map_err(|problem| Error::Block { what, logical, problem })?;
+        }
+        Ok(())
+    }
+}
+
+/// As the kernel fills the slot.
+fn set_backup(superblock: &mut Superblock, roots: &RootBackup) {
+    let slot = superblock.next_backup_slot();
+    superblock.super_roots[slot] = RootBackup {
+        tree_root: superblock.root,
+        tree_root_gen: superblock.generation,
+        tree_root_level: superblock.root_level,
+        chunk_root: superblock.chunk_root,
+        chunk_root_gen: superblock.chunk_root_generation,
+        chunk_root_level: superblock.chunk_root_level,
+        total_bytes: superblock.total_bytes,
+        bytes_used: superblock.bytes_used,
+        num_devices: superblock.num_devices,
+        ..*roots
+    };
+}
+
+/// Whether the device has room for this copy.
+fn has_superblock(device: &Device, dev_item: &DevItem, offset: Physical) -> bool {
+    let end = offset.0 + SUPER_INFO_SIZE as u64;
+    offset == SUPER_OFFSETS[0] || end <= dev_item.total_bytes.get().min(device.image().size())
+}

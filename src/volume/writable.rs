@@ -1,0 +1,146 @@
+//! A filesystem opened to be changed.
+
+use std::path::Path;
+
+use crate::disk::flags::{compat_ro, incompat};
+use crate::disk::{Physical, flags};
+use crate::error::{Error, Result};
+use crate::image::Image;
+
+use super::{Device, Notice, StripeMapping, Volume, main_device};
+
+/// What is to be done where not all devices are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MissingDevices {
+    Refuse,
+    /// Leave them behind: what is written is on the devices that are there only.
+    Skip,
+}
+
+/// A filesystem that nobody else writes while this is there.
+#[derive(Debug)]
+pub struct WritableVolume {
+    pub(super) volume: Volume,
+    missing: MissingDevices,
+}
+
+/// Features that need more than is known here to be kept right while blocks are written: places of superblocks that
+/// are no places, and addresses that chunks alone do not map.
+const UNWRITABLE_INCOMPAT: u64 =
+    incompat::ZONED | incompat::EXTENT_TREE_V2 | incompat::RAID_STRIPE_TREE | incompat::REMAP_TREE;
+const WRITABLE_INCOMPAT: u64 = flags::all(incompat::NAMES) & !UNWRITABLE_INCOMPAT;
+const WRITABLE_COMPAT_RO: u64 = flags::all(compat_ro::NAMES);
+
+impl WritableVolume {
+    /// Opens the filesystem that the images at `paths` are the devices of, in any order. Seeds are opened for reading
+    /// only. What a person has to decide or to mend before anything is written is an error: images that are in use,
+    /// features that are not known, devices that are missing unless they are to be skipped, and devices that missed
+    /// earlier commits.
+    pub fn open(paths: &[impl AsRef<Path>], missing: MissingDevices) -> Result<Self> {
+        let peek = |path: &_| Device::open(Image::open(AsRef::as_ref(path))?, None);
+        let devices = paths.iter().map(peek).collect::<Result<Vec<_>>>()?;
+        // Before they are locked: a device that is named twice would be found in use by itself.
+        main_device(&devices)?;
+        let reopen = |device: &Device| {
+            let path = device.image().path();
+            if device.is_seed() { Image::open(path) } else { Image::open_for_writing(path) }
+        };
+        let images = devices.iter().map(reopen).collect::<Result<_>>()?;
+        // Read anew: only now nobody else writes.
+        let volume = Volume::open(images)?;
+        let missing_device = volume.notices().iter().find_map(|notice| match notice {
+            Notice::MissingDevice { devid, uuid } => Some(Error::MissingDevice { devid: *devid, uuid: *uuid }),
+            _ => None,
+        });
+        match missing_device {
+            Some(error) if missing == MissingDevices::Refuse => return Err(error),
+            _ => {}
+        }
+        for device in volume.devices() {
+            if let Some(problem) = unwritable(&volume, device) {
+                return Err(device.superblock_error(problem));
+            }
+        }
+        Ok(Self { volume, missing })
+    }
+
+    pub fn volume(&self) -> &Volume {
+        &self.volume
+    }
+
+    /// The devices that are written: all but the seeds.
+    pub(super) fn written_devices(&self) -> impl Iterator<Item = &Device> {
+        self.volume.devices().iter().filter(|device| !device.is_seed())
+    }
+
+    /// The index of the device that a stripe is written to; nothing if the device is missing and to be skipped.
+    pub(super) fn target(&self, stripe: &StripeMapping) -> Result<Option<usize>> {
+        let Some(device) = self.volume.device(stripe) else {
+            return match self.missing {
+                MissingDevices::Skip => Ok(None),
+                MissingDevices::Refuse => Err(Error::MissingDevice { devid: stripe.devid, uuid: stripe.dev_uuid }),
+            };
+        };
+        if device.is_seed() {
+            let reason = "it is a seed, which other filesystems grow from".to_owned();
+            return Err(Error::ReadOnly { path: device.image().path().to_owned(), reason });
+        }
+        Ok(self.volume.devices().iter().position(|other| std::ptr::eq(other, device)))
+    }
+
+    /// Returns when all that was written to any device is on it.
+    pub(super) fn barrier(&self) -> Result<()> {
+        std::thread::scope(|scope| {
+            // All at once: each waits for its own disk.
+            let syncs: Vec<_> = self.written_devices().map(|device| scope.spawn(|| device.image().sync())).collect();
+            let join = |sync: std::thread::ScopedJoinHandle<'_, Result<()>>| {
+                sync.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            // Each is waited for, also after an error.
+            syncs.into_iter().map(join).fold(Ok(()), Result::and)
+        })
+    }
+}
+
+/// Why a device must not be written.
+fn unwritable(volume: &Volume, device: &Device) -> Option<String> {
+    let (superblock, newest) = (device.superblock(), volume.stored_superblock());
+    if device.is_seed() {
+        // The seeds of a sprout are left alone.
+        let is_own = device.fsid() == newest.fsid;
+        return is_own.then(|| "the filesystem is a seed, which other filesystems grow from".to_owned());
+    }
+    let (incompat, compat_ro) = (superblock.incompat_flags.get(), superblock.compat_ro_flags.get());
+    for (field, bits) in
+        [("incompat_flags", incompat & !WRITABLE_INCOMPAT), ("compat_ro_flags", compat_ro & !WRITABLE_COMPAT_RO)]
+    {
+        if bits != 0 {
+            return Some(format!("{field} has bits {bits:#x}, of features that cannot be written"));
+        }
+    }
+    if device.devid() == 0 {
+        return Some("the device is the target of a replacement that is not finished".to_owned());
+    }
+    // Superblocks are written one after the other: a crash leaves some of them one commit behind, and no device without
+    // the blocks of the newest commit. What is older lacks blocks.
+    let (have, expect) = (superblock.generation(), newest.generation());
+    let is_stale = have.0.checked_add(1).is_some_and(|next| next < expect.0);
+    is_stale.then(|| format!("generation {have} is that of a device that missed commits, others have {expect}"))
+}
+
+impl Device {
+    /// Whether other filesystems grow from this device, which is never written then.
+    pub fn is_seed(&self) -> bool {
+        self.superblock().flags.get() & flags::superblock::SEEDING != 0
+    }
+
+    /// Something is wrong with the superblock that this device is known by.
+    pub(super) fn superblock_error(&self, problem: String) -> Error {
+        self.superblock_error_at(self.superblock_offset(), problem)
+    }
+
+    /// Something is wrong with the superblock at `offset`.
+    pub(super) fn superblock_error_at(&self, offset: Physical, problem: String) -> Error {
+        Error::Superblock { path: self.image().path().to_owned(), offset, problem }
+    }
+}

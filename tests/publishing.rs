@@ -1,0 +1,331 @@
+//! A commit is there whole or not at all, whenever the machine stops.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use fuser::Errno;
+use rbtrfs::Error;
+use rbtrfs::block::verify::Expected;
+use rbtrfs::disk::superblock::{RootBackup, SUPER_INFO_SIZE, SUPER_OFFSETS};
+use rbtrfs::disk::volume::DevItem;
+use rbtrfs::disk::{Logical, Superblock, Transid};
+use rbtrfs::finding::{Finding, Severity};
+use rbtrfs::volume::{Commit, MissingDevices, Staged, Volume, WritableVolume};
+use zerocopy::IntoBytes;
+
+use support::contents::*;
+use support::mounted::Mounted;
+use support::recording_disk::{Event, Failure, RecordingDisk};
+use support::*;
+
+/// What the engine would hand in for one commit.
+struct Prepared {
+    blocks: Vec<(Logical, Vec<u8>)>,
+    superblock: Superblock,
+    backup: RootBackup,
+    dev_items: Vec<DevItem>,
+}
+
+impl Prepared {
+    /// The present state once more.
+    fn again(volume: &Volume) -> Self {
+        let superblock = *volume.stored_superblock();
+        let newest = superblock.super_roots.iter().find(|backup| backup.tree_root_gen == superblock.generation);
+        let devices = volume.devices().iter().filter(|device| !device.is_seed());
+        let dev_items = devices.map(|device| device.superblock().dev_item).collect();
+        Self { blocks: Vec::new(), superblock, backup: *newest.unwrap(), dev_items }
+    }
+
+    /// The next generation: the tree root, twice, where nothing was before.
+    fn next(volume: &Volume) -> Self {
+        let mut prepared = Self::again(volume);
+        let superblock = &mut prepared.superblock;
+        let generation = superblock.generation.get() + 1;
+        let used: BTreeSet<Logical> = blocks(volume).map(|block| block.logical).collect();
+        let chunk = volume.chunks().find(superblock.root()).unwrap();
+        let nodesize = u64::from(volume.format().nodesize);
+        let free = (1..).map(|number| Logical(chunk.end().0 - number * nodesize)).filter(|place| !used.contains(place));
+        // Every fourth, so that of a row with parity parts are written.
+        for place in free.step_by(4).take(2) {
+            let mut bytes = Vec::new();
+            volume.read_block(&Expected::at(superblock.root()), &mut bytes).unwrap();
+            bytes[48..56].copy_from_slice(&place.0.to_le_bytes());
+            bytes[80..88].copy_from_slice(&generation.to_le_bytes());
+            volume.format().csum_type.stamp(&mut bytes);
+            prepared.blocks.insert(0, (place, bytes));
+        }
+        superblock.root = prepared.blocks[0].0.0.into();
+        superblock.generation = generation.into();
+        prepared
+    }
+
+    fn publish(&self, volume: &WritableVolume) -> Result<(), Error> {
+        let staged: Vec<_> = self.blocks.iter().map(|(logical, bytes)| Staged { logical: *logical, bytes }).collect();
+        volume.publish(&Commit {
+            staged: &staged,
+            chunks: volume.volume().chunks(),
+            superblock: &self.superblock,
+            backup: &self.backup,
+            dev_items: &self.dev_items,
+        })
+    }
+}
+
+fn writable(images: &[PathBuf]) -> WritableVolume {
+    WritableVolume::open(images, MissingDevices::Refuse).unwrap()
+}
+
+fn superblock_at(image: &std::path::Path, offset: u64) -> Superblock {
+    let mut bytes = [0; SUPER_INFO_SIZE];
+    std::os::unix::fs::FileExt::read_exact_at(&std::fs::File::open(image).unwrap(), &mut bytes, offset).unwrap();
+    *Superblock::from_block(&bytes)
+}
+
+/// Images without what their superblocks' next backup slots and checksums hold.
+fn without_slot(images: &[PathBuf], slot: usize, scratch: &Scratch) -> Vec<PathBuf> {
+    let images = copies(images, &scratch.new_directory());
+    for image in &images {
+        for offset in [SUPER_OFFSETS[0], SUPER_OFFSETS[1]] {
+            let mut superblock = superblock_at(image, offset.0);
+            superblock.super_roots[slot] = RootBackup::zeroed();
+            superblock.csum.fill(0);
+            change(image, offset.0, SUPER_INFO_SIZE, |bytes| bytes.copy_from_slice(superblock.as_bytes()));
+        }
+    }
+    images
+}
+
+#[test]
+fn the_same_state_published_again_changes_the_next_backup_slot_and_nothing_else() {
+    for name in ["single", "raid1", "raid5", "mixed", "sha256", "uuid-metadata", "convert"] {
+        let scratch = Scratch::new();
+        let Some(before) = kernel_image_or_skip(name) else { return };
+        let images = copies(&before, &scratch.new_directory());
+        let volume = writable(&images);
+        let mut prepared = Prepared::again(volume.volume());
+        // What the superblock says too need not be handed in.
+        prepared.backup.tree_root = 0.into();
+        let old = *volume.volume().stored_superblock();
+        prepared.publish(&volume).unwrap();
+        drop(volume);
+        let newest = old.super_roots.iter().position(|backup| backup.tree_root_gen == old.generation).unwrap();
+        let slot = (newest + 1) % 4;
+        let left = without_slot(&before, slot, &scratch).into_iter().zip(without_slot(&images, slot, &scratch));
+        for (one, other) in left {
+            tool("cmp", [one, other]).unwrap();
+        }
+        for image in &images {
+            for offset in [SUPER_OFFSETS[0], SUPER_OFFSETS[1]] {
+                let superblock = superblock_at(image, offset.0);
+                assert!(superblock.is_intact());
+                assert_eq!(superblock.super_roots[slot].as_bytes(), old.super_roots[newest].as_bytes(), "{name}");
+            }
+        }
+        let damage = |problem: &rbtrfs::check::Problem| problem.severity() > Severity::Note;
+        assert!(!check(&open(&images), 2).iter().any(damage), "{name}");
+        let Some(mounted) = or_skip(Mounted::new(&images, "rw", &scratch)) else { return };
+        mounted.contents();
+    }
+}
+
+#[test]
+fn every_place_for_a_superblock_gets_one() {
+    let scratch = Scratch::new();
+    for (size, count) in [(256 << 30, 2), (257 << 30, 3)] {
+        let image = scratch.zeros("large", size);
+        let Some(_) = or_skip(tool("mkfs.btrfs", ["-q".as_ref(), image.as_os_str()])) else { return };
+        let volume = writable(std::slice::from_ref(&image));
+        let mut prepared = Prepared::again(volume.volume());
+        prepared.superblock.label[0] = b'x';
+        prepared.publish(&volume).unwrap();
+        drop(volume);
+        for offset in &SUPER_OFFSETS[..count] {
+            let superblock = superblock_at(&image, offset.0);
+            assert!(superblock.is_intact() && superblock.label() == b"x", "at {offset} of {size} bytes");
+            assert_eq!(superblock.bytenr.get(), offset.0);
+        }
+        assert_eq!(std::fs::metadata(&image).unwrap().len(), size);
+    }
+}
+
+#[test]
+fn a_seed_stays_as_it_is() {
+    let scratch = Scratch::new();
+    let Some(before) = kernel_image_or_skip("seed-sprout") else { return };
+    let images = copies(&before, &scratch.new_directory());
+    let volume = writable(&images);
+    // A seed can be used by others meanwhile, who only read it.
+    assert!(rbtrfs::image::Image::open_for_writing(&images[0]).is_ok());
+    Prepared::again(volume.volume()).publish(&volume).unwrap();
+    drop(volume);
+    tool("cmp", [&before[0], &images[0]]).unwrap();
+    assert_ne!(std::fs::read(&before[1]).unwrap(), std::fs::read(&images[1]).unwrap());
+}
+
+fn is_superblock(offset: u64) -> bool {
+    SUPER_OFFSETS.iter().any(|superblock| superblock.0 == offset)
+}
+
+/// What happens in one step, between two waits for all disks: the sets of places written on each image.
+fn steps(events: &[Event], images: usize) -> Vec<Vec<(usize, u64)>> {
+    let mut steps = vec![Vec::new()];
+    let mut waited = BTreeSet::new();
+    for event in events {
+        match event {
+            Event::Write { image, offset, .. } => {
+                assert!(waited.is_empty(), "a write on image {image} while others are waited for");
+                steps.last_mut().unwrap().push((*image, *offset));
+            }
+            Event::Barrier { image } => {
+                waited.insert(*image);
+                if waited.len() == images {
+                    waited.clear();
+                    steps.push(Vec::new());
+                }
+            }
+            Event::Failed { .. } => panic!("no write fails here"),
+        }
+    }
+    steps
+}
+
+#[test]
+fn no_superblock_is_written_before_what_it_points_to() {
+    for name in ["single", "raid1", "raid10", "raid5", "raid6"] {
+        let scratch = Scratch::new();
+        let Some(images) = kernel_image_or_skip(name) else { return };
+        let Some(disk) = or_skip(RecordingDisk::new(&images, &scratch)) else { return };
+        let volume = writable(disk.images());
+        Prepared::next(volume.volume()).publish(&volume).unwrap();
+        let events = disk.events();
+        let steps = steps(&events, images.len());
+        let [blocks, primary, others, end] = &steps[..] else { panic!("{name}: {steps:?}") };
+        assert!(!blocks.is_empty() && blocks.iter().all(|(_, offset)| !is_superblock(*offset)), "{name}");
+        let on_all = |offset: u64| (0..images.len()).map(|image| (image, offset)).collect::<Vec<_>>();
+        assert_eq!((primary, others), (&on_all(64 << 10), &on_all(64 << 20)), "{name}");
+        assert!(end.is_empty());
+    }
+}
+
+/// The generation that a filesystem is found in, which is whole as far as its roots go.
+fn generation_of(images: &[PathBuf]) -> Transid {
+    let volume = open(images);
+    let superblock = volume.superblock();
+    let mut buffer = Vec::new();
+    for mirror in 1..=volume.mirrors(superblock.root()) {
+        let generation = Some(superblock.generation());
+        let root = Expected { generation, level: Some(superblock.root_level), ..Expected::at(superblock.root()) };
+        volume.read_copy(&root, mirror, &mut buffer).unwrap();
+    }
+    assert!(trees(&volume).len() > 5);
+    superblock.generation()
+}
+
+#[test]
+fn a_crash_at_any_moment_leaves_the_old_state_or_the_new_one() {
+    for name in ["single", "dup", "raid1", "raid5", "raid6"] {
+        let scratch = Scratch::new();
+        let Some(images) = kernel_image_or_skip(name) else { return };
+        let Some(disk) = or_skip(RecordingDisk::new(&images, &scratch)) else { return };
+        let volume = writable(disk.images());
+        let prepared = Prepared::next(volume.volume());
+        prepared.publish(&volume).unwrap();
+        let events = disk.events();
+        let new = prepared.superblock.generation();
+        let first_superblock =
+            events.iter().position(|event| matches!(event, Event::Write { offset, .. } if is_superblock(*offset)));
+        let mut found = BTreeSet::new();
+        for count in 0..=events.len() {
+            // None of what no barrier covers, all of it, and either half of it.
+            let survivals: [fn(usize) -> bool; 4] =
+                [|_| false, |_| true, |number| number % 2 == 0, |number| number % 2 == 1];
+            for survives in survivals {
+                let crashed = Scratch::new();
+                let generation = generation_of(&disk.after_crash(count, survives, &crashed));
+                assert!(generation == new || generation.0 == new.0 - 1, "{name}: {generation}");
+                assert!(generation != new || Some(count) > first_superblock, "{name}: new after {count} events");
+                found.insert(generation);
+            }
+        }
+        assert_eq!(found.len(), 2, "{name}");
+        assert_eq!(generation_of(&disk.after_crash(events.len(), |_| false, &scratch)), new);
+    }
+}
+
+#[test]
+fn a_disk_that_fails_ends_the_commit_at_once() {
+    for (name, error) in [("single", Errno::ENOSPC), ("raid1", Errno::EIO), ("raid5", Errno::EIO)] {
+        let scratch = Scratch::new();
+        let Some(images) = kernel_image_or_skip(name) else { return };
+        for from in 0.. {
+            let failure = Some(Failure { from, error });
+            let Some(disk) = or_skip(RecordingDisk::failing(&images, &scratch, failure)) else { return };
+            let volume = writable(disk.images());
+            let prepared = Prepared::next(volume.volume());
+            let published = prepared.publish(&volume);
+            drop(volume);
+            let events = disk.events();
+            let Some(failed) = events.iter().position(|event| matches!(event, Event::Failed { .. })) else {
+                // All writes came before the failure.
+                assert!(published.is_ok() && from > 2, "{name}: {published:?}");
+                break;
+            };
+            assert_eq!(failed, events.len() - 1, "{name}: something happened after the failure");
+            let Event::Failed { image, offset } = &events[failed] else { unreachable!() };
+            match published.unwrap_err() {
+                Error::Write { path, offset: place, .. } => {
+                    assert_eq!((&path, place.0), (&disk.images()[*image], *offset), "{name}");
+                }
+                other => panic!("{name}: {other}"),
+            }
+            let is_primary = |event: &Event| matches!(event, Event::Write { offset: 65536, .. });
+            let expected = if events.iter().any(is_primary) { 0 } else { 1 };
+            let generation = generation_of(disk.images());
+            assert_eq!(generation.0 + expected, prepared.superblock.generation.get(), "{name}: failure from {from}");
+        }
+    }
+}
+
+#[test]
+fn nonsense_is_not_published() {
+    type Edit = fn(&mut Prepared);
+    let cases: [(&str, Edit); 17] = [
+        ("magic", |new| new.superblock.magic = 0.into()),
+        ("flags", |new| new.superblock.flags |= 1 << 38),
+        ("incompat_flags", |new| new.superblock.incompat_flags |= 1 << 40),
+        ("compat_ro_flags", |new| new.superblock.compat_ro_flags |= 1 << 40),
+        ("checksum type", |new| new.superblock.csum_type = 9.into()),
+        ("nodesize", |new| new.superblock.nodesize = 12345.into()),
+        ("leafsize", |new| new.superblock.__unused_leafsize = 4096.into()),
+        ("root_level", |new| new.superblock.root_level = 8),
+        ("chunk_root", |new| new.superblock.chunk_root += 1),
+        ("bytes_used", |new| new.superblock.bytes_used = 0.into()),
+        ("num_devices", |new| new.superblock.num_devices = 0.into()),
+        ("chunk_root_generation", |new| new.superblock.chunk_root_generation += 100),
+        ("older", |new| new.superblock.generation -= 2),
+        ("another filesystem", |new| new.superblock.fsid.0[0] ^= 1),
+        ("no device item", |new| new.dev_items.clear()),
+        ("system chunk array", |new| new.superblock.sys_chunk_array[17] ^= 1),
+        ("system chunk array", |new| new.superblock.sys_chunk_array_size = 0.into()),
+    ];
+    let roots: [(&str, Edit); 4] = [
+        ("tree root", |new| new.superblock.root += 1 << 14),
+        ("tree root", |new| new.superblock.root_level += 1),
+        ("tree root", |new| new.blocks.clear()),
+        ("chunk root", |new| new.superblock.chunk_root_generation -= 1),
+    ];
+    let scratch = Scratch::new();
+    let Some(images) = kernel_image_or_skip("raid1") else { return };
+    let Some(disk) = or_skip(RecordingDisk::new(&images, &scratch)) else { return };
+    let volume = writable(disk.images());
+    for (telling, edit) in cases.into_iter().chain(roots) {
+        let mut prepared = Prepared::next(volume.volume());
+        edit(&mut prepared);
+        let error = prepared.publish(&volume).expect_err(telling).to_string();
+        assert!(error.contains(telling) && error.lines().count() == 1, "{telling}: {error}");
+        assert_eq!(disk.events(), [], "{telling}");
+    }
+    Prepared::next(volume.volume()).publish(&volume).unwrap();
+}

@@ -1,0 +1,108 @@
+//! The kernel's btrfs on copies of images.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::Scratch;
+
+/// The kernel knows a filesystem by its fsid: of two copies it mounts but one at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Loop devices, and the mount of what is on them; gone when dropped.
+pub struct Mounted {
+    loops: Vec<String>,
+    mount: PathBuf,
+    _guard: MutexGuard<'static, ()>,
+}
+
+impl Mounted {
+    /// Mounts the filesystem of `images` with more `options`; an error says what the machine lacks. That the kernel does
+    /// not mount it is a failure.
+    pub fn new(images: &[PathBuf], options: &str, scratch: &Scratch) -> Result<Self, String> {
+        let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut mounted = Self { loops: Vec::new(), mount: scratch.new_directory(), _guard: guard };
+        for image in images {
+            mounted.loops.push(attach(image)?);
+        }
+        let devices: Vec<String> = mounted.loops.iter().map(|device| format!("device={device}")).collect();
+        let options = format!("{options},{}", devices.join(","));
+        let mount = Command::new("mount")
+            .args(["-t", "btrfs", "-o", &options, &mounted.loops[0]])
+            .arg(&mounted.mount)
+            .output()
+            .unwrap();
+        assert!(mount.status.success(), "{images:?}: {}", String::from_utf8_lossy(&mount.stderr));
+        Ok(mounted)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.mount
+    }
+
+    pub fn loops(&self) -> &[String] {
+        &self.loops
+    }
+
+    /// A sum of all names, types and contents.
+    pub fn contents(&self) -> String {
+        let script = "find . -printf '%P %y %s %l\n' | sort | cksum && \
+            find . -type f -print0 | sort -z | xargs -0 cat | cksum";
+        let output = Command::new("sh").args(["-ec", script]).current_dir(&self.mount).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Has the kernel verify every copy of everything. It wants free space for that, which the images must have behind
+    /// the ends of the devices.
+    pub fn scrub(&self) {
+        for devid in 1..=self.loops.len() {
+            super::tool("btrfs", ["filesystem", "resize", &format!("{devid}:max"), self.mount.to_str().unwrap()])
+                .unwrap();
+        }
+        let scrub = Command::new("btrfs").args(["scrub", "start", "-BR"]).arg(&self.mount).output().unwrap();
+        let text = String::from_utf8_lossy(&scrub.stdout);
+        assert!(scrub.status.success(), "{text}{}", String::from_utf8_lossy(&scrub.stderr));
+        for line in text.lines().filter(|line| line.contains("_errors:")) {
+            assert!(line.trim_end().ends_with(": 0"), "{text}");
+        }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.mount).stderr(std::process::Stdio::null()).status();
+        self.loops.iter().for_each(|device| detach(device));
+    }
+}
+
+/// `btrfs check` of images, which finds the devices of a filesystem only as devices.
+pub fn btrfs_check(images: &[PathBuf]) -> Result<(), String> {
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let loops = images.iter().map(|image| attach(image)).collect::<Result<Vec<_>, _>>()?;
+    let _ = Command::new("btrfs").args(["device", "scan"]).args(&loops).output();
+    let check = Command::new("btrfs").args(["check", "--force", &loops[0]]).output();
+    loops.iter().for_each(|device| detach(device));
+    let check = check.map_err(|error| format!("btrfs: {error}"))?;
+    assert!(check.status.success(), "{images:?}: {}", String::from_utf8_lossy(&check.stderr));
+    Ok(())
+}
+
+/// The loop device that an image is put behind.
+pub fn attach(image: &Path) -> Result<String, String> {
+    attach_with(image, &[])
+}
+
+pub fn attach_with(image: &Path, options: &[&str]) -> Result<String, String> {
+    let losetup = Command::new("losetup").args(["--find", "--show"]).args(options).arg(image).output();
+    match losetup {
+        Ok(output) if output.status.success() => Ok(String::from_utf8(output.stdout).unwrap().trim().to_owned()),
+        Ok(output) => Err(format!("no loop devices: {}", String::from_utf8_lossy(&output.stderr))),
+        Err(error) => Err(format!("losetup: {error}")),
+    }
+}
+
+pub fn detach(device: &str) {
+    let _ = Command::new("btrfs").args(["device", "scan", "--forget", device]).output();
+    let _ = Command::new("losetup").args(["--detach", device]).status();
+}
