@@ -75,6 +75,24 @@ pub enum Error {
     #[error("tree {tree}: item {key}: {problem}")]
     Edit { tree: u64, key: Key, problem: EditProblem },
 
+    #[error("tree {tree}{} is missing", if name.is_empty() { String::new() } else { format!(" ({name})") })]
+    NoTree { tree: u64, name: &'static str },
+
+    #[error("device {devid} {problem}")]
+    Device { devid: u64, problem: &'static str },
+
+    #[error("no {what} space left: {wanted} bytes are needed, {left} are left")]
+    NoSpace { what: &'static str, wanted: u64, left: u64 },
+
+    #[error("there is a log that was not replayed: mount the filesystem once, or it would be lost")]
+    PendingLog,
+
+    #[error("a device is being replaced: mount the filesystem and let that finish, or cancel it")]
+    Replacing,
+
+    #[error("a change was left half done: nothing is written")]
+    Poisoned,
+
     #[error("there are no older backup roots that can be read")]
     NoBackupRoot,
 

@@ -9,7 +9,7 @@ use crate::disk::superblock::SYSTEM_CHUNK_ARRAY_SIZE;
 use crate::disk::volume::{Chunk, Stripe};
 use crate::disk::{BlockGroupFlags, DiskKey, Physical, Profile, STRIPE_LEN};
 
-use super::holes::Hole;
+use crate::space::Hole;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;

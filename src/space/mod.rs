@@ -4,15 +4,17 @@
 
 mod free_extents;
 mod group;
+mod holes;
 mod load;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Logical, Profile};
 
 pub use free_extents::FreeExtents;
 pub use group::BlockGroup;
+pub use holes::{Hole, Holes};
 pub use load::{free_extents, without_superblocks};
 
 /// Bytes that are promised before an edit begins, so that it does not run out of space in the middle.
@@ -43,9 +45,26 @@ pub struct SpaceInfo {
     pub full: bool,
     /// Somebody is allocating a chunk of this type.
     pub chunk_alloc: bool,
+    /// Number of groups of each profile.
+    profiles: BTreeMap<Profile, usize>,
 }
 
 impl SpaceInfo {
+    /// Whether there are groups of this profile.
+    pub fn has_profile(&self, profile: Profile) -> bool {
+        self.profiles.contains_key(&profile)
+    }
+
+    /// The profile of new chunks where `rw_devices` can be written: the strongest that there is and that so many devices
+    /// allow (`btrfs_reduce_alloc_profile` in fs/btrfs/block-group.c).
+    pub fn profile(&self, rw_devices: u64) -> Profile {
+        use Profile::{Dup, Raid0, Raid1, Raid1c3, Raid1c4, Raid5, Raid6, Raid10, Single};
+        let order = [Raid1c4, Raid6, Raid1c3, Raid5, Raid10, Raid1, Dup, Raid0];
+        let is_possible =
+            |profile: &Profile| self.has_profile(*profile) && u64::from(profile.geometry().devs_min) <= rw_devices;
+        order.into_iter().find(is_possible).unwrap_or(Single)
+    }
+
     /// Bytes that are not free, without those that are promised.
     pub fn taken(&self) -> u64 {
         self.used + self.pinned + self.readonly
@@ -98,6 +117,8 @@ pub struct Space {
     infos: Vec<SpaceInfo>,
     /// The groups of each info: who allocates passes over none of another type.
     groups: Vec<BTreeMap<Logical, BlockGroup>>,
+    /// Groups in which something was taken or freed since somebody asked.
+    touched: BTreeSet<Logical>,
     nodesize: u32,
 }
 
@@ -109,7 +130,7 @@ impl Space {
         };
         let groups = vec![BTreeMap::new(); types.len()];
         let info = |flags| SpaceInfo { flags, ..SpaceInfo::default() };
-        Self { infos: types.into_iter().map(info).collect(), groups, nodesize }
+        Self { infos: types.into_iter().map(info).collect(), groups, touched: BTreeSet::new(), nodesize }
     }
 
     /// The space that groups with these flags belong to.
@@ -156,10 +177,16 @@ impl Space {
         let info = self.info_mut(group.flags);
         info.total += group.length;
         info.used += group.used;
+        if let Some(profile) = group.flags.profile() {
+            *info.profiles.entry(profile).or_default() += 1;
+        }
         if !group.is_usable() {
             info.readonly += unused(&group);
         }
         let index = self.index(group.flags);
+        if group.item_used.is_none() {
+            self.touched.insert(group.logical);
+        }
         self.groups[index].insert(group.logical, group);
     }
 
@@ -170,6 +197,14 @@ impl Space {
         let info = self.info_mut(group.flags);
         info.total -= group.length;
         info.used -= group.used;
+        if let Some(profile) = group.flags.profile()
+            && let Some(count) = info.profiles.get_mut(&profile)
+        {
+            *count -= 1;
+            if *count == 0 {
+                info.profiles.remove(&profile);
+            }
+        }
         info.pinned -= group.pinned();
         info.readonly -= unusable;
         Some(group)
@@ -235,6 +270,7 @@ impl Space {
                 }
                 if let Some(block) = group.free.as_mut().and_then(|free| free.take_block(nodesize)) {
                     group.used += u64::from(nodesize);
+                    self.touched.insert(group.logical);
                     self.infos[info].take(nodesize.into());
                     return Ok(Some(block));
                 }
@@ -248,8 +284,9 @@ impl Space {
         let Some(group) = self.group_of_mut(logical) else { return };
         group.used = group.used.saturating_sub(length);
         group.pinned.add(logical, length);
-        let info = group.flags;
-        let info = self.info_mut(info);
+        let (start, flags) = (group.logical, group.flags);
+        self.touched.insert(start);
+        let info = self.info_mut(flags);
         info.used = info.used.saturating_sub(length);
         info.pinned += length;
     }
@@ -261,12 +298,33 @@ impl Space {
         if let Some(free) = &mut group.free {
             free.add(logical, length);
         }
-        let (flags, is_usable) = (group.flags, group.is_usable());
+        let (start, flags, is_usable) = (group.logical, group.flags, group.is_usable());
+        self.touched.insert(start);
         let info = self.info_mut(flags);
         info.used = info.used.saturating_sub(length);
         if !is_usable {
             info.readonly += length;
         }
+    }
+
+    /// The groups in which something was taken or freed since the last call, and new ones.
+    pub fn take_touched(&mut self) -> BTreeSet<Logical> {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// What will be free in a group after the commit. `load` tells what is free in one of the last commit.
+    pub fn free_after_commit<E>(
+        &mut self,
+        logical: Logical,
+        load: impl FnOnce(&BlockGroup) -> Result<FreeExtents, E>,
+    ) -> Result<FreeExtents, E> {
+        let Some(group) = self.group_mut(logical) else { return Ok(FreeExtents::default()) };
+        if group.free.is_none() {
+            group.free = Some(load(group)?);
+        }
+        let mut free = group.free.clone().unwrap_or_default();
+        group.pinned.iter().for_each(|(start, length)| free.add(start, length));
+        Ok(free)
     }
 
     /// After a commit: what was freed before it is free.

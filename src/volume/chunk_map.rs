@@ -114,6 +114,10 @@ impl ChunkMap {
         self.chunks.get(index).filter(|chunk| chunk.logical <= logical)
     }
 
+    pub fn retain(&mut self, keep: impl FnMut(&ChunkMapping) -> bool) {
+        self.chunks.retain(keep);
+    }
+
     /// Adds a chunk; one that overlaps another is refused, and returned with the start of the other.
     pub fn insert(&mut self, chunk: ChunkMapping) -> Result<(), (ChunkMapping, Logical)> {
         let index = self.chunks.partition_point(|other| other.end() <= chunk.logical);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::disk::fields::Uuid;
 use crate::disk::flags::{compat_ro, incompat};
 use crate::disk::{Physical, flags};
 use crate::error::{Error, Result};
@@ -66,6 +67,11 @@ impl WritableVolume {
 
     pub fn volume(&self) -> &Volume {
         &self.volume
+    }
+
+    /// Whether this device is there and no seed.
+    pub fn is_written(&self, devid: u64, uuid: Uuid) -> bool {
+        self.written_devices().any(|device| (device.devid(), device.uuid()) == (devid, uuid))
     }
 
     /// The devices that are written: all but the seeds.

@@ -1,0 +1,78 @@
+//! All that a change of chunks changes together: whoever has the lock on it may, and nobody else can.
+
+use zerocopy::IntoBytes;
+
+use crate::disk::volume::{Chunk, DevItem, Stripe};
+use crate::disk::{Key, KeyType, Logical, Superblock, objectid};
+use crate::error::{Error, Result};
+use crate::space::Holes;
+use crate::volume::{ChunkMap, ChunkMapping};
+
+use super::Filesystem;
+use super::staged::StagedTree;
+
+/// A device as it will be after the commit.
+#[derive(Debug)]
+pub struct DeviceState {
+    pub item: DevItem,
+    pub holes: Holes,
+    /// Whether it is there and can be written.
+    pub is_writable: bool,
+}
+
+#[derive(Debug)]
+pub struct Chunks {
+    pub tree: StagedTree,
+    /// As it will be written, but for what the commit fills in.
+    pub superblock: Box<Superblock>,
+    /// All chunks, those that are new in this transaction among them.
+    pub map: ChunkMap,
+    pub devices: Vec<DeviceState>,
+    /// Chunks that this transaction removed, which the map holds until the commit.
+    pub removed: Vec<Logical>,
+}
+
+impl Chunks {
+    /// Devices that can be written.
+    pub fn rw_devices(&self) -> impl Iterator<Item = &DeviceState> {
+        self.devices.iter().filter(|device| device.is_writable)
+    }
+
+    pub fn device_mut(&mut self, devid: u64) -> Option<&mut DeviceState> {
+        self.devices.iter_mut().find(|device| device.item.devid.get() == devid)
+    }
+
+    /// Writes a device's item as it is now into the chunk tree.
+    pub fn update_device_item(&mut self, fs: &Filesystem, devid: u64) -> Result<()> {
+        let error = || Error::Device { devid, problem: "has no item in the chunk tree" };
+        let item = self.devices.iter().find(|device| device.item.devid.get() == devid).ok_or_else(error)?.item;
+        let key = Key::new(objectid::DEV_ITEMS, KeyType::DEV_ITEM, devid);
+        self.tree.edit(fs, |editor| {
+            let data = editor.data_mut(key)?;
+            data.get_mut(..size_of::<DevItem>()).ok_or_else(error)?.copy_from_slice(item.as_bytes());
+            Ok(())
+        })
+    }
+}
+
+/// Chunk and stripes as they stand in the chunk tree and in the system chunk array.
+pub fn chunk_item(superblock: &Superblock, chunk: &ChunkMapping) -> (Chunk, Vec<Stripe>) {
+    let mut item = Chunk::zeroed();
+    item.length = chunk.length.into();
+    item.owner = objectid::EXTENT_TREE.into();
+    item.stripe_len = crate::disk::STRIPE_LEN.into();
+    item.r#type = chunk.flags.0.into();
+    item.io_align = (crate::disk::STRIPE_LEN as u32).into();
+    item.io_width = (crate::disk::STRIPE_LEN as u32).into();
+    item.sector_size = superblock.sectorsize;
+    item.num_stripes = (chunk.stripes.len() as u16).into();
+    item.sub_stripes = chunk.sub_stripes.into();
+    let stripe = |mapping: &crate::volume::StripeMapping| {
+        let mut stripe = Stripe::zeroed();
+        stripe.devid = mapping.devid.into();
+        stripe.offset = mapping.physical.0.into();
+        stripe.dev_uuid = mapping.dev_uuid;
+        stripe
+    };
+    (item, chunk.stripes.iter().map(stripe).collect())
+}

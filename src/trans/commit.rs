@@ -1,0 +1,192 @@
+//! The end of the transaction: all that waits is brought into the trees, and they are written.
+
+use std::sync::atomic::Ordering;
+
+use zerocopy::IntoBytes;
+
+use crate::disk::root::RootItem;
+use crate::disk::superblock::RootBackup;
+use crate::disk::volume::{BlockGroupItem, DevItem};
+use crate::disk::{Key, KeyType, Logical, objectid};
+use crate::error::{Error, Result};
+use crate::space::free_extents;
+use crate::tree::TreeRoot;
+use crate::volume::{Commit, Staged, superblock_ranges};
+
+use super::staged::{StagedTree, Store, stamped};
+use super::{Filesystem, free_space_tree, lock, references, root_key};
+
+impl Filesystem {
+    /// Brings all trees up to date and publishes them. All handles have ended: they borrow the filesystem. On an error
+    /// the filesystem is what it was before the transaction, unless publishing itself failed half way, which its error
+    /// tells.
+    pub fn commit(self) -> Result<()> {
+        if self.is_poisoned.load(Ordering::Relaxed) {
+            return Err(Error::Poisoned);
+        }
+        // Each round changes blocks that are new already, or makes a few new ones: there is an end to it.
+        while self.settle()? {}
+        self.publish()
+    }
+
+    /// Does what waits. Returns whether anything did: doing it may have brought more.
+    fn settle(&self) -> Result<bool> {
+        let mut is_changed = !lock(&self.references).is_empty();
+        references::run(self, &mut lock(&self.extent_tree))?;
+        is_changed |= self.update_block_group_items()?;
+        is_changed |= self.update_free_space()?;
+        is_changed |= self.update_root_items()?;
+        Ok(is_changed)
+    }
+
+    fn update_block_group_items(&self) -> Result<bool> {
+        let dirty: Vec<(Logical, u64, u64)> = {
+            let space = self.space();
+            let dirty = space.groups().filter(|group| group.is_dirty());
+            dirty.map(|group| (group.logical, group.length, group.used)).collect()
+        };
+        let mut items = self.block_group_items();
+        for (logical, length, used) in &dirty {
+            let key = Key::new(logical.0, KeyType::BLOCK_GROUP_ITEM, *length);
+            items.edit(self, |editor| {
+                let data = editor.data_mut(key)?;
+                let (mut item, rest) = BlockGroupItem::read_prefix(data).map(|(item, rest)| (*item, rest.len())).ok_or_else(
+                    || Error::Block { what: "block group item", logical: *logical, problem: "is too short".to_owned() },
+                )?;
+                item.used = (*used).into();
+                let end = data.len() - rest;
+                data[..end].copy_from_slice(item.as_bytes());
+                Ok(())
+            })?;
+            self.space().set_item_used(*logical, *used);
+        }
+        Ok(!dirty.is_empty())
+    }
+
+    fn update_free_space(&self) -> Result<bool> {
+        let Some(mut tree) = self.free_space_tree() else { return Ok(false) };
+        let touched = self.space().take_touched();
+        for logical in &touched {
+            let (length, mut free) = {
+                let mut space = self.space();
+                let Some(length) = space.group(*logical).map(|group| group.length) else { continue };
+                let free = space.free_after_commit(*logical, |group| match self.volume().chunks().find(group.logical) {
+                    Some(chunk) => free_extents(self.volume(), &self.extent_root, chunk),
+                    None => Err(Error::Block {
+                        what: "block group",
+                        logical: group.logical,
+                        problem: "has no chunk".to_owned(),
+                    }),
+                })?;
+                (length, free)
+            };
+            // The kernel lists what lies over superblocks as free.
+            let chunks = self.chunks();
+            if let Some(chunk) = chunks.map.find(*logical) {
+                for (start, end) in superblock_ranges(chunk) {
+                    free.remove(start, end.0 - start.0);
+                    free.add(start, end.0 - start.0);
+                }
+            }
+            drop(chunks);
+            let sectorsize = self.volume().format().sectorsize;
+            let StagedTree { root, blocks } = &mut *tree;
+            let mut store = Store { fs: self, blocks };
+            free_space_tree::update(root, &mut store, *logical, length, &free, sectorsize)?;
+        }
+        Ok(!touched.is_empty())
+    }
+
+    /// Brings the root items of the trees up to date whose roots are others now.
+    fn update_root_items(&self) -> Result<bool> {
+        let roots: Vec<TreeRoot> = {
+            let root_of = |tree: &std::sync::Mutex<StagedTree>| lock(tree).root;
+            let always = [&self.extent_tree, &self.device_tree].into_iter();
+            always.chain(&self.block_group_tree).chain(&self.free_space_tree).map(root_of).collect()
+        };
+        let mut root_tree = lock(&self.root_tree);
+        let mut is_changed = false;
+        for root in roots {
+            let data = root_tree.find(self, root.key)?;
+            let missing = Error::NoTree { tree: root.key.objectid, name: "" };
+            let data = data.ok_or(missing)?;
+            let Some(mut item) = RootItem::read(&data) else { continue };
+            if Logical::from(item.bytenr) == root.logical && item.level == root.level {
+                continue;
+            }
+            (item.bytenr, item.level) = (root.logical.0.into(), root.level);
+            item.generation = self.generation().0.into();
+            item.generation_v2 = item.generation;
+            root_tree.edit(self, |editor| {
+                editor.data_mut(root.key)?.copy_from_slice(item.as_bytes().get(..data.len()).unwrap_or(&data));
+                Ok(())
+            })?;
+            is_changed = true;
+        }
+        Ok(is_changed)
+    }
+
+    fn publish(self) -> Result<()> {
+        let backup = self.backup()?;
+        let Self { ref volume, ref space, .. } = self;
+        let used = lock(space).groups().fold(0, |sum: u64, group| sum.saturating_add(group.used));
+        let mut chunks = self.chunks();
+        let removed = std::mem::take(&mut chunks.removed);
+        chunks.map.retain(|chunk| !removed.contains(&chunk.logical));
+        let (chunk_root, root) = (chunks.tree.root, lock(&self.root_tree).root);
+        let old = volume.volume().superblock();
+        let mut superblock = chunks.superblock.clone();
+        if superblock.uuid_tree_generation == old.generation {
+            superblock.uuid_tree_generation = self.generation.0.into();
+        }
+        superblock.generation = self.generation.0.into();
+        (superblock.root, superblock.root_level) = (root.logical.0.into(), root.level);
+        (superblock.chunk_root, superblock.chunk_root_level) = (chunk_root.logical.0.into(), chunk_root.level);
+        if let Some(generation) = chunk_root.generation {
+            superblock.chunk_root_generation = generation.0.into();
+        }
+        superblock.bytes_used = used.into();
+        let mut blocks: Vec<(Logical, Vec<u8>)> = Vec::new();
+        blocks.extend(stamped(&self, std::mem::take(&mut chunks.tree.blocks)));
+        let trees = [&self.extent_tree, &self.device_tree, &self.root_tree].into_iter();
+        for tree in trees.chain(&self.block_group_tree).chain(&self.free_space_tree) {
+            blocks.extend(stamped(&self, std::mem::take(&mut lock(tree).blocks)));
+        }
+        blocks.sort_unstable_by_key(|(logical, _)| *logical);
+        let staged: Vec<Staged<'_>> =
+            blocks.iter().map(|(logical, bytes)| Staged { logical: *logical, bytes }).collect();
+        let dev_items: Vec<DevItem> = chunks.devices.iter().map(|device| device.item).collect();
+        let commit = Commit {
+            staged: &staged,
+            chunks: &chunks.map,
+            superblock: &superblock,
+            backup: &backup,
+            dev_items: &dev_items,
+        };
+        volume.publish(&commit)
+    }
+
+    /// The roots of the trees for the backup slot.
+    fn backup(&self) -> Result<RootBackup> {
+        let mut backup = RootBackup::zeroed();
+        let mut root_tree = lock(&self.root_tree);
+        let mut root = |tree| -> Result<Option<RootItem>> {
+            Ok(root_tree.find(self, root_key(tree))?.as_deref().and_then(RootItem::read))
+        };
+        if let Some(item) = root(objectid::EXTENT_TREE)? {
+            (backup.extent_root, backup.extent_root_gen) = (item.bytenr, item.generation);
+            backup.extent_root_level = item.level;
+        }
+        if let Some(item) = root(objectid::FS_TREE)? {
+            (backup.fs_root, backup.fs_root_gen, backup.fs_root_level) = (item.bytenr, item.generation, item.level);
+        }
+        if let Some(item) = root(objectid::DEV_TREE)? {
+            (backup.dev_root, backup.dev_root_gen, backup.dev_root_level) = (item.bytenr, item.generation, item.level);
+        }
+        if let Some(item) = root(objectid::CSUM_TREE)? {
+            (backup.csum_root, backup.csum_root_gen) = (item.bytenr, item.generation);
+            backup.csum_root_level = item.level;
+        }
+        Ok(backup)
+    }
+}

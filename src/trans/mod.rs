@@ -1,0 +1,158 @@
+//! Transactions: changes of an unmounted filesystem that become real together or not at all.
+//!
+//! Lock order, outermost first: extent tree, block group tree, device tree, free space tree, root tree; [`Chunks`], which
+//! are the chunk tree and all that goes with it; then, of which nobody holds two, space and references. Who changes
+//! chunks needs no other tree, and who holds another tree may ask for chunks: a copy of its blocks may need one.
+
+mod chunks;
+mod commit;
+mod free_space_tree;
+mod handle;
+mod open;
+mod references;
+mod staged;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::block::verify::Expected;
+use crate::disk::fields::Uuid;
+use crate::disk::flags::block_group;
+use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Transid, objectid};
+use crate::error::{Error, Result};
+use crate::space::{Space, free_extents};
+use crate::tree::TreeRoot;
+use crate::volume::{Volume, WritableVolume};
+
+pub use chunks::{Chunks, DeviceState};
+pub use handle::Handle;
+pub use staged::{StagedTree, Store};
+
+use references::{Change, Changes};
+
+/// A filesystem that is being changed: one transaction, which any number of threads take part in by [`Handle`]s of their
+/// own. Nothing is written before [`Filesystem::commit`].
+#[derive(Debug)]
+pub struct Filesystem {
+    volume: WritableVolume,
+    generation: Transid,
+    chunk_tree_uuid: Uuid,
+    /// As the last commit has it.
+    extent_root: TreeRoot,
+    extent_tree: Mutex<StagedTree>,
+    block_group_tree: Option<Mutex<StagedTree>>,
+    device_tree: Mutex<StagedTree>,
+    free_space_tree: Option<Mutex<StagedTree>>,
+    root_tree: Mutex<StagedTree>,
+    chunks: Mutex<Chunks>,
+    space: Mutex<Space>,
+    references: Mutex<Changes>,
+    /// Whether some change was left half done.
+    is_poisoned: AtomicBool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Filesystem {
+    /// The filesystem as the last commit has it.
+    pub fn volume(&self) -> &Volume {
+        self.volume.volume()
+    }
+
+    /// The number of this transaction.
+    pub fn generation(&self) -> Transid {
+        self.generation
+    }
+
+    pub fn chunks(&self) -> MutexGuard<'_, Chunks> {
+        lock(&self.chunks)
+    }
+
+    pub fn space(&self) -> MutexGuard<'_, Space> {
+        lock(&self.space)
+    }
+
+    pub fn device_tree(&self) -> MutexGuard<'_, StagedTree> {
+        lock(&self.device_tree)
+    }
+
+    /// The tree that block group items stand in.
+    pub fn block_group_items(&self) -> MutexGuard<'_, StagedTree> {
+        lock(self.block_group_tree.as_ref().unwrap_or(&self.extent_tree))
+    }
+
+    /// Nothing where there is none, or where the kernel does not trust it.
+    pub fn free_space_tree(&self) -> Option<MutexGuard<'_, StagedTree>> {
+        self.free_space_tree.as_ref().map(lock)
+    }
+
+    /// Keeps the transaction from being committed.
+    pub fn poison(&self) {
+        self.is_poisoned.store(true, Ordering::Relaxed);
+    }
+
+    fn chunk_tree_uuid(&self) -> Uuid {
+        self.chunk_tree_uuid
+    }
+
+    fn read_committed(&self, expected: &Expected) -> Result<Vec<u8>> {
+        let mut buffer = Vec::new();
+        match self.volume().read_block(expected, &mut buffer) {
+            Ok(_) => Ok(buffer),
+            Err(bad) => {
+                let (what, logical) = ("tree block", expected.logical);
+                Err(Error::Block { what, logical, problem: bad.to_string() })
+            }
+        }
+    }
+
+    /// Space for a new block of a tree.
+    fn take_block(&self, tree: u64) -> Result<Logical> {
+        let flags = BlockGroupFlags(match tree {
+            objectid::CHUNK_TREE => block_group::SYSTEM,
+            _ => block_group::METADATA,
+        });
+        let mut space = self.space();
+        let profile = space.info(flags).profile(u64::MAX);
+        let taken = space.allocate_block(flags, profile, |group| {
+            let chunk = self.volume().chunks().find(group.logical);
+            let (what, logical) = ("block group", group.logical);
+            let chunk = chunk.ok_or_else(|| Error::Block { what, logical, problem: "has no chunk".to_owned() })?;
+            free_extents(self.volume(), &self.extent_root, chunk)
+        })?;
+        let nodesize = u64::from(self.volume().format().nodesize);
+        let what = if tree == objectid::CHUNK_TREE { "system" } else { "metadata" };
+        taken.ok_or_else(|| Error::NoSpace { what, wanted: nodesize, left: space.info(flags).left() })
+    }
+
+    fn change_reference(&self, logical: Logical, change: Change) {
+        lock(&self.references).insert(logical, change);
+    }
+
+    fn next_reference(&self) -> Option<(Logical, Change)> {
+        lock(&self.references).pop_first()
+    }
+
+    /// A block of the last commit is no longer in use.
+    fn drop_block(&self, logical: Logical, tree: u64, level: u8) {
+        self.change_reference(logical, Change::Drop { tree, level });
+        self.space().free(logical, self.volume().format().nodesize.into());
+    }
+
+    /// A new block is no longer in use. What of it the extent tree says already goes away like that of others.
+    fn give_back_block(&self, logical: Logical, tree: u64, level: u8) {
+        let is_noted = lock(&self.references).remove(&logical).is_none();
+        let nodesize = self.volume().format().nodesize.into();
+        match is_noted {
+            true => self.drop_block(logical, tree, level),
+            false => self.space().give_back(logical, nodesize),
+        }
+    }
+}
+
+/// The key of the root item of a tree.
+fn root_key(tree: u64) -> Key {
+    Key::new(tree, KeyType::ROOT_ITEM, 0)
+}

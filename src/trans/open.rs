@@ -1,0 +1,191 @@
+//! Opening a filesystem for a transaction.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+
+use crate::block::Block;
+use crate::disk::flags::{block_group, compat_ro, incompat};
+use crate::disk::root::RootItem;
+use crate::disk::volume::{BlockGroupItem, DevExtent, DevItem, DevReplaceItem};
+use crate::disk::{Key, KeyType, Logical, Physical, Transid, objectid};
+use crate::error::{Error, Result};
+use crate::space::{BlockGroup, Holes, Space};
+use crate::tree::TreeRoot;
+use crate::volume::{ChunkMapping, MissingDevices, NoGoodCopy, Volume, WritableVolume};
+
+use super::chunks::{Chunks, DeviceState};
+use super::staged::StagedTree;
+use super::{Filesystem, root_key};
+
+impl Filesystem {
+    /// Opens the filesystem that the images at `paths` are the devices of, in any order. See [`WritableVolume::open`] for
+    /// what is refused; refused are a log that the change would strand and a replacement of a device that is under way,
+    /// too. Chunks, block groups and device extents that do not fit together are an error.
+    pub fn open(paths: &[impl AsRef<Path>], missing: MissingDevices) -> Result<Self> {
+        let writable = WritableVolume::open(paths, missing)?;
+        let volume = writable.volume();
+        let superblock = volume.superblock();
+        if superblock.log_root.get() != 0 {
+            return Err(Error::PendingLog);
+        }
+        let generation = superblock.generation().0.checked_add(1);
+        let generation = Transid(generation.ok_or_else(|| damaged("generation", Logical(0), "is the last possible"))?);
+        let root_tree = TreeRoot::root_tree(volume);
+        let tree = |id| find_root(volume, &root_tree, id);
+        let optional = |feature, id| match superblock.has_compat_ro(feature) {
+            true => tree(id).map(Some),
+            false => Ok(None),
+        };
+        let (extent_root, device_root) = (tree(objectid::EXTENT_TREE)?, tree(objectid::DEV_TREE)?);
+        let block_group_root = optional(compat_ro::BLOCK_GROUP_TREE, objectid::BLOCK_GROUP_TREE)?;
+        let free_space_root = optional(compat_ro::FREE_SPACE_TREE_VALID, objectid::FREE_SPACE_TREE)?;
+        refuse_replacement(volume, &device_root)?;
+
+        let mut devices = read_devices(volume, &writable)?;
+        take_device_extents(volume, &device_root, &mut devices)?;
+        let is_writable = |chunk: &ChunkMapping| {
+            chunk.stripes.iter().all(|stripe| {
+                let own = |device: &DeviceState| device.is_writable && device.item.devid.get() == stripe.devid;
+                devices.iter().any(own)
+            })
+        };
+        let space = read_block_groups(volume, block_group_root.as_ref(), &extent_root, is_writable)?;
+        let chunks = Chunks {
+            tree: StagedTree::new(TreeRoot::chunk_tree(volume)),
+            superblock: Box::new(*superblock),
+            map: volume.chunks().clone(),
+            devices,
+            removed: Vec::new(),
+        };
+        let chunk_tree_uuid = chunk_tree_uuid(volume, &root_tree)?;
+        let staged = |root| Mutex::new(StagedTree::new(root));
+        Ok(Self {
+            generation,
+            chunk_tree_uuid,
+            extent_root,
+            extent_tree: staged(extent_root),
+            block_group_tree: block_group_root.map(staged),
+            device_tree: staged(device_root),
+            free_space_tree: free_space_root.map(staged),
+            root_tree: staged(root_tree),
+            chunks: Mutex::new(chunks),
+            space: Mutex::new(space),
+            references: Mutex::default(),
+            is_poisoned: AtomicBool::new(false),
+            volume: writable,
+        })
+    }
+}
+
+fn damaged(what: &'static str, logical: Logical, problem: &str) -> Error {
+    Error::Block { what, logical, problem: problem.to_owned() }
+}
+
+fn unreadable(bad: NoGoodCopy) -> Error {
+    Error::Block { what: "tree block", logical: bad.logical, problem: bad.to_string() }
+}
+
+fn find_root(volume: &Volume, root_tree: &TreeRoot, tree: u64) -> Result<TreeRoot> {
+    let key = root_key(tree);
+    let data = root_tree.find(volume, key).map_err(unreadable)?;
+    let item = data.as_deref().and_then(RootItem::read);
+    let name = objectid::name(tree).unwrap_or_default();
+    item.map(|item| TreeRoot::of_item(key, &item)).ok_or(Error::NoTree { tree, name })
+}
+
+fn chunk_tree_uuid(volume: &Volume, root_tree: &TreeRoot) -> Result<crate::disk::fields::Uuid> {
+    let mut buffer = Vec::new();
+    let read = volume.read_block(&root_tree.expected(), &mut buffer).map_err(unreadable)?;
+    Ok(Block::header(&read.block).chunk_tree_uuid)
+}
+
+/// A replacement copies chunks that it expects to stay where they are.
+fn refuse_replacement(volume: &Volume, device_root: &TreeRoot) -> Result<()> {
+    const STARTED: u64 = 1;
+    const SUSPENDED: u64 = 4;
+    let data = device_root.find(volume, Key::new(0, KeyType::DEV_REPLACE, 0)).map_err(unreadable)?;
+    let item = data.as_deref().and_then(DevReplaceItem::read_prefix);
+    match item.map(|(item, _)| item.replace_state.get()) {
+        Some(STARTED | SUSPENDED) => Err(Error::Replacing),
+        _ => Ok(()),
+    }
+}
+
+fn read_devices(volume: &Volume, writable: &WritableVolume) -> Result<Vec<DeviceState>> {
+    let from = Key::new(objectid::DEV_ITEMS, KeyType::DEV_ITEM, 0);
+    let to = Key::new(objectid::DEV_ITEMS, KeyType::DEV_ITEM, u64::MAX);
+    let mut devices = Vec::new();
+    let chunk_tree = TreeRoot::chunk_tree(volume);
+    let found = chunk_tree.range(volume, from, to, |item| {
+        let Some((device, _)) = DevItem::read_prefix(item.data) else { return };
+        let is_writable = writable.is_written(device.devid.get(), device.uuid);
+        let holes = Holes::of_device(device.total_bytes.get());
+        devices.push(DeviceState { item: *device, holes, is_writable });
+    });
+    found.map_err(unreadable)?;
+    Ok(devices)
+}
+
+/// Takes what device extents and chunks have out of the holes.
+fn take_device_extents(volume: &Volume, device_root: &TreeRoot, devices: &mut [DeviceState]) -> Result<()> {
+    let mut take = |devid: u64, start: Physical, length: u64| {
+        if let Some(device) = devices.iter_mut().find(|device| device.item.devid.get() == devid) {
+            device.holes.take(start, length);
+        }
+    };
+    let found = device_root.range(volume, Key::MIN, Key::MAX, |item| {
+        if item.key.key_type == KeyType::DEV_EXTENT
+            && let Some((extent, _)) = DevExtent::read_prefix(item.data)
+        {
+            take(item.key.objectid, Physical(item.key.offset), extent.length.get());
+        }
+    });
+    found.map_err(unreadable)?;
+    // A chunk whose device extent is missing is damage, but its bytes must not be given to another.
+    for chunk in volume.chunks().iter() {
+        for stripe in &chunk.stripes {
+            take(stripe.devid, stripe.physical, chunk.stripe_size());
+        }
+    }
+    Ok(())
+}
+
+/// The block groups, one for each chunk.
+fn read_block_groups(
+    volume: &Volume,
+    block_group_root: Option<&TreeRoot>,
+    extent_root: &TreeRoot,
+    is_writable: impl Fn(&ChunkMapping) -> bool,
+) -> Result<Space> {
+    let mut items = BTreeMap::new();
+    if let Some(root) = block_group_root {
+        let found = root.range(volume, Key::MIN, Key::MAX, |item| {
+            if item.key.key_type == KeyType::BLOCK_GROUP_ITEM {
+                items.insert(item.key, item.data.to_vec());
+            }
+        });
+        found.map_err(unreadable)?;
+    }
+    let is_mixed = volume.superblock().has_incompat(incompat::MIXED_GROUPS);
+    let mut space = Space::new(volume.format().nodesize, is_mixed);
+    for chunk in volume.chunks().iter() {
+        let key = Key::new(chunk.logical.0, KeyType::BLOCK_GROUP_ITEM, chunk.length);
+        let data = match block_group_root {
+            Some(_) => items.remove(&key),
+            None => extent_root.find(volume, key).map_err(unreadable)?,
+        };
+        let item = data.as_deref().and_then(BlockGroupItem::read_prefix).map(|(item, _)| *item);
+        let item = item.ok_or_else(|| damaged("chunk", chunk.logical, "has no block group item"))?;
+        let (used, type_mask) = (item.used.get(), block_group::DATA | block_group::METADATA | block_group::SYSTEM);
+        if (item.flags.get() ^ chunk.flags.0) & type_mask != 0 || used > chunk.length {
+            return Err(damaged("block group", chunk.logical, "disagrees with its chunk"));
+        }
+        space.add(BlockGroup::existing(chunk.logical, chunk.length, chunk.flags, used, is_writable(chunk)));
+    }
+    match items.keys().next() {
+        Some(key) => Err(damaged("block group", Logical(key.objectid), "has no chunk")),
+        None => Ok(space),
+    }
+}
