@@ -392,6 +392,15 @@ fn refused_edits_copy_nothing() {
 }
 
 #[test]
+fn a_bulk_that_meets_an_existing_item_is_refused() {
+    let mut tree = Tree::new(4096);
+    let item = |offset| NewItem { key: Key::new(1, KeyType(3), offset), data: &[] };
+    tree.insert(item(5).key, Vec::new());
+    let mut editor = tree.editor();
+    assert_eq!(problem(editor.insert_sorted(&[item(4), item(5), item(6)])), Some(EditProblem::Exists));
+}
+
+#[test]
 fn items_of_the_largest_size_go_anywhere() {
     for nodesize in [4096, 16384, 65536] {
         let mut random = Random(7);
