@@ -19,6 +19,12 @@ _rbtrfs() {
             rbtrfs,check)
                 cmd="rbtrfs__subcmd__check"
                 ;;
+            rbtrfs,chunk-alloc)
+                cmd="rbtrfs__subcmd__chunk__subcmd__alloc"
+                ;;
+            rbtrfs,chunk-remove)
+                cmd="rbtrfs__subcmd__chunk__subcmd__remove"
+                ;;
             rbtrfs,completions)
                 cmd="rbtrfs__subcmd__completions"
                 ;;
@@ -42,6 +48,12 @@ _rbtrfs() {
                 ;;
             rbtrfs__subcmd__help,check)
                 cmd="rbtrfs__subcmd__help__subcmd__check"
+                ;;
+            rbtrfs__subcmd__help,chunk-alloc)
+                cmd="rbtrfs__subcmd__help__subcmd__chunk__subcmd__alloc"
+                ;;
+            rbtrfs__subcmd__help,chunk-remove)
+                cmd="rbtrfs__subcmd__help__subcmd__chunk__subcmd__remove"
                 ;;
             rbtrfs__subcmd__help,completions)
                 cmd="rbtrfs__subcmd__help__subcmd__completions"
@@ -71,7 +83,7 @@ _rbtrfs() {
 
     case "${cmd}" in
         rbtrfs)
-            opts="-h -V --help --version check dump-tree dump-super list-chunks completions fsck man help"
+            opts="-h -V --help --version check dump-tree dump-super list-chunks chunk-alloc chunk-remove completions fsck man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -117,6 +129,66 @@ _rbtrfs() {
                     ;;
                 --chunk-root)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbtrfs__subcmd__chunk__subcmd__alloc)
+            opts="-q -h --type --profile --count --size --threads --force --json --dry-run --degraded --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --type)
+                    COMPREPLY=($(compgen -W "data metadata system" -- "${cur}"))
+                    return 0
+                    ;;
+                --profile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --count)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --threads)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --force)
+                    COMPREPLY=($(compgen -W "no limited force" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbtrfs__subcmd__chunk__subcmd__remove)
+            opts="-q -h --chunk --unused --type --json --dry-run --degraded --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --chunk)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --type)
+                    COMPREPLY=($(compgen -W "data metadata system" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -211,7 +283,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__help)
-            opts="check dump-tree dump-super list-chunks completions fsck man help"
+            opts="check dump-tree dump-super list-chunks chunk-alloc chunk-remove completions fsck man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -225,6 +297,34 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__help__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbtrfs__subcmd__help__subcmd__chunk__subcmd__alloc)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbtrfs__subcmd__help__subcmd__chunk__subcmd__remove)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -84,6 +84,21 @@ pub enum Error {
     #[error("no {what} space left: {wanted} bytes are needed, {left} are left")]
     NoSpace { what: &'static str, wanted: u64, left: u64 },
 
+    #[error("the system chunk array has no room for a chunk of {stripes} stripes")]
+    SystemArrayFull { stripes: usize },
+
+    #[error("there is no chunk at {logical}")]
+    NoChunk { logical: Logical },
+
+    #[error("chunk {logical} is in use: {used} bytes")]
+    ChunkInUse { logical: Logical, used: u64 },
+
+    #[error("chunk {logical} is the last of its type")]
+    LastChunk { logical: Logical },
+
+    #[error("chunk {logical} has a v1 free space cache: mount once with clear_cache,space_cache=v2")]
+    CachedChunk { logical: Logical },
+
     #[error("there is a log that was not replayed: mount the filesystem once, or it would be lost")]
     PendingLog,
 

@@ -1,5 +1,11 @@
 //! Chunks: how large they become and where they go, and the protocol by which they come and go.
 
+mod alloc;
 pub mod array;
+mod create;
 pub mod placement;
+mod remove;
 pub mod reservation;
+
+pub use alloc::{Force, Wish, alloc, begin, finish};
+pub use remove::{refusal, remove};

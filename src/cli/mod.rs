@@ -1,6 +1,9 @@
 //! The command line: one table of commands feeds the multiplexer, the man pages and the completions.
 
+mod change;
 mod check;
+mod chunk_alloc;
+mod chunk_remove;
 mod completions;
 mod dump_super;
 mod dump_tree;
@@ -94,6 +97,24 @@ pub const COMMANDS: &[Command] = &[
         parser: list_chunks::parser,
         manual: list_chunks::manual,
         run: list_chunks::run,
+        code: Exit::code,
+    },
+    Command {
+        name: "chunk-alloc",
+        program: "rbtrfs-chunk-alloc",
+        links: &[],
+        parser: chunk_alloc::parser,
+        manual: chunk_alloc::manual,
+        run: chunk_alloc::run,
+        code: Exit::code,
+    },
+    Command {
+        name: "chunk-remove",
+        program: "rbtrfs-chunk-remove",
+        links: &[],
+        parser: chunk_remove::parser,
+        manual: chunk_remove::manual,
+        run: chunk_remove::run,
         code: Exit::code,
     },
     Command {

@@ -2,11 +2,11 @@
 
 use zerocopy::IntoBytes;
 
-use crate::disk::volume::{Chunk, DevItem, Stripe};
+use crate::disk::volume::DevItem;
 use crate::disk::{Key, KeyType, Logical, Superblock, objectid};
 use crate::error::{Error, Result};
 use crate::space::Holes;
-use crate::volume::{ChunkMap, ChunkMapping};
+use crate::volume::ChunkMap;
 
 use super::Filesystem;
 use super::staged::StagedTree;
@@ -53,26 +53,4 @@ impl Chunks {
             Ok(())
         })
     }
-}
-
-/// Chunk and stripes as they stand in the chunk tree and in the system chunk array.
-pub fn chunk_item(superblock: &Superblock, chunk: &ChunkMapping) -> (Chunk, Vec<Stripe>) {
-    let mut item = Chunk::zeroed();
-    item.length = chunk.length.into();
-    item.owner = objectid::EXTENT_TREE.into();
-    item.stripe_len = crate::disk::STRIPE_LEN.into();
-    item.r#type = chunk.flags.0.into();
-    item.io_align = (crate::disk::STRIPE_LEN as u32).into();
-    item.io_width = (crate::disk::STRIPE_LEN as u32).into();
-    item.sector_size = superblock.sectorsize;
-    item.num_stripes = (chunk.stripes.len() as u16).into();
-    item.sub_stripes = chunk.sub_stripes.into();
-    let stripe = |mapping: &crate::volume::StripeMapping| {
-        let mut stripe = Stripe::zeroed();
-        stripe.devid = mapping.devid.into();
-        stripe.offset = mapping.physical.0.into();
-        stripe.dev_uuid = mapping.dev_uuid;
-        stripe
-    };
-    (item, chunk.stripes.iter().map(stripe).collect())
 }

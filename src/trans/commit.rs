@@ -50,9 +50,10 @@ impl Filesystem {
             let key = Key::new(logical.0, KeyType::BLOCK_GROUP_ITEM, *length);
             items.edit(self, |editor| {
                 let data = editor.data_mut(key)?;
-                let (mut item, rest) = BlockGroupItem::read_prefix(data).map(|(item, rest)| (*item, rest.len())).ok_or_else(
-                    || Error::Block { what: "block group item", logical: *logical, problem: "is too short".to_owned() },
-                )?;
+                let (mut item, rest) =
+                    BlockGroupItem::read_prefix(data).map(|(item, rest)| (*item, rest.len())).ok_or_else(|| {
+                        Error::Block { what: "block group item", logical: *logical, problem: "is too short".to_owned() }
+                    })?;
                 item.used = (*used).into();
                 let end = data.len() - rest;
                 data[..end].copy_from_slice(item.as_bytes());
@@ -70,14 +71,15 @@ impl Filesystem {
             let (length, mut free) = {
                 let mut space = self.space();
                 let Some(length) = space.group(*logical).map(|group| group.length) else { continue };
-                let free = space.free_after_commit(*logical, |group| match self.volume().chunks().find(group.logical) {
-                    Some(chunk) => free_extents(self.volume(), &self.extent_root, chunk),
-                    None => Err(Error::Block {
-                        what: "block group",
-                        logical: group.logical,
-                        problem: "has no chunk".to_owned(),
-                    }),
-                })?;
+                let free =
+                    space.free_after_commit(*logical, |group| match self.volume().chunks().find(group.logical) {
+                        Some(chunk) => free_extents(self.volume(), &self.extent_root, chunk),
+                        None => Err(Error::Block {
+                            what: "block group",
+                            logical: group.logical,
+                            problem: "has no chunk".to_owned(),
+                        }),
+                    })?;
                 (length, free)
             };
             // The kernel lists what lies over superblocks as free.

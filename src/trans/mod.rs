@@ -93,8 +93,22 @@ impl Filesystem {
         self.is_poisoned.store(true, Ordering::Relaxed);
     }
 
-    fn chunk_tree_uuid(&self) -> Uuid {
+    /// The uuid that blocks and device extents carry.
+    pub fn chunk_tree_uuid(&self) -> Uuid {
         self.chunk_tree_uuid
+    }
+
+    /// Deletes what the free space tree says of a block group.
+    pub fn remove_free_space(&self, logical: Logical, length: u64) -> Result<()> {
+        let Some(mut tree) = self.free_space_tree() else { return Ok(()) };
+        let StagedTree { root, blocks } = &mut *tree;
+        free_space_tree::remove(root, &mut Store { fs: self, blocks }, logical, length)
+    }
+
+    /// Whether a block group has a cache of its free space in a hidden file.
+    pub fn has_space_cache(&self, logical: Logical) -> Result<bool> {
+        let key = Key::new(objectid::FREE_SPACE, KeyType(0), logical.0);
+        Ok(lock(&self.root_tree).find(self, key)?.is_some())
     }
 
     fn read_committed(&self, expected: &Expected) -> Result<Vec<u8>> {

@@ -1,0 +1,144 @@
+//! `rbtrfs chunk-alloc`
+
+use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use clap::{ArgMatches, Args as _, FromArgMatches, ValueEnum};
+use serde::Serialize;
+
+use crate::chunk::{Force, Wish, alloc, begin, finish};
+use crate::disk::flags::block_group;
+use crate::disk::{Logical, Profile};
+use crate::trans::Filesystem;
+
+use super::change::{Changed, ChunkRecord, Images, SystemRecord};
+use super::{Exit, output, size};
+
+#[derive(Debug, clap::Args)]
+struct Args {
+    /// What the chunks are for
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Kind,
+
+    /// How they are replicated; as the others of their type by default
+    #[arg(long, value_name = "PROFILE", value_parser = parse_profile)]
+    profile: Option<Profile>,
+
+    /// How many
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    count: u64,
+
+    /// Bytes of each at the most; as many as the kernel would give it by default
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    size: Option<u64>,
+
+    /// Number of threads
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: u16,
+
+    /// Whether to allocate although there is space left: "no", "limited" (if it is little) or "force"
+    #[arg(long, value_name = "HOW", default_value = "force")]
+    force: Forcing,
+
+    #[command(flatten)]
+    images: Images,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Kind {
+    Data,
+    Metadata,
+    System,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Forcing {
+    No,
+    Limited,
+    Force,
+}
+
+fn parse_profile(name: &str) -> Result<Profile, String> {
+    let found = Profile::ALL.into_iter().find(|profile| profile.name().eq_ignore_ascii_case(name));
+    found.ok_or_else(|| format!("expected one of {}", Profile::ALL.map(Profile::name).join(", ")))
+}
+
+pub fn parser() -> clap::Command {
+    Args::augment_args(clap::Command::new("chunk-alloc").about("Allocate chunks"))
+}
+
+pub fn manual() -> String {
+    include_str!("chunk_alloc.manual").to_owned()
+}
+
+#[derive(Serialize)]
+struct Document {
+    schema: &'static str,
+    dry_run: bool,
+    chunks: Vec<ChunkRecord>,
+    system: SystemRecord,
+}
+
+pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
+    let args = Args::from_arg_matches(matches)?;
+    let fs = args.images.open_for_change()?;
+    let wish = Wish {
+        type_bits: match args.kind {
+            Kind::Data => block_group::DATA,
+            Kind::Metadata => block_group::METADATA,
+            Kind::System => block_group::SYSTEM,
+        },
+        profile: args.profile,
+        size: args.size,
+        force: match args.force {
+            Forcing::No => Force::No,
+            Forcing::Limited => Force::Limited,
+            Forcing::Force => Force::Force,
+        },
+    };
+    let before = SystemRecord::of(&fs);
+    let existing: std::collections::BTreeSet<Logical> = fs.chunks().map.iter().map(|chunk| chunk.logical).collect();
+    allocate(&fs, &wish, args.count, args.threads)?;
+    // The engine may have added system or metadata chunks of its own accord.
+    let chunks: Vec<ChunkRecord> = {
+        let chunks = fs.chunks();
+        let new = chunks.map.iter().filter(|chunk| !existing.contains(&chunk.logical));
+        new.map(ChunkRecord::new).collect()
+    };
+    let system = SystemRecord::of(&fs);
+    if !args.images.dry_run {
+        fs.commit()?;
+    }
+    let mut out = output::stdout()?;
+    if args.images.json {
+        let document = Document { schema: "rbtrfs.chunk-alloc/1", dry_run: args.images.dry_run, chunks, system };
+        serde_json::to_writer(&mut out, &document)?;
+        out.write_all(b"\n")?;
+    } else if !args.images.quiet {
+        let changed = Changed { verb: "allocated", chunks: &chunks, before: &before, after: &system };
+        out.write_all(changed.to_string().as_bytes())?;
+    }
+    Ok(Exit::Done)
+}
+
+fn allocate(fs: &Filesystem, wish: &Wish, count: u64, threads: u16) -> crate::Result<()> {
+    let next = AtomicU64::new(0);
+    let items = 3 + fs.chunks().rw_devices().count() as u64;
+    let work = || -> crate::Result<()> {
+        while next.fetch_add(1, Ordering::Relaxed) < count {
+            let mut handle = begin(fs, items)?;
+            let allocated = alloc(&mut handle, wish);
+            // A handle that found no room has changed nothing.
+            finish(handle)?;
+            allocated?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let join = |worker: std::thread::ScopedJoinHandle<'_, crate::Result<()>>| {
+            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        workers.into_iter().map(join).fold(Ok(()), Result::and)
+    })
+}

@@ -1,0 +1,108 @@
+//! `rbtrfs chunk-remove`
+
+use std::io::Write;
+
+use clap::{ArgMatches, Args as _, FromArgMatches, ValueEnum};
+use serde::Serialize;
+
+use crate::chunk::{begin, finish, refusal, remove};
+use crate::disk::Logical;
+use crate::disk::flags::block_group;
+use crate::trans::Filesystem;
+
+use super::change::{Changed, ChunkRecord, Images, SystemRecord};
+use super::{Exit, output};
+
+#[derive(Debug, clap::Args)]
+struct Args {
+    /// Remove the chunk at this address; may be given several times
+    #[arg(long, value_name = "LOGICAL", required_unless_present = "unused", conflicts_with = "unused")]
+    chunk: Vec<u64>,
+
+    /// Remove all chunks that are empty, but for one of each type
+    #[arg(long)]
+    unused: bool,
+
+    /// Only those of this type
+    #[arg(long = "type", value_name = "TYPE", requires = "unused")]
+    kind: Option<Kind>,
+
+    #[command(flatten)]
+    images: Images,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Kind {
+    Data,
+    Metadata,
+    System,
+}
+
+pub fn parser() -> clap::Command {
+    Args::augment_args(clap::Command::new("chunk-remove").about("Remove empty chunks"))
+}
+
+pub fn manual() -> String {
+    include_str!("chunk_remove.manual").to_owned()
+}
+
+#[derive(Serialize)]
+struct Document {
+    schema: &'static str,
+    dry_run: bool,
+    chunks: Vec<ChunkRecord>,
+    system: SystemRecord,
+}
+
+pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
+    let args = Args::from_arg_matches(matches)?;
+    let fs = args.images.open_for_change()?;
+    let before = SystemRecord::of(&fs);
+    let chosen: Vec<Logical> = match args.unused {
+        true => unused(&fs, args.kind),
+        false => args.chunk.iter().copied().map(Logical).collect(),
+    };
+    let mut chunks = Vec::new();
+    for logical in chosen {
+        // Of the empty ones the last of its type stays.
+        if args.unused && refusal(&fs, logical).is_some() {
+            continue;
+        }
+        let record = fs.chunks().map.find(logical).map(ChunkRecord::new);
+        let items = 3 + fs.chunks().devices.len() as u64;
+        let mut handle = begin(&fs, items)?;
+        let removed = remove(&mut handle, logical);
+        finish(handle)?;
+        removed?;
+        chunks.extend(record);
+    }
+    let system = SystemRecord::of(&fs);
+    if !args.images.dry_run && !chunks.is_empty() {
+        fs.commit()?;
+    }
+    let mut out = output::stdout()?;
+    if args.images.json {
+        let document = Document { schema: "rbtrfs.chunk-remove/1", dry_run: args.images.dry_run, chunks, system };
+        serde_json::to_writer(&mut out, &document)?;
+        out.write_all(b"\n")?;
+    } else if !args.images.quiet {
+        let changed = Changed { verb: "removed", chunks: &chunks, before: &before, after: &system };
+        out.write_all(changed.to_string().as_bytes())?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The empty chunks, the last one first: what is kept of a type lies as far in front as possible.
+fn unused(fs: &Filesystem, kind: Option<Kind>) -> Vec<Logical> {
+    let bits = match kind {
+        Some(Kind::Data) => block_group::DATA,
+        Some(Kind::Metadata) => block_group::METADATA,
+        Some(Kind::System) => block_group::SYSTEM,
+        None => u64::MAX,
+    };
+    let space = fs.space();
+    let empty = space.groups().filter(|group| group.used == 0 && group.flags.0 & bits != 0);
+    let mut empty: Vec<Logical> = empty.map(|group| group.logical).collect();
+    empty.sort_unstable_by(|one, other| other.cmp(one));
+    empty
+}
