@@ -15,6 +15,7 @@ pub mod parallel;
 pub mod progress;
 pub mod space;
 pub mod table;
+pub mod trans;
 pub mod tree;
 pub mod volume;
 

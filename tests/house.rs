@@ -12,6 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["volume"],
     &["tree"],
     &["check", "dump", "space"],
+    &["trans"],
     &["chunk"],
     &["cli"],
 ];
