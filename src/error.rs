@@ -84,6 +84,9 @@ pub enum Error {
     #[error("no {what} space left: {wanted} bytes are needed, {left} are left")]
     NoSpace { what: &'static str, wanted: u64, left: u64 },
 
+    #[error("the filesystem is damaged, check it first: {problem}")]
+    Damaged { problem: String },
+
     #[error("the system chunk array has no room for a chunk of {stripes} stripes")]
     SystemArrayFull { stripes: usize },
 

@@ -56,7 +56,8 @@ pub fn begin(fs: &Filesystem, items: u64) -> Result<Handle<'_>> {
     fs.begin(items)
 }
 
-/// Phase 1. Nothing if no chunk is needed. An error of space leaves everything as it was.
+/// Phase 1. Nothing if no chunk is needed, or if another thread allocated one meanwhile. An error of space leaves
+/// everything as it was.
 pub fn alloc(handle: &mut Handle<'_>, wish: &Wish) -> Result<Option<Logical>> {
     let fs = handle.fs;
     if wish.type_bits == block_group::SYSTEM {
@@ -72,19 +73,14 @@ pub fn alloc(handle: &mut Handle<'_>, wish: &Wish) -> Result<Option<Logical>> {
         if !is_wanted {
             return Ok(None);
         }
-        if info.full {
-            return Err(Error::NoSpace { what: "device", wanted: 0, left: 0 });
-        }
         if !info.chunk_alloc {
             info.chunk_alloc = true;
             break;
         }
         drop(space);
-        // Another one is at it: what it allocates may be enough. Who insists takes a turn of its own.
+        // Another one is at it: what it allocates may be enough for this one too.
+        force = Force::No;
         drop(fs.chunks());
-        if wish.force != Force::Force {
-            force = Force::No;
-        }
         std::thread::yield_now();
     }
     let result = {
@@ -93,10 +89,7 @@ pub fn alloc(handle: &mut Handle<'_>, wish: &Wish) -> Result<Option<Logical>> {
         handle.release_system();
         result
     };
-    let mut space = fs.space();
-    let info = space.info_mut(flags);
-    info.chunk_alloc = false;
-    info.full = wish.profile.is_none() && wish.size.is_none() && matches!(result, Err(Error::NoSpace { .. }));
+    fs.space().info_mut(flags).chunk_alloc = false;
     result.map(Some)
 }
 

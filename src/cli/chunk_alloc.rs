@@ -127,7 +127,13 @@ fn allocate(fs: &Filesystem, wish: &Wish, count: u64, threads: u16) -> crate::Re
     let work = || -> crate::Result<()> {
         while next.fetch_add(1, Ordering::Relaxed) < count {
             let mut handle = begin(fs, items)?;
-            let allocated = alloc(&mut handle, wish);
+            let allocated = loop {
+                match alloc(&mut handle, wish) {
+                    // Another thread was faster, and what it allocated is not enough.
+                    Ok(None) if wish.force == Force::Force => {}
+                    other => break other,
+                }
+            };
             // A handle that found no room has changed nothing.
             finish(handle)?;
             allocated?;

@@ -41,8 +41,6 @@ pub struct SpaceInfo {
     pub readonly: u64,
     /// What is promised to those who change trees.
     pub reserve: Reserve,
-    /// No chunk of this type could be allocated, and nothing was freed since.
-    pub full: bool,
     /// Somebody is allocating a chunk of this type.
     pub chunk_alloc: bool,
     /// Number of groups of each profile.

@@ -94,7 +94,8 @@ impl Filesystem {
             let sectorsize = self.volume().format().sectorsize;
             let StagedTree { root, blocks } = &mut *tree;
             let mut store = Store { fs: self, blocks };
-            free_space_tree::update(root, &mut store, *logical, length, &free, sectorsize)?;
+            let group = free_space_tree::Group { logical: *logical, length };
+            free_space_tree::update(root, &mut store, &group, &free, sectorsize)?;
         }
         Ok(!touched.is_empty())
     }

@@ -6,7 +6,7 @@
 
 mod chunks;
 mod commit;
-mod free_space_tree;
+pub mod free_space_tree;
 mod handle;
 mod open;
 mod references;

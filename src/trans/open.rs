@@ -13,7 +13,7 @@ use crate::disk::{Key, KeyType, Logical, Physical, Transid, objectid};
 use crate::error::{Error, Result};
 use crate::space::{BlockGroup, Holes, Space};
 use crate::tree::TreeRoot;
-use crate::volume::{ChunkMapping, MissingDevices, NoGoodCopy, Volume, WritableVolume};
+use crate::volume::{ChunkMapping, MissingDevices, NoGoodCopy, Notice, Volume, WritableVolume};
 
 use super::chunks::{Chunks, DeviceState};
 use super::staged::StagedTree;
@@ -27,6 +27,10 @@ impl Filesystem {
         let writable = WritableVolume::open(paths, missing)?;
         let volume = writable.volume();
         let superblock = volume.superblock();
+        let is_harmless = |notice: &&Notice| matches!(notice, Notice::MissingDevice { .. });
+        if let Some(notice) = volume.notices().iter().find(|notice| !is_harmless(notice)) {
+            return Err(Error::Damaged { problem: notice.to_string() });
+        }
         if superblock.log_root.get() != 0 {
             return Err(Error::PendingLog);
         }
