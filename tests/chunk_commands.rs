@@ -96,21 +96,22 @@ fn assert_usable(name: &str, images: &[PathBuf], contents: &str, scratch: &Scrat
     } else if !name.starts_with("degraded") {
         write_something(&mounted);
     }
-    drop(mounted);
-    assert_sound(images, name);
 }
 
 /// Chunks of every type are allocated and removed, each step judged.
 fn come_and_go(name: &str) {
     let scratch = Scratch::new();
-    let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
+    let Some(mut images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
+    if name == "seed-sprout" {
+        // What is mounted is the filesystem of the first device: the sprout, not the seed.
+        images.reverse();
+    }
     let ro = if name.starts_with("degraded") { "ro,degraded" } else { "ro" };
     let Some(contents) = or_skip(Mounted::new(&images, ro, &scratch)).map(|mounted| mounted.contents()) else {
         return;
     };
     let flag = degraded(name);
-    let sound = problems(&images).is_empty();
-    assert!(sound, "{name} is not sound to begin with");
+    // btrfs-progs do not know every feature, nor how to do without two devices.
     let progs_agree = btrfs_check(&images).is_ok();
     let judge = |step: &str| {
         assert_eq!(problems(&images), Vec::<String>::new(), "{name}: {step}");
@@ -146,13 +147,16 @@ fn come_and_go(name: &str) {
     assert!(removed.len() >= 2, "{name}");
     judge("chunk-remove --unused");
     assert_usable(name, &images, &contents, &scratch);
+    judge("use by the kernel");
 }
 
 /// A part of all kernel images: the tests of the parts run side by side.
 fn part(number: usize) {
     let names = kernel_image_names("chunk_commands");
-    let names = names.iter().filter(|name| !REFUSED.contains(&name.as_str()));
-    names.skip(number).step_by(4).for_each(|name| come_and_go(name));
+    let names = names.iter().filter(|name| !REFUSED.contains(&name.as_str())).skip(number).step_by(4);
+    // All of them, however the others fare.
+    let failed: Vec<_> = names.filter(|name| std::panic::catch_unwind(|| come_and_go(name)).is_err()).collect();
+    assert!(failed.is_empty(), "{failed:?}");
 }
 
 #[test]
@@ -197,6 +201,7 @@ fn a_profile_brings_its_feature_and_takes_it_along() {
     assert_sound(&images, "after removal");
     assert_eq!(features(&images), before);
     assert_usable("raid10", &images, &contents, &scratch);
+    assert_sound(&images, "after use by the kernel");
 }
 
 #[test]

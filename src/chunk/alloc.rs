@@ -181,7 +181,6 @@ fn insert_pending(fs: &Filesystem, logical: Logical) -> Result<()> {
     let key = Key::new(logical.0, KeyType::BLOCK_GROUP_ITEM, length);
     items.edit(fs, |editor| editor.insert(key, item.as_bytes()))?;
     drop(items);
-    fs.space().set_item_used(logical, used);
     let mapping = {
         let mut chunks = fs.chunks();
         if !has_chunk_item {
@@ -201,5 +200,7 @@ fn insert_pending(fs: &Filesystem, logical: Logical) -> Result<()> {
         let key = Key::new(stripe.devid, KeyType::DEV_EXTENT, stripe.physical.0);
         devices.edit(fs, |editor| editor.insert(key, extent.as_bytes()))?;
     }
+    // Last: from here on it may be removed.
+    fs.space().set_item_used(logical, used);
     Ok(())
 }

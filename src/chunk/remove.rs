@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::disk::flags::block_group;
 use crate::disk::{Key, KeyType, Logical, Profile};
 use crate::error::{Error, Result};
-use crate::space::BlockGroup;
+use crate::space::{BlockGroup, Space};
 use crate::trans::{Filesystem, Handle};
 use crate::volume::ChunkMapping;
 use crate::volume::sys_array::BadEntry;
@@ -17,14 +17,28 @@ use super::create::{chunk_key, feature_of};
 
 /// Why a chunk stays.
 pub fn refusal(fs: &Filesystem, logical: Logical) -> Option<Error> {
-    let space = fs.space();
-    let Some(group) = space.group(logical) else { return Some(Error::NoChunk { logical }) };
-    if group.used > 0 || group.pinned() > 0 {
+    refusal_in(&fs.space(), logical)
+}
+
+fn refusal_in(space: &Space, logical: Logical) -> Option<Error> {
+    let group = match space.group(logical) {
+        Some(group) if group.read_only == 0 => group,
+        // Somebody else is removing it.
+        _ => return Some(Error::NoChunk { logical }),
+    };
+    // A new one is in use until the handle that made it has inserted its items.
+    if group.used > 0 || group.pinned() > 0 || group.item_used.is_none() {
         return Some(Error::ChunkInUse { logical, used: group.used });
     }
-    let of_type = |other: &&BlockGroup| other.flags.type_bits() == group.flags.type_bits();
-    if space.groups().filter(of_type).count() < 2 {
+    let stays = |other: &&BlockGroup| other.flags.type_bits() == group.flags.type_bits() && other.read_only == 0;
+    if space.groups().filter(stays).count() < 2 {
         return Some(Error::LastChunk { logical });
+    }
+    // What was promised out of its space must be there without it.
+    let left = space.info(group.flags).left();
+    if group.is_usable() && left < group.length {
+        let what = if group.flags.contains(block_group::SYSTEM) { "system" } else { "metadata" };
+        return Some(Error::NoSpace { what, wanted: group.length, left });
     }
     None
 }
@@ -32,13 +46,17 @@ pub fn refusal(fs: &Filesystem, logical: Logical) -> Option<Error> {
 /// Removes an empty chunk. Its place on the devices is free after the commit.
 pub fn remove(handle: &mut Handle<'_>, logical: Logical) -> Result<()> {
     let fs = handle.fs;
-    if let Some(error) = refusal(fs, logical) {
-        return Err(error);
-    }
     if fs.has_space_cache(logical)? {
         return Err(Error::CachedChunk { logical });
     }
-    fs.space().set_read_only(logical);
+    {
+        // In one step: between the two it could be taken into use, or another could go and leave this one the last.
+        let mut space = fs.space();
+        if let Some(error) = refusal_in(&space, logical) {
+            return Err(error);
+        }
+        space.set_read_only(logical);
+    }
     let mapping = fs.chunks().map.find(logical).cloned().ok_or(Error::NoChunk { logical })?;
     // Whatever fails from here on leaves the removal half done.
     let removed = delete(handle, logical, &mapping);

@@ -64,13 +64,14 @@ pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     };
     let mut chunks = Vec::new();
     for logical in chosen {
-        // Of the empty ones the last of its type stays.
-        if args.unused && refusal(&fs, logical).is_some() {
-            continue;
-        }
         let record = fs.chunks().map.find(logical).map(ChunkRecord::new);
         let items = 3 + fs.chunks().devices.len() as u64;
         let mut handle = begin(&fs, items)?;
+        // Of the empty ones the last of its type stays, and one without which there would be too little space.
+        if args.unused && refusal(&fs, logical).is_some() {
+            finish(handle)?;
+            continue;
+        }
         let removed = remove(&mut handle, logical);
         finish(handle)?;
         removed?;

@@ -1,0 +1,136 @@
+//! A herd of handles between the two phases of an allocation. If each kept the system space that it was promised, as
+//! kernels before 5.13 had it, system chunks would be made for all of them, until the superblock has room for no more.
+
+use std::sync::{Barrier, Mutex};
+
+use rbtrfs::Error;
+use rbtrfs::chunk::reservation::to_change_chunk;
+use rbtrfs::chunk::{alloc, begin, finish};
+use rbtrfs::disk::flags::block_group::{DATA, SYSTEM};
+use rbtrfs::disk::{BlockGroupFlags, Profile, STRIPE_LEN};
+use rbtrfs::trans::Filesystem;
+
+use super::support::mounted::btrfs_check;
+use super::support::*;
+use super::{assert_sound, items, make_filesystem, open_for_change, wish};
+
+const THREADS: usize = 32;
+const MIB: u64 = 1 << 20;
+
+struct Case {
+    profile: Profile,
+    devices: usize,
+    nodesize: u32,
+    /// Bytes of a system chunk that is made when one is needed.
+    system_chunk: u64,
+}
+
+const fn case(profile: Profile, devices: usize, nodesize: u32, system_chunk: u64) -> Case {
+    Case { profile, devices, nodesize, system_chunk }
+}
+
+const CASES: [Case; 7] = [
+    case(Profile::Single, 1, 65536, 32 * MIB),
+    case(Profile::Dup, 1, 65536, 32 * MIB),
+    case(Profile::Raid1, 2, 65536, 32 * MIB),
+    case(Profile::Raid1c4, 4, 65536, 32 * MIB),
+    case(Profile::Raid10, 8, 65536, 64 * MIB),
+    case(Profile::Raid10, 18, 16384, 144 * MIB),
+    case(Profile::Dup, 1, 16384, 32 * MIB),
+];
+
+fn system_info<T>(fs: &Filesystem, of: impl Fn(&rbtrfs::space::SpaceInfo) -> T) -> T {
+    of(fs.space().info(BlockGroupFlags(SYSTEM)))
+}
+
+fn array_size(fs: &Filesystem) -> usize {
+    fs.chunks().superblock.sys_chunk_array_size.get() as usize
+}
+
+impl Case {
+    fn make(&self, scratch: &Scratch) -> Option<Vec<std::path::PathBuf>> {
+        let (profile, nodesize) = (self.profile.name().to_lowercase(), self.nodesize.to_string());
+        let options = ["-m", &profile, "-d", &profile, "-n", &nodesize];
+        make_filesystem(&options, self.devices, 1 << 40, scratch)
+    }
+
+    fn entry(&self) -> usize {
+        let stripes = match self.profile.geometry().devs_max {
+            0 => self.devices,
+            most => usize::from(most) * usize::from(self.profile.geometry().dev_stripes),
+        };
+        65 + 32 * stripes
+    }
+
+    fn need(&self) -> u64 {
+        to_change_chunk(self.nodesize, self.profile, self.devices as u64)
+    }
+
+    /// The number of the handle that, if all keep their promises, would need an entry that the array has no room for.
+    fn overflow(&self, fs: &Filesystem) -> u64 {
+        let more = (2048 - array_size(fs)) as u64 / self.entry() as u64;
+        let left = system_info(fs, |info| info.total - info.taken());
+        (left + more * self.system_chunk) / self.need() + 1
+    }
+}
+
+#[test]
+fn handles_between_the_phases_hold_no_system_space() {
+    for case in &CASES {
+        let scratch = Scratch::new();
+        let Some(images) = case.make(&scratch) else { return };
+        let fs = open_for_change(&images);
+        let (array, each) = (array_size(&fs), (10 * case.overflow(&fs)) as usize / THREADS + 1);
+        // One after the other through phase 1: who comes while another is at it would be content with its chunk.
+        let turnstile = Mutex::new(());
+        let barrier = Barrier::new(THREADS);
+        let herd = || {
+            let mut handles = Vec::new();
+            for _ in 0..each {
+                let turn = turnstile.lock().unwrap();
+                let mut handle = begin(&fs, items(&fs)).unwrap();
+                alloc(&mut handle, &wish(DATA, None, STRIPE_LEN)).unwrap().expect("nobody else was faster");
+                drop(turn);
+                handles.push(handle);
+            }
+            barrier.wait();
+            handles.into_iter().for_each(|handle| finish(handle).unwrap());
+        };
+        std::thread::scope(|scope| (0..THREADS).for_each(|_| drop(scope.spawn(herd))));
+        let what = format!("{} on {} of {}", case.profile.name(), case.devices, case.nodesize);
+        let reserve = system_info(&fs, |info| info.reserve);
+        assert_eq!((reserve.peak, reserve.size), (case.need(), 0), "{what}");
+        assert!(array_size(&fs) <= array + case.entry(), "{what}: {} after {array}", array_size(&fs));
+        let count = fs.chunks().map.iter().filter(|chunk| chunk.flags.contains(DATA)).count();
+        assert!(count >= each * THREADS, "{what}");
+        fs.commit().unwrap();
+        assert_sound(&images, &what);
+        assert_eq!(open(&images).chunks().iter().filter(|chunk| chunk.flags.contains(DATA)).count(), count);
+        btrfs_check(&images).unwrap();
+    }
+}
+
+/// That the herd is a danger: the old order, with the promises of this engine.
+#[test]
+fn handles_that_kept_their_system_space_would_exhaust_the_array() {
+    for case in &CASES {
+        let scratch = Scratch::new();
+        let Some(images) = case.make(&scratch) else { return };
+        let fs = open_for_change(&images);
+        let expected = case.overflow(&fs) - 1;
+        let mut handles = Vec::new();
+        let error = loop {
+            let mut handle = begin(&fs, items(&fs)).unwrap();
+            if let Err(error) = alloc(&mut handle, &wish(DATA, None, STRIPE_LEN)) {
+                break error;
+            }
+            handles.push(handle);
+            assert!(fs.space().info_mut(BlockGroupFlags(SYSTEM)).reserve(case.need()));
+        };
+        let what = format!("{} on {} of {}", case.profile.name(), case.devices, case.nodesize);
+        assert!(matches!(error, Error::SystemArrayFull { .. }), "{what}: {error}");
+        // The chunk tree itself has grown meanwhile.
+        let count = handles.len() as u64;
+        assert!(count <= expected && expected - count <= expected / 20 + 1, "{what}: {count}, expected {expected}");
+    }
+}

@@ -1,0 +1,71 @@
+//! Many threads change chunks at once, and the machine stops at any moment: what is committed is whole.
+
+mod crash;
+mod herd;
+mod model;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use rbtrfs::Result;
+use rbtrfs::chunk::{Force, Wish, alloc, begin, finish};
+use rbtrfs::disk::{Logical, Profile};
+use rbtrfs::finding::{Finding, Severity};
+use rbtrfs::trans::Filesystem;
+use rbtrfs::volume::MissingDevices;
+
+use support::*;
+
+fn open_for_change(images: &[PathBuf]) -> Filesystem {
+    Filesystem::open(images, MissingDevices::Refuse).unwrap()
+}
+
+/// Items of trees other than the chunk tree that a change of a chunk touches.
+fn items(fs: &Filesystem) -> u64 {
+    3 + fs.chunks().devices.len() as u64
+}
+
+fn wish(type_bits: u64, profile: Option<Profile>, size: u64) -> Wish {
+    Wish { type_bits, profile, size: Some(size), force: Force::Force }
+}
+
+/// Allocates one chunk from beginning to end; nothing if another thread was faster.
+fn allocate(fs: &Filesystem, wish: &Wish) -> Result<Option<Logical>> {
+    let mut handle = begin(fs, items(fs))?;
+    let allocated = alloc(&mut handle, wish);
+    finish(handle)?;
+    allocated
+}
+
+/// Sparse devices of `size` bytes with an empty filesystem.
+fn make_filesystem(options: &[&str], devices: usize, size: u64, scratch: &Scratch) -> Option<Vec<PathBuf>> {
+    let images: Vec<PathBuf> = (0..devices).map(|device| scratch.zeros(&format!("{device}.img"), size)).collect();
+    let words = ["-q", "-K"].iter().chain(options).map(OsStr::new);
+    or_skip(tool("mkfs.btrfs", words.chain(images.iter().map(|image| image.as_os_str()))))?;
+    Some(images)
+}
+
+/// What a check says beyond notes.
+fn problems(images: &[PathBuf]) -> Vec<String> {
+    let problems = check(&open(images), 2).into_iter().filter(|problem| problem.severity() > Severity::Note);
+    problems.map(|problem| format!("{}: {problem}", problem.code())).collect()
+}
+
+#[track_caller]
+fn assert_sound(images: &[PathBuf], what: &str) {
+    assert_eq!(problems(images), Vec::<String>::new(), "{what}");
+}
+
+/// The same numbers each time (xorshift64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound as u64) as usize
+    }
+}
