@@ -92,6 +92,7 @@ fn a_crash_amid_a_commit_leaves_all_chunks_of_before_or_all_of_after() {
             found.insert(chunks == after);
             if number % 10 == 0 {
                 btrfs_check(&left).unwrap();
+            } else if number % 10 == 5 {
                 // The next commit mends what was left of this one.
                 let fs = open_for_change(&left);
                 allocate_some(&fs, 1);

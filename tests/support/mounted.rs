@@ -103,6 +103,16 @@ pub fn attach_with(image: &Path, options: &[&str]) -> Result<String, String> {
 }
 
 pub fn detach(device: &str) {
+    let name = device.trim_start_matches("/dev/");
+    let backing = || std::fs::read(format!("/sys/block/{name}/loop/backing_file")).ok();
+    let image = backing();
     let _ = Command::new("btrfs").args(["device", "scan", "--forget", device]).output();
     let _ = Command::new("losetup").args(["--detach", device]).status();
+    // Whoever looks at the device just then keeps it a while longer.
+    for _ in 0..500 {
+        if image.is_none() || backing() != image {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
 }
