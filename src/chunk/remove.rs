@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use crate::disk::flags::block_group;
 use crate::disk::{Key, KeyType, Logical, Profile};
 use crate::error::{Error, Result};
-use crate::space::BlockGroup;
 use crate::trans::{Filesystem, Handle};
 use crate::volume::ChunkMapping;
 use crate::volume::sys_array::BadEntry;
@@ -22,8 +21,7 @@ pub fn refusal(fs: &Filesystem, logical: Logical) -> Option<Error> {
     if group.used > 0 || group.pinned() > 0 {
         return Some(Error::ChunkInUse { logical, used: group.used });
     }
-    let of_type = |other: &&BlockGroup| other.flags.type_bits() == group.flags.type_bits();
-    if space.groups().filter(of_type).count() < 2 {
+    if space.count_of(group.flags) < 2 {
         return Some(Error::LastChunk { logical });
     }
     None
@@ -79,7 +77,7 @@ fn delete(handle: &mut Handle<'_>, logical: Logical, mapping: &ChunkMapping) -> 
             };
             array::remove(&mut chunks.superblock, logical).map_err(error)?;
         }
-        chunks.removed.push(logical);
+        chunks.removed.insert(logical);
         handle.release_system();
     }
     remove_block_group(fs, logical, mapping.length)?;

@@ -151,6 +151,11 @@ impl Space {
         self.groups.iter().flat_map(BTreeMap::values)
     }
 
+    /// Number of groups of this type.
+    pub fn count_of(&self, flags: BlockGroupFlags) -> usize {
+        self.groups[self.index(flags)].len()
+    }
+
     /// The group that begins at `logical`.
     pub fn group(&self, logical: Logical) -> Option<&BlockGroup> {
         self.groups.iter().find_map(|groups| groups.get(&logical))
