@@ -2,11 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Shared by the threads of a job and whoever watches it.
 #[derive(Debug, Default)]
 pub struct Progress {
-    phase: Mutex<&'static str>,
+    /// And when it began.
+    phase: Mutex<(&'static str, Option<Instant>)>,
     done: AtomicU64,
     total: AtomicU64,
     stop: Arc<AtomicBool>,
@@ -17,6 +19,8 @@ pub struct Progress {
 pub struct Moment {
     /// Empty before the job begins.
     pub phase: &'static str,
+    /// Since the phase began.
+    pub elapsed: Duration,
     /// Bytes of this phase.
     pub done: u64,
     /// Bytes of this phase; 0 if they are not known.
@@ -32,7 +36,7 @@ impl Progress {
     /// Begins a phase of `total` bytes, 0 if that is not known.
     pub fn begin(&self, phase: &'static str, total: u64) {
         let mut current = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
-        *current = phase;
+        *current = (phase, Some(Instant::now()));
         self.done.store(0, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
     }
@@ -47,6 +51,9 @@ impl Progress {
 
     pub fn moment(&self) -> Moment {
         let phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
-        Moment { phase: *phase, done: self.done.load(Ordering::Relaxed), total: self.total.load(Ordering::Relaxed) }
+        let (phase, began) = *phase;
+        let elapsed = began.map(|began| began.elapsed()).unwrap_or_default();
+        let (done, total) = (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed));
+        Moment { phase, elapsed, done, total }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::disk::flags::block_group;
 use crate::disk::{Key, KeyType, Logical, Profile};
 use crate::error::{Error, Result};
-use crate::space::{BlockGroup, Space};
+use crate::space::Space;
 use crate::trans::{Filesystem, Handle};
 use crate::volume::ChunkMapping;
 use crate::volume::sys_array::BadEntry;
@@ -30,8 +30,8 @@ fn refusal_in(space: &Space, logical: Logical) -> Option<Error> {
     if group.used > 0 || group.pinned() > 0 || group.item_used.is_none() {
         return Some(Error::ChunkInUse { logical, used: group.used });
     }
-    let stays = |other: &&BlockGroup| other.flags.type_bits() == group.flags.type_bits() && other.read_only == 0;
-    if space.groups().filter(stays).count() < 2 {
+    // Two are enough to know: most stay.
+    if space.groups_of(group.flags).filter(|other| other.read_only == 0).take(2).count() < 2 {
         return Some(Error::LastChunk { logical });
     }
     // What was promised out of its space must be there without it.
@@ -97,7 +97,7 @@ fn delete(handle: &mut Handle<'_>, logical: Logical, mapping: &ChunkMapping) -> 
             };
             array::remove(&mut chunks.superblock, logical).map_err(error)?;
         }
-        chunks.removed.push(logical);
+        chunks.removed.insert(logical);
         handle.release_system();
     }
     remove_block_group(fs, logical, mapping.length)?;

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -47,37 +47,26 @@ pub fn watched<T>(display: Display, progress: &Progress, work: impl FnOnce() -> 
 fn draw(progress: &Progress, ended: Receiver<()>) {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     let style = |template| ProgressStyle::with_template(template).expect("the template is sound");
-    let known = style("{msg:10} [{bar:30}] {percent:>3}% {binary_bytes_per_sec}, {eta} left");
-    let unknown = style("{msg:10} {spinner} {binary_bytes}, {binary_bytes_per_sec}");
-    let mut phase = "";
+    let (known, unknown) = (style("[{bar:30}] {msg}"), style("{spinner} {msg}"));
     while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(Duration::from_millis(100)) {
         let moment = progress.moment();
-        if moment.phase != phase {
-            phase = moment.phase;
-            bar.reset();
-            bar.set_style(if moment.total == 0 { unknown.clone() } else { known.clone() });
-            bar.set_message(phase);
-        }
+        bar.set_style(if moment.total == 0 { unknown.clone() } else { known.clone() });
         bar.set_length(moment.total.max(moment.done));
         bar.set_position(moment.done);
+        bar.set_message(line(&moment));
         bar.tick();
     }
     bar.finish_and_clear();
 }
 
 fn log(progress: &Progress, ended: Receiver<()>) {
-    let mut start = (Instant::now(), "");
     while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(Duration::from_secs(1)) {
-        let moment = progress.moment();
-        if moment.phase != start.1 {
-            start = (Instant::now(), moment.phase);
-        }
-        let _ = writeln!(io::stderr(), "{}", line(&moment, start.0.elapsed()));
+        let _ = writeln!(io::stderr(), "{}", line(&progress.moment()));
     }
 }
 
-fn line(moment: &Moment, elapsed: Duration) -> String {
-    let Moment { phase, done, total } = *moment;
+fn line(moment: &Moment) -> String {
+    let Moment { phase, elapsed, done, total } = *moment;
     let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
     let mut line = format!("{phase}: {}, {}/s", HumanBytes(done), HumanBytes(rate as u64));
     if total > 0 && rate > 0.0 {
@@ -93,9 +82,9 @@ mod tests {
 
     #[test]
     fn a_line_tells_phase_rate_and_time_left() {
-        let moment = Moment { phase: "trees", done: 64 << 20, total: 256 << 20 };
-        assert_eq!(line(&moment, Duration::from_secs(2)), "trees: 64.00 MiB, 32.00 MiB/s, 25%, 6 seconds left");
-        let moment = Moment { total: 0, ..moment };
-        assert_eq!(line(&moment, Duration::from_secs(2)), "trees: 64.00 MiB, 32.00 MiB/s");
+        let elapsed = Duration::from_secs(2);
+        let moment = Moment { phase: "trees", elapsed, done: 64 << 20, total: 256 << 20 };
+        assert_eq!(line(&moment), "trees: 64.00 MiB, 32.00 MiB/s, 25%, 6 seconds left");
+        assert_eq!(line(&Moment { total: 0, ..moment }), "trees: 64.00 MiB, 32.00 MiB/s");
     }
 }

@@ -151,6 +151,11 @@ impl Space {
         self.groups.iter().flat_map(BTreeMap::values)
     }
 
+    /// The groups of this type, in order.
+    pub fn groups_of(&self, flags: BlockGroupFlags) -> impl Iterator<Item = &BlockGroup> {
+        self.groups[self.index(flags)].values()
+    }
+
     /// The group that begins at `logical`.
     pub fn group(&self, logical: Logical) -> Option<&BlockGroup> {
         self.groups.iter().find_map(|groups| groups.get(&logical))

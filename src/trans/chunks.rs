@@ -1,5 +1,7 @@
 //! All that a change of chunks changes together: whoever has the lock on it may, and nobody else can.
 
+use std::collections::BTreeSet;
+
 use zerocopy::IntoBytes;
 
 use crate::disk::volume::DevItem;
@@ -29,7 +31,7 @@ pub struct Chunks {
     pub map: ChunkMap,
     pub devices: Vec<DeviceState>,
     /// Chunks that this transaction removed, which the map holds until the commit.
-    pub removed: Vec<Logical>,
+    pub removed: BTreeSet<Logical>,
 }
 
 impl Chunks {

@@ -1,6 +1,6 @@
 //! Opening a filesystem for a transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
@@ -61,7 +61,7 @@ impl Filesystem {
             superblock: Box::new(*superblock),
             map: volume.chunks().clone(),
             devices,
-            removed: Vec::new(),
+            removed: BTreeSet::new(),
         };
         let chunk_tree_uuid = chunk_tree_uuid(volume, &root_tree)?;
         let staged = |root| Mutex::new(StagedTree::new(root));
