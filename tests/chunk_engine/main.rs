@@ -8,18 +8,26 @@ mod support;
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use rbtrfs::Result;
 use rbtrfs::chunk::{Force, Wish, alloc, begin, finish};
 use rbtrfs::disk::{Logical, Profile};
 use rbtrfs::finding::{Finding, Severity};
 use rbtrfs::trans::Filesystem;
 use rbtrfs::volume::MissingDevices;
+use rbtrfs::{Error, Result};
 
 use support::*;
 
 fn open_for_change(images: &[PathBuf]) -> Filesystem {
-    Filesystem::open(images, MissingDevices::Refuse).unwrap()
+    for _ in 0..500 {
+        match Filesystem::open(images, MissingDevices::Refuse) {
+            // By a program that another test is just starting: until it runs it has all files that are open here.
+            Err(Error::InUse { .. }) => std::thread::sleep(Duration::from_millis(10)),
+            opened => return opened.unwrap(),
+        }
+    }
+    panic!("{images:?} stay in use");
 }
 
 /// Items of trees other than the chunk tree that a change of a chunk touches.

@@ -47,7 +47,7 @@ fn transaction(images: &[PathBuf], before: &ChunksByAddress, threads: usize, see
     let fs = open_for_change(images);
     let done = Mutex::new(Done::default());
     let work = |thread: usize| {
-        let mut random = Random(seed << 8 | thread as u64 + 1);
+        let mut random = Random((seed << 8) + thread as u64 + 1);
         for _ in 0..1000 / threads {
             let mut handle = begin(&fs, items(&fs)).unwrap();
             if random.below(5) < 3 {
