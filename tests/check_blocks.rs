@@ -173,14 +173,17 @@ fn places() -> Vec<Case> {
             json!({"tree": CHUNK_TREE, "block": block})
         }),
         case("block-last-key", |it| {
-            // An attribute of the inode that the next leaf begins with.
+            // An attribute of the inode that the next leaf begins with, in a leaf that has room for it.
             let ptrs = ptrs(it, FS_TREE);
             let keys: Vec<Key> = ptrs.iter().map(|ptr| Key::from(&ptr.key)).collect();
-            let slot = keys
-                .iter()
-                .skip(1)
-                .position(|key| key.key_type == KeyType::INODE_ITEM)
-                .expect("an inode begins a leaf");
+            let (items, nodesize) = (it.items(FS_TREE), it.volume().format().nodesize as usize);
+            let has_room = |slot: usize| {
+                let held = items.iter().filter(|(key, _)| (keys[slot]..keys[slot + 1]).contains(key));
+                let used: usize = held.map(|(_, data)| size_of::<Item>() + data.len()).sum();
+                HEADER_SIZE + used + 100 <= nodesize
+            };
+            let is_wanted = |slot: &usize| keys[slot + 1].key_type == KeyType::INODE_ITEM && has_room(*slot);
+            let slot = (0..keys.len() - 1).find(is_wanted).expect("an inode begins a leaf behind one with room");
             let (name, expect) = (b"user.test", keys[slot + 1]);
             let mut item = DirItem::zeroed();
             item.name_len.set(name.len() as u16);
