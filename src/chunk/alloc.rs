@@ -43,17 +43,26 @@ const MIB: u64 = 1 << 20;
 
 /// Begins to change `items` items of trees other than the chunk tree; allocates metadata if there is not enough.
 pub fn begin(fs: &Filesystem, items: u64) -> Result<Handle<'_>> {
-    match fs.begin(items) {
-        Err(Error::NoSpace { .. }) => {}
-        begun => return begun,
-    }
-    let mut handle = fs.begin(0)?;
     let metadata = Wish { type_bits: block_group::METADATA, profile: None, size: None, force: Force::Force };
-    let allocated = alloc(&mut handle, &metadata);
-    // Ended in any case: an attempt that found no room has changed nothing.
-    finish(handle)?;
-    allocated?;
-    fs.begin(items)
+    loop {
+        match fs.begin(items) {
+            Err(Error::NoSpace { .. }) => {}
+            begun => return begun,
+        }
+        let mut handle = fs.begin(0)?;
+        let allocated = alloc(&mut handle, &metadata);
+        // Ended in any case: an attempt that found no room has changed nothing.
+        finish(handle)?;
+        // Others may have taken what was allocated: until there is no more, there is an end to it.
+        allocated?;
+    }
+}
+
+/// Items that a chunk has in other trees than the chunk tree, at the most: its block group's, its free space's, and a device
+/// extent for each stripe.
+pub fn items_of_chunk(fs: &Filesystem) -> u64 {
+    // Two stripes on one device are those of DUP.
+    3 + (fs.chunks().devices.len() as u64).max(2)
 }
 
 /// Phase 1. Nothing if no chunk is needed, or if another thread allocated one meanwhile. An error of space leaves
@@ -98,7 +107,7 @@ fn is_wanted(force: Force, total: u64, taken: u64, filesystem: u64) -> bool {
     match force {
         Force::Force => true,
         Force::Limited if total.saturating_sub(taken) < little => true,
-        _ => taken + 2 * MIB >= total / 10 * 8,
+        _ => taken.saturating_add(2 * MIB) >= total / 10 * 8,
     }
 }
 
@@ -124,12 +133,13 @@ pub fn reserve_system(handle: &mut Handle<'_>, chunks: &mut Chunks, profile: Pro
     let (needs_new, wants_new) = {
         let space = fs.space();
         let info = space.info(SYSTEM);
-        (info.left() < bytes, info.total < info.taken_or_promised() + info.used)
+        (info.left() < bytes, info.total < info.taken_or_promised().saturating_add(info.used))
     };
     if needs_new || wants_new {
-        let created = create_system(handle, chunks, None, None);
-        if needs_new {
-            created?;
+        match create_system(handle, chunks, None, None) {
+            // What is merely wanted may be missing; any other error has a cause that does not go away.
+            Err(Error::NoSpace { .. } | Error::SystemArrayFull { .. }) if !needs_new && !fs.is_poisoned() => {}
+            created => drop(created?),
         }
     }
     let mut space = fs.space();

@@ -23,7 +23,8 @@ pub fn create(
     chunk_size: Option<u64>,
 ) -> Result<Logical> {
     let flags = BlockGroupFlags(type_bits | profile.geometry().bit);
-    let total_rw_bytes = chunks.rw_devices().map(|device| device.item.total_bytes.get()).sum();
+    let sizes = chunks.rw_devices().map(|device| device.item.total_bytes.get());
+    let total_rw_bytes = sizes.fold(0, u64::saturating_add);
     let nodesize = handle.fs.volume().format().nodesize;
     let limits = Limits { total_rw_bytes, nodesize, chunk_size };
     let wanted = limits.wanted(flags, profile);
@@ -97,7 +98,17 @@ pub fn chunk_key(logical: Logical) -> Key {
 }
 
 /// Inserts the item of a new chunk, brings those of its devices up to date, and adds a system chunk to the array.
+///
+/// The chunk exists by then: after an error the transaction cannot be committed.
 pub fn insert_item(fs: &Filesystem, chunks: &mut Chunks, logical: Logical) -> Result<()> {
+    let inserted = try_insert_item(fs, chunks, logical);
+    if inserted.is_err() {
+        fs.poison();
+    }
+    inserted
+}
+
+fn try_insert_item(fs: &Filesystem, chunks: &mut Chunks, logical: Logical) -> Result<()> {
     let Some(mapping) = chunks.map.find(logical).cloned() else { return Ok(()) };
     let devids: std::collections::BTreeSet<u64> = mapping.stripes.iter().map(|stripe| stripe.devid).collect();
     for devid in devids {

@@ -7,5 +7,5 @@ pub mod placement;
 mod remove;
 pub mod reservation;
 
-pub use alloc::{Force, Wish, alloc, begin, finish};
+pub use alloc::{Force, Wish, alloc, begin, finish, items_of_chunk};
 pub use remove::{refusal, remove};

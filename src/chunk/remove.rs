@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::disk::flags::block_group;
+use crate::disk::volume::DevExtent;
 use crate::disk::{Key, KeyType, Logical, Profile};
 use crate::error::{Error, Result};
 use crate::space::Space;
@@ -22,7 +23,7 @@ pub fn refusal(fs: &Filesystem, logical: Logical) -> Option<Error> {
 
 fn refusal_in(space: &Space, logical: Logical) -> Option<Error> {
     let group = match space.group(logical) {
-        Some(group) if group.read_only == 0 => group,
+        Some(group) if !group.is_read_only => group,
         // Somebody else is removing it.
         _ => return Some(Error::NoChunk { logical }),
     };
@@ -31,7 +32,7 @@ fn refusal_in(space: &Space, logical: Logical) -> Option<Error> {
         return Some(Error::ChunkInUse { logical, used: group.used });
     }
     // Two are enough to know: most stay.
-    if space.groups_of(group.flags).filter(|other| other.read_only == 0).take(2).count() < 2 {
+    if space.groups_of(group.flags).filter(|other| !other.is_read_only).take(2).count() < 2 {
         return Some(Error::LastChunk { logical });
     }
     // What was promised out of its space must be there without it.
@@ -58,6 +59,7 @@ pub fn remove(handle: &mut Handle<'_>, logical: Logical) -> Result<()> {
         space.set_read_only(logical);
     }
     let mapping = fs.chunks().map.find(logical).cloned().ok_or(Error::NoChunk { logical })?;
+    fs.verify_empty(&mapping)?;
     // Whatever fails from here on leaves the removal half done.
     let removed = delete(handle, logical, &mapping);
     if removed.is_err() {
@@ -72,6 +74,12 @@ fn delete(handle: &mut Handle<'_>, logical: Logical, mapping: &ChunkMapping) -> 
     let mut devices = fs.device_tree();
     for stripe in &mapping.stripes {
         let key = Key::new(stripe.devid, KeyType::DEV_EXTENT, stripe.physical.0);
+        let data = devices.find(fs, key)?;
+        let extent = data.as_deref().and_then(DevExtent::read_prefix);
+        if extent.is_none_or(|(extent, _)| extent.chunk() != logical || extent.length.get() != mapping.stripe_size()) {
+            let problem = "disagrees with its chunk".to_owned();
+            return Err(Error::Block { what: "device extent of chunk", logical, problem });
+        }
         devices.edit(fs, |editor| editor.delete(key))?;
     }
     drop(devices);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use clap::{ArgMatches, Args as _, FromArgMatches, ValueEnum};
 use serde::Serialize;
 
-use crate::chunk::{Force, Wish, alloc, begin, finish};
+use crate::chunk::{Force, Wish, alloc, begin, finish, items_of_chunk};
 use crate::disk::flags::block_group;
 use crate::disk::{Logical, Profile};
 use crate::trans::Filesystem;
@@ -106,7 +106,7 @@ pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
         new.map(ChunkRecord::new).collect()
     };
     let system = SystemRecord::of(&fs);
-    if !args.images.dry_run {
+    if !args.images.dry_run && !chunks.is_empty() {
         fs.commit()?;
     }
     let mut out = output::stdout()?;
@@ -123,7 +123,7 @@ pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
 
 fn allocate(fs: &Filesystem, wish: &Wish, count: u64, threads: u16) -> crate::Result<()> {
     let next = AtomicU64::new(0);
-    let items = 3 + fs.chunks().rw_devices().count() as u64;
+    let items = items_of_chunk(fs);
     let work = || -> crate::Result<()> {
         while next.fetch_add(1, Ordering::Relaxed) < count {
             let mut handle = begin(fs, items)?;

@@ -1,13 +1,15 @@
 //! `rbtrfs chunk-remove`
 
+use std::cmp::Reverse;
 use std::io::Write;
 
 use clap::{ArgMatches, Args as _, FromArgMatches, ValueEnum};
 use serde::Serialize;
 
-use crate::chunk::{begin, finish, refusal, remove};
+use crate::chunk::{begin, finish, items_of_chunk, refusal, remove};
 use crate::disk::Logical;
 use crate::disk::flags::block_group;
+use crate::space::BlockGroup;
 use crate::trans::Filesystem;
 
 use super::change::{Changed, ChunkRecord, Images, SystemRecord};
@@ -65,8 +67,7 @@ pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let mut chunks = Vec::new();
     for logical in chosen {
         let record = fs.chunks().map.find(logical).map(ChunkRecord::new);
-        let items = 3 + fs.chunks().devices.len() as u64;
-        let mut handle = begin(&fs, items)?;
+        let mut handle = begin(&fs, items_of_chunk(&fs))?;
         // Of the empty ones the last of its type stays, and one without which there would be too little space.
         if args.unused && refusal(&fs, logical).is_some() {
             finish(handle)?;
@@ -93,7 +94,8 @@ pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The empty chunks, the last one first: what is kept of a type lies as far in front as possible.
+/// The empty chunks, in the order in which they go. What is kept of a type has the profile of new chunks if any has, and
+/// lies as far in front as possible.
 fn unused(fs: &Filesystem, kind: Option<Kind>) -> Vec<Logical> {
     let bits = match kind {
         Some(Kind::Data) => block_group::DATA,
@@ -101,9 +103,11 @@ fn unused(fs: &Filesystem, kind: Option<Kind>) -> Vec<Logical> {
         Some(Kind::System) => block_group::SYSTEM,
         None => u64::MAX,
     };
+    let rw_devices = fs.chunks().rw_devices().count() as u64;
     let space = fs.space();
     let empty = space.groups().filter(|group| group.used == 0 && group.flags.0 & bits != 0);
-    let mut empty: Vec<Logical> = empty.map(|group| group.logical).collect();
-    empty.sort_unstable_by(|one, other| other.cmp(one));
-    empty
+    let is_wanted = |group: &BlockGroup| group.flags.profile() == Some(space.info(group.flags).profile(rw_devices));
+    let mut empty: Vec<_> = empty.map(|group| (is_wanted(group), Reverse(group.logical))).collect();
+    empty.sort_unstable();
+    empty.into_iter().map(|(_, Reverse(logical))| logical).collect()
 }

@@ -1,68 +1,39 @@
 //! Which ranges of a block group are free.
 
-use std::collections::BTreeMap;
-
 use crate::disk::Logical;
 
-/// Free ranges of a block group, by address; neither empty nor adjacent.
+use super::ranges::Ranges;
+
+/// Free ranges of a block group, by address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FreeExtents {
-    lengths: BTreeMap<u64, u64>,
-    /// No free range below this has room for a tree block.
+    ranges: Ranges,
+    /// No free range that begins below this has room for a tree block, but perhaps the last of them.
     first_fit: u64,
 }
 
 impl FreeExtents {
     /// Adds a range, of which no part is free yet.
     pub fn add(&mut self, start: Logical, length: u64) {
-        let (mut start, mut end) = (start.0, start.0.saturating_add(length));
-        if start >= end {
-            return;
-        }
-        if let Some((before, length)) = self.lengths.range(..start).next_back().map(|(start, length)| (*start, *length))
-            && before + length >= start
-        {
-            start = before;
-        }
-        while let Some((after, length)) =
-            self.lengths.range(start..=end).next().map(|(start, length)| (*start, *length))
-        {
-            self.lengths.remove(&after);
-            end = end.max(after + length);
-        }
-        self.lengths.insert(start, end - start);
-        self.first_fit = self.first_fit.min(start);
+        self.ranges.add(start.0, length);
+        let merged = self.ranges.last_before(start.0.saturating_add(1)).map_or(start.0, |(start, _)| start);
+        self.first_fit = self.first_fit.min(merged);
     }
 
     /// Takes a range away, of which parts may not be free.
     pub fn remove(&mut self, start: Logical, length: u64) {
-        let (start, end) = (start.0, start.0.saturating_add(length));
-        while let Some((free, length)) = self.lengths.range(..end).next_back().map(|(free, length)| (*free, *length)) {
-            let free_end = free + length;
-            if free_end <= start {
-                break;
-            }
-            self.lengths.remove(&free);
-            if free_end > end {
-                self.lengths.insert(end, free_end - end);
-            }
-            if free < start {
-                self.lengths.insert(free, start - free);
-                break;
-            }
-        }
+        self.ranges.remove(start.0, length);
     }
 
     /// Takes the first `size` free bytes at a multiple of `size`, so that a tree block never crosses a stripe.
     pub fn take_block(&mut self, size: u32) -> Option<Logical> {
         let size = u64::from(size);
-        let fits = |(start, length): (&u64, &u64)| {
+        let fits = |(start, end): (u64, u64)| {
             let block = start.checked_next_multiple_of(size)?;
-            (block.checked_add(size)? <= start + length).then_some((block, *start))
+            (block.checked_add(size)? <= end).then_some((block, start))
         };
-        // A range that begins below and reaches beyond has no room below, but may have it behind.
-        let below = self.lengths.range(..self.first_fit).next_back();
-        let block = below.into_iter().chain(self.lengths.range(self.first_fit..)).find_map(fits);
+        let below = self.ranges.last_before(self.first_fit);
+        let block = below.into_iter().chain(self.ranges.from(self.first_fit)).find_map(fits);
         match block {
             Some((block, start)) => {
                 self.first_fit = start;
@@ -77,11 +48,11 @@ impl FreeExtents {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Logical, u64)> {
-        self.lengths.iter().map(|(start, length)| (Logical(*start), *length))
+        self.ranges.from(0).map(|(start, end)| (Logical(start), end - start))
     }
 
     pub fn bytes(&self) -> u64 {
-        self.lengths.values().sum()
+        self.ranges.bytes()
     }
 }
 

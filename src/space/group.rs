@@ -13,8 +13,8 @@ pub struct BlockGroup {
     pub used: u64,
     /// What its item says; nothing before there is one.
     pub item_used: Option<u64>,
-    /// How many have set it read-only: it is not allocated from then.
-    pub read_only: u32,
+    /// Whether it is not allocated from, as when it is being removed.
+    pub is_read_only: bool,
     /// Whether all its devices are there and can be written.
     pub is_writable: bool,
     /// Whether the chunk tree, and of a system chunk the array, knows its chunk.
@@ -30,7 +30,7 @@ impl BlockGroup {
     pub fn existing(logical: Logical, length: u64, flags: BlockGroupFlags, used: u64, is_writable: bool) -> Self {
         let (free, pinned) = Default::default();
         let (item_used, has_chunk_item) = (Some(used), true);
-        Self { logical, length, flags, used, item_used, read_only: 0, is_writable, has_chunk_item, free, pinned }
+        Self { logical, length, flags, used, item_used, is_read_only: false, is_writable, has_chunk_item, free, pinned }
     }
 
     /// A new group; `free` is all of it but for the superblocks.
@@ -58,6 +58,6 @@ impl BlockGroup {
     }
 
     pub fn is_usable(&self) -> bool {
-        self.read_only == 0 && self.is_writable
+        !self.is_read_only && self.is_writable
     }
 }

@@ -6,6 +6,7 @@ mod free_extents;
 mod group;
 mod holes;
 mod load;
+mod ranges;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -166,11 +167,6 @@ impl Space {
     }
 
     /// The group that holds `logical`.
-    pub fn group_of(&self, logical: Logical) -> Option<&BlockGroup> {
-        let before = self.groups.iter().filter_map(|groups| groups.range(..=logical).next_back());
-        before.map(|(_, group)| group).find(|group| logical < group.end())
-    }
-
     fn group_of_mut(&mut self, logical: Logical) -> Option<&mut BlockGroup> {
         let before = self.groups.iter_mut().filter_map(|groups| groups.range_mut(..=logical).next_back());
         before.map(|(_, group)| group).find(|group| logical < group.end())
@@ -198,8 +194,8 @@ impl Space {
         let group = self.groups.iter_mut().find_map(|groups| groups.remove(&logical))?;
         let unusable = if group.is_usable() { 0 } else { unused(&group) };
         let info = self.info_mut(group.flags);
-        info.total -= group.length;
-        info.used -= group.used;
+        info.total = info.total.saturating_sub(group.length);
+        info.used = info.used.saturating_sub(group.used);
         if let Some(profile) = group.flags.profile()
             && let Some(count) = info.profiles.get_mut(&profile)
         {
@@ -208,31 +204,17 @@ impl Space {
                 info.profiles.remove(&profile);
             }
         }
-        info.pinned -= group.pinned();
-        info.readonly -= unusable;
+        info.pinned = info.pinned.saturating_sub(group.pinned());
+        info.readonly = info.readonly.saturating_sub(unusable);
         Some(group)
     }
 
-    /// Keeps everybody from allocating in a group until as many calls of [`Space::set_writable`] follow.
+    /// Keeps everybody from allocating in a group.
     pub fn set_read_only(&mut self, logical: Logical) {
-        self.change_read_only(logical, |group| group.read_only += 1);
-    }
-
-    pub fn set_writable(&mut self, logical: Logical) {
-        self.change_read_only(logical, |group| group.read_only = group.read_only.saturating_sub(1));
-    }
-
-    fn change_read_only(&mut self, logical: Logical, change: impl FnOnce(&mut BlockGroup)) {
-        let Some(group) = self.group_mut(logical) else { return };
-        let before = group.is_usable();
-        change(group);
-        let (after, unused, flags) = (group.is_usable(), unused(group), group.flags);
-        let info = self.info_mut(flags);
-        match (before, after) {
-            (true, false) => info.readonly += unused,
-            (false, true) => info.readonly -= unused,
-            _ => {}
-        }
+        let Some(group) = self.group_mut(logical).filter(|group| group.is_usable()) else { return };
+        group.is_read_only = true;
+        let (unused, flags) = (unused(group), group.flags);
+        self.info_mut(flags).readonly += unused;
     }
 
     /// Notes what is written in the item of a group now.
@@ -329,23 +311,6 @@ impl Space {
         group.pinned.iter().for_each(|(start, length)| free.add(start, length));
         Ok(free)
     }
-
-    /// After a commit: what was freed before it is free.
-    pub fn unpin(&mut self) {
-        for (info, groups) in self.infos.iter_mut().zip(&mut self.groups) {
-            for group in groups.values_mut() {
-                let pinned = std::mem::take(&mut group.pinned);
-                let bytes = pinned.bytes();
-                if let Some(free) = &mut group.free {
-                    pinned.iter().for_each(|(start, length)| free.add(start, length));
-                }
-                info.pinned -= bytes;
-                if !group.is_usable() {
-                    info.readonly += bytes;
-                }
-            }
-        }
-    }
 }
 
 /// Bytes of a group that are neither used nor freed since the last commit.
@@ -393,9 +358,7 @@ mod tests {
         space.free(blocks[7], 4096);
         check_sums(&space);
         assert_eq!(take(&mut space), None);
-        space.unpin();
-        check_sums(&space);
-        assert_eq!(take(&mut space), Some(blocks[7]));
+        assert!(space.free_after_commit(Logical(0), whole).unwrap().iter().eq([(blocks[7], 4096)]));
         space.give_back(blocks[9], 4096);
         assert_eq!(take(&mut space), Some(blocks[9]));
         check_sums(&space);
@@ -412,11 +375,6 @@ mod tests {
         assert_eq!(space.allocate_block(METADATA, Profile::Single, whole), Ok(None));
         space.free(block, 4096);
         check_sums(&space);
-        space.unpin();
-        check_sums(&space);
-        space.set_writable(Logical(0));
-        check_sums(&space);
-        assert_eq!(space.allocate_block(METADATA, Profile::Single, whole), Ok(Some(Logical(0))));
         space.remove(Logical(1 << 20));
         check_sums(&space);
     }

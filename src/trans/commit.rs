@@ -1,7 +1,5 @@
 //! The end of the transaction: all that waits is brought into the trees, and they are written.
 
-use std::sync::atomic::Ordering;
-
 use zerocopy::IntoBytes;
 
 use crate::disk::root::RootItem;
@@ -21,7 +19,7 @@ impl Filesystem {
     /// the filesystem is what it was before the transaction, unless publishing itself failed half way, which its error
     /// tells.
     pub fn commit(self) -> Result<()> {
-        if self.is_poisoned.load(Ordering::Relaxed) {
+        if self.is_poisoned() {
             return Err(Error::Poisoned);
         }
         // Each round changes blocks that are new already, or makes a few new ones: there is an end to it.

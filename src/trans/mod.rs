@@ -20,9 +20,9 @@ use crate::disk::fields::Uuid;
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Transid, objectid};
 use crate::error::{Error, Result};
-use crate::space::{Space, free_extents};
+use crate::space::{Space, free_extents, without_superblocks};
 use crate::tree::TreeRoot;
-use crate::volume::{Volume, WritableVolume};
+use crate::volume::{ChunkMapping, Volume, WritableVolume};
 
 pub use chunks::{Chunks, DeviceState};
 pub use handle::Handle;
@@ -88,6 +88,10 @@ impl Filesystem {
         self.free_space_tree.as_ref().map(lock)
     }
 
+    pub fn is_poisoned(&self) -> bool {
+        self.is_poisoned.load(Ordering::Relaxed)
+    }
+
     /// Keeps the transaction from being committed.
     pub fn poison(&self) {
         self.is_poisoned.store(true, Ordering::Relaxed);
@@ -103,6 +107,16 @@ impl Filesystem {
         let Some(mut tree) = self.free_space_tree() else { return Ok(()) };
         let StagedTree { root, blocks } = &mut *tree;
         free_space_tree::remove(root, &mut Store { fs: self, blocks }, logical, length)
+    }
+
+    /// Whether the extent tree, too, says that a chunk of the last commit is empty: the item of its block group may be wrong.
+    pub fn verify_empty(&self, chunk: &ChunkMapping) -> Result<()> {
+        let is_committed = self.volume().chunks().find(chunk.logical).is_some();
+        if is_committed && free_extents(self.volume(), &self.extent_root, chunk)? != without_superblocks(chunk) {
+            let (what, logical) = ("chunk", chunk.logical);
+            return Err(Error::Block { what, logical, problem: "has extents, its block group says none".to_owned() });
+        }
+        Ok(())
     }
 
     /// Whether a block group has a cache of its free space in a hidden file.

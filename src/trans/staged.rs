@@ -83,6 +83,9 @@ impl Blocks for Store<'_> {
         let new = self.fs.take_block(tree)?;
         let (header, _) = zerocopy::FromBytes::mut_from_prefix(&mut bytes).map_err(|_| problem(old, "is too short"))?;
         let header: &mut Header = header;
+        // Of a sprout, the block may be that of a seed.
+        header.fsid = self.fs.volume().superblock().metadata_fsid();
+        header.chunk_tree_uuid = self.fs.chunk_tree_uuid();
         header.bytenr = new.0.into();
         header.generation = self.fs.generation().0.into();
         header.flags = (u64::from(MIXED_BACKREF_REV) << BACKREF_REV_SHIFT | WRITTEN).into();
