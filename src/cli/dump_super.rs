@@ -65,7 +65,7 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
                 Ok(copy) => found.extend(copy.map(|copy| (path.display().to_string(), copy))),
                 Err(error) => {
                     exit = Exit::Failed;
-                    output::error(program, &format_args!("{error:#}"));
+                    output::error(program, &error);
                 }
             }
         }

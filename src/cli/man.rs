@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::anyhow;
 use clap::{ArgMatches, Args as _, FromArgMatches};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
@@ -24,7 +24,7 @@ pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let args = Args::from_arg_matches(matches)?;
     for (name, page) in pages()? {
         let path = args.directory.join(name);
-        std::fs::write(&path, page).with_context(|| path.display().to_string())?;
+        std::fs::write(&path, page).map_err(|error| anyhow!("{}: {error}", path.display()))?;
     }
     Ok(Exit::Done)
 }

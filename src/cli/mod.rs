@@ -233,7 +233,7 @@ fn run(command: &Command, program: &str, matches: &ArgMatches) -> Exit {
         Ok(exit) => exit,
         Err(error) if output::is_closed_pipe(&error) => Exit::Done,
         Err(error) => {
-            output::error(program, &format_args!("{error:#}"));
+            output::error(program, &error);
             Exit::Failed
         }
     }

@@ -125,6 +125,7 @@ fn a_write_that_fails_leaves_what_was_there_and_says_so_once() {
                 break;
             }
             assert_eq!((run.code, run.stderr.lines().count()), (2, 1), "{what}");
+            assert_eq!(run.stderr.matches("os error").count(), 1, "{what}");
             let is_published = events.iter().any(|event| matches!(event, Event::Write { offset: 65536, .. }));
             assert_eq!(addresses(disk.images()) == before, !is_published, "{what}");
             assert_no_damage(disk.images(), &what);
