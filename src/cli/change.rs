@@ -1,6 +1,7 @@
 //! What the commands that change chunks have in common.
 
 use std::fmt;
+use std::io::Write;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -9,6 +10,8 @@ use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Logical, Physical};
 use crate::trans::Filesystem;
 use crate::volume::{ChunkMapping, MissingDevices};
+
+use super::output;
 
 #[derive(Debug, clap::Args)]
 pub struct Images {
@@ -37,6 +40,24 @@ impl Images {
     pub fn open_for_change(&self) -> crate::Result<Filesystem> {
         let missing = if self.degraded { MissingDevices::Skip } else { MissingDevices::Refuse };
         Filesystem::open(&self.images, missing)
+    }
+}
+
+/// What chunks are for.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Kind {
+    Data,
+    Metadata,
+    System,
+}
+
+impl Kind {
+    pub fn type_bits(self) -> u64 {
+        match self {
+            Kind::Data => block_group::DATA,
+            Kind::Metadata => block_group::METADATA,
+            Kind::System => block_group::SYSTEM,
+        }
     }
 }
 
@@ -111,20 +132,47 @@ impl SystemRecord {
     }
 }
 
-/// The report for a person.
-pub struct Changed<'a> {
+/// What a command did, or would do.
+pub struct Changed {
+    pub schema: &'static str,
     pub verb: &'static str,
-    pub chunks: &'a [ChunkRecord],
-    pub before: &'a SystemRecord,
-    pub after: &'a SystemRecord,
+    pub chunks: Vec<ChunkRecord>,
+    pub before: SystemRecord,
+    pub after: SystemRecord,
 }
 
-impl fmt::Display for Changed<'_> {
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'static str,
+    dry_run: bool,
+    chunks: &'a [ChunkRecord],
+    system: &'a SystemRecord,
+}
+
+impl Changed {
+    /// Makes it real, unless it is only to be told or nothing changed, and tells.
+    pub fn finish(&self, fs: Filesystem, images: &Images) -> anyhow::Result<()> {
+        if !images.dry_run && !self.chunks.is_empty() {
+            fs.commit()?;
+        }
+        let mut out = output::stdout()?;
+        if images.json {
+            let Self { schema, chunks, after: system, .. } = self;
+            serde_json::to_writer(&mut out, &Document { schema, dry_run: images.dry_run, chunks, system })?;
+            out.write_all(b"\n")?;
+        } else if !images.quiet {
+            out.write_all(self.to_string().as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Changed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for chunk in self.chunks {
+        for chunk in &self.chunks {
             writeln!(f, "{} {chunk}", self.verb)?;
         }
-        let (before, after) = (self.before, self.after);
+        let (before, after) = (&self.before, &self.after);
         writeln!(
             f,
             "system space: {} bytes, before {}; used {}, before {}",

@@ -1,18 +1,15 @@
 //! `rbtrfs chunk-alloc`
 
-use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::{ArgMatches, Args as _, FromArgMatches, ValueEnum};
-use serde::Serialize;
 
 use crate::chunk::{Force, Wish, alloc, begin, finish, items_of_chunk};
-use crate::disk::flags::block_group;
 use crate::disk::{Logical, Profile};
 use crate::trans::Filesystem;
 
-use super::change::{Changed, ChunkRecord, Images, SystemRecord};
-use super::{Exit, output, size};
+use super::change::{Changed, ChunkRecord, Images, Kind, SystemRecord};
+use super::{Exit, size};
 
 #[derive(Debug, clap::Args)]
 struct Args {
@@ -45,13 +42,6 @@ struct Args {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Kind {
-    Data,
-    Metadata,
-    System,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
 enum Forcing {
     No,
     Limited,
@@ -71,23 +61,11 @@ pub fn manual() -> String {
     include_str!("chunk_alloc.manual").to_owned()
 }
 
-#[derive(Serialize)]
-struct Document {
-    schema: &'static str,
-    dry_run: bool,
-    chunks: Vec<ChunkRecord>,
-    system: SystemRecord,
-}
-
 pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let args = Args::from_arg_matches(matches)?;
     let fs = args.images.open_for_change()?;
     let wish = Wish {
-        type_bits: match args.kind {
-            Kind::Data => block_group::DATA,
-            Kind::Metadata => block_group::METADATA,
-            Kind::System => block_group::SYSTEM,
-        },
+        type_bits: args.kind.type_bits(),
         profile: args.profile,
         size: args.size,
         force: match args.force {
@@ -105,19 +83,9 @@ pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
         let new = chunks.map.iter().filter(|chunk| !existing.contains(&chunk.logical));
         new.map(ChunkRecord::new).collect()
     };
-    let system = SystemRecord::of(&fs);
-    if !args.images.dry_run && !chunks.is_empty() {
-        fs.commit()?;
-    }
-    let mut out = output::stdout()?;
-    if args.images.json {
-        let document = Document { schema: "rbtrfs.chunk-alloc/1", dry_run: args.images.dry_run, chunks, system };
-        serde_json::to_writer(&mut out, &document)?;
-        out.write_all(b"\n")?;
-    } else if !args.images.quiet {
-        let changed = Changed { verb: "allocated", chunks: &chunks, before: &before, after: &system };
-        out.write_all(changed.to_string().as_bytes())?;
-    }
+    let after = SystemRecord::of(&fs);
+    let changed = Changed { schema: "rbtrfs.chunk-alloc/1", verb: "allocated", chunks, before, after };
+    changed.finish(fs, &args.images)?;
     Ok(Exit::Done)
 }
 

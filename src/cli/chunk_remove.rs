@@ -1,19 +1,16 @@
 //! `rbtrfs chunk-remove`
 
 use std::cmp::Reverse;
-use std::io::Write;
 
-use clap::{ArgMatches, Args as _, FromArgMatches, ValueEnum};
-use serde::Serialize;
+use clap::{ArgMatches, Args as _, FromArgMatches};
 
 use crate::chunk::{begin, finish, items_of_chunk, refusal, remove};
 use crate::disk::Logical;
-use crate::disk::flags::block_group;
 use crate::space::BlockGroup;
 use crate::trans::Filesystem;
 
-use super::change::{Changed, ChunkRecord, Images, SystemRecord};
-use super::{Exit, output};
+use super::Exit;
+use super::change::{Changed, ChunkRecord, Images, Kind, SystemRecord};
 
 #[derive(Debug, clap::Args)]
 struct Args {
@@ -33,27 +30,12 @@ struct Args {
     images: Images,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Kind {
-    Data,
-    Metadata,
-    System,
-}
-
 pub fn parser() -> clap::Command {
     Args::augment_args(clap::Command::new("chunk-remove").about("Remove empty chunks"))
 }
 
 pub fn manual() -> String {
     include_str!("chunk_remove.manual").to_owned()
-}
-
-#[derive(Serialize)]
-struct Document {
-    schema: &'static str,
-    dry_run: bool,
-    chunks: Vec<ChunkRecord>,
-    system: SystemRecord,
 }
 
 pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
@@ -78,31 +60,16 @@ pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
         removed?;
         chunks.extend(record);
     }
-    let system = SystemRecord::of(&fs);
-    if !args.images.dry_run && !chunks.is_empty() {
-        fs.commit()?;
-    }
-    let mut out = output::stdout()?;
-    if args.images.json {
-        let document = Document { schema: "rbtrfs.chunk-remove/1", dry_run: args.images.dry_run, chunks, system };
-        serde_json::to_writer(&mut out, &document)?;
-        out.write_all(b"\n")?;
-    } else if !args.images.quiet {
-        let changed = Changed { verb: "removed", chunks: &chunks, before: &before, after: &system };
-        out.write_all(changed.to_string().as_bytes())?;
-    }
+    let after = SystemRecord::of(&fs);
+    let changed = Changed { schema: "rbtrfs.chunk-remove/1", verb: "removed", chunks, before, after };
+    changed.finish(fs, &args.images)?;
     Ok(Exit::Done)
 }
 
 /// The empty chunks, in the order in which they go. What is kept of a type has the profile of new chunks if any has, and
 /// lies as far in front as possible.
 fn unused(fs: &Filesystem, kind: Option<Kind>) -> Vec<Logical> {
-    let bits = match kind {
-        Some(Kind::Data) => block_group::DATA,
-        Some(Kind::Metadata) => block_group::METADATA,
-        Some(Kind::System) => block_group::SYSTEM,
-        None => u64::MAX,
-    };
+    let bits = kind.map_or(u64::MAX, Kind::type_bits);
     let rw_devices = fs.chunks().rw_devices().count() as u64;
     let space = fs.space();
     let empty = space.groups().filter(|group| group.used == 0 && group.flags.0 & bits != 0);
