@@ -74,6 +74,17 @@ impl Case {
     }
 }
 
+/// A line of the table that `scripts/bench herd` shows.
+fn print_line(protocol: &str, case: &Case, fs: &Filesystem, tasks: usize, result: &str) {
+    let chunks = fs.chunks().map.iter().filter(|chunk| chunk.flags.contains(SYSTEM)).count();
+    let (profile, peak) = (case.profile.name(), system_info(fs, |info| info.reserve.peak) >> 10);
+    let (devices, nodesize, array) = (case.devices, case.nodesize, array_size(fs));
+    println!(
+        "{protocol:9} {profile:8} devices={devices:<2} nodesize={nodesize:<5} tasks={tasks:<5} peak_reserved={peak}KiB \
+         system_chunks={chunks} array_bytes={array} result={result}"
+    );
+}
+
 #[test]
 fn handles_between_the_phases_hold_no_system_space() {
     for case in &CASES {
@@ -103,6 +114,7 @@ fn handles_between_the_phases_hold_no_system_space() {
         assert!(array_size(&fs) <= array + case.entry(), "{what}: {} after {array}", array_size(&fs));
         let count = fs.chunks().map.iter().filter(|chunk| chunk.flags.contains(DATA)).count();
         assert!(count >= each * THREADS, "{what}");
+        print_line("two-phase", case, &fs, each * THREADS, "ok");
         fs.commit().unwrap();
         assert_sound(&images, &what);
         assert_eq!(open(&images).chunks().iter().filter(|chunk| chunk.flags.contains(DATA)).count(), count);
@@ -129,6 +141,7 @@ fn handles_that_kept_their_system_space_would_exhaust_the_array() {
         };
         let what = format!("{} on {} of {}", case.profile.name(), case.devices, case.nodesize);
         assert!(matches!(error, Error::SystemArrayFull { .. }), "{what}: {error}");
+        print_line("legacy", case, &fs, handles.len() + 1, "array full");
         // The chunk tree itself has grown meanwhile.
         let count = handles.len() as u64;
         assert!(count <= expected && expected - count <= expected / 20 + 1, "{what}: {count}, expected {expected}");
