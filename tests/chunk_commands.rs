@@ -8,12 +8,14 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rbtrfs::disk::BlockGroupFlags;
 use rbtrfs::disk::flags::{block_group, incompat};
+use rbtrfs::disk::volume::BlockGroupItem;
+use rbtrfs::disk::{BlockGroupFlags, Key, KeyType, objectid};
 use rbtrfs::finding::{Finding, Severity};
 use rbtrfs::volume::ChunkMapping;
 use serde_json::Value;
 
+use support::inject::Injector;
 use support::mounted::{Mounted, attach, btrfs_check, detach};
 use support::*;
 
@@ -345,4 +347,22 @@ fn what_would_be_harmed_is_refused_in_one_line() {
     let absent = [Path::new("/nonexistent").to_owned()];
     let run = run_rbtrfs(commands[0], &absent);
     assert!(run.code == 2 && run.stderr.lines().count() == 1, "{run:?}");
+}
+
+/// The item of a block group may be wrong: what lies in it would go with it.
+#[test]
+fn a_chunk_that_only_seems_empty_stays() {
+    let scratch = Scratch::new();
+    let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
+    document("chunk-alloc --type data --size 16m", &images);
+    let used = chunks(&images, block_group::DATA).remove(0);
+    let injector = Injector::new(&images);
+    let key = Key::new(used.logical.0, KeyType::BLOCK_GROUP_ITEM, used.length);
+    injector.item_as(objectid::EXTENT_TREE, key, |item: &mut BlockGroupItem| {
+        assert_ne!(item.used.get(), 0);
+        item.used = 0.into();
+    });
+    let command = format!("chunk-remove --chunk {}", used.logical);
+    assert_refused(&command, injector.images(), "has extents");
+    assert_refused("chunk-remove --unused --type data", injector.images(), "has extents");
 }
