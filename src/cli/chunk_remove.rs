@@ -6,6 +6,7 @@ use clap::{ArgMatches, Args as _, FromArgMatches};
 
 use crate::chunk::{begin, finish, items_of_chunk, refusal, remove};
 use crate::disk::Logical;
+use crate::error::Error;
 use crate::space::BlockGroup;
 use crate::trans::Filesystem;
 
@@ -57,6 +58,9 @@ pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
         }
         let removed = remove(&mut handle, logical);
         finish(handle)?;
+        if args.unused && matches!(removed, Err(Error::CachedChunk { .. })) {
+            continue;
+        }
         removed?;
         chunks.extend(record);
     }
