@@ -2,13 +2,14 @@
 
 use zerocopy::IntoBytes;
 
+use crate::disk::fields::Uuid;
 use crate::disk::flags::{block_group, incompat};
 use crate::disk::volume::{Chunk, Stripe};
-use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Profile, STRIPE_LEN, objectid};
+use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Physical, Profile, STRIPE_LEN, objectid};
 use crate::error::{Error, Result};
 use crate::space::{BlockGroup, without_superblocks};
 use crate::trans::{Chunks, DeviceState, Filesystem, Handle};
-use crate::volume::ChunkMapping;
+use crate::volume::{ChunkMapping, StripeMapping};
 
 use super::array;
 use super::placement::{Limits, Offer, place};
@@ -42,12 +43,9 @@ pub fn create(
         return Err(Error::SystemArrayFull { stripes: placement.stripes.len() });
     }
     let logical = chunks.map.iter().last().map_or(Logical(1 << 20), ChunkMapping::end);
-    let stripe = |(devid, physical): &(u64, crate::disk::Physical)| {
-        let mut stripe = Stripe::zeroed();
-        (stripe.devid, stripe.offset) = ((*devid).into(), physical.0.into());
+    let stripe = |(devid, physical): &(u64, Physical)| {
         let device = chunks.devices.iter().find(|device| device.item.devid.get() == *devid);
-        stripe.dev_uuid = device.map(|device| device.item.uuid).unwrap_or_default();
-        stripe
+        stripe_struct(*devid, *physical, device.map(|device| device.item.uuid).unwrap_or_default())
     };
     let stripes: Vec<Stripe> = placement.stripes.iter().map(stripe).collect();
     let chunk = chunk_struct(handle.fs, placement.length, flags, profile, stripes.len());
@@ -93,6 +91,12 @@ fn chunk_struct(fs: &Filesystem, length: u64, flags: BlockGroupFlags, profile: P
     chunk
 }
 
+fn stripe_struct(devid: u64, physical: Physical, dev_uuid: Uuid) -> Stripe {
+    let mut stripe = Stripe::zeroed();
+    (stripe.devid, stripe.offset, stripe.dev_uuid) = (devid.into(), physical.0.into(), dev_uuid);
+    stripe
+}
+
 pub fn chunk_key(logical: Logical) -> Key {
     Key::new(objectid::FIRST_CHUNK_TREE, KeyType::CHUNK_ITEM, logical.0)
 }
@@ -115,12 +119,7 @@ fn try_insert_item(fs: &Filesystem, chunks: &mut Chunks, logical: Logical) -> Re
         chunks.update_device_item(fs, devid)?;
     }
     let chunk = chunk_struct(fs, mapping.length, mapping.flags, mapping.profile, mapping.stripes.len());
-    let stripe = |mapping: &crate::volume::StripeMapping| {
-        let mut stripe = Stripe::zeroed();
-        (stripe.devid, stripe.offset) = (mapping.devid.into(), mapping.physical.0.into());
-        stripe.dev_uuid = mapping.dev_uuid;
-        stripe
-    };
+    let stripe = |stripe: &StripeMapping| stripe_struct(stripe.devid, stripe.physical, stripe.dev_uuid);
     let stripes: Vec<Stripe> = mapping.stripes.iter().map(stripe).collect();
     let data = [chunk.as_bytes(), stripes.as_bytes()].concat();
     chunks.tree.edit(fs, |editor| editor.insert(chunk_key(logical), &data))?;

@@ -7,7 +7,6 @@ use crate::disk::superblock::RootBackup;
 use crate::disk::volume::{BlockGroupItem, DevItem};
 use crate::disk::{Key, KeyType, Logical, objectid};
 use crate::error::{Error, Result};
-use crate::space::free_extents;
 use crate::tree::TreeRoot;
 use crate::volume::{Commit, Staged, superblock_ranges};
 
@@ -69,15 +68,7 @@ impl Filesystem {
             let (length, mut free) = {
                 let mut space = self.space();
                 let Some(length) = space.group(*logical).map(|group| group.length) else { continue };
-                let free =
-                    space.free_after_commit(*logical, |group| match self.volume().chunks().find(group.logical) {
-                        Some(chunk) => free_extents(self.volume(), &self.extent_root, chunk),
-                        None => Err(Error::Block {
-                            what: "block group",
-                            logical: group.logical,
-                            problem: "has no chunk".to_owned(),
-                        }),
-                    })?;
+                let free = space.free_after_commit(*logical, |group| self.committed_free(group))?;
                 (length, free)
             };
             // The kernel lists what lies over superblocks as free.

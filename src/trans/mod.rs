@@ -20,7 +20,7 @@ use crate::disk::fields::Uuid;
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Transid, objectid};
 use crate::error::{Error, Result};
-use crate::space::{Space, free_extents, without_superblocks};
+use crate::space::{BlockGroup, FreeExtents, Space, free_extents, without_superblocks};
 use crate::tree::TreeRoot;
 use crate::volume::{ChunkMapping, Volume, WritableVolume};
 
@@ -144,15 +144,21 @@ impl Filesystem {
         });
         let mut space = self.space();
         let profile = space.info(flags).profile(u64::MAX);
-        let taken = space.allocate_block(flags, profile, |group| {
-            let chunk = self.volume().chunks().find(group.logical);
-            let (what, logical) = ("block group", group.logical);
-            let chunk = chunk.ok_or_else(|| Error::Block { what, logical, problem: "has no chunk".to_owned() })?;
-            free_extents(self.volume(), &self.extent_root, chunk)
-        })?;
+        let taken = space.allocate_block(flags, profile, |group| self.committed_free(group))?;
         let nodesize = u64::from(self.volume().format().nodesize);
         let what = if tree == objectid::CHUNK_TREE { "system" } else { "metadata" };
         taken.ok_or_else(|| Error::NoSpace { what, wanted: nodesize, left: space.info(flags).left() })
+    }
+
+    /// What is free in a block group of the last commit.
+    fn committed_free(&self, group: &BlockGroup) -> Result<FreeExtents> {
+        match self.volume().chunks().find(group.logical) {
+            Some(chunk) => free_extents(self.volume(), &self.extent_root, chunk),
+            None => {
+                let (what, logical) = ("block group", group.logical);
+                Err(Error::Block { what, logical, problem: "has no chunk".to_owned() })
+            }
+        }
     }
 
     fn change_reference(&self, logical: Logical, change: Change) {
