@@ -61,11 +61,12 @@ impl Prepared {
         prepared
     }
 
-    fn publish(&self, volume: &WritableVolume) -> Result<(), Error> {
+    fn publish(&self, volume: &mut WritableVolume) -> Result<(), Error> {
+        let chunks = volume.volume().chunks().clone();
         let staged: Vec<_> = self.blocks.iter().map(|(logical, bytes)| Staged { logical: *logical, bytes }).collect();
         volume.publish(&Commit {
             staged: &staged,
-            chunks: volume.volume().chunks(),
+            chunks: &chunks,
             superblock: &self.superblock,
             backup: &self.backup,
             dev_items: &self.dev_items,
@@ -103,12 +104,12 @@ fn the_same_state_published_again_changes_the_next_backup_slot_and_nothing_else(
         let scratch = Scratch::new();
         let Some(before) = kernel_image_or_skip(name) else { return };
         let images = copies(&before, &scratch.new_directory());
-        let volume = writable(&images);
+        let mut volume = writable(&images);
         let mut prepared = Prepared::again(volume.volume());
         // What the superblock says too need not be handed in.
         prepared.backup.tree_root = 0.into();
         let old = *volume.volume().stored_superblock();
-        prepared.publish(&volume).unwrap();
+        prepared.publish(&mut volume).unwrap();
         drop(volume);
         let newest = old.super_roots.iter().position(|backup| backup.tree_root_gen == old.generation).unwrap();
         let slot = (newest + 1) % 4;
@@ -136,10 +137,10 @@ fn every_place_for_a_superblock_gets_one() {
     for (size, count) in [(256 << 30, 2), (257 << 30, 3)] {
         let image = scratch.zeros("large", size);
         let Some(_) = or_skip(tool("mkfs.btrfs", ["-q".as_ref(), image.as_os_str()])) else { return };
-        let volume = writable(std::slice::from_ref(&image));
+        let mut volume = writable(std::slice::from_ref(&image));
         let mut prepared = Prepared::again(volume.volume());
         prepared.superblock.label[0] = b'x';
-        prepared.publish(&volume).unwrap();
+        prepared.publish(&mut volume).unwrap();
         drop(volume);
         for offset in &SUPER_OFFSETS[..count] {
             let superblock = superblock_at(&image, offset.0);
@@ -155,10 +156,10 @@ fn a_seed_stays_as_it_is() {
     let scratch = Scratch::new();
     let Some(before) = kernel_image_or_skip("seed-sprout") else { return };
     let images = copies(&before, &scratch.new_directory());
-    let volume = writable(&images);
+    let mut volume = writable(&images);
     // A seed can be used by others meanwhile, who only read it.
     assert!(rbtrfs::image::Image::open_for_writing(&images[0]).is_ok());
-    Prepared::again(volume.volume()).publish(&volume).unwrap();
+    Prepared::again(volume.volume()).publish(&mut volume).unwrap();
     drop(volume);
     tool("cmp", [&before[0], &images[0]]).unwrap();
     assert_ne!(std::fs::read(&before[1]).unwrap(), std::fs::read(&images[1]).unwrap());
@@ -197,8 +198,8 @@ fn no_superblock_is_written_before_what_it_points_to() {
         let scratch = Scratch::new();
         let Some(images) = kernel_image_or_skip(name) else { return };
         let Some(disk) = or_skip(RecordingDisk::new(&images, &scratch)) else { return };
-        let volume = writable(disk.images());
-        Prepared::next(volume.volume()).publish(&volume).unwrap();
+        let mut volume = writable(disk.images());
+        Prepared::next(volume.volume()).publish(&mut volume).unwrap();
         let events = disk.events();
         let steps = steps(&events, images.len());
         let [blocks, primary, others, end] = &steps[..] else { panic!("{name}: {steps:?}") };
@@ -229,9 +230,9 @@ fn a_crash_at_any_moment_leaves_the_old_state_or_the_new_one() {
         let scratch = Scratch::new();
         let Some(images) = kernel_image_or_skip(name) else { return };
         let Some(disk) = or_skip(RecordingDisk::new(&images, &scratch)) else { return };
-        let volume = writable(disk.images());
+        let mut volume = writable(disk.images());
         let prepared = Prepared::next(volume.volume());
-        prepared.publish(&volume).unwrap();
+        prepared.publish(&mut volume).unwrap();
         let events = disk.events();
         let new = prepared.superblock.generation();
         let first_superblock =
@@ -262,9 +263,9 @@ fn a_disk_that_fails_ends_the_commit_at_once() {
         for from in 0.. {
             let failure = Some(Failure { from, error });
             let Some(disk) = or_skip(RecordingDisk::failing(&images, &scratch, failure)) else { return };
-            let volume = writable(disk.images());
+            let mut volume = writable(disk.images());
             let prepared = Prepared::next(volume.volume());
-            let published = prepared.publish(&volume);
+            let published = prepared.publish(&mut volume);
             drop(volume);
             let events = disk.events();
             let Some(failed) = events.iter().position(|event| matches!(event, Event::Failed { .. })) else {
@@ -319,13 +320,13 @@ fn nonsense_is_not_published() {
     let scratch = Scratch::new();
     let Some(images) = kernel_image_or_skip("raid1") else { return };
     let Some(disk) = or_skip(RecordingDisk::new(&images, &scratch)) else { return };
-    let volume = writable(disk.images());
+    let mut volume = writable(disk.images());
     for (telling, edit) in cases.into_iter().chain(roots) {
         let mut prepared = Prepared::next(volume.volume());
         edit(&mut prepared);
-        let error = prepared.publish(&volume).expect_err(telling).to_string();
+        let error = prepared.publish(&mut volume).expect_err(telling).to_string();
         assert!(error.contains(telling) && error.lines().count() == 1, "{telling}: {error}");
         assert_eq!(disk.events(), [], "{telling}");
     }
-    Prepared::next(volume.volume()).publish(&volume).unwrap();
+    Prepared::next(volume.volume()).publish(&mut volume).unwrap();
 }

@@ -11,10 +11,10 @@ use crate::disk::flags::block_group;
 use crate::disk::volume::{BlockGroupItem, DevExtent};
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Profile, objectid};
 use crate::error::{Error, Result};
+use crate::space::reservation::to_change_chunk;
 use crate::trans::{Chunks, Filesystem, Handle};
 
 use super::create::{create, insert_item};
-use super::reservation::to_change_chunk;
 
 /// How much a chunk is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +55,15 @@ pub fn begin(fs: &Filesystem, items: u64) -> Result<Handle<'_>> {
         finish(handle)?;
         // Others may have taken what was allocated: until there is no more, there is an end to it.
         allocated?;
+    }
+}
+
+/// As [`begin`], for a change that makes space: where there is no room for more metadata it may have what the commit
+/// keeps for itself.
+pub fn begin_to_free(fs: &Filesystem, items: u64) -> Result<Handle<'_>> {
+    match begin(fs, items) {
+        Err(Error::NoSpace { .. } | Error::SystemArrayFull { .. }) if !fs.is_poisoned() => fs.begin_to_free(items),
+        begun => begun,
     }
 }
 

@@ -5,7 +5,6 @@ pub mod array;
 mod create;
 pub mod placement;
 mod remove;
-pub mod reservation;
 
-pub use alloc::{Force, Wish, alloc, begin, finish, items_of_chunk};
+pub use alloc::{Force, Wish, alloc, begin, begin_to_free, finish, items_of_chunk};
 pub use remove::{refusal, remove};

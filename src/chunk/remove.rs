@@ -114,11 +114,11 @@ fn delete(handle: &mut Handle<'_>, logical: Logical, mapping: &ChunkMapping) -> 
 }
 
 fn remove_block_group(fs: &Filesystem, logical: Logical, length: u64) -> Result<()> {
+    // First: whoever brings its items up to date meanwhile finds that there is no such group.
+    fs.space().remove(logical);
     fs.remove_free_space(logical, length)?;
     let key = Key::new(logical.0, KeyType::BLOCK_GROUP_ITEM, length);
-    fs.block_group_items().edit(fs, |editor| editor.delete(key))?;
-    fs.space().remove(logical);
-    Ok(())
+    fs.block_group_items().edit(fs, |editor| editor.delete(key))
 }
 
 /// Clears the feature bit of a profile when its last block group went.

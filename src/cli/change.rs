@@ -151,7 +151,7 @@ struct Document<'a> {
 
 impl Changed {
     /// Makes it real, unless it is only to be told or nothing changed, and tells.
-    pub fn finish(&self, fs: Filesystem, images: &Images) -> anyhow::Result<()> {
+    pub fn finish(&self, mut fs: Filesystem, images: &Images) -> anyhow::Result<()> {
         if !images.dry_run && !self.chunks.is_empty() {
             fs.commit()?;
         }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use clap::{ArgMatches, Args as _, FromArgMatches};
 
-use crate::chunk::{begin, finish, items_of_chunk, refusal, remove};
+use crate::chunk::{begin_to_free, finish, items_of_chunk, refusal, remove};
 use crate::disk::Logical;
 use crate::error::Error;
 use crate::space::BlockGroup;
@@ -50,7 +50,7 @@ pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let mut chunks = Vec::new();
     for logical in chosen {
         let record = fs.chunks().map.find(logical).map(ChunkRecord::new);
-        let mut handle = begin(&fs, items_of_chunk(&fs))?;
+        let mut handle = begin_to_free(&fs, items_of_chunk(&fs))?;
         // Of the empty ones the last of its type stays, and one without which there would be too little space.
         if args.unused && refusal(&fs, logical).is_some() {
             finish(handle)?;

@@ -34,6 +34,12 @@ impl Holes {
         self.ranges.remove(start.0, length);
     }
 
+    /// Gives back a range that was taken and that no chunk has now.
+    pub fn give_back(&mut self, start: Physical, length: u64) {
+        let (start, end) = (start.0.max(RESERVED), start.0.saturating_add(length));
+        self.ranges.add(start, end.saturating_sub(start));
+    }
+
     /// The first hole of at least `wanted` bytes, or else the largest (`find_free_dev_extent` in fs/btrfs/volumes.c).
     pub fn find(&self, wanted: u64) -> Option<Hole> {
         let mut largest: Option<Hole> = None;

@@ -7,6 +7,7 @@ mod group;
 mod holes;
 mod load;
 mod ranges;
+pub mod reservation;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,6 +43,8 @@ pub struct SpaceInfo {
     pub readonly: u64,
     /// What is promised to those who change trees.
     pub reserve: Reserve,
+    /// Kept for what the commit itself writes: not promised to anybody.
+    kept: u64,
     /// Somebody is allocating a chunk of this type.
     pub chunk_alloc: bool,
     /// Number of groups of each profile.
@@ -76,7 +79,7 @@ impl SpaceInfo {
 
     /// Bytes that nobody has and nobody was promised.
     pub fn left(&self) -> u64 {
-        self.total.saturating_sub(self.taken_or_promised())
+        self.total.saturating_sub(self.taken_or_promised()).saturating_sub(self.kept)
     }
 
     /// Promises so many bytes, if they are left.
@@ -91,15 +94,22 @@ impl SpaceInfo {
         true
     }
 
+    /// As [`SpaceInfo::reserve`], for changes that make space: they may have what is kept for the commit.
+    #[must_use]
+    pub fn reserve_kept(&mut self, bytes: u64) -> bool {
+        self.kept -= bytes.saturating_sub(self.left()).min(self.kept);
+        self.reserve(bytes)
+    }
+
     /// Takes a promise back; what blocks took of it stays taken.
     pub fn release(&mut self, bytes: u64) {
         self.reserve.size = self.reserve.size.saturating_sub(bytes);
         self.reserve.reserved = self.reserve.reserved.min(self.reserve.size);
     }
 
-    /// Whether a block may be taken: a promised one, or one that nobody was promised.
+    /// Whether a block may be taken: a promised one, or one that nobody was promised, such as those for the commit.
     fn may_take(&self, bytes: u64) -> bool {
-        self.reserve.reserved >= bytes || self.left() >= bytes
+        self.reserve.reserved >= bytes || self.total.saturating_sub(self.taken_or_promised()) >= bytes
     }
 
     fn take(&mut self, bytes: u64) {
@@ -207,6 +217,27 @@ impl Space {
         info.pinned = info.pinned.saturating_sub(group.pinned());
         info.readonly = info.readonly.saturating_sub(unusable);
         Some(group)
+    }
+
+    /// Keeps so many bytes of metadata for the commit, in the place of what was kept.
+    pub fn keep(&mut self, bytes: u64) {
+        self.info_mut(BlockGroupFlags(block_group::METADATA)).kept = bytes;
+    }
+
+    /// After a commit: what was freed before it can be used again.
+    pub fn unpin(&mut self) {
+        for (info, groups) in self.infos.iter_mut().zip(&mut self.groups) {
+            for group in groups.values_mut() {
+                let pinned = std::mem::take(&mut group.pinned);
+                if let Some(free) = &mut group.free {
+                    pinned.iter().for_each(|(start, length)| free.add(start, length));
+                }
+                info.pinned = info.pinned.saturating_sub(pinned.bytes());
+                if !group.is_usable() {
+                    info.readonly += pinned.bytes();
+                }
+            }
+        }
     }
 
     /// Keeps everybody from allocating in a group.

@@ -44,6 +44,19 @@ impl Chunks {
         self.devices.iter_mut().find(|device| device.item.devid.get() == devid)
     }
 
+    /// At the end of the transaction: the places of removed chunks can be used again.
+    pub(super) fn forget_removed(&mut self) {
+        for logical in std::mem::take(&mut self.removed) {
+            let Some(chunk) = self.map.find(logical).cloned() else { continue };
+            for stripe in &chunk.stripes {
+                if let Some(device) = self.device_mut(stripe.devid) {
+                    device.holes.give_back(stripe.physical, chunk.stripe_size());
+                }
+            }
+            self.map.retain(|chunk| chunk.logical != logical);
+        }
+    }
+
     /// Writes a device's item as it is now into the chunk tree.
     pub fn update_device_item(&mut self, fs: &Filesystem, devid: u64) -> Result<()> {
         let error = || Error::Device { devid, problem: "has no item in the chunk tree" };

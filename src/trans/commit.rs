@@ -5,8 +5,9 @@ use zerocopy::IntoBytes;
 use crate::disk::root::RootItem;
 use crate::disk::superblock::RootBackup;
 use crate::disk::volume::{BlockGroupItem, DevItem};
-use crate::disk::{Key, KeyType, Logical, objectid};
+use crate::disk::{Key, KeyType, Logical, Transid, objectid};
 use crate::error::{Error, Result};
+use crate::space::reservation::to_insert_item;
 use crate::tree::TreeRoot;
 use crate::volume::{Commit, Staged, superblock_ranges};
 
@@ -14,16 +15,56 @@ use super::staged::{StagedTree, Store, stamped};
 use super::{Filesystem, free_space_tree, lock, references, root_key};
 
 impl Filesystem {
-    /// Brings all trees up to date and publishes them. All handles have ended: they borrow the filesystem. On an error
-    /// the filesystem is what it was before the transaction, unless publishing itself failed half way, which its error
-    /// tells.
-    pub fn commit(self) -> Result<()> {
+    /// Brings all trees up to date, publishes them, and begins the next transaction. All handles have ended: they borrow
+    /// the filesystem. On an error the filesystem is what it was before the transaction, unless publishing itself failed
+    /// half way, which its error tells; nothing more can be committed then.
+    pub fn commit(&mut self) -> Result<()> {
         if self.is_poisoned() {
             return Err(Error::Poisoned);
         }
+        let committed = self.try_commit();
+        if committed.is_err() {
+            self.poison();
+        }
+        committed
+    }
+
+    fn try_commit(&mut self) -> Result<()> {
         // Each round changes blocks that are new already, or makes a few new ones: there is an end to it.
         while self.settle()? {}
-        self.publish()
+        if let Some(group) = self.space().groups().find(|group| group.item_used.is_none()) {
+            let (what, logical) = ("block group", group.logical);
+            return Err(Error::Block { what, logical, problem: "has no item".to_owned() });
+        }
+        let kept = self.size_of_reserve()?;
+        self.publish()?;
+        self.begin_next(kept);
+        Ok(())
+    }
+
+    /// Does now what would wait for the commit, beside handles that are running. Block groups whose items another handle
+    /// has yet to insert are passed over: the commit comes back to them.
+    pub fn flush(&self) -> Result<()> {
+        let flushed = self.settle();
+        if flushed.is_err() {
+            self.poison();
+        }
+        flushed.map(drop)
+    }
+
+    /// Bytes of metadata to be kept for what a commit itself writes: a copy of each tree that notes what other trees did,
+    /// as the kernel has it (`btrfs_update_global_block_rsv` in fs/btrfs/block-rsv.c).
+    pub(super) fn size_of_reserve(&self) -> Result<u64> {
+        const MOST: u64 = 512 << 20;
+        let mut root_tree = lock(&self.root_tree);
+        // The root tree itself has no item.
+        let mut bytes = to_insert_item(self.volume().format().nodesize);
+        for tree in [objectid::EXTENT_TREE, objectid::FREE_SPACE_TREE, objectid::BLOCK_GROUP_TREE] {
+            let item = root_tree.find(self, root_key(tree))?;
+            let item = item.as_deref().and_then(RootItem::read);
+            bytes = bytes.saturating_add(item.map_or(0, |item| item.bytes_used.get()));
+        }
+        Ok(bytes.min(MOST))
     }
 
     /// Does what waits. Returns whether anything did: doing it may have brought more.
@@ -37,26 +78,30 @@ impl Filesystem {
     }
 
     fn update_block_group_items(&self) -> Result<bool> {
-        let dirty: Vec<(Logical, u64, u64)> = {
+        let dirty: Vec<Logical> = {
             let space = self.space();
-            let dirty = space.groups().filter(|group| group.is_dirty());
-            dirty.map(|group| (group.logical, group.length, group.used)).collect()
+            let dirty = space.groups().filter(|group| group.item_used.is_some() && group.is_dirty());
+            dirty.map(|group| group.logical).collect()
         };
         let mut items = self.block_group_items();
-        for (logical, length, used) in &dirty {
-            let key = Key::new(logical.0, KeyType::BLOCK_GROUP_ITEM, *length);
+        for logical in &dirty {
+            // Looked at again: with the lock on the items nobody else writes or deletes this one.
+            let Some((length, used)) = self.space().group(*logical).map(|group| (group.length, group.used)) else {
+                continue;
+            };
+            let key = Key::new(logical.0, KeyType::BLOCK_GROUP_ITEM, length);
             items.edit(self, |editor| {
                 let data = editor.data_mut(key)?;
                 let (mut item, rest) =
                     BlockGroupItem::read_prefix(data).map(|(item, rest)| (*item, rest.len())).ok_or_else(|| {
                         Error::Block { what: "block group item", logical: *logical, problem: "is too short".to_owned() }
                     })?;
-                item.used = (*used).into();
+                item.used = used.into();
                 let end = data.len() - rest;
                 data[..end].copy_from_slice(item.as_bytes());
                 Ok(())
             })?;
-            self.space().set_item_used(*logical, *used);
+            self.space().set_item_used(*logical, used);
         }
         Ok(!dirty.is_empty())
     }
@@ -118,15 +163,13 @@ impl Filesystem {
         Ok(is_changed)
     }
 
-    fn publish(self) -> Result<()> {
+    fn publish(&mut self) -> Result<()> {
         let backup = self.backup()?;
-        let Self { ref volume, ref space, .. } = self;
-        let used = lock(space).groups().fold(0, |sum: u64, group| sum.saturating_add(group.used));
+        let used = self.space().groups().fold(0, |sum: u64, group| sum.saturating_add(group.used));
         let mut chunks = self.chunks();
-        let removed = std::mem::take(&mut chunks.removed);
-        chunks.map.retain(|chunk| !removed.contains(&chunk.logical));
+        chunks.forget_removed();
         let (chunk_root, root) = (chunks.tree.root, lock(&self.root_tree).root);
-        let old = volume.volume().superblock();
+        let old = self.volume().superblock();
         let mut superblock = chunks.superblock.clone();
         if superblock.uuid_tree_generation == old.generation {
             superblock.uuid_tree_generation = self.generation.0.into();
@@ -139,10 +182,10 @@ impl Filesystem {
         }
         superblock.bytes_used = used.into();
         let mut blocks: Vec<(Logical, Vec<u8>)> = Vec::new();
-        blocks.extend(stamped(&self, std::mem::take(&mut chunks.tree.blocks)));
+        blocks.extend(stamped(self, std::mem::take(&mut chunks.tree.blocks)));
         let trees = [&self.extent_tree, &self.device_tree, &self.root_tree].into_iter();
         for tree in trees.chain(&self.block_group_tree).chain(&self.free_space_tree) {
-            blocks.extend(stamped(&self, std::mem::take(&mut lock(tree).blocks)));
+            blocks.extend(stamped(self, std::mem::take(&mut lock(tree).blocks)));
         }
         blocks.sort_unstable_by_key(|(logical, _)| *logical);
         let staged: Vec<Staged<'_>> =
@@ -150,12 +193,24 @@ impl Filesystem {
         let dev_items: Vec<DevItem> = chunks.devices.iter().map(|device| device.item).collect();
         let commit = Commit {
             staged: &staged,
-            chunks: &chunks.map,
+            chunks: &chunks.map.clone(),
             superblock: &superblock,
             backup: &backup,
             dev_items: &dev_items,
         };
-        volume.publish(&commit)
+        drop(chunks);
+        self.volume.publish(&commit)
+    }
+
+    /// What was committed is what the next transaction begins with.
+    fn begin_next(&mut self, kept: u64) {
+        self.generation = Transid(self.generation.0.saturating_add(1));
+        self.extent_root = lock(&self.extent_tree).root;
+        let superblock = Box::new(*self.volume().superblock());
+        self.chunks().superblock = superblock;
+        let mut space = self.space();
+        space.unpin();
+        space.keep(kept);
     }
 
     /// The roots of the trees for the backup slot.

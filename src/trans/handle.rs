@@ -3,6 +3,8 @@
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Logical};
 use crate::error::{Error, Result};
+use crate::space::SpaceInfo;
+use crate::space::reservation::to_insert_items;
 
 use super::Filesystem;
 
@@ -26,11 +28,19 @@ const SYSTEM: BlockGroupFlags = BlockGroupFlags(block_group::SYSTEM);
 impl Filesystem {
     /// Begins to change `items` items of trees other than the chunk tree.
     pub fn begin(&self, items: u64) -> Result<Handle<'_>> {
-        // Each insertion may copy and split a block on every level.
-        let bytes = u64::from(self.volume().format().nodesize) * 2 * crate::disk::MAX_LEVEL as u64 * items;
+        self.begin_with(items, SpaceInfo::reserve)
+    }
+
+    /// As [`Filesystem::begin`], for changes that make space: they may take of what is kept for the commit.
+    pub fn begin_to_free(&self, items: u64) -> Result<Handle<'_>> {
+        self.begin_with(items, SpaceInfo::reserve_kept)
+    }
+
+    fn begin_with(&self, items: u64, reserve: fn(&mut SpaceInfo, u64) -> bool) -> Result<Handle<'_>> {
+        let bytes = to_insert_items(self.volume().format().nodesize, items);
         let mut space = self.space();
         let info = space.info_mut(METADATA);
-        if !info.reserve(bytes) {
+        if !reserve(info, bytes) {
             return Err(Error::NoSpace { what: "metadata", wanted: bytes, left: info.left() });
         }
         let (new_groups, system_promised) = Default::default();

@@ -65,7 +65,7 @@ impl Filesystem {
         };
         let chunk_tree_uuid = chunk_tree_uuid(volume, &root_tree)?;
         let staged = |root| Mutex::new(StagedTree::new(root));
-        Ok(Self {
+        let fs = Self {
             generation,
             chunk_tree_uuid,
             extent_root,
@@ -79,7 +79,10 @@ impl Filesystem {
             references: Mutex::default(),
             is_poisoned: AtomicBool::new(false),
             volume: writable,
-        })
+        };
+        let kept = fs.size_of_reserve()?;
+        fs.space().keep(kept);
+        Ok(fs)
     }
 }
 

@@ -42,6 +42,11 @@ impl Device {
         }
     }
 
+    /// Takes the primary superblock that was just written.
+    pub(super) fn set_superblock(&mut self, superblock: Box<Superblock>) {
+        (self.superblock, self.superblock_offset) = (superblock, SUPER_OFFSETS[0]);
+    }
+
     pub fn image(&self) -> &Image {
         &self.image
     }

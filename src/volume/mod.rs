@@ -125,6 +125,20 @@ impl Volume {
         &self.notices
     }
 
+    /// Goes on to the state that was just written: its chunks, and the primary superblock of each device but the seeds.
+    fn advance(&mut self, chunks: ChunkMap, superblocks: impl Iterator<Item = Box<Superblock>>) {
+        self.chunks = chunks;
+        let written = self.devices.iter_mut().filter(|device| !device.is_seed());
+        for (device, superblock) in written.zip(superblocks) {
+            device.set_superblock(superblock);
+        }
+        // Devices of the filesystem itself come before its seeds.
+        if let Some(device) = self.devices.first() {
+            *self.superblock = *device.superblock();
+            *self.stored_superblock = *device.superblock();
+        }
+    }
+
     /// An image that is too short is the likeliest cause of whatever cannot be read.
     fn truncation(&self) -> Option<Error> {
         let device = self.devices.iter().find(|device| device.is_truncated())?;

@@ -32,8 +32,9 @@ pub struct Commit<'a> {
 impl WritableVolume {
     /// Writes all that is staged, waits until it is on the disks, writes the primary superblock of each device, waits
     /// again, and writes the other superblocks. The first error ends this. As long as no primary superblock was written
-    /// the old state stands; after that the filesystem is found in the new state.
-    pub fn publish(&self, commit: &Commit<'_>) -> Result<()> {
+    /// the old state stands; after that the filesystem is found in the new state. Without an error it is the one that is
+    /// read from here on.
+    pub fn publish(&mut self, commit: &Commit<'_>) -> Result<()> {
         // All of them are made and validated before anything is written.
         let superblocks = self.written_devices().map(|device| self.superblocks(device, commit));
         let superblocks = superblocks.collect::<Result<Vec<_>>>()?;
@@ -49,6 +50,9 @@ impl WritableVolume {
             }
             self.barrier()?;
         }
+        let primaries =
+            superblocks.into_iter().filter_map(|copies| copies.into_iter().next()).map(|(_, primary)| primary);
+        self.volume.advance(commit.chunks.clone(), primaries);
         Ok(())
     }
 

@@ -46,7 +46,7 @@ fn change_much(fs: &Filesystem) {
 /// A filesystem with many chunks.
 fn prepared(name: &str, scratch: &Scratch) -> Option<Vec<PathBuf>> {
     let images = copy_of_kernel_image_or_skip(name, scratch)?;
-    let fs = open_for_change(&images);
+    let mut fs = open_for_change(&images);
     allocate_some(&fs, 150);
     fs.commit().unwrap();
     assert_sound(&images, name);
@@ -68,7 +68,7 @@ fn a_crash_amid_a_commit_leaves_all_chunks_of_before_or_all_of_after() {
         let Some(images) = prepared(name, &scratch) else { return };
         let before = addresses(&images);
         let Some(disk) = or_skip(RecordingDisk::new(&images, &scratch)) else { return };
-        let fs = open_for_change(disk.images());
+        let mut fs = open_for_change(disk.images());
         change_much(&fs);
         fs.commit().unwrap();
         let events = disk.events();
@@ -94,7 +94,7 @@ fn a_crash_amid_a_commit_leaves_all_chunks_of_before_or_all_of_after() {
                 btrfs_check(&left).unwrap();
             } else if number % 10 == 5 {
                 // The next commit mends what was left of this one.
-                let fs = open_for_change(&left);
+                let mut fs = open_for_change(&left);
                 allocate_some(&fs, 1);
                 fs.commit().unwrap();
                 assert_sound(&left, &what);

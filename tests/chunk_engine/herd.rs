@@ -4,10 +4,10 @@
 use std::sync::{Barrier, Mutex};
 
 use rbtrfs::Error;
-use rbtrfs::chunk::reservation::to_change_chunk;
 use rbtrfs::chunk::{alloc, begin, finish};
 use rbtrfs::disk::flags::block_group::{DATA, SYSTEM};
 use rbtrfs::disk::{BlockGroupFlags, Profile, STRIPE_LEN};
+use rbtrfs::space::reservation::to_change_chunk;
 use rbtrfs::trans::Filesystem;
 
 use super::support::mounted::btrfs_check;
@@ -90,7 +90,7 @@ fn handles_between_the_phases_hold_no_system_space() {
     for case in &CASES {
         let scratch = Scratch::new();
         let Some(images) = case.make(&scratch) else { return };
-        let fs = open_for_change(&images);
+        let mut fs = open_for_change(&images);
         let (array, each) = (array_size(&fs), (10 * case.overflow(&fs)) as usize / THREADS + 1);
         // One after the other through phase 1: who comes while another is at it would be content with its chunk.
         let turnstile = Mutex::new(());

@@ -44,7 +44,7 @@ fn claim(claimed: &mut BTreeSet<(u64, u64)>, chunk: &ChunkMapping) {
 
 /// One transaction of random changes. Returns the chunks that there are to be after it, and the number of changes.
 fn transaction(images: &[PathBuf], before: &ChunksByAddress, threads: usize, seed: u64) -> (ChunksByAddress, usize) {
-    let fs = open_for_change(images);
+    let mut fs = open_for_change(images);
     let done = Mutex::new(Done::default());
     let work = |thread: usize| {
         let mut random = Random((seed << 8) + thread as u64 + 1);

@@ -1,4 +1,4 @@
-//! How much system space a change of the chunk tree may need.
+//! How much space a change of a tree may need.
 //!
 //! A change may copy each block on a path, and an insertion may split each of them too (`btrfs_calc_insert_metadata_size`
 //! and `btrfs_calc_metadata_size` in fs/btrfs/delalloc-space.c and block-rsv.c of the kernel).
@@ -15,7 +15,12 @@ pub fn to_insert_item(nodesize: u32) -> u64 {
     2 * to_change_item(nodesize)
 }
 
-/// Bytes for adding or removing a chunk of this profile: its item, and the items of its devices.
+/// Bytes for inserting so many items.
+pub fn to_insert_items(nodesize: u32, items: u64) -> u64 {
+    to_insert_item(nodesize).saturating_mul(items)
+}
+
+/// Bytes of system space for adding or removing a chunk of this profile: its item, and the items of its devices.
 pub fn to_change_chunk(nodesize: u32, profile: Profile, rw_devices: u64) -> u64 {
     let devices = match profile.geometry().devs_max {
         0 => rw_devices,
