@@ -135,14 +135,16 @@ fn profile_of(fs: &Filesystem, chunks: &Chunks, flags: BlockGroupFlags, wanted: 
 
 /// Promises the handle what changing a chunk of this profile may take of the system space, and makes a system chunk if that
 /// is not there or if a second copy of all of the chunk tree would not fit. Nothing is begun that has no promise: an
-/// edit that runs out of space in the middle cannot be taken back.
+/// edit that runs out of space in the middle cannot be taken back. What is promised are whole blocks of groups that can be
+/// written and are not read-only, and of them nobody makes a group read-only.
 pub fn reserve_system(handle: &mut Handle<'_>, chunks: &mut Chunks, profile: Profile) -> Result<()> {
     let fs = handle.fs;
     let bytes = to_change_chunk(fs.volume().format().nodesize, profile, chunks.rw_devices().count() as u64);
+    let has_blocks = fs.has_system_blocks(bytes)?;
     let (needs_new, wants_new) = {
         let space = fs.space();
         let info = space.info(SYSTEM);
-        (info.left() < bytes, info.total < info.taken_or_promised().saturating_add(info.used))
+        (!has_blocks || info.left() < bytes, info.total < info.taken_or_promised().saturating_add(info.used))
     };
     if needs_new || wants_new {
         match create_system(handle, chunks, None, None) {

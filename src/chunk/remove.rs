@@ -2,13 +2,14 @@
 //! fs/btrfs/block-group.c).
 
 use std::collections::BTreeSet;
+use std::sync::MutexGuard;
 
 use crate::disk::flags::block_group;
 use crate::disk::volume::DevExtent;
 use crate::disk::{Key, KeyType, Logical, Profile};
 use crate::error::{Error, Result};
 use crate::space::Space;
-use crate::trans::{Filesystem, Handle};
+use crate::trans::{Filesystem, Handle, StagedTree};
 use crate::volume::ChunkMapping;
 use crate::volume::sys_array::BadEntry;
 
@@ -58,20 +59,30 @@ pub fn remove(handle: &mut Handle<'_>, logical: Logical) -> Result<()> {
         }
         space.set_read_only(logical);
     }
-    let mapping = fs.chunks().map.find(logical).cloned().ok_or(Error::NoChunk { logical })?;
-    fs.verify_empty(&mapping)?;
+    let prepared = prepare(handle, logical);
+    let (mut devices, mapping) = prepared.inspect_err(|_| fs.space().set_read_write(logical))?;
     // Whatever fails from here on leaves the removal half done.
-    let removed = delete(handle, logical, &mapping);
+    let removed = delete(handle, &mut devices, &mapping);
     if removed.is_err() {
         fs.poison();
     }
     removed
 }
 
-fn delete(handle: &mut Handle<'_>, logical: Logical, mapping: &ChunkMapping) -> Result<()> {
+/// Does all that can be refused. Whoever has the device tree is the only one who holds a promise for a removal: a
+/// herd of them cannot exhaust the system chunk array.
+fn prepare<'f>(handle: &mut Handle<'f>, logical: Logical) -> Result<(MutexGuard<'f, StagedTree>, ChunkMapping)> {
     let fs = handle.fs;
+    let mapping = fs.chunks().map.find(logical).cloned().ok_or(Error::NoChunk { logical })?;
+    fs.verify_empty(&mapping)?;
+    let devices = fs.device_tree();
+    reserve_system(handle, &mut fs.chunks(), mapping.profile)?;
+    Ok((devices, mapping))
+}
+
+fn delete(handle: &mut Handle<'_>, devices: &mut StagedTree, mapping: &ChunkMapping) -> Result<()> {
+    let (fs, logical) = (handle.fs, mapping.logical);
     // Without the lock on the chunks, which is the inner one.
-    let mut devices = fs.device_tree();
     for stripe in &mapping.stripes {
         let key = Key::new(stripe.devid, KeyType::DEV_EXTENT, stripe.physical.0);
         let data = devices.find(fs, key)?;
@@ -82,10 +93,8 @@ fn delete(handle: &mut Handle<'_>, logical: Logical, mapping: &ChunkMapping) -> 
         }
         devices.edit(fs, |editor| editor.delete(key))?;
     }
-    drop(devices);
     {
         let mut chunks = fs.chunks();
-        reserve_system(handle, &mut chunks, mapping.profile)?;
         for stripe in &mapping.stripes {
             if let Some(device) = chunks.device_mut(stripe.devid) {
                 let used = device.item.bytes_used.get().saturating_sub(mapping.stripe_size());

@@ -47,6 +47,20 @@ impl FreeExtents {
         }
     }
 
+    /// How many blocks of this size could be taken one after the other, counted no further than `most`.
+    pub fn count_blocks(&self, size: u32, most: u64) -> u64 {
+        let size = u64::from(size);
+        let mut count = 0;
+        for (start, end) in self.ranges.from(0) {
+            let first = start.next_multiple_of(size);
+            count += end.saturating_sub(first) / size;
+            if count >= most {
+                return most;
+            }
+        }
+        count
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (Logical, u64)> {
         self.ranges.from(0).map(|(start, end)| (Logical(start), end - start))
     }
@@ -96,6 +110,10 @@ mod tests {
                         (0..UNITS / size).map(|n| n * size).find(|s| model[*s..*s + size].iter().all(|f| *f));
                     let taken = free.take_block(SIZE);
                     assert_eq!(taken.map(|logical| logical.0 as usize), expected);
+                    let blocks =
+                        (0..UNITS / size).filter(|n| model[n * size..][..size].iter().all(|f| *f)).count() as u64;
+                    let after = blocks - u64::from(expected.is_some());
+                    assert_eq!((free.count_blocks(SIZE, u64::MAX), free.count_blocks(SIZE, 3)), (after, after.min(3)));
                     if let Some(start) = expected {
                         model[start..start + size].fill(false);
                     }

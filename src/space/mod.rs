@@ -248,6 +248,17 @@ impl Space {
         self.info_mut(flags).readonly += unused;
     }
 
+    /// Takes [`Space::set_read_only`] back.
+    pub fn set_read_write(&mut self, logical: Logical) {
+        let Some(group) = self.group_mut(logical).filter(|group| group.is_read_only) else { return };
+        group.is_read_only = false;
+        if group.is_usable() {
+            let (unused, flags) = (unused(group), group.flags);
+            let info = self.info_mut(flags);
+            info.readonly = info.readonly.saturating_sub(unused);
+        }
+    }
+
     /// Notes what is written in the item of a group now.
     pub fn set_item_used(&mut self, logical: Logical, used: u64) {
         if let Some(group) = self.group_mut(logical) {
@@ -293,6 +304,28 @@ impl Space {
             }
         }
         Ok(None)
+    }
+
+    /// Whether blocks of so many bytes together could be taken now. Free bytes alone do not tell: they may lie in pieces
+    /// that are too small. `load` is as for [`Space::allocate_block`].
+    pub fn has_blocks<E>(
+        &mut self,
+        flags: BlockGroupFlags,
+        bytes: u64,
+        mut load: impl FnMut(&BlockGroup) -> Result<FreeExtents, E>,
+    ) -> Result<bool, E> {
+        let (nodesize, info) = (self.nodesize, self.index(flags));
+        let mut missing = bytes.div_ceil(nodesize.into());
+        for group in self.groups[info].values_mut().filter(|group| group.is_usable()) {
+            if missing == 0 {
+                break;
+            }
+            if group.free.is_none() {
+                group.free = Some(load(group)?);
+            }
+            missing -= group.free.as_ref().map_or(0, |free| free.count_blocks(nodesize, missing));
+        }
+        Ok(missing == 0)
     }
 
     /// Frees a range that the last commit had in use: nobody gets it before the next one.
@@ -400,6 +433,9 @@ mod tests {
         let mut space = space(2);
         space.set_read_only(Logical(0));
         check_sums(&space);
+        space.set_read_write(Logical(0));
+        check_sums(&space);
+        space.set_read_only(Logical(0));
         let block = space.allocate_block(METADATA, Profile::Single, whole).unwrap().unwrap();
         assert_eq!(block, Logical(1 << 20));
         space.set_read_only(Logical(1 << 20));
@@ -408,6 +444,25 @@ mod tests {
         check_sums(&space);
         space.remove(Logical(1 << 20));
         check_sums(&space);
+    }
+
+    #[test]
+    fn free_bytes_in_pieces_are_no_blocks() {
+        let pieces = |group: &BlockGroup| -> Result<FreeExtents, ()> {
+            let mut free = FreeExtents::default();
+            (0..group.length / 8192).for_each(|piece| free.add(Logical(group.logical.0 + piece * 8192 + 1024), 4096));
+            free.add(Logical(group.logical.0 + 5120), 3072);
+            Ok(free)
+        };
+        let mut space = space(1);
+        assert_eq!(space.info(METADATA).left(), 1 << 20);
+        assert_eq!(space.has_blocks(METADATA, 4096, pieces), Ok(true));
+        assert_eq!(space.has_blocks(METADATA, 2 * 4096, pieces), Ok(false));
+        space.add(BlockGroup::existing(Logical(1 << 20), 1 << 20, METADATA, 0, true));
+        assert_eq!(space.has_blocks(METADATA, 257 * 4096, whole), Ok(true));
+        assert_eq!(space.has_blocks(METADATA, 258 * 4096, whole), Ok(false));
+        space.set_read_only(Logical(1 << 20));
+        assert_eq!(space.has_blocks(METADATA, 2 * 4096, whole), Ok(false));
     }
 
     #[test]

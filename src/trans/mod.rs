@@ -150,6 +150,14 @@ impl Filesystem {
         taken.ok_or_else(|| Error::NoSpace { what, wanted: nodesize, left: space.info(flags).left() })
     }
 
+    /// Whether blocks of the chunk tree can be made of all system space that is promised, and of so many bytes more.
+    pub fn has_system_blocks(&self, bytes: u64) -> Result<bool> {
+        let flags = BlockGroupFlags(block_group::SYSTEM);
+        let mut space = self.space();
+        let promised = space.info(flags).reserve.reserved;
+        space.has_blocks(flags, promised.saturating_add(bytes), |group| self.committed_free(group))
+    }
+
     /// What is free in a block group of the last commit.
     fn committed_free(&self, group: &BlockGroup) -> Result<FreeExtents> {
         match self.volume().chunks().find(group.logical) {
