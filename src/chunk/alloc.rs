@@ -11,8 +11,11 @@ use crate::disk::flags::block_group;
 use crate::disk::volume::{BlockGroupItem, DevExtent};
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Profile, objectid};
 use crate::error::{Error, Result};
+use crate::space::BlockGroup;
 use crate::space::reservation::to_change_chunk;
 use crate::trans::{Chunks, Filesystem, Handle};
+use crate::tree::edit::NewItem;
+use crate::volume::ChunkMapping;
 
 use super::create::{create, insert_item};
 
@@ -178,50 +181,63 @@ fn create_system(
 /// Phase 2 and the end of the handle: inserts the block group items and device extents of its new chunks.
 pub fn finish(mut handle: Handle<'_>) -> Result<()> {
     let fs = handle.fs;
-    for logical in std::mem::take(&mut handle.new_groups) {
-        if let Err(error) = insert_pending(fs, logical) {
-            fs.poison();
-            return Err(error);
-        }
+    let mut groups = std::mem::take(&mut handle.new_groups);
+    groups.sort_unstable();
+    if !groups.is_empty()
+        && let Err(error) = insert_pending(fs, &groups)
+    {
+        fs.poison();
+        return Err(error);
     }
     handle.end();
     Ok(())
 }
 
-fn insert_pending(fs: &Filesystem, logical: Logical) -> Result<()> {
-    let mut items = fs.block_group_items();
-    let Some((length, flags, used, has_chunk_item)) =
-        fs.space().group(logical).map(|group| (group.length, group.flags, group.used, group.has_chunk_item))
-    else {
-        return Ok(());
+/// Each tree is locked once, however many groups there are.
+fn insert_pending(fs: &Filesystem, groups: &[Logical]) -> Result<()> {
+    let mut tree = fs.block_group_items();
+    let pending: Vec<(Logical, Key, BlockGroupItem)> = {
+        let space = fs.space();
+        groups.iter().filter_map(|logical| space.group(*logical)).map(block_group_item).collect()
     };
-    let mut item = BlockGroupItem::zeroed();
-    item.used = used.into();
-    item.chunk_objectid = objectid::FIRST_CHUNK_TREE.into();
-    item.flags = flags.0.into();
-    let key = Key::new(logical.0, KeyType::BLOCK_GROUP_ITEM, length);
-    items.edit(fs, |editor| editor.insert(key, item.as_bytes()))?;
-    drop(items);
-    let mapping = {
+    let items: Vec<NewItem<'_>> =
+        pending.iter().map(|(_, key, item)| NewItem { key: *key, data: item.as_bytes() }).collect();
+    tree.edit(fs, |editor| editor.insert_sorted(&items))?;
+    drop(tree);
+    let mut extents = Vec::new();
+    {
         let mut chunks = fs.chunks();
-        if !has_chunk_item {
-            insert_item(fs, &mut chunks, logical)?;
+        for logical in groups {
+            if fs.space().group(*logical).is_some_and(|group| !group.has_chunk_item) {
+                insert_item(fs, &mut chunks, *logical)?;
+            }
+            extents.extend(chunks.map.find(*logical).into_iter().flat_map(|mapping| device_extents(fs, mapping)));
         }
-        chunks.map.find(logical).cloned()
-    };
-    let Some(mapping) = mapping else { return Ok(()) };
+    }
+    extents.sort_unstable_by_key(|(key, _)| *key);
+    let items: Vec<NewItem<'_>> =
+        extents.iter().map(|(key, extent)| NewItem { key: *key, data: extent.as_bytes() }).collect();
+    fs.device_tree().edit(fs, |editor| editor.insert_sorted(&items))?;
+    // Last: from here on they may be removed.
+    let mut space = fs.space();
+    pending.iter().for_each(|(logical, _, item)| space.set_item_used(*logical, item.used.get()));
+    Ok(())
+}
+
+fn block_group_item(group: &BlockGroup) -> (Logical, Key, BlockGroupItem) {
+    let mut item = BlockGroupItem::zeroed();
+    item.used = group.used.into();
+    item.chunk_objectid = objectid::FIRST_CHUNK_TREE.into();
+    item.flags = group.flags.0.into();
+    (group.logical, Key::new(group.logical.0, KeyType::BLOCK_GROUP_ITEM, group.length), item)
+}
+
+fn device_extents(fs: &Filesystem, mapping: &ChunkMapping) -> impl Iterator<Item = (Key, DevExtent)> {
     let mut extent = DevExtent::zeroed();
     extent.chunk_tree = objectid::CHUNK_TREE.into();
     extent.chunk_objectid = objectid::FIRST_CHUNK_TREE.into();
-    extent.chunk_offset = logical.0.into();
+    extent.chunk_offset = mapping.logical.0.into();
     extent.length = mapping.stripe_size().into();
     extent.chunk_tree_uuid = fs.chunk_tree_uuid();
-    let mut devices = fs.device_tree();
-    for stripe in &mapping.stripes {
-        let key = Key::new(stripe.devid, KeyType::DEV_EXTENT, stripe.physical.0);
-        devices.edit(fs, |editor| editor.insert(key, extent.as_bytes()))?;
-    }
-    // Last: from here on it may be removed.
-    fs.space().set_item_used(logical, used);
-    Ok(())
+    mapping.stripes.iter().map(move |stripe| (Key::new(stripe.devid, KeyType::DEV_EXTENT, stripe.physical.0), extent))
 }

@@ -6,7 +6,7 @@ use clap::{ArgMatches, Args as _, FromArgMatches, ValueEnum};
 
 use crate::chunk::{Force, Wish, alloc, begin, finish, items_of_chunk};
 use crate::disk::{Logical, Profile};
-use crate::trans::Filesystem;
+use crate::trans::{Filesystem, Handle};
 
 use super::change::{Changed, ChunkRecord, Images, Kind, SystemRecord};
 use super::{Exit, size};
@@ -89,24 +89,32 @@ pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// Chunks of one handle: their items are inserted together.
+const TOGETHER: u64 = 64;
+
 fn allocate(fs: &Filesystem, wish: &Wish, count: u64, threads: u16) -> crate::Result<()> {
     let next = AtomicU64::new(0);
     let items = items_of_chunk(fs);
     let work = || -> crate::Result<()> {
-        while next.fetch_add(1, Ordering::Relaxed) < count {
-            let mut handle = begin(fs, items)?;
-            let allocated = loop {
-                match alloc(&mut handle, wish) {
-                    // Another thread was faster, and what it allocated is not enough.
-                    Ok(None) if wish.force == Force::Force => {}
-                    other => break other,
-                }
-            };
-            // A handle that found no room has changed nothing.
-            finish(handle)?;
-            allocated?;
+        loop {
+            let first = next.fetch_add(TOGETHER, Ordering::Relaxed);
+            let mut left = count.saturating_sub(first).min(TOGETHER);
+            if left == 0 {
+                return Ok(());
+            }
+            while left > 0 {
+                // No metadata is allocated only to be promised to many at once.
+                let (mut handle, together) = match fs.begin(items * left) {
+                    Err(crate::Error::NoSpace { .. }) => (begin(fs, items)?, 1),
+                    begun => (begun?, left),
+                };
+                let allocated = (0..together).try_for_each(|_| allocate_one(&mut handle, wish));
+                // An attempt that found no room has changed nothing.
+                finish(handle)?;
+                allocated?;
+                left -= together;
+            }
         }
-        Ok(())
     };
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
@@ -115,4 +123,10 @@ fn allocate(fs: &Filesystem, wish: &Wish, count: u64, threads: u16) -> crate::Re
         };
         workers.into_iter().map(join).fold(Ok(()), Result::and)
     })
+}
+
+fn allocate_one(handle: &mut Handle<'_>, wish: &Wish) -> crate::Result<()> {
+    // Where another thread was faster, what it allocated is not enough.
+    while alloc(handle, wish)?.is_none() && wish.force == Force::Force {}
+    Ok(())
 }
