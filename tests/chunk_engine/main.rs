@@ -2,7 +2,9 @@
 
 mod crash;
 mod herd;
+mod kernel;
 mod model;
+mod sizes;
 #[path = "../support/mod.rs"]
 mod support;
 
