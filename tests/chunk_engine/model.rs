@@ -14,7 +14,7 @@ use rbtrfs::disk::{Logical, Profile, STRIPE_LEN};
 use rbtrfs::volume::ChunkMapping;
 
 use super::state::{Chunks, State};
-use super::support::mounted::btrfs_check;
+use super::support::mounted::{Mounted, btrfs_check};
 use super::support::*;
 use super::{Random, assert_sound, items, make_filesystem, open_for_change, small_image, wish};
 
@@ -169,6 +169,27 @@ fn threads_that_change_chunks_agree_with_a_model_where_block_groups_have_a_tree_
         let load = Load { threads: 8, changes: 300, profiles: &[], seed: seed as u64 + 100 };
         let changes = transactions(&images, 4, load, &format!("block group tree, nodesize {nodesize}"));
         assert!(changes >= 1200, "nodesize {nodesize}: {changes} changes");
+    }
+}
+
+#[test]
+fn files_stay_what_they_were_while_chunks_come_and_go_at_random() {
+    for (seed, name) in ["mixed", "raid1", "raid5", "raid10", "dup", "quota"].into_iter().enumerate() {
+        let scratch = Scratch::new();
+        let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
+        images.iter().for_each(|image| File::options().write(true).open(image).unwrap().set_len(8 << 30).unwrap());
+        let Some(mounted) = or_skip(Mounted::new(&images, "rw", &scratch)) else { return };
+        let contents = mounted.contents();
+        for devid in 1..=images.len() {
+            let path = mounted.path().to_str().unwrap();
+            tool("btrfs", ["filesystem", "resize", &format!("{devid}:max"), path]).unwrap();
+        }
+        drop(mounted);
+        let load = Load { threads: 8, changes: 200, profiles: &[], seed: seed as u64 + 200 };
+        transactions(&images, 3, load, name);
+        let mounted = Mounted::new(&images, "rw", &scratch).unwrap();
+        assert_eq!(mounted.contents(), contents, "{name}");
+        mounted.scrub();
     }
 }
 
