@@ -1,6 +1,7 @@
 //! Many threads change chunks at once, and the machine stops at any moment: what is committed is whole.
 
 mod crash;
+mod deadlock;
 mod herd;
 mod kernel;
 mod model;
