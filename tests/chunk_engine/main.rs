@@ -2,6 +2,7 @@
 
 mod crash;
 mod deadlock;
+mod exhausted;
 mod herd;
 mod kernel;
 mod model;
