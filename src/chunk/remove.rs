@@ -53,7 +53,9 @@ pub fn remove(handle: &mut Handle<'_>, logical: Logical) -> Result<()> {
         return Err(Error::CachedChunk { logical });
     }
     {
-        // In one step: between the two it could be taken into use, or another could go and leave this one the last.
+        // In one step: between the two it could be taken into use, or another could go and leave this one the last. And
+        // with the chunks: who has them may just have found, or made, the system space that would go with this one.
+        let _chunks = fs.chunks();
         let mut space = fs.space();
         if let Some(error) = refusal_in(&space, logical) {
             return Err(error);

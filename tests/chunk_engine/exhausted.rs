@@ -62,3 +62,26 @@ fn what_finds_no_system_space_changes_nothing() {
         btrfs_check(&images).unwrap();
     }
 }
+
+/// Who has the chunks looks for system space, and then promises it. If a system chunk were taken out of use between the two,
+/// it would find no space where there is room for more.
+#[test]
+fn no_system_chunk_goes_while_somebody_else_has_the_chunks() {
+    let scratch = Scratch::new();
+    let Some(images) = make_filesystem(&["-m", "dup"], 1, 1 << 40, &scratch) else { return };
+    let fs = open_for_change(&images);
+    let system = allocate(&fs, &wish(SYSTEM, None, 1 << 20)).unwrap().unwrap();
+    std::thread::scope(|scope| {
+        let mut handle = begin(&fs, items(&fs)).unwrap();
+        let chunks = fs.chunks();
+        let remover = scope.spawn(move || remove(&mut handle, system).map(|()| finish(handle)));
+        for _ in 0..100 {
+            assert!(!fs.space().group(system).unwrap().is_read_only);
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        drop(chunks);
+        remover.join().unwrap().unwrap().unwrap();
+    });
+    fs.commit().unwrap();
+    assert_sound(&images, "after the removal");
+}
