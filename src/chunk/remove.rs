@@ -9,9 +9,9 @@ use crate::disk::volume::DevExtent;
 use crate::disk::{Key, KeyType, Logical, Profile};
 use crate::error::{Error, Result};
 use crate::space::Space;
-use crate::trans::{Filesystem, Handle, StagedTree};
-use crate::volume::ChunkMapping;
+use crate::trans::{Chunks, Filesystem, Handle};
 use crate::volume::sys_array::BadEntry;
+use crate::volume::{ChunkMapping, StripeMapping};
 
 use super::alloc::reserve_system;
 use super::array;
@@ -45,77 +45,88 @@ fn refusal_in(space: &Space, logical: Logical) -> Option<Error> {
     None
 }
 
-/// Removes an empty chunk. Its place on the devices is free after the commit.
+/// Removes an empty chunk. Its place on the devices is free after the commit. What is refused, for want of system space or
+/// because something disagrees, leaves everything as it was.
 pub fn remove(handle: &mut Handle<'_>, logical: Logical) -> Result<()> {
     let fs = handle.fs;
     if fs.has_space_cache(logical)? {
         return Err(Error::CachedChunk { logical });
     }
     {
-        // In one step: between the two it could be taken into use, or another could go and leave this one the last.
+        // In one step: between the two it could be taken into use, or another could go and leave this one the last. And
+        // with the chunks: who has them may just have found, or made, the system space that would go with this one.
+        let _chunks = fs.chunks();
         let mut space = fs.space();
         if let Some(error) = refusal_in(&space, logical) {
             return Err(error);
         }
         space.set_read_only(logical);
     }
-    let prepared = prepare(handle, logical);
-    let (mut devices, mapping) = prepared.inspect_err(|_| fs.space().set_read_write(logical))?;
+    let begun = verify(fs, logical).and_then(|mapping| {
+        let mut chunks = fs.chunks();
+        reserve_system(handle, &mut chunks, mapping.profile)?;
+        Ok((mapping, chunks))
+    });
+    let (mapping, chunks) = begun.inspect_err(|_| fs.space().set_read_write(logical))?;
     // Whatever fails from here on leaves the removal half done.
-    let removed = delete(handle, &mut devices, &mapping);
+    let removed = delete(handle, chunks, &mapping);
     if removed.is_err() {
         fs.poison();
     }
     removed
 }
 
-/// Does all that can be refused. Whoever has the device tree is the only one who holds a promise for a removal: a
-/// herd of them cannot exhaust the system chunk array.
-fn prepare<'f>(handle: &mut Handle<'f>, logical: Logical) -> Result<(MutexGuard<'f, StagedTree>, ChunkMapping)> {
-    let fs = handle.fs;
-    let mapping = fs.chunks().map.find(logical).cloned().ok_or(Error::NoChunk { logical })?;
-    fs.verify_empty(&mapping)?;
-    let devices = fs.device_tree();
-    reserve_system(handle, &mut fs.chunks(), mapping.profile)?;
-    Ok((devices, mapping))
+fn extent_key(stripe: &StripeMapping) -> Key {
+    Key::new(stripe.devid, KeyType::DEV_EXTENT, stripe.physical.0)
 }
 
-fn delete(handle: &mut Handle<'_>, devices: &mut StagedTree, mapping: &ChunkMapping) -> Result<()> {
-    let (fs, logical) = (handle.fs, mapping.logical);
-    // Without the lock on the chunks, which is the inner one.
+/// The chunk, if it is empty and its device extents are as they should be.
+fn verify(fs: &Filesystem, logical: Logical) -> Result<ChunkMapping> {
+    let mapping = fs.chunks().map.find(logical).cloned().ok_or(Error::NoChunk { logical })?;
+    fs.verify_empty(&mapping)?;
+    let mut devices = fs.device_tree();
     for stripe in &mapping.stripes {
-        let key = Key::new(stripe.devid, KeyType::DEV_EXTENT, stripe.physical.0);
-        let data = devices.find(fs, key)?;
+        let data = devices.find(fs, extent_key(stripe))?;
         let extent = data.as_deref().and_then(DevExtent::read_prefix);
         if extent.is_none_or(|(extent, _)| extent.chunk() != logical || extent.length.get() != mapping.stripe_size()) {
             let problem = "disagrees with its chunk".to_owned();
             return Err(Error::Block { what: "device extent of chunk", logical, problem });
         }
-        devices.edit(fs, |editor| editor.delete(key))?;
     }
+    Ok(mapping)
+}
+
+/// Deletes all items of a chunk: those that its system space was promised for first, and the others without the lock on
+/// the chunks, which is the inner one.
+fn delete(handle: &mut Handle<'_>, mut chunks: MutexGuard<'_, Chunks>, mapping: &ChunkMapping) -> Result<()> {
+    let (fs, logical) = (handle.fs, mapping.logical);
+    for stripe in &mapping.stripes {
+        if let Some(device) = chunks.device_mut(stripe.devid) {
+            let used = device.item.bytes_used.get().saturating_sub(mapping.stripe_size());
+            device.item.bytes_used = used.into();
+        }
+    }
+    let devids: BTreeSet<u64> = mapping.stripes.iter().map(|stripe| stripe.devid).collect();
+    for devid in devids {
+        chunks.update_device_item(fs, devid)?;
+    }
+    chunks.tree.edit(fs, |editor| editor.delete(chunk_key(logical)))?;
+    if mapping.flags.contains(block_group::SYSTEM) {
+        let error = |bad: BadEntry| Error::Block {
+            what: "system chunk array entry",
+            logical,
+            problem: bad.problem.to_string(),
+        };
+        array::remove(&mut chunks.superblock, logical).map_err(error)?;
+    }
+    chunks.removed.insert(logical);
+    handle.release_system();
+    drop(chunks);
     {
-        let mut chunks = fs.chunks();
+        let mut devices = fs.device_tree();
         for stripe in &mapping.stripes {
-            if let Some(device) = chunks.device_mut(stripe.devid) {
-                let used = device.item.bytes_used.get().saturating_sub(mapping.stripe_size());
-                device.item.bytes_used = used.into();
-            }
+            devices.edit(fs, |editor| editor.delete(extent_key(stripe)))?;
         }
-        let devids: BTreeSet<u64> = mapping.stripes.iter().map(|stripe| stripe.devid).collect();
-        for devid in devids {
-            chunks.update_device_item(fs, devid)?;
-        }
-        chunks.tree.edit(fs, |editor| editor.delete(chunk_key(logical)))?;
-        if mapping.flags.contains(block_group::SYSTEM) {
-            let error = |bad: BadEntry| Error::Block {
-                what: "system chunk array entry",
-                logical,
-                problem: bad.problem.to_string(),
-            };
-            array::remove(&mut chunks.superblock, logical).map_err(error)?;
-        }
-        chunks.removed.insert(logical);
-        handle.release_system();
     }
     remove_block_group(fs, logical, mapping.length)?;
     forget_feature(fs, mapping.profile);

@@ -242,9 +242,10 @@ impl Space {
 
     /// Keeps everybody from allocating in a group.
     pub fn set_read_only(&mut self, logical: Logical) {
-        let Some(group) = self.group_mut(logical).filter(|group| group.is_usable()) else { return };
+        let Some(group) = self.group_mut(logical).filter(|group| !group.is_read_only) else { return };
+        let unused = if group.is_usable() { unused(group) } else { 0 };
         group.is_read_only = true;
-        let (unused, flags) = (unused(group), group.flags);
+        let flags = group.flags;
         self.info_mut(flags).readonly += unused;
     }
 
@@ -440,6 +441,10 @@ mod tests {
         assert_eq!(block, Logical(1 << 20));
         space.set_read_only(Logical(1 << 20));
         assert_eq!(space.allocate_block(METADATA, Profile::Single, whole), Ok(None));
+        space.set_read_write(Logical(1 << 20));
+        check_sums(&space);
+        assert!(space.allocate_block(METADATA, Profile::Single, whole).unwrap().is_some());
+        space.set_read_only(Logical(1 << 20));
         space.free(block, 4096);
         check_sums(&space);
         space.remove(Logical(1 << 20));
@@ -463,6 +468,20 @@ mod tests {
         assert_eq!(space.has_blocks(METADATA, 258 * 4096, whole), Ok(false));
         space.set_read_only(Logical(1 << 20));
         assert_eq!(space.has_blocks(METADATA, 2 * 4096, whole), Ok(false));
+    }
+
+    #[test]
+    fn a_group_on_a_missing_device_is_not_removed_by_two() {
+        let mut space = space(1);
+        space.add(BlockGroup::existing(Logical(1 << 20), 1 << 20, METADATA, 4096, false));
+        for is_read_only in [true, false] {
+            match is_read_only {
+                true => space.set_read_only(Logical(1 << 20)),
+                false => space.set_read_write(Logical(1 << 20)),
+            }
+            assert_eq!(space.group(Logical(1 << 20)).unwrap().is_read_only, is_read_only);
+            check_sums(&space);
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use rbtrfs::disk::flags::block_group::{DATA, SYSTEM};
 use rbtrfs::disk::{Logical, STRIPE_LEN};
 use rbtrfs::trans::Filesystem;
 
-use super::support::mounted::btrfs_check;
+use super::support::mounted::{Mounted, btrfs_check};
 use super::support::recording_disk::{Event, Failure, RecordingDisk};
 use super::support::*;
 use super::{Random, allocate, assert_sound, items, open_for_change, problems, wish};
@@ -53,12 +53,25 @@ fn prepared(name: &str, scratch: &Scratch) -> Option<Vec<PathBuf>> {
     Some(images)
 }
 
-/// Sound, but for superblocks that were still to be written.
+/// Sound, but for superblocks that were still to be written. Returns whether some device has none of the new ones.
 #[track_caller]
-fn assert_no_damage(images: &[PathBuf], what: &str) {
-    let mut problems = problems(images);
-    problems.retain(|problem| !problem.starts_with("super-stale: ") && !problem.starts_with("device-stale: "));
-    assert_eq!(problems, Vec::<String>::new(), "{what}");
+fn assert_no_damage(images: &[PathBuf], what: &str) -> bool {
+    let (stale, others): (Vec<_>, Vec<_>) = problems(images)
+        .into_iter()
+        .partition(|problem| problem.starts_with("super-stale: ") || problem.starts_with("device-stale: "));
+    assert_eq!(others, Vec::<String>::new(), "{what}");
+    stale.iter().any(|problem| problem.starts_with("device-stale: "))
+}
+
+/// The kernel finds the files, writes, and leaves nothing to be mended. Nothing where it cannot be asked.
+#[track_caller]
+fn assert_kernel_goes_on(images: &[PathBuf], contents: &str, scratch: &Scratch, what: &str) -> Option<()> {
+    let mounted = or_skip(Mounted::new(images, "rw,commit=300", scratch))?;
+    assert_eq!(mounted.contents(), contents, "{what}");
+    std::fs::write(mounted.path().join("of-the-test"), what).unwrap();
+    drop(mounted);
+    assert_sound(images, what);
+    Some(())
 }
 
 #[test]
@@ -67,6 +80,9 @@ fn a_crash_amid_a_commit_leaves_all_chunks_of_before_or_all_of_after() {
         let scratch = Scratch::new();
         let Some(images) = prepared(name, &scratch) else { return };
         let before = addresses(&images);
+        let Some(contents) = or_skip(Mounted::new(&images, "ro", &scratch)).map(|mounted| mounted.contents()) else {
+            return;
+        };
         let Some(disk) = or_skip(RecordingDisk::new(&images, &scratch)) else { return };
         let mut fs = open_for_change(disk.images());
         change_much(&fs);
@@ -80,13 +96,15 @@ fn a_crash_amid_a_commit_leaves_all_chunks_of_before_or_all_of_after() {
         // At each barrier with nothing and with all of what follows the one before.
         cuts.extend(barriers.flat_map(|number| [(number, 0), (number, 1), (number + 1, 0)]));
         let mut found = BTreeSet::new();
+        // Those that leave devices of before beside some of after.
+        let mut mixed = 0..;
         for (number, (count, how)) in cuts.into_iter().enumerate() {
             let survivors: Vec<bool> = events.iter().map(|_| random.below(2) == 1).collect();
             let crashed = Scratch::new();
             let survives = |event: usize| if how == 2 { survivors[event] } else { how == 1 };
-            let left = disk.after_crash(count, survives, &crashed);
+            let mut left = disk.after_crash(count, survives, &crashed);
             let what = format!("{name}: after {count} of {} events", events.len());
-            assert_no_damage(&left, &what);
+            let is_mixed = assert_no_damage(&left, &what);
             let chunks = addresses(&left);
             assert!(chunks == before || chunks == after, "{what}: neither old nor new");
             found.insert(chunks == after);
@@ -98,9 +116,17 @@ fn a_crash_amid_a_commit_leaves_all_chunks_of_before_or_all_of_after() {
                 allocate_some(&fs, 1);
                 fs.commit().unwrap();
                 assert_sound(&left, &what);
+            } else if number % 20 == 7 || is_mixed && mixed.next().unwrap() % 4 == 0 {
+                // The last to be written, which are those of before, are named first.
+                left.reverse();
+                if assert_kernel_goes_on(&left, &contents, &crashed, &what).is_none() {
+                    return;
+                }
+                assert_eq!(addresses(&left), chunks, "{what}: another state than ours to the kernel");
             }
         }
         assert_eq!(found.len(), 2, "{name}: both the old and the new state are found");
+        assert!(images.len() == 1 || mixed.start > 0, "{name}: all devices of one state, always");
     }
 }
 

@@ -1,20 +1,46 @@
 //! Random allocations and removals by many threads, against a model that knows chunks and nothing else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use rbtrfs::Error;
 use rbtrfs::chunk::{alloc, begin, finish, remove};
 use rbtrfs::disk::flags::block_group::{DATA, METADATA, SYSTEM};
-use rbtrfs::disk::{Logical, STRIPE_LEN};
+use rbtrfs::disk::{Logical, Profile, STRIPE_LEN};
 use rbtrfs::volume::ChunkMapping;
 
-use super::support::mounted::btrfs_check;
+use super::state::{Chunks, State};
+use super::support::mounted::{Mounted, btrfs_check};
 use super::support::*;
-use super::{Random, assert_sound, items, make_filesystem, open_for_change, wish};
+use super::{Random, assert_sound, items, make_filesystem, open_for_change, small_image, wish};
 
-type ChunksByAddress = BTreeMap<Logical, ChunkMapping>;
+/// Fails where two of the chunks have a byte of a device.
+#[track_caller]
+fn assert_apart<'c>(chunks: impl Iterator<Item = &'c ChunkMapping>) {
+    let stripes = |chunk: &'c ChunkMapping| {
+        chunk.stripes.iter().map(|stripe| (stripe.devid, stripe.physical.0, stripe.physical.0 + chunk.stripe_size()))
+    };
+    let mut stripes: Vec<(u64, u64, u64)> = chunks.flat_map(stripes).collect();
+    stripes.sort_unstable();
+    for pair in stripes.windows(2) {
+        assert!(pair[0].0 != pair[1].0 || pair[0].2 <= pair[1].1, "{pair:?} have bytes of a device together");
+    }
+}
+
+/// What one transaction is to do.
+#[derive(Clone, Copy)]
+struct Load<'p> {
+    threads: usize,
+    /// Chunks that come or go, at the least.
+    changes: usize,
+    /// Profiles of new chunks, any of them; those of the others of their type where there are none.
+    profiles: &'p [Profile],
+    seed: u64,
+}
 
 /// What threads did since the last commit.
 #[derive(Default)]
@@ -23,38 +49,27 @@ struct Done {
     removed: BTreeSet<Logical>,
 }
 
-fn committed(images: &[PathBuf]) -> ChunksByAddress {
-    open(images).chunks().iter().map(|chunk| (chunk.logical, chunk.clone())).collect()
-}
-
-/// The units of devices that a chunk has.
-fn units(chunk: &ChunkMapping) -> impl Iterator<Item = (u64, u64)> {
-    chunk.stripes.iter().flat_map(|stripe| {
-        let first = stripe.physical.0 / STRIPE_LEN;
-        (first..first + chunk.stripe_size() / STRIPE_LEN).map(|unit| (stripe.devid, unit))
-    })
-}
-
-/// Fails on a unit that two have.
-fn claim(claimed: &mut BTreeSet<(u64, u64)>, chunk: &ChunkMapping) {
-    for unit in units(chunk) {
-        assert!(claimed.insert(unit), "{unit:?} of chunk {} is that of another too", chunk.logical);
-    }
-}
-
 /// One transaction of random changes. Returns the chunks that there are to be after it, and the number of changes.
-fn transaction(images: &[PathBuf], before: &ChunksByAddress, threads: usize, seed: u64) -> (ChunksByAddress, usize) {
+fn transaction(images: &[PathBuf], before: &Chunks, load: Load<'_>) -> (Chunks, usize) {
     let mut fs = open_for_change(images);
     let done = Mutex::new(Done::default());
+    let changes = AtomicUsize::new(0);
     let work = |thread: usize| {
-        let mut random = Random((seed << 8) + thread as u64 + 1);
-        for _ in 0..1000 / threads {
+        let mut random = Random((load.seed << 16) + thread as u64 + 1);
+        while changes.load(Ordering::Relaxed) < load.changes {
             let mut handle = begin(&fs, items(&fs)).unwrap();
             if random.below(5) < 3 {
                 let type_bits = [DATA, DATA, DATA, DATA, METADATA, SYSTEM][random.below(6)];
                 let size = (1 + random.below(16) as u64) * STRIPE_LEN;
-                match alloc(&mut handle, &wish(type_bits, None, size)) {
-                    Ok(Some(logical)) => assert!(done.lock().unwrap().added.insert(logical)),
+                let profile = match load.profiles {
+                    [] => None,
+                    profiles => Some(profiles[random.below(profiles.len())]),
+                };
+                match alloc(&mut handle, &wish(type_bits, profile, size)) {
+                    Ok(Some(logical)) => {
+                        assert!(done.lock().unwrap().added.insert(logical));
+                        changes.fetch_add(1, Ordering::Relaxed);
+                    }
                     // Another thread was faster.
                     Ok(None) => {}
                     Err(Error::SystemArrayFull { .. }) if type_bits == SYSTEM => {}
@@ -66,7 +81,10 @@ fn transaction(images: &[PathBuf], before: &ChunksByAddress, threads: usize, see
                 let candidates: Vec<Logical> = fs.chunks().map.iter().map(|chunk| chunk.logical).collect();
                 let logical = candidates[random.below(candidates.len())];
                 match remove(&mut handle, logical) {
-                    Ok(()) => assert!(done.lock().unwrap().removed.insert(logical), "{logical} removed twice"),
+                    Ok(()) => {
+                        assert!(done.lock().unwrap().removed.insert(logical), "{logical} removed twice");
+                        changes.fetch_add(1, Ordering::Relaxed);
+                    }
                     Err(Error::ChunkInUse { .. } | Error::LastChunk { .. } | Error::NoChunk { .. }) => {}
                     // What others were promised is in there.
                     Err(Error::NoSpace { .. }) => {}
@@ -76,35 +94,38 @@ fn transaction(images: &[PathBuf], before: &ChunksByAddress, threads: usize, see
             finish(handle).unwrap();
         }
     };
-    std::thread::scope(|scope| (0..threads).for_each(|thread| drop(scope.spawn(move || work(thread)))));
+    std::thread::scope(|scope| (0..load.threads).for_each(|thread| drop(scope.spawn(move || work(thread)))));
     let Done { added, removed } = done.into_inner().unwrap();
-    // What is freed in a transaction is not used again in it.
-    let mut claimed = BTreeSet::new();
-    before.values().for_each(|chunk| claim(&mut claimed, chunk));
     let mut expected = before.clone();
     for chunk in fs.chunks().map.iter().filter(|chunk| !before.contains_key(&chunk.logical)) {
-        claim(&mut claimed, chunk);
         // Of its own accord the engine makes room for metadata and for chunks.
         assert!(added.contains(&chunk.logical) || !chunk.flags.contains(DATA) || chunk.flags.contains(METADATA));
         expected.insert(chunk.logical, chunk.clone());
     }
+    // Those that went are among them: what is freed in a transaction is not used again in it.
+    assert_apart(expected.values());
     assert!(added.iter().all(|logical| expected.contains_key(logical)));
     expected.retain(|logical, _| !removed.contains(logical));
     fs.commit().unwrap();
     (expected, added.len() + removed.len())
 }
 
-fn assert_totals(images: &[PathBuf], chunks: &ChunksByAddress) {
-    let fs = open_for_change(images);
-    let state = fs.chunks();
-    for device in &state.devices {
-        let devid = device.item.devid.get();
-        let used = chunks.values().flat_map(units).filter(|(of, _)| *of == devid).count() as u64 * STRIPE_LEN;
-        assert_eq!(device.item.bytes_used.get(), used, "device {devid}");
+/// Transactions one after the other, each judged by the model, by our check and by that of btrfs-progs. Returns the number
+/// of changes.
+fn transactions(images: &[PathBuf], rounds: usize, load: Load<'_>, what: &str) -> usize {
+    let mut changes = 0;
+    let mut state = State::of(images);
+    for round in 0..rounds {
+        let what = format!("{what}, round {round}");
+        let seed = (load.seed << 16) + round as u64;
+        let (expected, count) = transaction(images, &state.chunks, Load { seed, ..load });
+        state.chunks = expected;
+        state.assert_follows(images, &what);
+        assert_sound(images, &what);
+        btrfs_check(images).unwrap_or_else(|error| panic!("{what}: {error}"));
+        changes += count;
     }
-    let array = state.superblock.sys_chunk_array_size.get() as usize;
-    let system = chunks.values().filter(|chunk| chunk.flags.contains(SYSTEM));
-    assert_eq!(array, system.map(|chunk| 65 + 32 * chunk.stripes.len()).sum::<usize>());
+    changes
 }
 
 #[test]
@@ -115,24 +136,90 @@ fn threads_that_change_chunks_at_random_agree_with_a_model() {
         (&["-m", "raid1", "-d", "raid0", "-n", "4k"][..], 3, 16),
         (&["-m", "raid10", "-d", "raid6", "-n", "64k"][..], 4, 7),
         (&["-M", "-n", "4k"][..], 1, 8),
+        (&["-M", "-m", "dup", "-d", "dup", "-n", "4k"][..], 1, 8),
         (&["-m", "raid1c3", "-d", "raid5", "-R", "^free-space-tree"][..], 3, 16),
+        (&["-m", "raid5", "-d", "raid10", "-O", "^skinny-metadata"][..], 5, 8),
     ]
     .into_iter()
     .enumerate()
     {
         let scratch = Scratch::new();
         let Some(images) = make_filesystem(options, devices, 8 << 30, &scratch) else { return };
-        let mut chunks = committed(&images);
-        let mut changes = 0;
-        for round in 0..6 {
-            let (expected, count) = transaction(&images, &chunks, threads, (seed * 16 + round + 1) as u64);
-            changes += count;
-            chunks = committed(&images);
-            assert_eq!(chunks, expected, "{options:?}, round {round}");
-            assert_sound(&images, &format!("{options:?}, round {round}"));
-            assert_totals(&images, &chunks);
+        let load = Load { threads, changes: 300, profiles: &[], seed: seed as u64 + 1 };
+        let changes = transactions(&images, 4, load, &format!("{options:?}"));
+        assert!(changes >= 1200, "{options:?}: {changes} changes");
+    }
+}
+
+/// As mkfs.btrfs makes them only since 6.8 by itself.
+#[test]
+fn threads_that_change_chunks_agree_with_a_model_where_block_groups_have_a_tree_of_their_own() {
+    let scratch = Scratch::new();
+    for (seed, nodesize) in [4096, 16384, 65536].into_iter().enumerate() {
+        let options = small_image::Options {
+            size: 8 << 30,
+            nodesize,
+            no_holes: true,
+            block_group_tree: true,
+            ..Default::default()
+        };
+        let image = scratch.path(&format!("{nodesize}.img"));
+        small_image::write_small_image(&options, &File::create(&image).unwrap()).unwrap();
+        let images = [image];
+        let load = Load { threads: 8, changes: 300, profiles: &[], seed: seed as u64 + 100 };
+        let changes = transactions(&images, 4, load, &format!("block group tree, nodesize {nodesize}"));
+        assert!(changes >= 1200, "nodesize {nodesize}: {changes} changes");
+    }
+}
+
+#[test]
+fn files_stay_what_they_were_while_chunks_come_and_go_at_random() {
+    for (seed, name) in ["mixed", "raid1", "raid5", "raid10", "dup", "quota"].into_iter().enumerate() {
+        let scratch = Scratch::new();
+        let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
+        images.iter().for_each(|image| File::options().write(true).open(image).unwrap().set_len(8 << 30).unwrap());
+        let Some(mounted) = or_skip(Mounted::new(&images, "rw", &scratch)) else { return };
+        let contents = mounted.contents();
+        for devid in 1..=images.len() {
+            let path = mounted.path().to_str().unwrap();
+            tool("btrfs", ["filesystem", "resize", &format!("{devid}:max"), path]).unwrap();
         }
-        assert!(changes > 2000, "{options:?}: {changes} changes");
-        btrfs_check(&images).unwrap();
+        drop(mounted);
+        let load = Load { threads: 8, changes: 200, profiles: &[], seed: seed as u64 + 200 };
+        transactions(&images, 3, load, name);
+        let mounted = Mounted::new(&images, "rw", &scratch).unwrap();
+        assert_eq!(mounted.contents(), contents, "{name}");
+        mounted.scrub();
+    }
+}
+
+/// RBTRFS_SOAK_CHANGES and RBTRFS_SOAK_THREADS make it longer and the herd larger; `scripts/bench soak` does.
+#[test]
+fn a_herd_that_runs_free_loses_no_chunk_and_makes_none_up() {
+    let number = |name: &str, otherwise: usize| {
+        std::env::var(name).map_or(otherwise, |number| number.parse().expect("a number"))
+    };
+    let threads = number("RBTRFS_SOAK_THREADS", 64);
+    let changes = number("RBTRFS_SOAK_CHANGES", 16_000);
+    use Profile::*;
+    let profiles = [Single, Dup, Raid0, Raid1, Raid1c3, Raid1c4, Raid10, Raid5, Raid6];
+    for (seed, (options, devices)) in
+        [(&["-m", "raid1", "-d", "single", "-n", "4k"][..], 6), (&["-m", "raid1c4", "-d", "raid6"][..], 4)]
+            .into_iter()
+            .enumerate()
+    {
+        let scratch = Scratch::new();
+        let Some(images) = make_filesystem(options, devices, 1 << 40, &scratch) else { return };
+        let profiles = if seed == 0 { &profiles[..] } else { &[] };
+        let rounds = (changes / 2 / 5000).max(2);
+        let load = Load { threads, changes: changes.div_ceil(2 * rounds), profiles, seed: seed as u64 + 1000 };
+        let started = Instant::now();
+        let done = transactions(&images, rounds, load, &format!("herd, {options:?}"));
+        let (seconds, left) = (started.elapsed().as_secs_f64(), open(&images).chunks().iter().count());
+        println!(
+            "{options:?} devices={devices} threads={threads} changes={done} commits={rounds} chunks_left={left} \
+             seconds={seconds:.1}"
+        );
+        assert!(done * 2 >= changes);
     }
 }
