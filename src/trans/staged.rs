@@ -128,6 +128,7 @@ impl Blocks for Store<'_> {
         header.fsid = self.fs.volume().superblock().metadata_fsid();
         header.chunk_tree_uuid = self.fs.chunk_tree_uuid();
         header.bytenr = new.0.into();
+        header.owner = tree.into();
         header.generation = self.fs.generation().0.into();
         header.flags = (u64::from(MIXED_BACKREF_REV) << BACKREF_REV_SHIFT | WRITTEN).into();
         self.blocks.insert(new, bytes);
