@@ -78,6 +78,12 @@ pub enum Error {
     #[error("tree {tree}{} is missing", if name.is_empty() { String::new() } else { format!(" ({name})") })]
     NoTree { tree: u64, name: &'static str },
 
+    #[error("tree {tree} {problem}")]
+    Tree { tree: u64, problem: &'static str },
+
+    #[error("simple quotas count whose each extent is, which is not done here: turn them off first")]
+    SimpleQuotas,
+
     #[error("device {devid} {problem}")]
     Device { devid: u64, problem: &'static str },
 

@@ -4,6 +4,7 @@
 
 pub mod edit;
 pub mod item;
+pub mod reference;
 pub mod verify;
 
 use crate::disk::node::{HEADER_SIZE, Header, Item, KeyPtr, leaf_data_size, node_ptrs};

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+use crate::block::reference::{Reference, file_extents, node_children};
 use crate::disk::flags::extent::{DATA, TREE_BLOCK};
 use crate::disk::{Key, KeyType, Logical, Transid, objectid};
 use crate::finding::findings;
@@ -16,7 +17,7 @@ use super::Job;
 use super::extent_list::{Cursor, Extent, ExtentList};
 use super::findings::Findings;
 use super::quotas::{Owned, Quotas};
-use super::reference::{Claim, Reference, claims, file_extents, node_children};
+use super::reference::{Claim, claims};
 use super::scan::{Scan, Tree, Unread, Visit};
 use super::sketch::{Buckets, Sketch};
 

@@ -1,53 +1,12 @@
-//! References to extents, as extent items claim them and as trees have them.
+//! References to extents, as extent items claim them.
 
-use std::fmt;
-
-use crate::block::{ItemRef, Leaf, Node};
+use crate::block::reference::Reference;
+use crate::block::{ItemRef, Leaf};
 use crate::disk::extent::{ExtentDataRef, ExtentItem, InlineRef, InlineRefs, SharedDataRef, TreeBlockInfo};
-use crate::disk::flags::extent::{FULL_BACKREF, TREE_BLOCK};
-use crate::disk::inode::{FileExtentDisk, FileExtentItem, file_extent_type};
-use crate::disk::node::KeyPtr;
+use crate::disk::flags::extent::TREE_BLOCK;
 use crate::disk::{KeyType, Logical, Transid};
 
 use super::extent_list::Extent;
-
-/// Who refers to an extent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reference {
-    /// A block of the tree, or its root item.
-    Tree { root: u64 },
-    /// The node at this address.
-    Node { parent: Logical },
-    /// A file of the tree; `offset` is where in the file the whole extent would begin.
-    File { root: u64, objectid: u64, offset: u64 },
-    /// The leaf at this address.
-    Leaf { parent: Logical },
-}
-
-impl Reference {
-    /// The numbers that make it, for hashing.
-    pub fn numbers(&self, extent: Logical) -> [u64; 5] {
-        let logical = extent.0;
-        match *self {
-            Reference::Tree { root } => [logical, 1, root, 0, 0],
-            Reference::Node { parent } => [logical, 2, parent.0, 0, 0],
-            Reference::File { root, objectid, offset } => [logical, 3, root, objectid, offset],
-            Reference::Leaf { parent } => [logical, 4, parent.0, 0, 0],
-        }
-    }
-}
-
-impl fmt::Display for Reference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Reference::Tree { root } => write!(f, "tree {root}"),
-            Reference::Node { parent } => write!(f, "node {parent}"),
-            Reference::File { root, objectid, offset } => write!(f, "tree {root} inode {objectid} offset {offset}"),
-            Reference::Leaf { parent } => write!(f, "leaf {parent}"),
-        }
-    }
-}
 
 /// What an item of the extent tree says.
 pub enum Claim {
@@ -80,7 +39,7 @@ pub fn claims(leaf: Leaf<'_>, nodesize: u32, mut hear: impl FnMut(Claim)) {
             }
             KeyType::EXTENT_DATA_REF => {
                 if let Some((data_ref, _)) = ExtentDataRef::read_prefix(item.data) {
-                    hear(claim(logical, file_reference(data_ref), data_ref.count.get().into()));
+                    hear(claim(logical, Reference::of_file(data_ref), data_ref.count.get().into()));
                 }
             }
             KeyType::SHARED_DATA_REF => {
@@ -96,10 +55,6 @@ pub fn claims(leaf: Leaf<'_>, nodesize: u32, mut hear: impl FnMut(Claim)) {
 
 fn claim(extent: Logical, reference: Reference, count: u64) -> Claim {
     Claim::Reference { extent, reference, count }
-}
-
-fn file_reference(data_ref: &ExtentDataRef) -> Reference {
-    Reference::File { root: data_ref.root.get(), objectid: data_ref.objectid.get(), offset: data_ref.offset.get() }
 }
 
 fn extent_claims(item: &ItemRef<'_>, nodesize: u32, hear: &mut impl FnMut(Claim)) {
@@ -118,62 +73,10 @@ fn extent_claims(item: &ItemRef<'_>, nodesize: u32, hear: &mut impl FnMut(Claim)
     let (refs_total, generation) = (extent.refs.get(), extent.generation.get());
     hear(Claim::Extent(Extent { logical, length, refs: refs_total, generation, flags, level }));
     for inline_ref in InlineRefs::new(refs).map_while(Result::ok) {
-        match inline_ref {
-            InlineRef::TreeBlock { root } => hear(claim(logical, Reference::Tree { root }, 1)),
-            InlineRef::SharedBlock { parent } => {
-                hear(claim(logical, Reference::Node { parent: Logical(parent) }, 1));
-            }
-            InlineRef::ExtentData(data_ref) => {
-                hear(claim(logical, file_reference(data_ref), data_ref.count.get().into()));
-            }
-            InlineRef::SharedData { parent, count } => {
-                hear(claim(logical, Reference::Leaf { parent: Logical(parent) }, count.into()));
-            }
-            InlineRef::Owner { root } => hear(Claim::Owner { root, generation: extent.generation.into(), length }),
+        match (inline_ref, Reference::of_inline(inline_ref)) {
+            (_, Some((reference, count))) => hear(claim(logical, reference, count)),
+            (InlineRef::Owner { root }, _) => hear(Claim::Owner { root, generation: extent.generation.into(), length }),
+            _ => {}
         }
-    }
-}
-
-/// An extent of data that a file item refers to.
-#[derive(Clone, Copy, Debug)]
-pub struct FileExtent {
-    pub extent: Logical,
-    pub length: u64,
-    pub reference: Reference,
-}
-
-/// Hands each reference of a leaf of files, written for the tree `owner`, to `hear`. `flags` are those of the leaf's own
-/// extent: a leaf with full back references is itself what refers.
-pub fn file_extents(leaf: Leaf<'_>, owner: u64, flags: u64, mut hear: impl FnMut(FileExtent)) {
-    for item in leaf.items().flatten().filter(|item| item.key.key_type == KeyType::EXTENT_DATA) {
-        let Some((extent, rest)) = FileExtentItem::read_prefix(item.data) else { continue };
-        if extent.r#type == file_extent_type::INLINE {
-            continue;
-        }
-        let Some((disk, _)) = FileExtentDisk::read_prefix(rest) else { continue };
-        if disk.disk_bytenr.get() == 0 {
-            continue;
-        }
-        let reference = match flags & FULL_BACKREF {
-            0 => Reference::File {
-                root: owner,
-                objectid: item.key.objectid,
-                // Wraps for a clone that begins before the extent would: stored like this.
-                offset: item.key.offset.wrapping_sub(disk.offset.get()),
-            },
-            _ => Reference::Leaf { parent: leaf.block().logical() },
-        };
-        hear(FileExtent { extent: disk.disk_bytenr.into(), length: disk.disk_num_bytes.get(), reference });
-    }
-}
-
-/// Hands each pointer that a node, written for the tree `owner`, has from slot `first` on, to `hear`.
-pub fn node_children(node: Node<'_>, owner: u64, first: usize, flags: u64, mut hear: impl FnMut(&KeyPtr, Reference)) {
-    let reference = match flags & FULL_BACKREF {
-        0 => Reference::Tree { root: owner },
-        _ => Reference::Node { parent: node.block().logical() },
-    };
-    for ptr in node.ptrs().iter().skip(first) {
-        hear(ptr, reference);
     }
 }

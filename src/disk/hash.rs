@@ -22,6 +22,9 @@ pub fn extent_data_ref(root: u64, objectid: u64, offset: u64) -> u64 {
     (u64::from(high) << 31) ^ u64::from(low)
 }
 
+/// So many data references to an extent may have the same hash: their keys follow each other (`insert_extent_data_ref`).
+pub const MAX_COLLISIONS: u64 = 16;
+
 #[cfg(test)]
 mod tests {
     #[test]

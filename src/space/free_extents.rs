@@ -28,10 +28,7 @@ impl FreeExtents {
     /// Takes the first `size` free bytes at a multiple of `size`, so that a tree block never crosses a stripe.
     pub fn take_block(&mut self, size: u32) -> Option<Logical> {
         let size = u64::from(size);
-        let fits = |(start, end): (u64, u64)| {
-            let block = start.checked_next_multiple_of(size)?;
-            (block.checked_add(size)? <= end).then_some((block, start))
-        };
+        let fits = |range: (u64, u64)| Some((fit(range, size, size)?, range.0));
         let below = self.ranges.last_before(self.first_fit);
         let block = below.into_iter().chain(self.ranges.from(self.first_fit)).find_map(fits);
         match block {
@@ -61,6 +58,13 @@ impl FreeExtents {
         count
     }
 
+    /// Takes the first `length` free bytes in one piece at a multiple of `alignment`.
+    pub fn take(&mut self, length: u64, alignment: u32) -> Option<Logical> {
+        let start = self.ranges.from(0).find_map(|range| fit(range, length, alignment.into()))?;
+        self.remove(Logical(start), length);
+        Some(Logical(start))
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (Logical, u64)> {
         self.ranges.from(0).map(|(start, end)| (Logical(start), end - start))
     }
@@ -68,6 +72,12 @@ impl FreeExtents {
     pub fn bytes(&self) -> u64 {
         self.ranges.bytes()
     }
+}
+
+/// Where the first `length` bytes of a range are that begin at a multiple of `alignment`.
+fn fit((start, end): (u64, u64), length: u64, alignment: u64) -> Option<u64> {
+    let first = start.checked_next_multiple_of(alignment)?;
+    (first.checked_add(length)? <= end).then_some(first)
 }
 
 #[cfg(test)]

@@ -279,28 +279,61 @@ impl Space {
         &mut self,
         flags: BlockGroupFlags,
         profile: Profile,
-        mut load: impl FnMut(&BlockGroup) -> Result<FreeExtents, E>,
+        load: impl FnMut(&BlockGroup) -> Result<FreeExtents, E>,
     ) -> Result<Option<Logical>, E> {
-        let nodesize = self.nodesize;
-        let info = self.index(flags);
+        let (info, nodesize) = (self.index(flags), self.nodesize);
         if !self.infos[info].may_take(nodesize.into()) {
             return Ok(None);
         }
+        let block = self.allocate(info, nodesize.into(), profile, load, |free| free.take_block(nodesize))?;
+        if block.is_some() {
+            self.infos[info].take(nodesize.into());
+        }
+        Ok(block)
+    }
+
+    /// Space for `length` bytes of data in one piece, as above. What was promised to trees is not taken.
+    pub fn allocate_data<E>(
+        &mut self,
+        length: u64,
+        sectorsize: u32,
+        profile: Profile,
+        load: impl FnMut(&BlockGroup) -> Result<FreeExtents, E>,
+    ) -> Result<Option<Logical>, E> {
+        let info = self.index(BlockGroupFlags(block_group::DATA));
+        if self.infos[info].left() < length {
+            return Ok(None);
+        }
+        let data = self.allocate(info, length, profile, load, |free| free.take(length, sectorsize))?;
+        if data.is_some() {
+            self.infos[info].used += length;
+        }
+        Ok(data)
+    }
+
+    /// What `take` takes out of the first group that it fits in.
+    fn allocate<E>(
+        &mut self,
+        info: usize,
+        length: u64,
+        profile: Profile,
+        mut load: impl FnMut(&BlockGroup) -> Result<FreeExtents, E>,
+        mut take: impl FnMut(&mut FreeExtents) -> Option<Logical>,
+    ) -> Result<Option<Logical>, E> {
         for wants_profile in [true, false] {
             for group in self.groups[info].values_mut() {
-                let has_room = group.used + group.pinned() + u64::from(nodesize) <= group.length;
+                let taken = group.used.saturating_add(group.pinned()).saturating_add(length);
                 let fits = (group.flags.profile() == Some(profile)) == wants_profile;
-                if !fits || !has_room || !group.is_usable() {
+                if !fits || taken > group.length || !group.is_usable() {
                     continue;
                 }
                 if group.free.is_none() {
                     group.free = Some(load(group)?);
                 }
-                if let Some(block) = group.free.as_mut().and_then(|free| free.take_block(nodesize)) {
-                    group.used += u64::from(nodesize);
+                if let Some(start) = group.free.as_mut().and_then(&mut take) {
+                    group.used += length;
                     self.touched.insert(group.logical);
-                    self.infos[info].take(nodesize.into());
-                    return Ok(Some(block));
+                    return Ok(Some(start));
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! The end of the transaction: all that waits is brought into the trees, and they are written.
 
+use std::sync::Mutex;
+
 use zerocopy::IntoBytes;
 
 use crate::disk::root::RootItem;
@@ -11,7 +13,7 @@ use crate::space::reservation::to_insert_item;
 use crate::tree::TreeRoot;
 use crate::volume::{Commit, Staged, superblock_ranges};
 
-use super::staged::{StagedTree, Store, stamped};
+use super::staged::{StagedTree, stamped};
 use super::{Filesystem, free_space_tree, lock, references, root_key};
 
 impl Filesystem {
@@ -42,10 +44,11 @@ impl Filesystem {
         Ok(())
     }
 
-    /// Does now what would wait for the commit, beside handles that are running. Block groups whose items another handle
-    /// has yet to insert are passed over: the commit comes back to them.
+    /// Brings block groups and their free space up to date now, beside handles that are running. Groups whose items another
+    /// handle has yet to insert are passed over: the commit comes back to them. References wait for it: until then the
+    /// extent tree of the last commit tells how blocks were shared.
     pub fn flush(&self) -> Result<()> {
-        let flushed = self.settle();
+        let flushed = self.update_block_group_items().and_then(|_| self.update_free_space());
         if flushed.is_err() {
             self.poison();
         }
@@ -70,7 +73,9 @@ impl Filesystem {
     /// Does what waits. Returns whether anything did: doing it may have brought more.
     fn settle(&self) -> Result<bool> {
         let mut is_changed = !lock(&self.references).is_empty();
-        references::run(self, &mut lock(&self.extent_tree))?;
+        let freed = references::run(self, &mut lock(&self.extent_tree))?;
+        is_changed |= self.delete_checksums(&freed)?;
+        is_changed |= self.invalidate_quotas()?;
         is_changed |= self.update_block_group_items()?;
         is_changed |= self.update_free_space()?;
         is_changed |= self.update_root_items()?;
@@ -126,8 +131,7 @@ impl Filesystem {
             }
             drop(chunks);
             let sectorsize = self.volume().format().sectorsize;
-            let StagedTree { root, blocks } = &mut *tree;
-            let mut store = Store { fs: self, blocks };
+            let (root, mut store) = tree.parts(self);
             let group = free_space_tree::Group { logical: *logical, length };
             free_space_tree::update(root, &mut store, &group, &free, sectorsize)?;
         }
@@ -136,22 +140,29 @@ impl Filesystem {
 
     /// Brings the root items of the trees up to date whose roots are others now.
     fn update_root_items(&self) -> Result<bool> {
-        let roots: Vec<TreeRoot> = {
-            let root_of = |tree: &std::sync::Mutex<StagedTree>| lock(tree).root;
+        let roots: Vec<(TreeRoot, i64)> = {
+            let state = |tree: &Mutex<StagedTree>| {
+                let mut tree = lock(tree);
+                (tree.root, std::mem::take(&mut tree.growth))
+            };
+            let opened = self.opened_trees();
             let always = [&self.extent_tree, &self.device_tree].into_iter();
-            always.chain(&self.block_group_tree).chain(&self.free_space_tree).map(root_of).collect()
+            let optional = self.block_group_tree.iter().chain(&self.free_space_tree);
+            always.chain(optional).chain(opened.iter().map(|tree| &**tree)).map(state).collect()
         };
         let mut root_tree = lock(&self.root_tree);
         let mut is_changed = false;
-        for root in roots {
+        for (root, growth) in roots {
             let data = root_tree.find(self, root.key)?;
             let missing = Error::NoTree { tree: root.key.objectid, name: "" };
             let data = data.ok_or(missing)?;
             let Some(mut item) = RootItem::read(&data) else { continue };
-            if Logical::from(item.bytenr) == root.logical && item.level == root.level {
+            if Logical::from(item.bytenr) == root.logical && item.level == root.level && growth == 0 {
                 continue;
             }
             (item.bytenr, item.level) = (root.logical.0.into(), root.level);
+            let bytes = growth.saturating_mul(self.volume().format().nodesize.into());
+            item.bytes_used = item.bytes_used.get().saturating_add_signed(bytes).into();
             item.generation = self.generation().0.into();
             item.generation_v2 = item.generation;
             root_tree.edit(self, |editor| {
@@ -184,7 +195,9 @@ impl Filesystem {
         let mut blocks: Vec<(Logical, Vec<u8>)> = Vec::new();
         blocks.extend(stamped(self, std::mem::take(&mut chunks.tree.blocks)));
         let trees = [&self.extent_tree, &self.device_tree, &self.root_tree].into_iter();
-        for tree in trees.chain(&self.block_group_tree).chain(&self.free_space_tree) {
+        let opened = self.opened_trees();
+        let trees = trees.chain(&self.block_group_tree).chain(&self.free_space_tree);
+        for tree in trees.chain(opened.iter().map(|tree| &**tree)) {
             blocks.extend(stamped(self, std::mem::take(&mut lock(tree).blocks)));
         }
         blocks.sort_unstable_by_key(|(logical, _)| *logical);

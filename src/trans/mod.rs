@@ -1,20 +1,27 @@
 //! Transactions: changes of an unmounted filesystem that become real together or not at all.
 //!
-//! Lock order, outermost first: extent tree, block group tree, device tree, free space tree, root tree; [`Chunks`], which
-//! are the chunk tree and all that goes with it; then, of which nobody holds two, space and references. Who changes
-//! chunks needs no other tree, and who holds another tree may ask for chunks: a copy of its blocks may need one.
+//! Lock order, outermost first: the trees that [`Filesystem::tree`] opens, which are those of files, of several the one
+//! with the lower id first, then others, such as the checksum tree; extent tree, block group tree, device tree, free space
+//! tree, the list of opened trees, root tree; [`Chunks`], which are the chunk tree and all that goes with it; then, of
+//! which nobody holds two, space and references. Who changes chunks needs no other tree, and who holds another tree may
+//! ask for chunks: a copy of its blocks may need one.
 
 mod chunks;
 mod commit;
+mod data;
 pub mod free_space_tree;
 mod handle;
 mod open;
-mod references;
+mod quotas;
+pub mod references;
+mod sharing;
 mod staged;
+mod trees;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::block::reference::Reference;
 use crate::block::verify::Expected;
 use crate::disk::fields::Uuid;
 use crate::disk::flags::block_group;
@@ -28,7 +35,9 @@ pub use chunks::{Chunks, DeviceState};
 pub use handle::Handle;
 pub use staged::{StagedTree, Store};
 
-use references::{Change, Changes};
+use open::unreadable;
+use references::{Change, Changes, Kind, Sharing, item};
+use trees::OpenedTrees;
 
 /// A filesystem that is being changed: one transaction, which any number of threads take part in by [`Handle`]s of their
 /// own. Nothing is written before [`Filesystem::commit`].
@@ -44,9 +53,15 @@ pub struct Filesystem {
     device_tree: Mutex<StagedTree>,
     free_space_tree: Option<Mutex<StagedTree>>,
     root_tree: Mutex<StagedTree>,
+    /// Those that somebody asked for.
+    opened_trees: Mutex<OpenedTrees>,
     chunks: Mutex<Chunks>,
     space: Mutex<Space>,
     references: Mutex<Changes>,
+    /// Flags of the quota tree in the last commit.
+    quota_status: u64,
+    /// Whether what quota groups count was changed.
+    is_recount_due: AtomicBool,
     /// Whether some change was left half done.
     is_poisoned: AtomicBool,
 }
@@ -105,8 +120,8 @@ impl Filesystem {
     /// Deletes what the free space tree says of a block group.
     pub fn remove_free_space(&self, logical: Logical, length: u64) -> Result<()> {
         let Some(mut tree) = self.free_space_tree() else { return Ok(()) };
-        let StagedTree { root, blocks } = &mut *tree;
-        free_space_tree::remove(root, &mut Store { fs: self, blocks }, logical, length)
+        let (root, mut store) = tree.parts(self);
+        free_space_tree::remove(root, &mut store, logical, length)
     }
 
     /// Whether the extent tree, too, says that a chunk of the last commit is empty: the item of its block group may be wrong.
@@ -169,27 +184,26 @@ impl Filesystem {
         }
     }
 
-    fn change_reference(&self, logical: Logical, change: Change) {
-        lock(&self.references).insert(logical, change);
-    }
-
     fn next_reference(&self) -> Option<(Logical, Change)> {
         lock(&self.references).pop_first()
     }
 
-    /// A block of the last commit is no longer in use.
-    fn drop_block(&self, logical: Logical, tree: u64, level: u8) {
-        self.change_reference(logical, Change::Drop { tree, level });
-        self.space().free(logical, self.volume().format().nodesize.into());
+    /// How the last commit has a block shared.
+    fn committed_sharing(&self, logical: Logical, level: u8) -> Result<Sharing> {
+        let nodesize = self.volume().format().nodesize;
+        item::sharing(logical, Kind::Block { level }, nodesize, |key| {
+            self.extent_root.find(self.volume(), key).map_err(unreadable)
+        })
     }
 
     /// A new block is no longer in use. What of it the extent tree says already goes away like that of others.
     fn give_back_block(&self, logical: Logical, tree: u64, level: u8) {
-        let is_noted = lock(&self.references).remove(&logical).is_none();
-        let nodesize = self.volume().format().nodesize.into();
-        match is_noted {
-            true => self.drop_block(logical, tree, level),
-            false => self.space().give_back(logical, nodesize),
+        let mut changes = lock(&self.references);
+        if changes.forget_block(logical) {
+            drop(changes);
+            self.space().give_back(logical, self.volume().format().nodesize.into());
+        } else if changes.count(logical, Kind::Block { level }, Reference::Tree { root: tree }, -1).is_err() {
+            self.poison();
         }
     }
 }

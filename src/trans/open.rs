@@ -17,7 +17,7 @@ use crate::volume::{ChunkMapping, MissingDevices, NoGoodCopy, Notice, Volume, Wr
 
 use super::chunks::{Chunks, DeviceState};
 use super::staged::StagedTree;
-use super::{Filesystem, root_key};
+use super::{Filesystem, quotas, root_key};
 
 impl Filesystem {
     /// Opens the filesystem that the images at `paths` are the devices of, in any order. See [`WritableVolume::open`] for
@@ -45,6 +45,11 @@ impl Filesystem {
         let (extent_root, device_root) = (tree(objectid::EXTENT_TREE)?, tree(objectid::DEV_TREE)?);
         let block_group_root = optional(compat_ro::BLOCK_GROUP_TREE, objectid::BLOCK_GROUP_TREE)?;
         let free_space_root = optional(compat_ro::FREE_SPACE_TREE_VALID, objectid::FREE_SPACE_TREE)?;
+        let quota_status = match tree(objectid::QUOTA_TREE) {
+            Ok(root) => quotas::status(volume, &root)?,
+            Err(Error::NoTree { .. }) => 0,
+            Err(error) => return Err(error),
+        };
         refuse_replacement(volume, &device_root)?;
 
         let mut devices = read_devices(volume, &writable)?;
@@ -74,9 +79,12 @@ impl Filesystem {
             device_tree: staged(device_root),
             free_space_tree: free_space_root.map(staged),
             root_tree: staged(root_tree),
+            opened_trees: Mutex::default(),
             chunks: Mutex::new(chunks),
             space: Mutex::new(space),
             references: Mutex::default(),
+            quota_status,
+            is_recount_due: AtomicBool::new(false),
             is_poisoned: AtomicBool::new(false),
             volume: writable,
         };
@@ -90,7 +98,7 @@ fn damaged(what: &'static str, logical: Logical, problem: &str) -> Error {
     Error::Block { what, logical, problem: problem.to_owned() }
 }
 
-fn unreadable(bad: NoGoodCopy) -> Error {
+pub(super) fn unreadable(bad: NoGoodCopy) -> Error {
     Error::Block { what: "tree block", logical: bad.logical, problem: bad.to_string() }
 }
 

@@ -7,30 +7,47 @@ use zerocopy::IntoBytes;
 
 use crate::block::Block;
 use crate::block::edit::NewBlock;
+use crate::block::reference::Reference;
 use crate::block::verify::Expected;
 use crate::disk::flags::{BACKREF_REV_SHIFT, MIXED_BACKREF_REV, header::WRITTEN};
 use crate::disk::node::Header;
-use crate::disk::{Key, Logical};
+use crate::disk::{Key, Logical, Transid};
 use crate::error::{Error, Result};
 use crate::tree::TreeRoot;
 use crate::tree::edit::{Blocks, Cursor, Editor};
 
-use super::Filesystem;
-use super::references::Change;
+use super::references::Kind;
+use super::{Filesystem, lock, sharing};
 
 /// The blocks of one tree that are new in this transaction, by address.
 pub type NewBlocks = HashMap<Logical, Vec<u8>>;
 
-/// A tree that is changed. No other tree shares its blocks.
+/// A tree that is changed.
 #[derive(Debug)]
 pub struct StagedTree {
     pub root: TreeRoot,
     pub blocks: NewBlocks,
+    /// Of a tree of files, the generation of its last snapshot: others may share blocks that are not newer.
+    last_snapshot: Option<Transid>,
+    /// Blocks that it has more than its root item says.
+    pub growth: i64,
 }
 
 impl StagedTree {
+    /// A tree of which no other shares blocks.
     pub fn new(root: TreeRoot) -> Self {
-        Self { root, blocks: NewBlocks::new() }
+        Self { root, blocks: NewBlocks::new(), last_snapshot: None, growth: 0 }
+    }
+
+    /// A tree of files.
+    pub fn of_files(root: TreeRoot, last_snapshot: Transid) -> Self {
+        Self { last_snapshot: Some(last_snapshot), ..Self::new(root) }
+    }
+
+    /// What an edit takes.
+    pub fn parts<'a>(&'a mut self, fs: &'a Filesystem) -> (&'a mut TreeRoot, Store<'a>) {
+        let Self { root, blocks, last_snapshot, growth } = self;
+        (root, Store { fs, blocks, last_snapshot: *last_snapshot, growth })
     }
 
     pub fn edit<T>(
@@ -38,22 +55,31 @@ impl StagedTree {
         fs: &Filesystem,
         edit: impl FnOnce(&mut Editor<'_, Store<'_>>) -> Result<T>,
     ) -> Result<T> {
-        let mut store = Store { fs, blocks: &mut self.blocks };
-        edit(&mut Editor::new(&mut self.root, &mut store))
+        let (root, mut store) = self.parts(fs);
+        edit(&mut Editor::new(root, &mut store))
+    }
+
+    /// The last item whose key is not above `key`, if there is one.
+    pub fn find_last(&mut self, fs: &Filesystem, key: Key) -> Result<Option<(Key, Vec<u8>)>> {
+        let (root, store) = self.parts(fs);
+        let cursor = Cursor::at_or_before(root, &store, key)?;
+        cursor.map(|cursor| cursor.item().map(|item| (item.key, item.data.to_vec()))).transpose()
     }
 
     /// The data of the item with this key, if there is one.
     pub fn find(&mut self, fs: &Filesystem, key: Key) -> Result<Option<Vec<u8>>> {
-        let store = Store { fs, blocks: &mut self.blocks };
-        let cursor = Cursor::at(&self.root, &store, key)?;
+        let (root, store) = self.parts(fs);
+        let cursor = Cursor::at(root, &store, key)?;
         cursor.map(|cursor| Ok(cursor.item()?.data.to_vec())).transpose()
     }
 }
 
 /// The blocks of a tree: new ones as they are, others as the last commit has them.
 pub struct Store<'a> {
-    pub fs: &'a Filesystem,
-    pub blocks: &'a mut NewBlocks,
+    fs: &'a Filesystem,
+    blocks: &'a mut NewBlocks,
+    last_snapshot: Option<Transid>,
+    growth: &'a mut i64,
 }
 
 impl Blocks for Store<'_> {
@@ -76,21 +102,35 @@ impl Blocks for Store<'_> {
         }
         let mut bytes = self.fs.read_committed(expected)?;
         let block = Block::new(&bytes).ok_or_else(|| problem(old, "is too short"))?;
-        if block.header().owner.get() != tree {
+        if block.header().backref_rev() != MIXED_BACKREF_REV {
+            return Err(problem(old, "is from before Linux 2.6.31, and its references are of another form"));
+        }
+        let may_be_shared = self.last_snapshot.is_some_and(|last| sharing::may_be_shared(block, last));
+        if !may_be_shared && block.header().owner.get() != tree {
             return Err(problem(old, "belongs to another tree"));
         }
         let (level, first_key) = (block.level(), block.first_key().unwrap_or_default());
+        // Nothing of it changes before the commit: it is read without the lock on what waits.
+        let committed = may_be_shared.then(|| self.fs.committed_sharing(old, level)).transpose()?;
         let new = self.fs.take_block(tree)?;
+        {
+            // In one step: another tree that shares the block may get a copy of it at the same time.
+            let mut changes = lock(&self.fs.references);
+            if let Some(committed) = committed {
+                sharing::copy(&mut changes, tree, block, committed)?;
+            }
+            changes.count(old, Kind::Block { level }, Reference::Tree { root: tree }, -1)?;
+            changes.add_block(new, level, first_key, tree);
+        }
         let (header, _) = zerocopy::FromBytes::mut_from_prefix(&mut bytes).map_err(|_| problem(old, "is too short"))?;
         let header: &mut Header = header;
         // Of a sprout, the block may be that of a seed.
         header.fsid = self.fs.volume().superblock().metadata_fsid();
         header.chunk_tree_uuid = self.fs.chunk_tree_uuid();
         header.bytenr = new.0.into();
+        header.owner = tree.into();
         header.generation = self.fs.generation().0.into();
         header.flags = (u64::from(MIXED_BACKREF_REV) << BACKREF_REV_SHIFT | WRITTEN).into();
-        self.fs.change_reference(new, Change::Add { tree, level, first_key });
-        self.fs.drop_block(old, tree, level);
         self.blocks.insert(new, bytes);
         Ok(new)
     }
@@ -115,13 +155,15 @@ impl Blocks for Store<'_> {
             chunk_tree_uuid: self.fs.chunk_tree_uuid(),
         };
         new.write(&mut bytes).map_err(|error| problem(logical, &error.to_string()))?;
-        self.fs.change_reference(logical, Change::Add { tree, level, first_key });
+        lock(&self.fs.references).add_block(logical, level, first_key, tree);
         self.blocks.insert(logical, bytes);
+        *self.growth += 1;
         Ok(logical)
     }
 
     fn free(&mut self, tree: u64, block: Logical, level: u8) {
         self.blocks.remove(&block);
+        *self.growth -= 1;
         self.fs.give_back_block(block, tree, level);
     }
 }

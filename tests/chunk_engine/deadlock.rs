@@ -8,10 +8,10 @@ use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::time::Duration;
 
 use rbtrfs::Error;
-use rbtrfs::space::reservation::{to_change_chunk, to_change_item};
 use rbtrfs::chunk::{alloc, begin, finish, remove};
 use rbtrfs::disk::flags::block_group::{DATA, METADATA, SYSTEM};
 use rbtrfs::disk::{BlockGroupFlags, Key, KeyType, Logical, Profile, STRIPE_LEN};
+use rbtrfs::space::reservation::{to_change_chunk, to_change_item};
 use rbtrfs::trans::{Filesystem, StagedTree};
 
 use super::state::State;

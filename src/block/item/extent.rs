@@ -99,9 +99,6 @@ findings! {
     }
 }
 
-/// Keys of references whose hashes collide follow each other (`insert_extent_data_ref` in fs/btrfs/extent-tree.c).
-const MAX_COLLISIONS: u64 = 16;
-
 pub(super) fn check(cx: &mut Context<'_>, item: &ItemRef<'_>) {
     let Key { objectid: bytenr, key_type, offset } = item.key;
     let is_skinny = key_type == KeyType::METADATA_ITEM;
@@ -348,7 +345,7 @@ pub(super) fn check_keyed_ref(cx: &mut Context<'_>, item: &ItemRef<'_>) {
             let Some(data_ref) = cx.exact::<ExtentDataRef, _>(item.data, size) else { return };
             check_data_ref(cx, data_ref);
             let have = data_ref_hash(data_ref);
-            if offset.wrapping_sub(have) >= MAX_COLLISIONS {
+            if offset.wrapping_sub(have) >= hash::MAX_COLLISIONS {
                 cx.found(ExtentDamage::RefHash { have, expect: offset });
             }
         }

@@ -10,10 +10,10 @@ use std::rc::Rc;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::block::reference::{file_extents, node_children};
 use crate::disk::{Logical, MAX_LEVEL};
 use crate::table::{Part, Record, Room, Table, Writer};
 
-use super::super::reference::{file_extents, node_children};
 use super::super::scan::{Tree, Visit};
 
 /// From a block to one below it, or to data.

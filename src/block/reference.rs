@@ -1,0 +1,110 @@
+//! References to extents, as blocks have them.
+
+use std::fmt;
+
+use crate::disk::extent::{ExtentDataRef, InlineRef};
+use crate::disk::flags::extent::FULL_BACKREF;
+use crate::disk::inode::{FileExtentDisk, FileExtentItem, file_extent_type};
+use crate::disk::node::KeyPtr;
+use crate::disk::{KeyType, Logical};
+
+use super::{Leaf, Node};
+
+/// Who refers to an extent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reference {
+    /// A block of the tree, or its root item.
+    Tree { root: u64 },
+    /// The node at this address.
+    Node { parent: Logical },
+    /// A file of the tree; `offset` is where in the file the whole extent would begin.
+    File { root: u64, objectid: u64, offset: u64 },
+    /// The leaf at this address.
+    Leaf { parent: Logical },
+}
+
+impl Reference {
+    /// The reference of a file.
+    pub fn of_file(data_ref: &ExtentDataRef) -> Self {
+        let (root, objectid, offset) = (data_ref.root.get(), data_ref.objectid.get(), data_ref.offset.get());
+        Reference::File { root, objectid, offset }
+    }
+
+    /// What an inline reference says, and how often; nothing for an owner, which is no reference.
+    pub fn of_inline(inline_ref: InlineRef<'_>) -> Option<(Self, u64)> {
+        Some(match inline_ref {
+            InlineRef::TreeBlock { root } => (Reference::Tree { root }, 1),
+            InlineRef::SharedBlock { parent } => (Reference::Node { parent: Logical(parent) }, 1),
+            InlineRef::ExtentData(data_ref) => (Reference::of_file(data_ref), data_ref.count.get().into()),
+            InlineRef::SharedData { parent, count } => (Reference::Leaf { parent: Logical(parent) }, count.into()),
+            InlineRef::Owner { .. } => return None,
+        })
+    }
+
+    /// The numbers that make it, for hashing.
+    pub fn numbers(&self, extent: Logical) -> [u64; 5] {
+        let logical = extent.0;
+        match *self {
+            Reference::Tree { root } => [logical, 1, root, 0, 0],
+            Reference::Node { parent } => [logical, 2, parent.0, 0, 0],
+            Reference::File { root, objectid, offset } => [logical, 3, root, objectid, offset],
+            Reference::Leaf { parent } => [logical, 4, parent.0, 0, 0],
+        }
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reference::Tree { root } => write!(f, "tree {root}"),
+            Reference::Node { parent } => write!(f, "node {parent}"),
+            Reference::File { root, objectid, offset } => write!(f, "tree {root} inode {objectid} offset {offset}"),
+            Reference::Leaf { parent } => write!(f, "leaf {parent}"),
+        }
+    }
+}
+
+/// An extent of data that a file item refers to.
+#[derive(Clone, Copy, Debug)]
+pub struct FileExtent {
+    pub extent: Logical,
+    pub length: u64,
+    pub reference: Reference,
+}
+
+/// Hands each reference of a leaf of files, written for the tree `owner`, to `hear`. `flags` are those of the leaf's own
+/// extent: a leaf with full back references is itself what refers.
+pub fn file_extents(leaf: Leaf<'_>, owner: u64, flags: u64, mut hear: impl FnMut(FileExtent)) {
+    for item in leaf.items().flatten().filter(|item| item.key.key_type == KeyType::EXTENT_DATA) {
+        let Some((extent, rest)) = FileExtentItem::read_prefix(item.data) else { continue };
+        if extent.r#type == file_extent_type::INLINE {
+            continue;
+        }
+        let Some((disk, _)) = FileExtentDisk::read_prefix(rest) else { continue };
+        if disk.disk_bytenr.get() == 0 {
+            continue;
+        }
+        let reference = match flags & FULL_BACKREF {
+            0 => Reference::File {
+                root: owner,
+                objectid: item.key.objectid,
+                // Wraps for a clone that begins before the extent would: stored like this.
+                offset: item.key.offset.wrapping_sub(disk.offset.get()),
+            },
+            _ => Reference::Leaf { parent: leaf.block().logical() },
+        };
+        hear(FileExtent { extent: disk.disk_bytenr.into(), length: disk.disk_num_bytes.get(), reference });
+    }
+}
+
+/// Hands each pointer that a node, written for the tree `owner`, has from slot `first` on, to `hear`.
+pub fn node_children(node: Node<'_>, owner: u64, first: usize, flags: u64, mut hear: impl FnMut(&KeyPtr, Reference)) {
+    let reference = match flags & FULL_BACKREF {
+        0 => Reference::Tree { root: owner },
+        _ => Reference::Node { parent: node.block().logical() },
+    };
+    for ptr in node.ptrs().iter().skip(first) {
+        hear(ptr, reference);
+    }
+}

@@ -1,0 +1,173 @@
+//! Changes of extents and of the references to them that are yet to be noted in the extent tree: noting them there makes
+//! new ones, so that they wait until the end of the transaction.
+
+pub mod item;
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use crate::block::reference::Reference;
+use crate::disk::flags::incompat::SKINNY_METADATA;
+use crate::disk::{Key, Logical};
+use crate::error::{Error, Result};
+
+use super::Filesystem;
+use super::staged::StagedTree;
+use item::{Fate, Format};
+
+/// What an extent is, of which nothing changes while it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Block {
+        level: u8,
+    },
+    /// Length in bytes.
+    Data {
+        length: u64,
+    },
+}
+
+/// What is to become of an extent.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub kind: Kind,
+    /// Of an extent that has no item yet, the first key of the block; any key for data.
+    pub new: Option<Key>,
+    /// How many references of each kind come, or go.
+    pub counts: Vec<(Reference, i64)>,
+    /// Whether the references of the block to others are to be those of a parent from now on.
+    pub sets_full_backref: bool,
+}
+
+/// How an extent is shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sharing {
+    pub refs: u64,
+    pub has_full_backref: bool,
+}
+
+/// Changes by address. Until the commit begins nothing of them is in the extent tree: they and the tree of the last
+/// commit say together how an extent is shared.
+#[derive(Debug, Default)]
+pub struct Changes {
+    by_address: BTreeMap<Logical, Change>,
+}
+
+impl Changes {
+    pub fn is_empty(&self) -> bool {
+        self.by_address.is_empty()
+    }
+
+    /// A new block, to which nothing but its tree refers.
+    pub fn add_block(&mut self, logical: Logical, level: u8, first_key: Key, tree: u64) {
+        let counts = vec![(Reference::Tree { root: tree }, 1)];
+        self.add(
+            logical,
+            Change { kind: Kind::Block { level }, new: Some(first_key), counts, sets_full_backref: false },
+        );
+    }
+
+    /// A new extent of data. If nobody refers to it in the end, it never was.
+    pub fn add_data(&mut self, logical: Logical, length: u64) {
+        let (kind, new) = (Kind::Data { length }, Some(Key::MIN));
+        self.add(logical, Change { kind, new, counts: Vec::new(), sets_full_backref: false });
+    }
+
+    /// What was in use by the last commit is not handed out: there is no other change of this address.
+    fn add(&mut self, logical: Logical, change: Change) {
+        self.by_address.insert(logical, change);
+    }
+
+    /// Forgets a new block; false if its item is there already.
+    #[must_use]
+    pub fn forget_block(&mut self, logical: Logical) -> bool {
+        match self.by_address.entry(logical) {
+            Entry::Occupied(entry) if entry.get().new.is_some() => {
+                entry.remove();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Adds references, or drops them where `by` is negative.
+    pub fn count(&mut self, logical: Logical, kind: Kind, reference: Reference, by: i64) -> Result<()> {
+        let change = self.entry(logical, kind)?;
+        match change.counts.iter_mut().find(|(known, _)| *known == reference) {
+            Some((_, count)) => {
+                *count =
+                    count.checked_add(by).ok_or_else(|| damage(logical, "has more references than can be counted"))?;
+            }
+            None => change.counts.push((reference, by)),
+        }
+        Ok(())
+    }
+
+    /// From now on the references of a block of the last commit to others are those of a parent.
+    pub fn set_full_backref(&mut self, logical: Logical, level: u8) -> Result<()> {
+        self.entry(logical, Kind::Block { level })?.sets_full_backref = true;
+        Ok(())
+    }
+
+    fn entry(&mut self, logical: Logical, kind: Kind) -> Result<&mut Change> {
+        let unchanged = || Change { kind, new: None, counts: Vec::new(), sets_full_backref: false };
+        let change = self.by_address.entry(logical).or_insert_with(unchanged);
+        match change.kind == kind {
+            true => Ok(change),
+            false => Err(damage(logical, "is referred to as what it is not")),
+        }
+    }
+
+    /// How an extent is shared now; `committed` is how it was.
+    pub fn sharing(&self, logical: Logical, committed: Sharing) -> Result<Sharing> {
+        let Some(change) = self.by_address.get(&logical) else { return Ok(committed) };
+        let change_of_refs = change.counts.iter().fold(0_i64, |sum, (_, count)| sum.saturating_add(*count));
+        let refs = committed.refs.checked_add_signed(change_of_refs);
+        let refs = refs.ok_or_else(|| damage(logical, "has fewer references than trees that give it up"))?;
+        Ok(Sharing { refs, has_full_backref: committed.has_full_backref || change.sets_full_backref })
+    }
+
+    pub fn pop_first(&mut self) -> Option<(Logical, Change)> {
+        self.by_address.pop_first()
+    }
+}
+
+/// A range of data that is no longer in use; `length` in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct FreedData {
+    pub logical: Logical,
+    pub length: u64,
+}
+
+/// Notes all that waits, and what noting it brings. The extent tree must be the caller's alone. Returns the data that
+/// nobody refers to any more: its checksums are to go, too.
+pub fn run(fs: &Filesystem, extent_tree: &mut StagedTree) -> Result<Vec<FreedData>> {
+    let format = Format {
+        nodesize: fs.volume().format().nodesize,
+        is_skinny: fs.volume().superblock().has_incompat(SKINNY_METADATA),
+        generation: fs.generation(),
+    };
+    let mut freed = Vec::new();
+    while let Some((logical, change)) = fs.next_reference() {
+        let (root, mut store) = extent_tree.parts(fs);
+        if item::apply(root, &mut store, &format, logical, &change)? == Fate::InUse {
+            continue;
+        }
+        let length = match change.kind {
+            Kind::Block { .. } => format.nodesize.into(),
+            Kind::Data { length } => length,
+        };
+        match change.new {
+            Some(_) => fs.space().give_back(logical, length),
+            None => fs.space().free(logical, length),
+        }
+        if let Kind::Data { .. } = change.kind {
+            freed.push(FreedData { logical, length });
+        }
+    }
+    Ok(freed)
+}
+
+fn damage(logical: Logical, problem: &str) -> Error {
+    Error::Block { what: "extent", logical, problem: problem.to_owned() }
+}

@@ -1,0 +1,59 @@
+//! What becomes of the references of a block that trees share when one of them gets a copy of it
+//! (`update_ref_for_cow` and `btrfs_block_can_be_shared` in fs/btrfs/ctree.c).
+
+use crate::block::reference::{file_extents, node_children};
+use crate::block::{Block, Kind as BlockKind};
+use crate::disk::Transid;
+use crate::disk::flags::extent::FULL_BACKREF;
+use crate::disk::flags::header::RELOC;
+use crate::error::{Error, Result};
+
+use super::references::{Changes, Kind, Sharing};
+
+/// Whether other trees may refer to a block of a tree whose last snapshot was made in the generation `last_snapshot`: in
+/// no later generation was it made, or a relocation put it in the place of one that may be shared.
+pub fn may_be_shared(block: Block<'_>, last_snapshot: Transid) -> bool {
+    block.generation() <= last_snapshot || block.header().flag_bits() & RELOC != 0
+}
+
+/// Notes that `tree` refers to a copy instead of `block`: what the block refers to has the copy as another source, and
+/// the references that the tree's name stood for are from now on those of the block where others still refer to it.
+pub fn copy(changes: &mut Changes, tree: u64, block: Block<'_>, committed: Sharing) -> Result<()> {
+    let error =
+        |problem: &str| Error::Block { what: "tree block", logical: block.logical(), problem: problem.to_owned() };
+    let owner = block.header().owner.get();
+    let sharing = changes.sharing(block.logical(), committed)?;
+    match (sharing.refs, sharing.has_full_backref) {
+        (0, _) => Err(error("has no references")),
+        (1, false) if owner != tree => Err(error("belongs to another tree")),
+        (1, false) => Ok(()),
+        (1, true) => {
+            count(changes, tree, block, 0, 1)?;
+            count(changes, tree, block, FULL_BACKREF, -1)
+        }
+        (_, false) if owner == tree => {
+            count(changes, tree, block, FULL_BACKREF, 1)?;
+            changes.set_full_backref(block.logical(), block.level())
+        }
+        _ => count(changes, tree, block, 0, 1),
+    }
+}
+
+/// Adds the references of a block to all that it refers to, by the name of the tree or by its address where `flags` say so;
+/// drops them if `by` is negative (`__btrfs_mod_ref` in fs/btrfs/extent-tree.c).
+fn count(changes: &mut Changes, tree: u64, block: Block<'_>, flags: u64, by: i64) -> Result<()> {
+    let mut result = Ok(());
+    match block.kind() {
+        BlockKind::Leaf(leaf) => file_extents(leaf, tree, flags, |file| {
+            if result.is_ok() {
+                result = changes.count(file.extent, Kind::Data { length: file.length }, file.reference, by);
+            }
+        }),
+        BlockKind::Node(node) => node_children(node, tree, 0, flags, |ptr, reference| {
+            if result.is_ok() {
+                result = changes.count(ptr.blockptr.into(), Kind::Block { level: block.level() - 1 }, reference, by);
+            }
+        }),
+    }
+    result
+}

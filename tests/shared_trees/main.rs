@@ -1,0 +1,315 @@
+//! Subvolumes that share blocks and data with each other are changed at random; each then says what a map of its items
+//! says, and the kernel finds nothing wrong.
+
+mod files;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rbtrfs::chunk::{Force, Wish, alloc, begin, finish};
+use rbtrfs::disk::flags::block_group::{DATA, METADATA};
+use rbtrfs::disk::flags::qgroup_status::{INCONSISTENT, ON};
+use rbtrfs::disk::quota::QgroupStatusItem;
+use rbtrfs::disk::{BlockGroupFlags, KeyType, Logical, objectid};
+use rbtrfs::error::{Error, Result};
+use rbtrfs::finding::{Finding, Severity};
+use rbtrfs::trans::Filesystem;
+use rbtrfs::volume::MissingDevices;
+
+use files::{Files, Random};
+use support::contents::{checksums, for_each_item, tree, trees};
+use support::mounted::{Mounted, btrfs_check};
+use support::*;
+
+const MIB: u64 = 1 << 20;
+
+fn open_for_change(images: &[PathBuf]) -> Filesystem {
+    for _ in 0..500 {
+        match Filesystem::open(images, MissingDevices::Refuse) {
+            // By a program that another test is just starting: until it runs it has all files that are open here.
+            Err(Error::InUse { .. }) => std::thread::sleep(Duration::from_millis(10)),
+            opened => return opened.unwrap(),
+        }
+    }
+    panic!("{images:?} stay in use");
+}
+
+#[track_caller]
+fn assert_sound(images: &[PathBuf], what: &str) {
+    let problems = check_data(&open(images), 2).into_iter().filter(|problem| problem.severity() > Severity::Note);
+    let problems: Vec<String> = problems.map(|problem| format!("{}: {problem}", problem.code())).collect();
+    assert_eq!(problems, Vec::<String>::new(), "{what}");
+}
+
+fn allocate_chunk(fs: &Filesystem, type_bits: u64, size: u64) {
+    let mut handle = begin(fs, 20).unwrap();
+    alloc(&mut handle, &Wish { type_bits, profile: None, size: Some(size), force: Force::Force }).unwrap();
+    finish(handle).unwrap();
+}
+
+/// The ids of all trees of files.
+fn file_trees(images: &[PathBuf]) -> Vec<u64> {
+    let ids = trees(&open(images)).into_iter().map(|root| root.key.objectid);
+    ids.filter(|id| objectid::is_fs_tree(*id)).collect()
+}
+
+/// One transaction, in which each of some threads changes some of the trees. Returns the trees as they are to be then.
+fn transaction(images: &[PathBuf], steps: usize, threads: usize, seed: u64) -> Vec<Files> {
+    let mut fs = open_for_change(images);
+    let volume = open(images);
+    allocate_chunk(&fs, METADATA, 16 * MIB);
+    let mut trees: Vec<Files> = file_trees(images).into_iter().map(|id| Files::read(&volume, id)).collect();
+    let share = trees.len().div_ceil(threads);
+    let written = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for (number, own) in trees.chunks_mut(share).enumerate() {
+            let (fs, written) = (&fs, &written);
+            scope.spawn(move || {
+                let mut random = Random(seed * 64 + number as u64 + 1);
+                for _ in 0..steps / threads {
+                    // Many stay as they are: their blocks must, too.
+                    let at = random.below(own.len().div_ceil(2));
+                    let handle = begin(fs, 60).unwrap();
+                    own[at].change(fs, &mut random, written).unwrap();
+                    finish(handle).unwrap();
+                }
+            });
+        }
+    });
+    files::write_data(images, &fs.chunks().map, &written.into_inner().unwrap());
+    fs.commit().unwrap();
+    trees
+}
+
+#[track_caller]
+fn assert_items(images: &[PathBuf], trees: &[Files], what: &str) {
+    let volume = open(images);
+    for files in trees {
+        let found = Files::read(&volume, files.id);
+        assert!(found.items.keys().eq(files.items.keys()), "{what}: keys of tree {}", files.id);
+        assert!(found.items == files.items, "{what}: items of tree {}", files.id);
+    }
+}
+
+/// The kernel reads all there is, writes to each tree, and makes and deletes snapshots, so that trees share more.
+fn use_by_kernel(images: &[PathBuf], trees: &[Files], round: usize) -> Option<()> {
+    let scratch = Scratch::new();
+    let mounted = or_skip(Mounted::new(images, "rw", &scratch))?;
+    mounted.contents();
+    for files in trees {
+        files.assert_readable(mounted.path());
+    }
+    let path = |name: &str| mounted.path().join(name).into_os_string();
+    let btrfs = |words: &[&str], paths: &[std::ffi::OsString]| {
+        let words = words.iter().map(std::ffi::OsString::from);
+        tool("btrfs", words.chain(paths.iter().cloned())).unwrap();
+    };
+    let (new, old) = (format!("new-{round}"), format!("new-{}", round.wrapping_sub(2)));
+    btrfs(&["-q", "subvolume", "snapshot"], &[path("volume"), path(&new)]);
+    std::fs::write(path(&format!("{new}/written")), vec![round as u8; 100_000]).unwrap();
+    std::fs::write(path("volume/written"), vec![round as u8; 50_000]).unwrap();
+    std::fs::write(path("written"), vec![round as u8; 3000]).unwrap();
+    if mounted.path().join(&old).exists() {
+        btrfs(&["-q", "subvolume", "delete"], &[path(&old)]);
+        btrfs(&["-q", "subvolume", "sync"], &[path("")]);
+    }
+    if round == 1 {
+        // Blocks of relocations, of which nobody has a name in the extent tree.
+        btrfs(&["-q", "balance", "start", "-m"], &[path("")]);
+    }
+    Some(())
+}
+
+fn change_and_use(name: &str, steps: usize) {
+    let scratch = Scratch::new();
+    let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
+    for round in 0..3 {
+        let what = format!("{name}, round {round}");
+        let trees = transaction(&images, steps, 1 + round, 7 * round as u64 + name.len() as u64);
+        assert_items(&images, &trees, &what);
+        assert_sound(&images, &what);
+        btrfs_check(&images).unwrap();
+        if use_by_kernel(&images, &trees, round).is_none() {
+            return;
+        }
+        assert_sound(&images, &format!("{what}, after the kernel"));
+    }
+    btrfs_check(&images).unwrap();
+}
+
+#[test]
+fn shared_trees_of_16k_blocks_are_what_a_map_says() {
+    change_and_use("single", 2000);
+}
+
+#[test]
+fn shared_trees_of_4k_blocks_are_what_a_map_says() {
+    change_and_use("nodesize-4k", 2000);
+}
+
+#[test]
+fn shared_trees_without_skinny_metadata_are_what_a_map_says() {
+    change_and_use("no-skinny", 2000);
+}
+
+#[test]
+fn trees_that_share_in_every_way_are_what_a_map_says() {
+    change_and_use("snapshots", 3000);
+}
+
+#[test]
+fn data_that_is_given_up_is_not_handed_out_before_the_commit() {
+    let scratch = Scratch::new();
+    let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
+    let before = support::contents::data_extents(&open(&images));
+    let mut fs = open_for_change(&images);
+    let volume = open(&images);
+    let mut files = Files::read(&volume, objectid::FS_TREE);
+    let handle = begin(&fs, 100).unwrap();
+    let dropped = files.truncate_all(&fs).unwrap();
+    assert!(dropped.len() > 10);
+    // All that is left is taken, in small pieces, and none of it is what was given up.
+    let mut taken = Vec::new();
+    loop {
+        match fs.allocate_data(4096) {
+            Ok(logical) => taken.push(logical),
+            Err(Error::NoSpace { .. }) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(taken.len() > 100);
+    for logical in &taken {
+        let holds = |(start, length): &(u64, u64)| (*start..start + length).contains(&logical.0);
+        assert!(!before.iter().any(holds), "{logical} is in use by the last commit");
+    }
+    finish(handle).unwrap();
+    fs.commit().unwrap();
+    // To what was taken nobody refers: it is free again.
+    assert_sound(&images, "after the commit");
+    assert_items(&images, &[files], "after the commit");
+    btrfs_check(&images).unwrap();
+    let (after, sums) = (support::contents::data_extents(&open(&images)), checksums(&open(&images)));
+    let gone: Vec<_> = before.difference(&after).collect();
+    assert!(!gone.is_empty());
+    for (start, length) in gone {
+        assert_eq!(sums.range(start..&(start + length)).count(), 0, "checksums of {start}");
+    }
+    let mut fs = open_for_change(&images);
+    let used = |fs: &Filesystem| fs.space().info(BlockGroupFlags(DATA)).used;
+    let used_before = used(&fs);
+    let mut again = Vec::new();
+    while let Ok(logical) = fs.allocate_data(4096) {
+        again.push(logical);
+    }
+    assert!(again.len() > taken.len() && used(&fs) - used_before == again.len() as u64 * 4096);
+    assert!(matches!(fs.allocate_data(0), Err(Error::NoSpace { .. })));
+    assert!(matches!(fs.allocate_data(100), Err(Error::NoSpace { .. })));
+}
+
+#[test]
+fn a_reference_that_is_not_there_is_not_dropped() {
+    let scratch = Scratch::new();
+    let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
+    let (start, length) = support::contents::data_extents(&open(&images)).into_iter().next().unwrap();
+    let extent = Logical(start);
+    let cases: [&dyn Fn(&Filesystem) -> Result<()>; 4] = [
+        &|fs| fs.drop_data_reference(extent, length, 5, 1 << 40, 0),
+        &|fs| fs.drop_data_reference(Logical(start + 4096), 4096, 5, 257, 0),
+        &|fs| fs.add_data_reference(Logical(4096), 4096, 5, 257, 0),
+        &|fs| {
+            fs.add_data_reference(extent, length, 5, 1 << 40, 0)?;
+            fs.add_data_reference(extent, length + 4096, 5, 1 << 40, 0)
+        },
+    ];
+    for change in cases {
+        let mut fs = open_for_change(&images);
+        let error = change(&fs).and_then(|()| fs.commit()).unwrap_err().to_string();
+        assert!(error.contains("extent") && error.contains(|c: char| c.is_ascii_digit()), "{error}");
+        let same = tool("cmp", [&kernel_image("single")[0], &images[0]]);
+        assert_eq!(same, Ok(String::new()));
+    }
+}
+
+#[test]
+fn quotas_that_are_no_longer_true_are_counted_anew() {
+    let scratch = Scratch::new();
+    let Some(images) = copy_of_kernel_image_or_skip("quota", &scratch) else { return };
+    let status = |images: &[PathBuf]| {
+        let (volume, mut flags) = (open(images), None);
+        for_each_item(&volume, &tree(&volume, objectid::QUOTA_TREE), |item| {
+            if item.key.key_type == KeyType::QGROUP_STATUS {
+                flags = QgroupStatusItem::read_prefix(item.data).map(|(status, _)| status.flags.get());
+            }
+        });
+        flags.unwrap()
+    };
+    assert_eq!(status(&images), ON);
+    let trees = transaction(&images, 200, 1, 3);
+    assert_eq!(status(&images), ON | INCONSISTENT);
+    assert_items(&images, &trees, "quota");
+    assert_sound(&images, "quota");
+    let Some(mounted) = or_skip(Mounted::new(&images, "rw", &scratch)) else { return };
+    tool("btrfs", ["quota", "rescan", "-w", mounted.path().to_str().unwrap()]).unwrap();
+    drop(mounted);
+    assert_eq!(status(&images), ON);
+    btrfs_check(&images).unwrap();
+}
+
+#[test]
+fn trees_that_must_not_be_changed_are_refused() {
+    let refused = |name: &str, id: Option<u64>, telling: &str| {
+        let scratch = Scratch::new();
+        let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
+        let mut fs = open_for_change(&images);
+        let id = id.unwrap_or_else(|| fs_tree_that_is_dropped(&images));
+        let error = fs.tree(id).unwrap_err().to_string();
+        assert!(error.contains(telling), "{error}");
+    };
+    for id in [1, 2, 3, 4, 10, 11] {
+        refused("single", Some(id), "by the transaction alone");
+    }
+    refused("single", Some(1 << 30), "is missing");
+    refused("squota", Some(5), "simple quotas");
+    refused("half-dropped", None, "is being deleted");
+}
+
+fn fs_tree_that_is_dropped(images: &[PathBuf]) -> u64 {
+    let volume = open(images);
+    let mut dropped = None;
+    for_each_item(&volume, &tree(&volume, objectid::ROOT_TREE), |item| {
+        if let Some(root) = rbtrfs::disk::root::RootItem::read(item.data)
+            && item.key.key_type == KeyType::ROOT_ITEM
+            && root.refs.get() == 0
+            && objectid::is_fs_tree(item.key.objectid)
+        {
+            dropped = Some(item.key.objectid);
+        }
+    });
+    dropped.unwrap()
+}
+
+#[test]
+fn data_and_references_are_refused_under_simple_quotas() {
+    let scratch = Scratch::new();
+    let Some(images) = copy_of_kernel_image_or_skip("squota", &scratch) else { return };
+    let mut fs = open_for_change(&images);
+    assert!(matches!(fs.allocate_data(4096), Err(Error::SimpleQuotas)));
+    assert!(matches!(fs.add_data_reference(Logical(4096), 4096, 5, 257, 0), Err(Error::SimpleQuotas)));
+    fs.tree(objectid::CSUM_TREE).unwrap();
+}
+
+#[test]
+fn debug_one() {
+    let name = std::env::var("DBG_NAME").unwrap();
+    let steps: usize = std::env::var("DBG_STEPS").unwrap().parse().unwrap();
+    let scratch = Scratch::new();
+    let Some(images) = copy_of_kernel_image_or_skip(&name, &scratch) else { return };
+    std::fs::copy(&images[0], "/tmp/dbg-before.img").unwrap();
+    let trees = transaction(&images, steps, 1, name.len() as u64);
+    std::fs::copy(&images[0], "/tmp/dbg-after.img").unwrap();
+    assert_items(&images, &trees, "dbg");
+    assert_sound(&images, "dbg");
+}
