@@ -23,6 +23,7 @@ impl Filesystem {
         if self.is_poisoned() {
             return Err(Error::Poisoned);
         }
+        self.give_back_unreferenced()?;
         // Each round changes blocks that are new already, or makes a few new ones: there is an end to it.
         while self.settle()? {}
         self.publish()
