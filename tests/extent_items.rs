@@ -49,7 +49,7 @@ impl Extents {
     fn change(&mut self, logical: u64, kind: Kind, counts: &[(Reference, i64)]) -> Result<Fate, String> {
         let is_new = self.items(logical).is_empty();
         let new = is_new.then(|| Key::new(257, KeyType::INODE_ITEM, 0));
-        self.apply(logical, &Change { kind, new, counts: counts.to_vec(), sets_full_backref: false })
+        self.apply(logical, &Change { kind, new, counts: counts.iter().copied().collect(), sets_full_backref: false })
     }
 
     fn items(&self, logical: u64) -> Items {
@@ -159,7 +159,7 @@ fn references_that_come_and_go_at_random_are_all_counted() {
         for round in 0..4000 {
             let number = 1 + random.below(12);
             let logical = number << 20;
-            let kind = if number % 3 == 0 { BLOCK } else { EXTENT };
+            let kind = if number.is_multiple_of(3) { BLOCK } else { EXTENT };
             let counts = model.entry(logical).or_default();
             // Extents grow for a while, and then shrink.
             let is_shrinking = round / 500 % 2 == 1;
@@ -277,7 +277,7 @@ fn a_block_is_marked_when_its_references_become_those_of_a_parent() {
     let mut extents = Extents::new(true);
     let (tree, other) = (Reference::Tree { root: 256 }, Reference::Tree { root: 257 });
     extents.change(1 << 20, BLOCK, &[(tree, 1), (other, 1)]).unwrap();
-    let change = Change { kind: BLOCK, new: None, counts: vec![(tree, -1)], sets_full_backref: true };
+    let change = Change { kind: BLOCK, new: None, counts: [(tree, -1)].into(), sets_full_backref: true };
     assert_eq!(extents.apply(1 << 20, &change), Ok(Fate::InUse));
     let items = extents.items(1 << 20);
     let (extent, _) = ExtentItem::read_prefix(items.first_key_value().unwrap().1).unwrap();
@@ -316,7 +316,7 @@ fn what_contradicts_the_extent_tree_is_an_error_and_changes_nothing() {
         (3 << 20, EXTENT, vec![(leaf, -1)], "no reference of leaf"),
         (3 << 20, EXTENT, vec![(file_stranger, -1)], "no reference of tree 5 inode 300"),
     ] {
-        let change = Change { kind, new: None, counts, sets_full_backref: false };
+        let change = Change { kind, new: None, counts: counts.into_iter().collect(), sets_full_backref: false };
         let error = extents.apply(logical, &change).unwrap_err();
         assert!(error.contains(telling) && error.contains(&logical.to_string()), "{error}, not {telling}");
         assert_eq!(extents.store.items(extents.root.logical), before, "{telling}");
@@ -348,7 +348,7 @@ fn damaged_extent_items_are_not_built_upon() {
             extents.edit().insert(keyed, &[]).unwrap();
         }
         let before = extents.items(1 << 20);
-        let change = Change { kind: BLOCK, new: None, counts: vec![(tree, -1)], sets_full_backref: false };
+        let change = Change { kind: BLOCK, new: None, counts: [(tree, -1)].into(), sets_full_backref: false };
         let error = extents.apply(1 << 20, &change).unwrap_err();
         assert!(error.contains(telling), "{error}, not {telling}");
         assert_eq!(extents.items(1 << 20), before);

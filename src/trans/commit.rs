@@ -32,6 +32,7 @@ impl Filesystem {
     }
 
     fn try_commit(&mut self) -> Result<()> {
+        self.give_back_unreferenced()?;
         // Each round changes blocks that are new already, or makes a few new ones: there is an end to it.
         while self.settle()? {}
         if let Some(group) = self.space().groups().find(|group| group.item_used.is_none()) {
@@ -44,11 +45,10 @@ impl Filesystem {
         Ok(())
     }
 
-    /// Brings block groups and their free space up to date now, beside handles that are running. Groups whose items another
-    /// handle has yet to insert are passed over: the commit comes back to them. References wait for it: until then the
-    /// extent tree of the last commit tells how blocks were shared.
+    /// Does now what would wait for the commit, beside handles that are running. Block groups whose items another handle
+    /// has yet to insert are passed over: the commit comes back to them.
     pub fn flush(&self) -> Result<()> {
-        let flushed = self.update_block_group_items().and_then(|_| self.update_free_space());
+        let flushed = self.settle();
         if flushed.is_err() {
             self.poison();
         }

@@ -64,6 +64,15 @@ impl Filesystem {
         lock(&self.references).count(logical, Kind::Data { length }, reference, by)
     }
 
+    /// Data that was allocated, and to which nobody refers, was never there.
+    pub(super) fn give_back_unreferenced(&self) -> Result<()> {
+        let unreferenced = lock(&self.references).take_unreferenced();
+        for FreedData { logical, length } in &unreferenced {
+            self.space().give_back(*logical, *length);
+        }
+        self.delete_checksums(&unreferenced).map(drop)
+    }
+
     /// Deletes the checksums of data that is no longer in use. Returns whether there was any.
     pub(super) fn delete_checksums(&self, freed: &[FreedData]) -> Result<bool> {
         if freed.is_empty() {

@@ -21,7 +21,7 @@ mod trees;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::block::reference::Reference;
+use crate::block::Block;
 use crate::block::verify::Expected;
 use crate::disk::fields::Uuid;
 use crate::disk::flags::block_group;
@@ -35,8 +35,7 @@ pub use chunks::{Chunks, DeviceState};
 pub use handle::Handle;
 pub use staged::{StagedTree, Store};
 
-use open::unreadable;
-use references::{Change, Changes, Kind, Sharing, item};
+use references::{Change, Changes, Kind, item};
 use trees::OpenedTrees;
 
 /// A filesystem that is being changed: one transaction, which any number of threads take part in by [`Handle`]s of their
@@ -188,12 +187,14 @@ impl Filesystem {
         lock(&self.references).pop_first()
     }
 
-    /// How the last commit has a block shared.
-    fn committed_sharing(&self, logical: Logical, level: u8) -> Result<Sharing> {
+    /// A tree gives up a block for a copy of it, and others may share the block: see [`sharing::give_up`].
+    fn give_up_shared(&self, tree: u64, block: Block<'_>) -> Result<()> {
+        let kind = Kind::Block { level: block.level() };
         let nodesize = self.volume().format().nodesize;
-        item::sharing(logical, Kind::Block { level }, nodesize, |key| {
-            self.extent_root.find(self.volume(), key).map_err(unreadable)
-        })
+        // Until all is noted: another tree may give it up at the same time, and what waits may be brought into the tree.
+        let mut extent_tree = lock(&self.extent_tree);
+        let noted = item::sharing(block.logical(), kind, nodesize, |key| extent_tree.find(self, key))?;
+        sharing::give_up(&mut lock(&self.references), tree, block, noted)
     }
 
     /// A new block is no longer in use. What of it the extent tree says already goes away like that of others.
@@ -202,7 +203,7 @@ impl Filesystem {
         if changes.forget_block(logical) {
             drop(changes);
             self.space().give_back(logical, self.volume().format().nodesize.into());
-        } else if changes.count(logical, Kind::Block { level }, Reference::Tree { root: tree }, -1).is_err() {
+        } else if changes.drop_block(logical, level, tree).is_err() {
             self.poison();
         }
     }

@@ -18,25 +18,27 @@ pub fn may_be_shared(block: Block<'_>, last_snapshot: Transid) -> bool {
 
 /// Notes that `tree` refers to a copy instead of `block`: what the block refers to has the copy as another source, and
 /// the references that the tree's name stood for are from now on those of the block where others still refer to it.
-pub fn copy(changes: &mut Changes, tree: u64, block: Block<'_>, committed: Sharing) -> Result<()> {
-    let error =
-        |problem: &str| Error::Block { what: "tree block", logical: block.logical(), problem: problem.to_owned() };
+/// `noted` is how the extent tree has the block shared.
+pub fn give_up(changes: &mut Changes, tree: u64, block: Block<'_>, noted: Sharing) -> Result<()> {
+    let (logical, level) = (block.logical(), block.level());
+    let error = |problem: &str| Error::Block { what: "tree block", logical, problem: problem.to_owned() };
     let owner = block.header().owner.get();
-    let sharing = changes.sharing(block.logical(), committed)?;
+    let sharing = changes.sharing(logical, noted)?;
     match (sharing.refs, sharing.has_full_backref) {
-        (0, _) => Err(error("has no references")),
-        (1, false) if owner != tree => Err(error("belongs to another tree")),
-        (1, false) => Ok(()),
+        (0, _) => return Err(error("has no references")),
+        (1, false) if owner != tree => return Err(error("belongs to another tree")),
+        (1, false) => {}
         (1, true) => {
             count(changes, tree, block, 0, 1)?;
-            count(changes, tree, block, FULL_BACKREF, -1)
+            count(changes, tree, block, FULL_BACKREF, -1)?;
         }
         (_, false) if owner == tree => {
             count(changes, tree, block, FULL_BACKREF, 1)?;
-            changes.set_full_backref(block.logical(), block.level())
+            changes.set_full_backref(logical, level)?;
         }
-        _ => count(changes, tree, block, 0, 1),
+        _ => count(changes, tree, block, 0, 1)?,
     }
+    changes.drop_block(logical, level, tree)
 }
 
 /// Adds the references of a block to all that it refers to, by the name of the tree or by its address where `flags` say so;

@@ -7,7 +7,6 @@ use zerocopy::IntoBytes;
 
 use crate::block::Block;
 use crate::block::edit::NewBlock;
-use crate::block::reference::Reference;
 use crate::block::verify::Expected;
 use crate::disk::flags::{BACKREF_REV_SHIFT, MIXED_BACKREF_REV, header::WRITTEN};
 use crate::disk::node::Header;
@@ -16,7 +15,6 @@ use crate::error::{Error, Result};
 use crate::tree::TreeRoot;
 use crate::tree::edit::{Blocks, Cursor, Editor};
 
-use super::references::Kind;
 use super::{Filesystem, lock, sharing};
 
 /// The blocks of one tree that are new in this transaction, by address.
@@ -110,18 +108,12 @@ impl Blocks for Store<'_> {
             return Err(problem(old, "belongs to another tree"));
         }
         let (level, first_key) = (block.level(), block.first_key().unwrap_or_default());
-        // Nothing of it changes before the commit: it is read without the lock on what waits.
-        let committed = may_be_shared.then(|| self.fs.committed_sharing(old, level)).transpose()?;
         let new = self.fs.take_block(tree)?;
-        {
-            // In one step: another tree that shares the block may get a copy of it at the same time.
-            let mut changes = lock(&self.fs.references);
-            if let Some(committed) = committed {
-                sharing::copy(&mut changes, tree, block, committed)?;
-            }
-            changes.count(old, Kind::Block { level }, Reference::Tree { root: tree }, -1)?;
-            changes.add_block(new, level, first_key, tree);
+        match may_be_shared {
+            true => self.fs.give_up_shared(tree, block)?,
+            false => lock(&self.fs.references).drop_block(old, level, tree)?,
         }
+        lock(&self.fs.references).add_block(new, level, first_key, tree);
         let (header, _) = zerocopy::FromBytes::mut_from_prefix(&mut bytes).map_err(|_| problem(old, "is too short"))?;
         let header: &mut Header = header;
         // Of a sprout, the block may be that of a seed.

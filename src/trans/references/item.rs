@@ -83,7 +83,7 @@ pub fn apply<S: Blocks>(
     logical: Logical,
     change: &Change,
 ) -> Result<Fate> {
-    let counts = || change.counts.iter().filter(|(_, by)| *by != 0);
+    let counts = || change.counts.iter().filter(|(_, by)| **by != 0);
     let is_idle = counts().next().is_none();
     if is_idle && (change.new.is_some() || !change.sets_full_backref) {
         return Ok(if change.new.is_some() { Fate::Free } else { Fate::InUse });
@@ -99,10 +99,10 @@ pub fn apply<S: Blocks>(
         items.record.extent.flags |= FULL_BACKREF;
     }
     // What goes makes room for what comes.
-    for (reference, by) in counts().filter(|(_, by)| *by < 0) {
+    for (reference, by) in counts().filter(|(_, by)| **by < 0) {
         items.drop(*reference, by.unsigned_abs())?;
     }
-    for (reference, by) in counts().filter(|(_, by)| *by > 0) {
+    for (reference, by) in counts().filter(|(_, by)| **by > 0) {
         items.add(*reference, by.unsigned_abs(), format)?;
     }
     items.write(change.new.is_some())

@@ -34,9 +34,15 @@ pub struct Change {
     /// Of an extent that has no item yet, the first key of the block; any key for data.
     pub new: Option<Key>,
     /// How many references of each kind come, or go.
-    pub counts: Vec<(Reference, i64)>,
+    pub counts: BTreeMap<Reference, i64>,
     /// Whether the references of the block to others are to be those of a parent from now on.
     pub sets_full_backref: bool,
+}
+
+impl Change {
+    fn none(kind: Kind) -> Self {
+        Self { kind, new: None, counts: BTreeMap::new(), sets_full_backref: false }
+    }
 }
 
 /// How an extent is shared.
@@ -46,11 +52,12 @@ pub struct Sharing {
     pub has_full_backref: bool,
 }
 
-/// Changes by address. Until the commit begins nothing of them is in the extent tree: they and the tree of the last
-/// commit say together how an extent is shared.
+/// Changes by address. They and the extent tree say together how an extent is shared.
 #[derive(Debug, Default)]
 pub struct Changes {
     by_address: BTreeMap<Logical, Change>,
+    /// Lengths of new extents of data to which nobody referred yet: they wait for that until the commit.
+    unreferenced: BTreeMap<Logical, u64>,
 }
 
 impl Changes {
@@ -60,22 +67,19 @@ impl Changes {
 
     /// A new block, to which nothing but its tree refers.
     pub fn add_block(&mut self, logical: Logical, level: u8, first_key: Key, tree: u64) {
-        let counts = vec![(Reference::Tree { root: tree }, 1)];
-        self.add(
-            logical,
-            Change { kind: Kind::Block { level }, new: Some(first_key), counts, sets_full_backref: false },
-        );
+        let (kind, counts) = (Kind::Block { level }, BTreeMap::from([(Reference::Tree { root: tree }, 1)]));
+        self.by_address.insert(logical, Change { kind, new: Some(first_key), counts, sets_full_backref: false });
     }
 
-    /// A new extent of data. If nobody refers to it in the end, it never was.
+    /// A new extent of data, to which nobody refers yet.
     pub fn add_data(&mut self, logical: Logical, length: u64) {
-        let (kind, new) = (Kind::Data { length }, Some(Key::MIN));
-        self.add(logical, Change { kind, new, counts: Vec::new(), sets_full_backref: false });
+        self.unreferenced.insert(logical, length);
     }
 
-    /// What was in use by the last commit is not handed out: there is no other change of this address.
-    fn add(&mut self, logical: Logical, change: Change) {
-        self.by_address.insert(logical, change);
+    /// The new extents of data to which nobody referred until now.
+    pub fn take_unreferenced(&mut self) -> Vec<FreedData> {
+        let unreferenced = std::mem::take(&mut self.unreferenced).into_iter();
+        unreferenced.map(|(logical, length)| FreedData { logical, length }).collect()
     }
 
     /// Forgets a new block; false if its item is there already.
@@ -93,14 +97,14 @@ impl Changes {
     /// Adds references, or drops them where `by` is negative.
     pub fn count(&mut self, logical: Logical, kind: Kind, reference: Reference, by: i64) -> Result<()> {
         let change = self.entry(logical, kind)?;
-        match change.counts.iter_mut().find(|(known, _)| *known == reference) {
-            Some((_, count)) => {
-                *count =
-                    count.checked_add(by).ok_or_else(|| damage(logical, "has more references than can be counted"))?;
-            }
-            None => change.counts.push((reference, by)),
-        }
+        let count = change.counts.entry(reference).or_default();
+        *count = count.checked_add(by).ok_or_else(|| damage(logical, "has more references than can be counted"))?;
         Ok(())
+    }
+
+    /// A tree gives up a block.
+    pub fn drop_block(&mut self, logical: Logical, level: u8, tree: u64) -> Result<()> {
+        self.count(logical, Kind::Block { level }, Reference::Tree { root: tree }, -1)
     }
 
     /// From now on the references of a block of the last commit to others are those of a parent.
@@ -110,21 +114,29 @@ impl Changes {
     }
 
     fn entry(&mut self, logical: Logical, kind: Kind) -> Result<&mut Change> {
-        let unchanged = || Change { kind, new: None, counts: Vec::new(), sets_full_backref: false };
-        let change = self.by_address.entry(logical).or_insert_with(unchanged);
+        let change = match self.by_address.entry(logical) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let unreferenced = match self.unreferenced.remove(&logical) {
+                    Some(length) => Change { new: Some(Key::MIN), ..Change::none(Kind::Data { length }) },
+                    None => Change::none(kind),
+                };
+                entry.insert(unreferenced)
+            }
+        };
         match change.kind == kind {
             true => Ok(change),
             false => Err(damage(logical, "is referred to as what it is not")),
         }
     }
 
-    /// How an extent is shared now; `committed` is how it was.
-    pub fn sharing(&self, logical: Logical, committed: Sharing) -> Result<Sharing> {
-        let Some(change) = self.by_address.get(&logical) else { return Ok(committed) };
-        let change_of_refs = change.counts.iter().fold(0_i64, |sum, (_, count)| sum.saturating_add(*count));
-        let refs = committed.refs.checked_add_signed(change_of_refs);
+    /// How an extent is shared; `noted` is what the extent tree says.
+    pub fn sharing(&self, logical: Logical, noted: Sharing) -> Result<Sharing> {
+        let Some(change) = self.by_address.get(&logical) else { return Ok(noted) };
+        let change_of_refs = change.counts.values().fold(0_i64, |sum, count| sum.saturating_add(*count));
+        let refs = noted.refs.checked_add_signed(change_of_refs);
         let refs = refs.ok_or_else(|| damage(logical, "has fewer references than trees that give it up"))?;
-        Ok(Sharing { refs, has_full_backref: committed.has_full_backref || change.sets_full_backref })
+        Ok(Sharing { refs, has_full_backref: noted.has_full_backref || change.sets_full_backref })
     }
 
     pub fn pop_first(&mut self) -> Option<(Logical, Change)> {
