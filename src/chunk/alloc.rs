@@ -122,24 +122,46 @@ fn is_wanted(force: Force, total: u64, taken: u64, filesystem: u64) -> bool {
 
 fn alloc_locked(handle: &mut Handle<'_>, chunks: &mut Chunks, flags: BlockGroupFlags, wish: &Wish) -> Result<Logical> {
     let profile = profile_of(handle.fs, chunks, flags, wish.profile);
-    reserve_system(handle, chunks, profile)?;
+    reserve_system(handle, chunks, of_chunk(chunks, handle.fs, profile))?;
     let logical = create(handle, chunks, flags.0, profile, wish.size)?;
     insert_item(handle.fs, chunks, logical)?;
     Ok(logical)
 }
 
-fn profile_of(fs: &Filesystem, chunks: &Chunks, flags: BlockGroupFlags, wanted: Option<Profile>) -> Profile {
+/// The profile of a new chunk.
+pub fn profile_of(fs: &Filesystem, chunks: &Chunks, flags: BlockGroupFlags, wanted: Option<Profile>) -> Profile {
     let rw_devices = chunks.rw_devices().count() as u64;
     wanted.unwrap_or_else(|| fs.space().info(flags).profile(rw_devices))
 }
 
-/// Promises the handle what changing a chunk of this profile may take of the system space, and makes a system chunk if that
-/// is not there or if a second copy of all of the chunk tree would not fit. Nothing is begun that has no promise: an
+/// Bytes of system space that adding or removing a chunk of this profile may take.
+pub fn of_chunk(chunks: &Chunks, fs: &Filesystem, profile: Profile) -> u64 {
+    to_change_chunk(fs.volume().format().nodesize, profile, chunks.rw_devices().count() as u64)
+}
+
+/// Changes the chunk tree with a promise of `bytes` of system space, which is given back at once. Without the promise
+/// nothing is changed; an edit that fails leaves the transaction unable to be committed.
+pub fn with_system<T>(
+    handle: &mut Handle<'_>,
+    chunks: &mut Chunks,
+    bytes: u64,
+    edit: impl FnOnce(&mut Chunks) -> Result<T>,
+) -> Result<T> {
+    reserve_system(handle, chunks, bytes)?;
+    let edited = edit(chunks);
+    handle.release_system();
+    if edited.is_err() {
+        handle.fs.poison();
+    }
+    edited
+}
+
+/// Promises the handle so many bytes of the system space for a change of the chunk tree, and makes a system chunk if they
+/// are not there or if a second copy of all of the chunk tree would not fit. Nothing is begun that has no promise: an
 /// edit that runs out of space in the middle cannot be taken back. What is promised are whole blocks of groups that can be
 /// written and are not read-only, and of them nobody makes a group read-only.
-pub fn reserve_system(handle: &mut Handle<'_>, chunks: &mut Chunks, profile: Profile) -> Result<()> {
+pub fn reserve_system(handle: &mut Handle<'_>, chunks: &mut Chunks, bytes: u64) -> Result<()> {
     let fs = handle.fs;
-    let bytes = to_change_chunk(fs.volume().format().nodesize, profile, chunks.rw_devices().count() as u64);
     let has_blocks = fs.has_system_blocks(bytes)?;
     let (needs_new, wants_new) = {
         let space = fs.space();
@@ -178,8 +200,9 @@ fn create_system(
 /// Phase 2 and the end of the handle: inserts the block group items and device extents of its new chunks.
 pub fn finish(mut handle: Handle<'_>) -> Result<()> {
     let fs = handle.fs;
-    for logical in std::mem::take(&mut handle.new_groups) {
-        if let Err(error) = insert_pending(fs, logical) {
+    while !handle.new_groups.is_empty() {
+        let logical = handle.new_groups.remove(0);
+        if let Err(error) = insert_pending(&mut handle, logical) {
             fs.poison();
             return Err(error);
         }
@@ -188,7 +211,8 @@ pub fn finish(mut handle: Handle<'_>) -> Result<()> {
     Ok(())
 }
 
-fn insert_pending(fs: &Filesystem, logical: Logical) -> Result<()> {
+fn insert_pending(handle: &mut Handle<'_>, logical: Logical) -> Result<()> {
+    let fs = handle.fs;
     let mut items = fs.block_group_items();
     let Some((length, flags, used, has_chunk_item)) =
         fs.space().group(logical).map(|group| (group.length, group.flags, group.used, group.has_chunk_item))
@@ -204,10 +228,12 @@ fn insert_pending(fs: &Filesystem, logical: Logical) -> Result<()> {
     drop(items);
     let mapping = {
         let mut chunks = fs.chunks();
-        if !has_chunk_item {
-            insert_item(fs, &mut chunks, logical)?;
+        let mapping = chunks.map.find(logical).cloned();
+        if let Some(mapping) = mapping.as_ref().filter(|_| !has_chunk_item) {
+            let bytes = of_chunk(&chunks, fs, mapping.profile);
+            with_system(handle, &mut chunks, bytes, |chunks| insert_item(fs, chunks, logical))?;
         }
-        chunks.map.find(logical).cloned()
+        mapping
     };
     let Some(mapping) = mapping else { return Ok(()) };
     let mut extent = DevExtent::zeroed();

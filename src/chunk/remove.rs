@@ -13,7 +13,7 @@ use crate::trans::{Filesystem, Handle, StagedTree};
 use crate::volume::ChunkMapping;
 use crate::volume::sys_array::BadEntry;
 
-use super::alloc::reserve_system;
+use super::alloc::{of_chunk, reserve_system};
 use super::array;
 use super::create::{chunk_key, feature_of};
 
@@ -76,7 +76,10 @@ fn prepare<'f>(handle: &mut Handle<'f>, logical: Logical) -> Result<(MutexGuard<
     let mapping = fs.chunks().map.find(logical).cloned().ok_or(Error::NoChunk { logical })?;
     fs.verify_empty(&mapping)?;
     let devices = fs.device_tree();
-    reserve_system(handle, &mut fs.chunks(), mapping.profile)?;
+    let mut chunks = fs.chunks();
+    let bytes = of_chunk(&chunks, fs, mapping.profile);
+    reserve_system(handle, &mut chunks, bytes)?;
+    drop(chunks);
     Ok((devices, mapping))
 }
 

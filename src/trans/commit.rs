@@ -12,7 +12,7 @@ use crate::tree::TreeRoot;
 use crate::volume::{Commit, Staged, superblock_ranges};
 
 use super::staged::{StagedTree, Store, stamped};
-use super::{Filesystem, free_space_tree, lock, references, root_key};
+use super::{DeviceState, Filesystem, free_space_tree, lock, references, root_key};
 
 impl Filesystem {
     /// Brings all trees up to date, publishes them, and begins the next transaction. All handles have ended: they borrow
@@ -198,7 +198,12 @@ impl Filesystem {
             backup: &backup,
             dev_items: &dev_items,
         };
+        let removed_devices = std::mem::take(&mut chunks.removed_devices);
+        let joining = |device: &mut DeviceState| Some((device.image.take()?, device.item));
+        let joining: Vec<_> = chunks.devices.iter_mut().filter_map(joining).collect();
         drop(chunks);
+        joining.into_iter().for_each(|(image, item)| self.volume.join(image, &item));
+        removed_devices.iter().for_each(|item| self.volume.leave(item.uuid));
         self.volume.publish(&commit)
     }
 

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
+pub mod change;
 pub mod contents;
 pub mod damage;
 pub mod extents;
