@@ -17,7 +17,7 @@ use super::{DeviceState, Filesystem, free_space_tree, lock, references, root_key
 impl Filesystem {
     /// Brings all trees up to date, publishes them, and begins the next transaction. All handles have ended: they borrow
     /// the filesystem. On an error the filesystem is what it was before the transaction, unless publishing itself failed
-    /// half way, which its error tells; nothing more can be committed then.
+    /// half way, which its error tells; nothing more can be committed then. Without any change nothing is written.
     pub fn commit(&mut self) -> Result<()> {
         if self.is_poisoned() {
             return Err(Error::Poisoned);
@@ -35,6 +35,10 @@ impl Filesystem {
         if let Some(group) = self.space().groups().find(|group| group.item_used.is_none()) {
             let (what, logical) = ("block group", group.logical);
             return Err(Error::Block { what, logical, problem: "has no item".to_owned() });
+        }
+        // Every change is noted in the root tree.
+        if lock(&self.root_tree).blocks.is_empty() {
+            return Ok(());
         }
         let kept = self.size_of_reserve()?;
         self.publish()?;

@@ -212,6 +212,15 @@ fn check_with(volume: &Volume, threads: usize, check_data_csum: bool) -> Vec<Pro
     rbtrfs::check::check(volume, &options).unwrap().problems
 }
 
+/// The same bytes in both, image by image.
+#[track_caller]
+pub fn assert_identical(images: &[PathBuf], others: &[PathBuf], what: &str) {
+    for (image, other) in images.iter().zip(others) {
+        let cmp = Command::new("cmp").args([image, other]).output().unwrap();
+        assert!(cmp.status.success(), "{what}: {}", String::from_utf8_lossy(&cmp.stdout));
+    }
+}
+
 /// Puts `change`d bytes in the place of those that are there; returns what was there.
 pub fn change(image: &Path, offset: u64, length: usize, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
     let file = OpenOptions::new().read(true).write(true).open(image).unwrap();
