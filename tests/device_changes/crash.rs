@@ -1,7 +1,7 @@
 //! The machine stops amid a commit with which devices come and go.
 
 use rbtrfs::chunk::device::{Occupied, add, remove, resize};
-use rbtrfs::disk::Profile;
+use rbtrfs::disk::{Profile, STRIPE_LEN};
 use rbtrfs::disk::flags::block_group::DATA;
 
 use super::support::recording_disk::{Event, RecordingDisk};
@@ -13,6 +13,13 @@ fn assert_no_damage(images: &[PathBuf], what: &str) {
     let mut problems = problems(images);
     problems.retain(|problem| !["super-stale: ", "device-stale: "].iter().any(|code| problem.starts_with(code)));
     assert_eq!(problems, Vec::<String>::new(), "{what}");
+}
+
+/// The generation of the first superblock.
+fn generation(image: &Path) -> Option<u64> {
+    let copies = read_copies(&Image::open(image).unwrap()).unwrap();
+    let first = copies.iter().find(|copy| copy.offset == SUPER_OFFSETS[0] && copy.superblock.is_intact());
+    first.map(|copy| copy.superblock.generation.get())
 }
 
 /// Every moment at which the machine can stop: each barrier with nothing and with all of what follows the one before, and
@@ -44,6 +51,7 @@ fn a_crash_leaves_the_devices_of_before_or_those_of_after() {
         std::fs::copy(&former[0], &coming).unwrap();
         images.push(coming);
         let before = devices(&images[..own + 1]);
+        let old_generation = open(&images[..own + 1]).superblock().generation();
 
         let Some(disk) = or_skip(RecordingDisk::new(&images, &scratch)) else { return };
         let served = disk.images();
@@ -67,21 +75,22 @@ fn a_crash_leaves_the_devices_of_before_or_those_of_after() {
             let crashed = Scratch::new();
             let left = disk.after_crash(count, survives, &crashed);
             let what = format!("{name}: after {count} of {} events", events.len());
-            let fsid = open(&left[..own]).superblock().fsid;
-            let is_member = open(&left[own + 1..]).superblock().fsid == fsid;
             let (old, new) = (&left[..own + 1], with_new(&left));
-            let is_new = is_member && open(&new).superblock().num_devices.get() == after.len() as u64;
-            if !superblocks(&left[own]).is_empty() && open(&left[..own]).superblock().generation() <= open(&left[own..own + 1]).superblock().generation() {
-                // Nobody of before has heard of it.
+            let is_member = generation(&left[own + 1]) == Some(old_generation.0 + 1);
+            // None of those that stay is newer than the one that goes.
+            let is_old = left[..own].iter().all(|image| generation(image) == Some(old_generation.0));
+            if is_old {
                 assert_no_damage(old, &what);
                 assert_eq!(devices(old), before, "{what}");
-            } else {
-                assert!(is_new, "{what}: neither old nor new");
             }
+            assert!(is_old || is_member, "{what}: the new state lacks a device");
+            assert!(is_old || superblocks(&left[own]).len() < 2 || generation(&left[own]) == Some(old_generation.0));
             if is_member {
-                assert!(is_new, "{what}");
                 assert_no_damage(&new, &what);
+                assert_eq!(devices(&new), after, "{what}");
+                // The next commit mends what was left of this one.
                 let mut fs = open_for_change(&new);
+                allocate(&fs, &wish(DATA, Some(Profile::Single), STRIPE_LEN)).unwrap().unwrap();
                 fs.commit().unwrap();
                 drop(fs);
                 assert_sound(&new, &what);
@@ -91,8 +100,8 @@ fn a_crash_leaves_the_devices_of_before_or_those_of_after() {
             } else if number % 8 == 0 {
                 btrfs_check(old).unwrap();
             }
-            found.insert(is_member);
+            found.insert((is_old, is_member));
         }
-        assert_eq!(found.len(), 2, "{name}: both the old and the new state are found");
+        assert_eq!(found.len(), 3, "{name}: the old state, the new one, and the moment at which both can be had");
     }
 }

@@ -36,8 +36,8 @@ fn change_devices(fs: &Filesystem, images: &mut BTreeMap<u64, PathBuf>, scratch:
     for _ in 0..12 {
         let changed: Result<()> = match random.below(4) {
             0 | 1 if images.len() < 7 => {
-                let path = scratch.new_directory().join("new.img");
-                std::fs::File::create(&path).unwrap().set_len(80 * MIB + random.below(100 << 20) as u64).unwrap();
+                let name = format!("{}.img", random.below(usize::MAX));
+                let path = scratch.zeros(&name, 80 * MIB + random.below(100 << 20) as u64);
                 let added = add(fs, &path, Occupied::Refuse);
                 added.map(|devid| drop(images.insert(devid, path)))
             }
