@@ -6,7 +6,6 @@ mod support;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use rbtrfs::disk::flags::{block_group, incompat};
 use rbtrfs::disk::volume::BlockGroupItem;

@@ -128,12 +128,7 @@ impl Volume {
 
     /// Goes on to the state that was just written: its chunks, without the devices that left, and the primary superblock
     /// of each device but the seeds.
-    fn advance(
-        &mut self,
-        chunks: ChunkMap,
-        left: &HashSet<Uuid>,
-        superblocks: impl Iterator<Item = Box<Superblock>>,
-    ) {
+    fn advance(&mut self, chunks: ChunkMap, left: &HashSet<Uuid>, superblocks: impl Iterator<Item = Box<Superblock>>) {
         self.chunks = chunks;
         self.devices.retain(|device| !left.contains(&device.uuid()));
         let has_left = |notice: &Notice| matches!(notice, Notice::MissingDevice { uuid, .. } if left.contains(uuid));

@@ -71,11 +71,7 @@ impl WritableVolume {
         Ok(opened)
     }
 
-    fn of(
-        volume: Volume,
-        missing: MissingDevices,
-        problem_of: fn(&Volume, &Device) -> Option<String>,
-    ) -> Result<Self> {
+    fn of(volume: Volume, missing: MissingDevices, problem_of: fn(&Volume, &Device) -> Option<String>) -> Result<Self> {
         let missing_device = volume.notices().iter().find_map(|notice| match notice {
             Notice::MissingDevice { devid, uuid } => Some(Error::MissingDevice { devid: *devid, uuid: *uuid }),
             _ => None,

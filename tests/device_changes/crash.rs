@@ -1,8 +1,8 @@
 //! The machine stops amid a commit with which devices come and go.
 
 use rbtrfs::chunk::device::{Occupied, add, remove, resize};
-use rbtrfs::disk::{Profile, STRIPE_LEN};
 use rbtrfs::disk::flags::block_group::DATA;
+use rbtrfs::disk::{Profile, STRIPE_LEN};
 
 use super::support::recording_disk::{Event, RecordingDisk};
 use super::*;

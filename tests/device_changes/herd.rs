@@ -32,7 +32,8 @@ fn change_chunks(fs: &Filesystem, seed: u64) {
 
 /// What each device of the filesystem is on.
 fn change_devices(fs: &Filesystem, images: &mut BTreeMap<u64, PathBuf>, scratch: &Scratch, random: &mut Random) {
-    let pick = |images: &BTreeMap<u64, PathBuf>, random: &mut Random| *images.keys().nth(random.below(images.len())).unwrap();
+    let pick =
+        |images: &BTreeMap<u64, PathBuf>, random: &mut Random| *images.keys().nth(random.below(images.len())).unwrap();
     for _ in 0..12 {
         let changed: Result<()> = match random.below(4) {
             0 | 1 if images.len() < 7 => {

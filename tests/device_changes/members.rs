@@ -11,8 +11,7 @@ use rbtrfs::volume::MissingDevices;
 
 use super::*;
 
-const NAMES: [&str; 8] =
-    ["single", "dup", "raid1", "raid5", "nodesize-4k", "nodesize-64k", "v1-cache", "no-cache"];
+const NAMES: [&str; 8] = ["single", "dup", "raid1", "raid5", "nodesize-4k", "nodesize-64k", "v1-cache", "no-cache"];
 
 #[test]
 fn a_device_that_came_and_went_leaves_the_filesystem_as_it_was() {

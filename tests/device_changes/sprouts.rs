@@ -1,10 +1,10 @@
 //! Filesystems that grow from seeds.
 
 use rbtrfs::chunk::device::{Occupied, add, sprout};
-use rbtrfs::disk::{CsumType, STRIPE_LEN, Superblock};
-use zerocopy::FromBytes;
 use rbtrfs::disk::flags::block_group::{DATA, SYSTEM};
 use rbtrfs::disk::flags::superblock::SEEDING;
+use rbtrfs::disk::{CsumType, STRIPE_LEN, Superblock};
+use zerocopy::FromBytes;
 
 use super::*;
 
@@ -70,7 +70,9 @@ fn grow_from(name: &str, chunks: usize) {
 
 #[test]
 fn a_filesystem_grows_from_a_seed_that_stays_as_it_is() {
-    ["single", "dup", "nodesize-64k", "mixed", "v1-cache", "no-cache", "sha256"].iter().for_each(|name| grow_from(name, 0));
+    ["single", "dup", "nodesize-64k", "mixed", "v1-cache", "no-cache", "sha256"]
+        .iter()
+        .for_each(|name| grow_from(name, 0));
 }
 
 /// Of which some leaves would stay on the seed if only what changes were copied.
