@@ -87,6 +87,24 @@ pub enum Error {
     #[error("device {devid} {problem}")]
     Device { devid: u64, problem: &'static str },
 
+    #[error("{}: there is {found} on it", path.display())]
+    Occupied { path: PathBuf, found: &'static str },
+
+    #[error("{}: has {size} bytes, a device needs more than {least}", path.display())]
+    SmallDevice { path: PathBuf, size: u64, least: u64 },
+
+    #[error("device {devid} is in use: {chunks} chunks have {bytes} bytes of it")]
+    DeviceInUse { devid: u64, chunks: usize, bytes: u64 },
+
+    #[error("device {devid} is the last that can be written")]
+    LastDevice { devid: u64 },
+
+    #[error("device {devid} is needed: chunks of profile {profile} want at least {devices} devices")]
+    TooFewDevices { devid: u64, profile: &'static str, devices: u16 },
+
+    #[error("device {devid} cannot have {size} bytes: its chunks need {least}, its image has {most}")]
+    DeviceSize { devid: u64, size: u64, least: u64, most: u64 },
+
     #[error("no {what} space left: {wanted} bytes are needed, {left} are left")]
     NoSpace { what: &'static str, wanted: u64, left: u64 },
 

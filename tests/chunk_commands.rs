@@ -6,7 +6,6 @@ mod support;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use rbtrfs::disk::flags::{block_group, incompat};
 use rbtrfs::disk::volume::BlockGroupItem;
@@ -59,14 +58,6 @@ fn assert_sound(images: &[PathBuf], what: &str) {
     btrfs_check(images).unwrap();
 }
 
-#[track_caller]
-fn assert_identical(images: &[PathBuf], others: &[PathBuf], what: &str) {
-    for (image, other) in images.iter().zip(others) {
-        let cmp = Command::new("cmp").args([image, other]).output().unwrap();
-        assert!(cmp.status.success(), "{what}: {}", String::from_utf8_lossy(&cmp.stdout));
-    }
-}
-
 /// The command fails with one line that contains `telling`, and changes nothing.
 #[track_caller]
 fn assert_refused(command: &str, images: &[PathBuf], telling: &str) {
@@ -78,14 +69,6 @@ fn assert_refused(command: &str, images: &[PathBuf], telling: &str) {
     assert_identical(images, &before, command);
 }
 
-fn write_something(mounted: &Mounted) {
-    let script = "mkdir of-the-test && head -c 9000000 /dev/urandom >of-the-test/a && cp of-the-test/a of-the-test/b && \
-        for n in $(seq 300); do echo $n >of-the-test/n$n; done && sync -f . && \
-        btrfs -q subvolume snapshot . of-the-test/snapshot && sync -f . && rm of-the-test/a && sync -f .";
-    let output = Command::new("sh").args(["-ec", script]).current_dir(mounted.path()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
 /// The kernel finds what was there, and goes on with it.
 fn assert_usable(name: &str, images: &[PathBuf], contents: &str, scratch: &Scratch) {
     images.iter().for_each(|image| File::options().write(true).open(image).unwrap().set_len(3 << 30).unwrap());
@@ -94,10 +77,10 @@ fn assert_usable(name: &str, images: &[PathBuf], contents: &str, scratch: &Scrat
     assert_eq!(mounted.contents(), contents, "{name}");
     if !WITHOUT_ALL_DEVICES.contains(&name) {
         mounted.scrub();
-        write_something(&mounted);
+        mounted.write_something();
         mounted.scrub();
     } else if !name.starts_with("degraded") {
-        write_something(&mounted);
+        mounted.write_something();
     }
 }
 

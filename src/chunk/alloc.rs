@@ -15,7 +15,7 @@ use crate::space::BlockGroup;
 use crate::space::reservation::to_change_chunk;
 use crate::trans::{Chunks, Filesystem, Handle};
 use crate::tree::edit::NewItem;
-use crate::volume::ChunkMapping;
+use crate::volume::{ChunkMapping, StripeMapping};
 
 use super::create::{create, insert_item};
 
@@ -125,24 +125,46 @@ fn is_wanted(force: Force, total: u64, taken: u64, filesystem: u64) -> bool {
 
 fn alloc_locked(handle: &mut Handle<'_>, chunks: &mut Chunks, flags: BlockGroupFlags, wish: &Wish) -> Result<Logical> {
     let profile = profile_of(handle.fs, chunks, flags, wish.profile);
-    reserve_system(handle, chunks, profile)?;
+    reserve_system(handle, chunks, of_chunk(chunks, handle.fs, profile))?;
     let logical = create(handle, chunks, flags.0, profile, wish.size)?;
     insert_item(handle.fs, chunks, logical)?;
     Ok(logical)
 }
 
-fn profile_of(fs: &Filesystem, chunks: &Chunks, flags: BlockGroupFlags, wanted: Option<Profile>) -> Profile {
+/// The profile of a new chunk.
+pub fn profile_of(fs: &Filesystem, chunks: &Chunks, flags: BlockGroupFlags, wanted: Option<Profile>) -> Profile {
     let rw_devices = chunks.rw_devices().count() as u64;
     wanted.unwrap_or_else(|| fs.space().info(flags).profile(rw_devices))
 }
 
-/// Promises the handle what changing a chunk of this profile may take of the system space, and makes a system chunk if that
-/// is not there or if a second copy of all of the chunk tree would not fit. Nothing is begun that has no promise: an
+/// Bytes of system space that adding or removing a chunk of this profile may take.
+pub fn of_chunk(chunks: &Chunks, fs: &Filesystem, profile: Profile) -> u64 {
+    to_change_chunk(fs.volume().format().nodesize, profile, chunks.rw_devices().count() as u64)
+}
+
+/// Changes the chunk tree with a promise of `bytes` of system space, which is given back at once. Without the promise
+/// nothing is changed; an edit that fails leaves the transaction unable to be committed.
+pub fn with_system<T>(
+    handle: &mut Handle<'_>,
+    chunks: &mut Chunks,
+    bytes: u64,
+    edit: impl FnOnce(&mut Chunks) -> Result<T>,
+) -> Result<T> {
+    reserve_system(handle, chunks, bytes)?;
+    let edited = edit(chunks);
+    handle.release_system();
+    if edited.is_err() {
+        handle.fs.poison();
+    }
+    edited
+}
+
+/// Promises the handle so many bytes of the system space for a change of the chunk tree, and makes a system chunk if they
+/// are not there or if a second copy of all of the chunk tree would not fit. Nothing is begun that has no promise: an
 /// edit that runs out of space in the middle cannot be taken back. What is promised are whole blocks of groups that can be
 /// written and are not read-only, and of them nobody makes a group read-only.
-pub fn reserve_system(handle: &mut Handle<'_>, chunks: &mut Chunks, profile: Profile) -> Result<()> {
+pub fn reserve_system(handle: &mut Handle<'_>, chunks: &mut Chunks, bytes: u64) -> Result<()> {
     let fs = handle.fs;
-    let bytes = to_change_chunk(fs.volume().format().nodesize, profile, chunks.rw_devices().count() as u64);
     let has_blocks = fs.has_system_blocks(bytes)?;
     let (needs_new, wants_new) = {
         let space = fs.space();
@@ -181,20 +203,22 @@ fn create_system(
 /// Phase 2 and the end of the handle: inserts the block group items and device extents of its new chunks.
 pub fn finish(mut handle: Handle<'_>) -> Result<()> {
     let fs = handle.fs;
-    let mut groups = std::mem::take(&mut handle.new_groups);
-    groups.sort_unstable();
-    if !groups.is_empty()
-        && let Err(error) = insert_pending(fs, &groups)
-    {
-        fs.poison();
-        return Err(error);
+    // The item of a chunk may need a system chunk, which is one more.
+    while !handle.new_groups.is_empty() {
+        let mut groups = std::mem::take(&mut handle.new_groups);
+        groups.sort_unstable();
+        if let Err(error) = insert_pending(&mut handle, &groups) {
+            fs.poison();
+            return Err(error);
+        }
     }
     handle.end();
     Ok(())
 }
 
 /// Each tree is locked once, however many groups there are.
-fn insert_pending(fs: &Filesystem, groups: &[Logical]) -> Result<()> {
+fn insert_pending(handle: &mut Handle<'_>, groups: &[Logical]) -> Result<()> {
+    let fs = handle.fs;
     let mut tree = fs.block_group_items();
     let pending: Vec<(Logical, Key, BlockGroupItem)> = {
         let space = fs.space();
@@ -208,10 +232,12 @@ fn insert_pending(fs: &Filesystem, groups: &[Logical]) -> Result<()> {
     {
         let mut chunks = fs.chunks();
         for logical in groups {
+            let Some(mapping) = chunks.map.find(*logical).cloned() else { continue };
             if fs.space().group(*logical).is_some_and(|group| !group.has_chunk_item) {
-                insert_item(fs, &mut chunks, *logical)?;
+                let bytes = of_chunk(&chunks, fs, mapping.profile);
+                with_system(handle, &mut chunks, bytes, |chunks| insert_item(fs, chunks, *logical))?;
             }
-            extents.extend(chunks.map.find(*logical).into_iter().flat_map(|mapping| device_extents(fs, mapping)));
+            extents.extend(device_extents(fs, &mapping));
         }
     }
     extents.sort_unstable_by_key(|(key, _)| *key);
@@ -232,12 +258,13 @@ fn block_group_item(group: &BlockGroup) -> (Logical, Key, BlockGroupItem) {
     (group.logical, Key::new(group.logical.0, KeyType::BLOCK_GROUP_ITEM, group.length), item)
 }
 
-fn device_extents(fs: &Filesystem, mapping: &ChunkMapping) -> impl Iterator<Item = (Key, DevExtent)> {
+fn device_extents(fs: &Filesystem, mapping: &ChunkMapping) -> Vec<(Key, DevExtent)> {
     let mut extent = DevExtent::zeroed();
     extent.chunk_tree = objectid::CHUNK_TREE.into();
     extent.chunk_objectid = objectid::FIRST_CHUNK_TREE.into();
     extent.chunk_offset = mapping.logical.0.into();
     extent.length = mapping.stripe_size().into();
     extent.chunk_tree_uuid = fs.chunk_tree_uuid();
-    mapping.stripes.iter().map(move |stripe| (Key::new(stripe.devid, KeyType::DEV_EXTENT, stripe.physical.0), extent))
+    let key = |stripe: &StripeMapping| Key::new(stripe.devid, KeyType::DEV_EXTENT, stripe.physical.0);
+    mapping.stripes.iter().map(|stripe| (key(stripe), extent)).collect()
 }

@@ -13,7 +13,7 @@ use crate::trans::{Chunks, Filesystem, Handle};
 use crate::volume::sys_array::BadEntry;
 use crate::volume::{ChunkMapping, StripeMapping};
 
-use super::alloc::reserve_system;
+use super::alloc::{of_chunk, reserve_system};
 use super::array;
 use super::create::{chunk_key, feature_of};
 
@@ -64,7 +64,8 @@ pub fn remove(handle: &mut Handle<'_>, logical: Logical) -> Result<()> {
     }
     let begun = verify(fs, logical).and_then(|mapping| {
         let mut chunks = fs.chunks();
-        reserve_system(handle, &mut chunks, mapping.profile)?;
+        let bytes = of_chunk(&chunks, fs, mapping.profile);
+        reserve_system(handle, &mut chunks, bytes)?;
         Ok((mapping, chunks))
     });
     let (mapping, chunks) = begun.inspect_err(|_| fs.space().set_read_write(logical))?;

@@ -131,6 +131,11 @@ impl Field for DiskKey {
 pub struct Uuid(pub [u8; 16]);
 
 impl Uuid {
+    /// One that nothing else has.
+    pub fn random() -> Self {
+        Self(uuid::Uuid::new_v4().into_bytes())
+    }
+
     pub fn is_nil(&self) -> bool {
         self.0 == [0; 16]
     }

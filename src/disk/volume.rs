@@ -6,6 +6,9 @@ use super::fields::{Flags, Uuid, disk_struct};
 use super::flags::{self, BlockGroupFlags};
 use super::{Logical, Physical};
 
+/// The first bytes of a device, which chunks leave to boot loaders.
+pub const DEVICE_RANGE_RESERVED: u64 = 1 << 20;
+
 disk_struct! {
     /// A device of the filesystem: in the chunk tree, and its own one in each superblock.
     DevItem: 98 {

@@ -1,11 +1,9 @@
 //! Which ranges of a device no chunk has.
 
 use crate::disk::Physical;
+use crate::disk::volume::DEVICE_RANGE_RESERVED as RESERVED;
 
 use super::ranges::Ranges;
-
-/// The first bytes of a device, which chunks leave to boot loaders.
-pub const RESERVED: u64 = 1 << 20;
 
 /// A range without chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +36,20 @@ impl Holes {
     pub fn give_back(&mut self, start: Physical, length: u64) {
         let (start, end) = (start.0.max(RESERVED), start.0.saturating_add(length));
         self.ranges.add(start, end.saturating_sub(start));
+    }
+
+    /// Where the last range ends that is taken on a device of `total_bytes`.
+    pub fn end_of_taken(&self, total_bytes: u64) -> u64 {
+        let last = self.ranges.last_before(total_bytes);
+        last.filter(|(_, end)| *end >= total_bytes).map_or(total_bytes, |(start, _)| start)
+    }
+
+    /// The device gets another size; nothing is taken beyond it.
+    pub fn resize(&mut self, old: u64, new: u64) {
+        match new > old {
+            true => self.give_back(Physical(old), new - old),
+            false => self.take(Physical(new), old - new),
+        }
     }
 
     /// The first hole of at least `wanted` bytes, or else the largest (`find_free_dev_extent` in fs/btrfs/volumes.c).
@@ -108,6 +120,22 @@ mod tests {
                 assert_eq!(holes.find(wanted as u64), expected);
             }
         }
+    }
+
+    #[test]
+    fn a_device_ends_no_sooner_than_what_is_taken_of_it() {
+        let size = RESERVED + 65536;
+        let mut holes = Holes::of_device(size);
+        assert_eq!(holes.end_of_taken(size), RESERVED);
+        holes.take(Physical(RESERVED + 4096), 4096);
+        assert_eq!(holes.end_of_taken(size), RESERVED + 8192);
+        holes.resize(size, RESERVED + 8192);
+        assert_eq!(holes.find(4097), Some(Hole { start: Physical(RESERVED), length: 4096 }));
+        assert_eq!(holes.end_of_taken(RESERVED + 8192), RESERVED + 8192);
+        holes.resize(RESERVED + 8192, size);
+        assert_eq!(holes.end_of_taken(size), RESERVED + 8192);
+        assert_eq!(holes.find(8192), Some(Hole { start: Physical(RESERVED + 8192), length: 57344 }));
+        assert_eq!(Holes::of_device(4096).end_of_taken(4096), 4096);
     }
 
     #[test]

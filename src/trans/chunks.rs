@@ -7,6 +7,7 @@ use zerocopy::IntoBytes;
 use crate::disk::volume::DevItem;
 use crate::disk::{Key, KeyType, Logical, Superblock, objectid};
 use crate::error::{Error, Result};
+use crate::image::Image;
 use crate::space::Holes;
 use crate::volume::ChunkMap;
 
@@ -20,6 +21,8 @@ pub struct DeviceState {
     pub holes: Holes,
     /// Whether it is there and can be written.
     pub is_writable: bool,
+    /// The image of a device that is new in this transaction.
+    pub image: Option<Image>,
 }
 
 #[derive(Debug)]
@@ -32,12 +35,19 @@ pub struct Chunks {
     pub devices: Vec<DeviceState>,
     /// Chunks that this transaction removed, which the map holds until the commit.
     pub removed: BTreeSet<Logical>,
+    /// Items of devices that this transaction removed.
+    pub removed_devices: Vec<DevItem>,
 }
 
 impl Chunks {
     /// Devices that can be written.
     pub fn rw_devices(&self) -> impl Iterator<Item = &DeviceState> {
         self.devices.iter().filter(|device| device.is_writable)
+    }
+
+    pub fn device(&self, devid: u64) -> Result<&DeviceState> {
+        let found = self.devices.iter().find(|device| device.item.devid.get() == devid);
+        found.ok_or(Error::Device { devid, problem: "has no item in the chunk tree" })
     }
 
     pub fn device_mut(&mut self, devid: u64) -> Option<&mut DeviceState> {
@@ -59,13 +69,18 @@ impl Chunks {
 
     /// Writes a device's item as it is now into the chunk tree.
     pub fn update_device_item(&mut self, fs: &Filesystem, devid: u64) -> Result<()> {
-        let error = || Error::Device { devid, problem: "has no item in the chunk tree" };
-        let item = self.devices.iter().find(|device| device.item.devid.get() == devid).ok_or_else(error)?.item;
-        let key = Key::new(objectid::DEV_ITEMS, KeyType::DEV_ITEM, devid);
+        let item = self.device(devid)?.item;
         self.tree.edit(fs, |editor| {
-            let data = editor.data_mut(key)?;
-            data.get_mut(..size_of::<DevItem>()).ok_or_else(error)?.copy_from_slice(item.as_bytes());
+            let data = editor.data_mut(device_key(devid))?;
+            let data = data.get_mut(..size_of::<DevItem>());
+            let error = Error::Device { devid, problem: "has a device item that is too short" };
+            data.ok_or(error)?.copy_from_slice(item.as_bytes());
             Ok(())
         })
     }
+}
+
+/// The key of a device item.
+pub fn device_key(devid: u64) -> Key {
+    Key::new(objectid::DEV_ITEMS, KeyType::DEV_ITEM, devid)
 }

@@ -14,12 +14,12 @@ use crate::tree::TreeRoot;
 use crate::volume::{Commit, Staged, superblock_ranges};
 
 use super::staged::{StagedTree, stamped};
-use super::{Filesystem, free_space_tree, lock, references, root_key};
+use super::{DeviceState, Filesystem, free_space_tree, lock, references, root_key};
 
 impl Filesystem {
     /// Brings all trees up to date, publishes them, and begins the next transaction. All handles have ended: they borrow
     /// the filesystem. On an error the filesystem is what it was before the transaction, unless publishing itself failed
-    /// half way, which its error tells; nothing more can be committed then.
+    /// half way, which its error tells; nothing more can be committed then. Without any change nothing is written.
     pub fn commit(&mut self) -> Result<()> {
         if self.is_poisoned() {
             return Err(Error::Poisoned);
@@ -38,6 +38,10 @@ impl Filesystem {
         if let Some(group) = self.space().groups().find(|group| group.item_used.is_none()) {
             let (what, logical) = ("block group", group.logical);
             return Err(Error::Block { what, logical, problem: "has no item".to_owned() });
+        }
+        // Every change is noted in the root tree.
+        if lock(&self.root_tree).blocks.is_empty() {
+            return Ok(());
         }
         let kept = self.size_of_reserve()?;
         self.publish()?;
@@ -211,7 +215,12 @@ impl Filesystem {
             backup: &backup,
             dev_items: &dev_items,
         };
+        let removed_devices = std::mem::take(&mut chunks.removed_devices);
+        let joining = |device: &mut DeviceState| Some((device.image.take()?, device.item));
+        let joining: Vec<_> = chunks.devices.iter_mut().filter_map(joining).collect();
         drop(chunks);
+        joining.into_iter().for_each(|(image, item)| self.volume.join(image, &item));
+        removed_devices.iter().for_each(|item| self.volume.leave(item.uuid));
         self.volume.publish(&commit)
     }
 

@@ -31,7 +31,7 @@ use crate::space::{BlockGroup, FreeExtents, Space, free_extents, without_superbl
 use crate::tree::TreeRoot;
 use crate::volume::{ChunkMapping, Volume, WritableVolume};
 
-pub use chunks::{Chunks, DeviceState};
+pub use chunks::{Chunks, DeviceState, device_key};
 pub use handle::Handle;
 pub use staged::{StagedTree, Store};
 

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use crate::block::Block;
+use crate::disk::fields::Uuid;
 use crate::disk::flags::{block_group, compat_ro, incompat};
 use crate::disk::root::RootItem;
 use crate::disk::volume::{BlockGroupItem, DevExtent, DevItem, DevReplaceItem};
@@ -24,7 +25,16 @@ impl Filesystem {
     /// what is refused; refused are a log that the change would strand and a replacement of a device that is under way,
     /// too. Chunks, block groups and device extents that do not fit together are an error.
     pub fn open(paths: &[impl AsRef<Path>], missing: MissingDevices) -> Result<Self> {
-        let writable = WritableVolume::open(paths, missing)?;
+        Self::of(WritableVolume::open(paths, missing)?)
+    }
+
+    /// Opens seeds as the filesystem with this fsid that is to grow from them: see [`WritableVolume::open_seeds`]. What is
+    /// refused of others is refused here too.
+    pub fn open_seeds(paths: &[impl AsRef<Path>], fsid: Uuid) -> Result<Self> {
+        Self::of(WritableVolume::open_seeds(paths, fsid)?)
+    }
+
+    fn of(writable: WritableVolume) -> Result<Self> {
         let volume = writable.volume();
         let superblock = volume.superblock();
         let is_harmless = |notice: &&Notice| matches!(notice, Notice::MissingDevice { .. });
@@ -67,6 +77,7 @@ impl Filesystem {
             map: volume.chunks().clone(),
             devices,
             removed: BTreeSet::new(),
+            removed_devices: Vec::new(),
         };
         let chunk_tree_uuid = chunk_tree_uuid(volume, &root_tree)?;
         let staged = |root| Mutex::new(StagedTree::new(root));
@@ -110,7 +121,7 @@ fn find_root(volume: &Volume, root_tree: &TreeRoot, tree: u64) -> Result<TreeRoo
     item.map(|item| TreeRoot::of_item(key, &item)).ok_or(Error::NoTree { tree, name })
 }
 
-fn chunk_tree_uuid(volume: &Volume, root_tree: &TreeRoot) -> Result<crate::disk::fields::Uuid> {
+fn chunk_tree_uuid(volume: &Volume, root_tree: &TreeRoot) -> Result<Uuid> {
     let mut buffer = Vec::new();
     let read = volume.read_block(&root_tree.expected(), &mut buffer).map_err(unreadable)?;
     Ok(Block::header(&read.block).chunk_tree_uuid)
@@ -137,7 +148,7 @@ fn read_devices(volume: &Volume, writable: &WritableVolume) -> Result<Vec<Device
         let Some((device, _)) = DevItem::read_prefix(item.data) else { return };
         let is_writable = writable.is_written(device.devid.get(), device.uuid);
         let holes = Holes::of_device(device.total_bytes.get());
-        devices.push(DeviceState { item: *device, holes, is_writable });
+        devices.push(DeviceState { item: *device, holes, is_writable, image: None });
     });
     found.map_err(unreadable)?;
     Ok(devices)

@@ -2,6 +2,7 @@
 
 use crate::disk::fields::Uuid;
 use crate::disk::superblock::SUPER_OFFSETS;
+use crate::disk::volume::DevItem;
 use crate::disk::{Physical, Superblock};
 use crate::error::{Error, Result};
 use crate::image::Image;
@@ -40,6 +41,15 @@ impl Device {
             }
             None => Err(no_superblock(&image, &copies)),
         }
+    }
+
+    /// A device that the next commit makes one of the filesystem of `superblock`. Until then all of the image counts: a
+    /// former filesystem may have left superblocks wherever it has room for them.
+    pub(super) fn new(image: Image, superblock: &Superblock, item: &DevItem) -> Self {
+        let mut superblock = Box::new(*superblock);
+        superblock.dev_item = *item;
+        superblock.dev_item.total_bytes = image.size().into();
+        Self { image, superblock, superblock_offset: SUPER_OFFSETS[0] }
     }
 
     /// Takes the primary superblock that was just written.

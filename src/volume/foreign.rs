@@ -22,7 +22,7 @@ const SIGNATURES: [(u64, &[u8], &str); 15] = [
     (0x1fe, b"\x55\xaa", "a partition table or boot sector"),
 ];
 
-/// What stands on the image, if it is known.
+/// What stands on the image where no btrfs does, if it is known.
 pub fn identify(image: &Image) -> Option<&'static str> {
     let found = |(offset, magic, _): &&(u64, &[u8], &str)| {
         let mut buffer = [0; 16];

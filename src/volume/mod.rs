@@ -30,6 +30,7 @@ use crate::image::Image;
 pub use chunk_map::{ChunkMap, ChunkMapping, StripeMapping};
 pub use device::Device;
 pub use device::not_btrfs;
+pub use foreign::identify;
 pub use mirror::{BadCopy, BlockRead, NoGoodCopy};
 pub use parity::compute as compute_parity;
 pub use publish::Commit;
@@ -89,7 +90,7 @@ impl Volume {
         }
         let format =
             superblock::format(&superblock, fsids).map_err(|problem| devices[main].superblock_error(problem))?;
-        devices.sort_by_key(|device| (device.fsid() != superblock.fsid, device.devid()));
+        sort_devices(&mut devices, superblock.fsid);
         let (chunks, notices, stored_superblock) = (ChunkMap::default(), Vec::new(), superblock.clone());
         let mut volume = Self { superblock, stored_superblock, format, chunks, notices, devices };
         let dev_items = volume.load_chunks(choice).map_err(|error| volume.truncation().unwrap_or(error))?;
@@ -125,9 +126,13 @@ impl Volume {
         &self.notices
     }
 
-    /// Goes on to the state that was just written: its chunks, and the primary superblock of each device but the seeds.
-    fn advance(&mut self, chunks: ChunkMap, superblocks: impl Iterator<Item = Box<Superblock>>) {
+    /// Goes on to the state that was just written: its chunks, without the devices that left, and the primary superblock
+    /// of each device but the seeds.
+    fn advance(&mut self, chunks: ChunkMap, left: &HashSet<Uuid>, superblocks: impl Iterator<Item = Box<Superblock>>) {
         self.chunks = chunks;
+        self.devices.retain(|device| !left.contains(&device.uuid()));
+        let has_left = |notice: &Notice| matches!(notice, Notice::MissingDevice { uuid, .. } if left.contains(uuid));
+        self.notices.retain(|notice| !has_left(notice));
         let written = self.devices.iter_mut().filter(|device| !device.is_seed());
         for (device, superblock) in written.zip(superblocks) {
             device.set_superblock(superblock);
@@ -188,6 +193,11 @@ impl Volume {
             self.devices.iter().find(own)
         })
     }
+}
+
+/// Those of the filesystem itself before its seeds.
+fn sort_devices(devices: &mut [Device], fsid: Uuid) {
+    devices.sort_by_key(|device| (device.fsid() != fsid, device.devid()));
 }
 
 /// The device whose superblock stands for the filesystem: of the sprout rather than of its seeds, the newest, and of

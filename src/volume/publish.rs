@@ -5,7 +5,7 @@ use zerocopy::IntoBytes;
 
 use crate::block::verify::Expected;
 use crate::disk::superblock::{RootBackup, SUPER_INFO_SIZE, SUPER_OFFSETS};
-use crate::disk::volume::DevItem;
+use crate::disk::volume::{DEVICE_RANGE_RESERVED, DevItem};
 use crate::disk::{Physical, Superblock, flags};
 use crate::error::{Error, Result};
 
@@ -34,25 +34,49 @@ impl WritableVolume {
     /// again, and writes the other superblocks. The first error ends this. As long as no primary superblock was written
     /// the old state stands; after that the filesystem is found in the new state. Without an error it is the one that is
     /// read from here on.
+    ///
+    /// A device that joins has its superblock before any other: no state needs a device that cannot be recognized. What
+    /// may lead somebody astray, the superblocks of a device that leaves and what else stood on one that joins, goes when
+    /// the new state is sure.
     pub fn publish(&mut self, commit: &Commit<'_>) -> Result<()> {
         // All of them are made and validated before anything is written.
-        let superblocks = self.written_devices().map(|device| self.superblocks(device, commit));
+        let staying = || self.written_devices().filter(|device| !self.leaving.contains(&device.uuid()));
+        let superblocks = staying().map(|device| self.superblocks(device, commit));
         let superblocks = superblocks.collect::<Result<Vec<_>>>()?;
         self.verify_roots(commit)?;
         self.write(commit.chunks, commit.staged)?;
         self.barrier()?;
-        let is_primary = |offset: &Physical| *offset == SUPER_OFFSETS[0];
-        for primary in [true, false] {
-            for (device, superblocks) in self.written_devices().zip(&superblocks) {
-                for (offset, superblock) in superblocks.iter().filter(|(offset, _)| is_primary(offset) == primary) {
+        let write = |is_due: &dyn Fn(&Device, Physical) -> bool| -> Result<()> {
+            for (device, superblocks) in staying().zip(&superblocks) {
+                for (offset, superblock) in superblocks.iter().filter(|(offset, _)| is_due(device, *offset)) {
                     device.image().write(*offset, superblock.as_bytes())?;
                 }
             }
+            Ok(())
+        };
+        let is_primary = |offset: Physical| offset == SUPER_OFFSETS[0];
+        let is_joining = |device: &Device| self.joining.contains(&device.uuid());
+        if !self.joining.is_empty() {
+            write(&|device, offset| is_primary(offset) && is_joining(device))?;
             self.barrier()?;
         }
+        write(&|device, offset| is_primary(offset) && !is_joining(device))?;
+        self.barrier()?;
+        write(&|_, offset| !is_primary(offset))?;
+        for (device, superblocks) in staying().zip(&superblocks) {
+            if is_joining(device) {
+                wipe_beginning(device)?;
+            }
+            wipe_superblocks(device, |offset| superblocks.iter().all(|(kept, _)| *kept != offset))?;
+        }
+        for device in self.written_devices().filter(|device| self.leaving.contains(&device.uuid())) {
+            wipe_superblocks(device, |_| true)?;
+        }
+        self.barrier()?;
         let primaries =
             superblocks.into_iter().filter_map(|copies| copies.into_iter().next()).map(|(_, primary)| primary);
-        self.volume.advance(commit.chunks.clone(), primaries);
+        self.joining.clear();
+        self.volume.advance(commit.chunks.clone(), &std::mem::take(&mut self.leaving), primaries);
         Ok(())
     }
 
@@ -127,4 +151,24 @@ fn set_backup(superblock: &mut Superblock, roots: &RootBackup) {
 fn has_superblock(device: &Device, dev_item: &DevItem, offset: Physical) -> bool {
     let end = offset.0 + SUPER_INFO_SIZE as u64;
     offset == SUPER_OFFSETS[0] || end <= dev_item.total_bytes.get().min(device.image().size())
+}
+
+/// Makes copies of the superblock be none, of those for which the device had room before the commit. What lies behind its
+/// end is not its own.
+fn wipe_superblocks(device: &Device, is_gone: impl Fn(Physical) -> bool) -> Result<()> {
+    let magic = Physical(std::mem::offset_of!(Superblock, magic) as u64);
+    let had = |offset: &Physical| has_superblock(device, &device.superblock().dev_item, *offset);
+    for offset in SUPER_OFFSETS.into_iter().filter(had).filter(|offset| is_gone(*offset)) {
+        device.image().write(Physical(offset.0 + magic.0), &[0; size_of::<u64>()])?;
+    }
+    Ok(())
+}
+
+/// Zeroes what chunks leave to boot loaders, but for the superblock: there others look for what they know.
+fn wipe_beginning(device: &Device) -> Result<()> {
+    let superblock = SUPER_OFFSETS[0].0;
+    for (start, end) in [(0, superblock), (superblock + SUPER_INFO_SIZE as u64, DEVICE_RANGE_RESERVED)] {
+        device.image().write(Physical(start), &vec![0; (end - start) as usize])?;
+    }
+    Ok(())
 }

@@ -1,14 +1,16 @@
 //! A filesystem opened to be changed.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use crate::disk::fields::Uuid;
 use crate::disk::flags::{compat_ro, incompat};
-use crate::disk::{Physical, flags};
+use crate::disk::volume::DevItem;
+use crate::disk::{Physical, Superblock, flags};
 use crate::error::{Error, Result};
 use crate::image::Image;
 
-use super::{Device, Notice, StripeMapping, Volume, main_device};
+use super::{Device, Notice, StripeMapping, Volume, main_device, sort_devices};
 
 /// What is to be done where not all devices are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +25,9 @@ pub enum MissingDevices {
 pub struct WritableVolume {
     pub(super) volume: Volume,
     missing: MissingDevices,
+    /// Devices that are new with the next commit, and those that are gone with it.
+    pub(super) joining: HashSet<Uuid>,
+    pub(super) leaving: HashSet<Uuid>,
 }
 
 /// Features that need more than is known here to be kept right while blocks are written: places of superblocks that
@@ -49,6 +54,24 @@ impl WritableVolume {
         let images = devices.iter().map(reopen).collect::<Result<_>>()?;
         // Read anew: only now nobody else writes.
         let volume = Volume::open(images)?;
+        Self::of(volume, missing, unwritable)
+    }
+
+    /// Opens seeds as the filesystem with this fsid that is to grow from them. Nobody writes the seeds: it has no device
+    /// of its own before one joins.
+    pub fn open_seeds(paths: &[impl AsRef<Path>], fsid: Uuid) -> Result<Self> {
+        let images = paths.iter().map(|path| Image::open(path.as_ref())).collect::<Result<_>>()?;
+        let mut opened = Self::of(Volume::open(images)?, MissingDevices::Refuse, no_seed)?;
+        let volume = &mut opened.volume;
+        for superblock in [&mut volume.superblock, &mut volume.stored_superblock] {
+            superblock.fsid = fsid;
+            superblock.flags &= !flags::superblock::SEEDING;
+        }
+        volume.format.fsids.push(fsid);
+        Ok(opened)
+    }
+
+    fn of(volume: Volume, missing: MissingDevices, problem_of: fn(&Volume, &Device) -> Option<String>) -> Result<Self> {
         let missing_device = volume.notices().iter().find_map(|notice| match notice {
             Notice::MissingDevice { devid, uuid } => Some(Error::MissingDevice { devid: *devid, uuid: *uuid }),
             _ => None,
@@ -58,11 +81,27 @@ impl WritableVolume {
             _ => {}
         }
         for device in volume.devices() {
-            if let Some(problem) = unwritable(&volume, device) {
+            if let Some(problem) = problem_of(&volume, device) {
                 return Err(device.superblock_error(problem));
             }
         }
-        Ok(Self { volume, missing })
+        let (joining, leaving) = Default::default();
+        Ok(Self { volume, missing, joining, leaving })
+    }
+
+    /// Makes an image, opened for writing, a device with this item: from the next commit on, which is the first to write
+    /// it.
+    pub fn join(&mut self, image: Image, item: &DevItem) {
+        let volume = &mut self.volume;
+        let device = Device::new(image, &volume.superblock, item);
+        self.joining.insert(device.uuid());
+        volume.devices.push(device);
+        sort_devices(&mut volume.devices, volume.superblock.fsid);
+    }
+
+    /// The next commit is without this device, which may be missing. Its superblocks are wiped then, unless it is a seed.
+    pub fn leave(&mut self, uuid: Uuid) {
+        self.leaving.insert(uuid);
     }
 
     pub fn volume(&self) -> &Volume {
@@ -116,13 +155,8 @@ fn unwritable(volume: &Volume, device: &Device) -> Option<String> {
         let is_own = device.fsid() == newest.fsid;
         return is_own.then(|| "the filesystem is a seed, which other filesystems grow from".to_owned());
     }
-    let (incompat, compat_ro) = (superblock.incompat_flags.get(), superblock.compat_ro_flags.get());
-    for (field, bits) in
-        [("incompat_flags", incompat & !WRITABLE_INCOMPAT), ("compat_ro_flags", compat_ro & !WRITABLE_COMPAT_RO)]
-    {
-        if bits != 0 {
-            return Some(format!("{field} has bits {bits:#x}, of features that cannot be written"));
-        }
+    if let Some(problem) = unwritable_features(superblock) {
+        return Some(problem);
     }
     if device.devid() == 0 {
         return Some("the device is the target of a replacement that is not finished".to_owned());
@@ -132,6 +166,27 @@ fn unwritable(volume: &Volume, device: &Device) -> Option<String> {
     let (have, expect) = (superblock.generation(), newest.generation());
     let is_stale = have.0.checked_add(1).is_some_and(|next| next < expect.0);
     is_stale.then(|| format!("generation {have} is that of a device that missed commits, others have {expect}"))
+}
+
+fn unwritable_features(superblock: &Superblock) -> Option<String> {
+    let (incompat, compat_ro) = (superblock.incompat_flags.get(), superblock.compat_ro_flags.get());
+    let fields =
+        [("incompat_flags", incompat & !WRITABLE_INCOMPAT), ("compat_ro_flags", compat_ro & !WRITABLE_COMPAT_RO)];
+    let (field, bits) = fields.into_iter().find(|(_, bits)| *bits != 0)?;
+    Some(format!("{field} has bits {bits:#x}, of features that cannot be written"))
+}
+
+/// Why nothing can grow from a device.
+fn no_seed(_: &Volume, device: &Device) -> Option<String> {
+    if !device.is_seed() {
+        return Some("the filesystem is no seed".to_owned());
+    }
+    // Of a seed the kernel looks for the fsid, which the blocks do not have then (fs/btrfs/disk-io.c,
+    // check_tree_block_fsid).
+    if device.superblock().has_incompat(incompat::METADATA_UUID) {
+        return Some("the fsid of the seed was changed, what grew from it could not be mounted".to_owned());
+    }
+    unwritable_features(device.superblock())
 }
 
 impl Device {

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
+pub mod change;
 pub mod contents;
 pub mod damage;
 pub mod extents;
@@ -209,6 +210,15 @@ fn check_with(volume: &Volume, threads: usize, check_data_csum: bool) -> Vec<Pro
     let progress = Progress::default();
     let options = Options { threads, memory: 1 << 30, progress: &progress, count_qgroups: false, check_data_csum };
     rbtrfs::check::check(volume, &options).unwrap().problems
+}
+
+/// The same bytes in both, image by image.
+#[track_caller]
+pub fn assert_identical(images: &[PathBuf], others: &[PathBuf], what: &str) {
+    for (image, other) in images.iter().zip(others) {
+        let cmp = Command::new("cmp").args([image, other]).output().unwrap();
+        assert!(cmp.status.success(), "{what}: {}", String::from_utf8_lossy(&cmp.stdout));
+    }
 }
 
 /// Puts `change`d bytes in the place of those that are there; returns what was there.

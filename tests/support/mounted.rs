@@ -53,6 +53,15 @@ impl Mounted {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Has the kernel write files, and a snapshot.
+    pub fn write_something(&self) {
+        let script = "mkdir of-the-test && head -c 9000000 /dev/urandom >of-the-test/a && \
+            cp of-the-test/a of-the-test/b && for n in $(seq 300); do echo $n >of-the-test/n$n; done && sync -f . && \
+            btrfs -q subvolume snapshot . of-the-test/snapshot && sync -f . && rm of-the-test/a && sync -f .";
+        let output = Command::new("sh").args(["-ec", script]).current_dir(&self.mount).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// Has the kernel verify every copy of everything. It wants free space for that, which the images must have behind
     /// the ends of the devices.
     pub fn scrub(&self) {

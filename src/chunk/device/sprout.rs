@@ -1,0 +1,89 @@
+//! Growing a filesystem from seeds (`btrfs_setup_sprout`, `init_first_rw_device` and `btrfs_finish_sprout` in
+//! fs/btrfs/volumes.c).
+
+use std::path::Path;
+
+use crate::block::verify::Expected;
+use crate::chunk::alloc::{begin, finish, items_of_chunk, profile_of, with_system};
+use crate::chunk::create::create;
+use crate::chunk::remove::remove;
+use crate::disk::fields::Uuid;
+use crate::disk::flags::block_group;
+use crate::disk::{BlockGroupFlags, Logical};
+use crate::error::Result;
+use crate::image::Image;
+use crate::space::reservation::to_change_item;
+use crate::trans::{Chunks, Filesystem, Handle};
+use crate::tree::{Levels, TreeRoot, Walk};
+
+use super::add::{Occupied, insert_item, join, new_item, open};
+
+/// Grows a filesystem with a new fsid from seeds, which stay as they are, onto the image or block device at `path`, with
+/// what [`super::add`] says of it. All chunks of the seeds belong to it, but for those of type SYSTEM: the chunk tree is on
+/// the new device alone.
+///
+/// There are two commits: the first makes the filesystem, and what the seeds' SYSTEM chunks held is free after it; the
+/// second is without them. An error after the first leaves a filesystem that is whole.
+pub fn sprout(seeds: &[impl AsRef<Path>], path: &Path, occupied: Occupied) -> Result<Filesystem> {
+    let mut fs = Filesystem::open_seeds(seeds, Uuid::random())?;
+    let image = open(&fs, path, occupied)?;
+    // Nothing can be promised before there is a chunk that can be written.
+    let mut handle = fs.begin(0)?;
+    grow(&mut handle, image)?;
+    finish(handle)?;
+    fs.commit()?;
+    for logical in system_chunks_of_seeds(&fs) {
+        let mut handle = begin(&fs, items_of_chunk(&fs))?;
+        let removed = remove(&mut handle, logical);
+        finish(handle)?;
+        removed?;
+    }
+    fs.commit()?;
+    Ok(fs)
+}
+
+/// No chunk of the seeds can be written: the first chunks on the new device are made before any block is copied, and its
+/// item is there before theirs, which the end of the handle inserts.
+fn grow(handle: &mut Handle<'_>, image: Image) -> Result<()> {
+    let fs = handle.fs;
+    let mut chunks = fs.chunks();
+    let nodesize = fs.volume().format().nodesize;
+    let mut item = new_item(fs, &chunks, &image)?;
+    let devid = item.devid.get();
+    join(&mut chunks, image, item);
+    for type_bits in [block_group::METADATA, block_group::SYSTEM] {
+        let flags = BlockGroupFlags(fs.space().info(BlockGroupFlags(type_bits)).flags);
+        let profile = profile_of(fs, &chunks, flags, None);
+        create(handle, &mut chunks, flags.0, profile, None)?;
+    }
+    debug_assert!(chunks.tree.blocks.is_empty(), "a block was copied before there was a device for it");
+    item = chunks.device(devid)?.item;
+    insert_item(handle, &mut chunks, &item)?;
+    for device in fs.volume().devices() {
+        let devid = device.devid();
+        if let Some(state) = chunks.device_mut(devid) {
+            state.item.generation = device.superblock().generation().0.into();
+        }
+        let bytes = to_change_item(nodesize);
+        with_system(handle, &mut chunks, bytes, |chunks| chunks.update_device_item(fs, devid))?;
+    }
+    copy_chunk_tree(handle, &mut chunks)
+}
+
+/// Has all blocks of the chunk tree made anew, by asking for each of its leaves.
+fn copy_chunk_tree(handle: &mut Handle<'_>, chunks: &mut Chunks) -> Result<()> {
+    let fs = handle.fs;
+    let bytes = to_change_item(fs.volume().format().nodesize);
+    let leaves = Walk::new(fs.volume(), TreeRoot::chunk_tree(fs.volume()).expected(), Levels::Leaves);
+    // The root has no key, and is copied already.
+    for key in leaves.filter_map(|Expected { first_key, .. }| first_key) {
+        with_system(handle, chunks, bytes, |chunks| chunks.tree.edit(fs, |editor| editor.data_mut(key).map(drop)))?;
+    }
+    Ok(())
+}
+
+fn system_chunks_of_seeds(fs: &Filesystem) -> Vec<Logical> {
+    let space = fs.space();
+    let groups = space.groups_of(BlockGroupFlags(block_group::SYSTEM)).filter(|group| !group.is_writable);
+    groups.map(|group| group.logical).collect()
+}
