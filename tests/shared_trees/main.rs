@@ -197,7 +197,6 @@ fn data_that_is_given_up_is_not_handed_out_before_the_commit() {
     for (start, length) in gone {
         assert_eq!(sums.range(start..&(start + length)).count(), 0, "checksums of {start}");
     }
-    let mut fs = open_for_change(&images);
     let used = |fs: &Filesystem| fs.space().info(BlockGroupFlags(DATA)).used;
     let used_before = used(&fs);
     let mut again = Vec::new();
