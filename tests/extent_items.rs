@@ -1,4 +1,4 @@
-//! The items of extents with references of every kind, against counts of the references.
+//! The items of extents with references of every kind, against counts of the references, and those of checksums.
 
 #[path = "tree_edits/store.rs"]
 #[allow(dead_code)] // each user of the module uses a part of it
@@ -14,7 +14,8 @@ use rbtrfs::disk::extent::{ExtentItem, InlineRefs};
 use rbtrfs::disk::fields::Uuid;
 use rbtrfs::disk::flags::extent::{DATA, FULL_BACKREF, TREE_BLOCK};
 use rbtrfs::disk::flags::incompat::SKINNY_METADATA;
-use rbtrfs::disk::{CsumType, Key, KeyType, Logical, Superblock, Transid, hash};
+use rbtrfs::disk::{CsumType, Key, KeyType, Logical, Superblock, Transid, hash, objectid};
+use rbtrfs::trans::Checksums;
 use rbtrfs::trans::references::item::{Fate, Format, apply};
 use rbtrfs::trans::references::{Change, Kind};
 use rbtrfs::tree::TreeRoot;
@@ -368,4 +369,60 @@ fn who_pays_under_simple_quotas_stays_before_the_references() {
     let changed = &extents.items(1 << 20)[&key];
     assert_eq!((changed[24..33].to_vec(), changed.len(), changed[0]), (data[24..33].to_vec(), data.len(), 2));
     assert_eq!(extents.change(1 << 20, EXTENT, &[(file, -2)]), Ok(Fate::Free));
+}
+
+/// The sectors whose checksums the items have. The checksum of a sector is its number.
+fn summed(extents: &Extents, size: usize) -> Vec<u64> {
+    let mut found = Vec::new();
+    for (key, data) in extents.store.items(extents.root.logical) {
+        assert_eq!((key.objectid, key.key_type), (objectid::EXTENT_CSUM, KeyType::EXTENT_CSUM));
+        assert!(!data.is_empty() && data.len() % size == 0);
+        for (number, sum) in data.chunks(size).enumerate() {
+            let sector = key.offset / 4096 + number as u64;
+            assert_eq!(sum, vec![sector as u8; size]);
+            found.push(sector);
+        }
+    }
+    found
+}
+
+#[test]
+fn checksums_of_a_range_go_and_no_others() {
+    const SECTORS: u64 = 3000;
+    let mut random = Random(11);
+    for size in [4, 8, 32] {
+        for _ in 0..20 {
+            let mut extents = Extents::new(true);
+            let mut model: Vec<u64> = Vec::new();
+            let mut sector = 1 + random.below(3);
+            while sector < SECTORS {
+                let count = 1 + random.below(90);
+                let sums: Vec<u8> = (sector..sector + count).flat_map(|sector| vec![sector as u8; size]).collect();
+                let key = Key::new(objectid::EXTENT_CSUM, KeyType::EXTENT_CSUM, sector * 4096);
+                extents.edit().insert(key, &sums).unwrap();
+                model.extend(sector..sector + count);
+                sector += count + random.below(2) * random.below(10);
+            }
+            let sums = Checksums { size: size as u64, sectorsize: 4096 };
+            for _ in 0..60 {
+                let most = [5, 40, 300][random.below(3) as usize];
+                let (start, count) = (random.below(SECTORS), 1 + random.below(most));
+                sums.delete(&mut extents.root, &mut extents.store, Logical(start * 4096), count * 4096).unwrap();
+                model.retain(|sector| !(start..start + count).contains(sector));
+                assert_eq!(summed(&extents, size), model);
+            }
+        }
+    }
+}
+
+#[test]
+fn checksums_that_are_not_whole_are_an_error() {
+    let sums = Checksums { size: 4, sectorsize: 4096 };
+    for (offset, size) in [(4096, 5), (4096, 0), (100, 8), (u64::MAX - 4095, 400)] {
+        let mut extents = Extents::new(true);
+        extents.edit().insert(Key::new(objectid::EXTENT_CSUM, KeyType::EXTENT_CSUM, offset), &vec![1; size]).unwrap();
+        let (start, length) = (offset / 4096 * 4096, 8192);
+        let deleted = sums.delete(&mut extents.root, &mut extents.store, Logical(start), length);
+        assert!(deleted.unwrap_err().to_string().contains("whole checksums"));
+    }
 }

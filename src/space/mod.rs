@@ -542,4 +542,23 @@ mod tests {
         let mut take = || space.allocate_block(METADATA, Profile::Dup, whole).unwrap();
         assert_eq!([take(), take()], [Some(Logical(1 << 20)), Some(Logical(0))]);
     }
+
+    #[test]
+    fn data_is_not_put_where_trees_were_promised_space() {
+        let mut space = Space::new(4096, true);
+        let both = BlockGroupFlags(block_group::DATA | block_group::METADATA);
+        space.add(BlockGroup::existing(Logical(1024), 1 << 20, both, 0, true));
+        let take = |space: &mut Space, length| space.allocate_data(length, 4096, Profile::Single, whole).unwrap();
+        assert!(space.info_mut(both).reserve(1 << 19));
+        assert_eq!(take(&mut space, (1 << 19) + 1), None);
+        // It begins with a sector, and lies in one piece.
+        assert_eq!(take(&mut space, 8192), Some(Logical(4096)));
+        assert_eq!(space.info(both).reserve.reserved, 1 << 19);
+        assert_eq!(take(&mut space, (1 << 19) - 8192), Some(Logical(12288)));
+        assert_eq!(take(&mut space, 4096), None);
+        space.free(Logical(4096), 8192);
+        space.info_mut(both).release(1 << 19);
+        assert_eq!(take(&mut space, 8192), Some(Logical((1 << 19) + 4096)));
+        assert_eq!((space.info(both).used, space.info(both).pinned), (1 << 19, 8192));
+    }
 }

@@ -32,6 +32,7 @@ use crate::tree::TreeRoot;
 use crate::volume::{ChunkMapping, Volume, WritableVolume};
 
 pub use chunks::{Chunks, DeviceState, device_key};
+pub use data::Checksums;
 pub use handle::Handle;
 pub use staged::{StagedTree, Store};
 
