@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use rbtrfs::chunk::{Force, Wish, remove};
+use rbtrfs::chunk::{Force, Wish, begin, finish, remove};
 use rbtrfs::disk::flags::block_group::{DATA, METADATA, SYSTEM};
 use rbtrfs::disk::{Logical, Profile};
 use rbtrfs::volume::ChunkMapping;
 
 use super::support::mounted::Mounted;
 use super::support::*;
-use super::{allocate, assert_sound, finish, items, open_for_change, wish};
+use super::{allocate, assert_sound, items, open_for_change, wish};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -95,7 +95,7 @@ impl Case {
         }
         fs.commit().unwrap();
         for logical in added.into_iter().skip(1).step_by(2) {
-            let mut handle = rbtrfs::chunk::begin(&fs, items(&fs)).unwrap();
+            let mut handle = begin(&fs, items(&fs)).unwrap();
             remove(&mut handle, logical).unwrap();
             finish(handle).unwrap();
         }

@@ -263,7 +263,7 @@ fn trees_that_must_not_be_changed_are_refused() {
     let refused = |name: &str, id: Option<u64>, telling: &str| {
         let scratch = Scratch::new();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
-        let mut fs = open_for_change(&images);
+        let fs = open_for_change(&images);
         let id = id.unwrap_or_else(|| fs_tree_that_is_dropped(&images));
         let error = fs.tree(id).unwrap_err().to_string();
         assert!(error.contains(telling), "{error}");
@@ -295,7 +295,7 @@ fn fs_tree_that_is_dropped(images: &[PathBuf]) -> u64 {
 fn data_and_references_are_refused_under_simple_quotas() {
     let scratch = Scratch::new();
     let Some(images) = copy_of_kernel_image_or_skip("squota", &scratch) else { return };
-    let mut fs = open_for_change(&images);
+    let fs = open_for_change(&images);
     assert!(matches!(fs.allocate_data(4096), Err(Error::SimpleQuotas)));
     assert!(matches!(fs.add_data_reference(Logical(4096), 4096, 5, 257, 0), Err(Error::SimpleQuotas)));
     fs.tree(objectid::CSUM_TREE).unwrap();
