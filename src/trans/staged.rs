@@ -88,6 +88,10 @@ impl Blocks for Store<'_> {
 
     fn read(&self, expected: &Expected) -> Result<Cow<'_, [u8]>> {
         match self.blocks.get(&expected.logical) {
+            // Where an extent item is missing, an address that is in use was handed out.
+            Some(_) if expected.generation.is_some_and(|generation| generation != self.fs.generation()) => {
+                Err(problem(expected.logical, "is in use, and the extent tree does not know"))
+            }
             Some(bytes) => Ok(Cow::Borrowed(bytes)),
             None => self.fs.read_committed(expected).map(Cow::Owned),
         }

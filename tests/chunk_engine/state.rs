@@ -110,92 +110,105 @@ impl State {
     /// Fails unless the filesystem has these chunks, and all else that tells of chunks follows from them.
     #[track_caller]
     pub fn assert_follows(&self, images: &[PathBuf], what: &str) {
-        let expected = &self.chunks;
         let volume = open(images);
-        let superblock = volume.superblock();
-        let chunk_tree = TreeRoot::chunk_tree(&volume);
-        let roots = TreeRoot::root_tree(&volume).children(&volume);
-        let tree = |id| roots.iter().find(|root| root.key.objectid == id);
+        assert_chunk_tree(&volume, &self.chunks, what);
+        assert_devices(&volume, &self.chunks, what);
+        assert_groups(&volume, self, what);
+    }
+}
 
-        let chunk_items = items_of(&volume, &chunk_tree, &[KeyType::CHUNK_ITEM]);
-        let in_tree = chunk_items.iter().map(|((_, _, logical), data)| {
-            let (chunk, stripes, _) = Chunk::read_with_stripes(data).unwrap();
-            (Logical(*logical), ChunkMapping::new(Logical(*logical), chunk, stripes).unwrap())
-        });
-        assert_eq!(&in_tree.collect::<Chunks>(), expected, "{what}: chunk items");
-        let system = chunk_items.iter().map(|((_, _, logical), data)| (*logical, data.clone()));
-        let system = system.filter(|(logical, _)| expected[&Logical(*logical)].flags.contains(SYSTEM));
-        assert_eq!(array(&volume), system.collect(), "{what}: the system chunk array");
+fn tree(volume: &Volume, id: u64) -> Option<TreeRoot> {
+    TreeRoot::root_tree(volume).children(volume).into_iter().find(|root| root.key.objectid == id)
+}
 
-        let mut used = BTreeMap::new();
-        let mut stripes = BTreeSet::new();
-        for chunk in expected.values() {
-            for stripe in &chunk.stripes {
-                *used.entry(stripe.devid).or_default() += chunk.stripe_size();
-                stripes.insert((stripe.devid, stripe.physical.0, chunk.stripe_size(), chunk.logical));
-            }
-        }
-        for ((_, _, devid), data) in items_of(&volume, &chunk_tree, &[KeyType::DEV_ITEM]) {
-            let bytes_used = DevItem::read_prefix(&data).unwrap().0.bytes_used.get();
-            assert_eq!(bytes_used, used.remove(&devid).unwrap_or(0), "{what}: used of device {devid}");
-        }
-        assert_eq!(used, BTreeMap::new(), "{what}: devices without items");
-        let extents = items_of(&volume, tree(objectid::DEV_TREE).unwrap(), &[KeyType::DEV_EXTENT]);
-        let extents = extents.iter().map(|((devid, _, physical), data)| {
-            let (extent, _) = DevExtent::read_prefix(data).unwrap();
-            (*devid, *physical, extent.length.get(), extent.chunk())
-        });
-        assert_eq!(extents.collect::<BTreeSet<_>>(), stripes, "{what}: device extents");
+/// Chunk items, the array and the features that profiles need.
+fn assert_chunk_tree(volume: &Volume, expected: &Chunks, what: &str) {
+    let chunk_items = items_of(volume, &TreeRoot::chunk_tree(volume), &[KeyType::CHUNK_ITEM]);
+    let in_tree = chunk_items.iter().map(|((_, _, logical), data)| {
+        let (chunk, stripes, _) = Chunk::read_with_stripes(data).unwrap();
+        (Logical(*logical), ChunkMapping::new(Logical(*logical), chunk, stripes).unwrap())
+    });
+    assert_eq!(&in_tree.collect::<Chunks>(), expected, "{what}: chunk items");
+    let system = chunk_items.iter().map(|((_, _, logical), data)| (*logical, data.clone()));
+    let system = system.filter(|(logical, _)| expected[&Logical(*logical)].flags.contains(SYSTEM));
+    assert_eq!(array(volume), system.collect(), "{what}: the system chunk array");
+    for (feature, profiles) in [(RAID56, RAID5 | RAID6), (RAID1C34, RAID1C3 | RAID1C4)] {
+        let is_used = expected.values().any(|chunk| chunk.flags.0 & profiles != 0);
+        assert_eq!(volume.superblock().has_incompat(feature), is_used, "{what}: feature {feature:#x}");
+    }
+}
 
-        let extents =
-            items_of(&volume, tree(objectid::EXTENT_TREE).unwrap(), &[KeyType::EXTENT_ITEM, KeyType::METADATA_ITEM]);
-        let nodesize = u64::from(volume.format().nodesize);
-        let taken: Ranges = extents
-            .keys()
-            .map(|(start, key_type, offset)| {
-                (*start, start + if KeyType(*key_type) == KeyType::METADATA_ITEM { nodesize } else { *offset })
-            })
-            .collect();
-        assert!(taken.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{what}: extents overlap");
-        let group_tree = tree(objectid::BLOCK_GROUP_TREE).or(tree(objectid::EXTENT_TREE)).unwrap();
-        let mut groups = items_of(&volume, group_tree, &[KeyType::BLOCK_GROUP_ITEM]);
-        let free_space = free_space(&volume);
-        let mut used_by_all = 0;
-        for chunk in expected.values() {
-            let [first, end] = [chunk.logical, chunk.end()].map(|at| taken.partition_point(|(start, _)| *start < at.0));
-            let within = &taken[first..end];
-            assert!(within.last().is_none_or(|(_, end)| *end <= chunk.end().0), "{what}: an extent leaves its chunk");
-            let used = bytes(within);
-            used_by_all += used;
-            let key = (chunk.logical.0, KeyType::BLOCK_GROUP_ITEM.0, chunk.length);
-            let item = groups.remove(&key).unwrap_or_else(|| panic!("{what}: chunk {} has no group", chunk.logical));
-            let (item, _) = BlockGroupItem::read_prefix(&item).unwrap();
-            assert_eq!((item.used.get(), item.flags.get()), (used, chunk.flags.0), "{what}: group {}", chunk.logical);
-            if let Some(items) = &free_space {
-                let free = free_ranges(items, chunk, volume.format().sectorsize.into());
-                assert_eq!(free, rest(chunk, within), "{what}: free space of chunk {}", chunk.logical);
-            }
-        }
-        assert_eq!(superblock.bytes_used.get(), used_by_all, "{what}: bytes used");
-        assert_eq!(bytes(&taken), used_by_all, "{what}: extents without a chunk");
-        assert_eq!(groups.keys().next(), None, "{what}: a group without a chunk");
-        let strays = free_space.map(|items| strays(&items, expected)).unwrap_or_default();
-        assert_eq!(strays, self.strays, "{what}: free space without a chunk");
-
-        for (feature, profiles) in [(RAID56, RAID5 | RAID6), (RAID1C34, RAID1C3 | RAID1C4)] {
-            let is_used = expected.values().any(|chunk| chunk.flags.0 & profiles != 0);
-            assert_eq!(superblock.has_incompat(feature), is_used, "{what}: feature {feature:#x}");
+/// Device items and device extents.
+fn assert_devices(volume: &Volume, expected: &Chunks, what: &str) {
+    let mut used = BTreeMap::new();
+    let mut stripes = BTreeSet::new();
+    for chunk in expected.values() {
+        for stripe in &chunk.stripes {
+            *used.entry(stripe.devid).or_default() += chunk.stripe_size();
+            stripes.insert((stripe.devid, stripe.physical.0, chunk.stripe_size(), chunk.logical));
         }
     }
+    for ((_, _, devid), data) in items_of(volume, &TreeRoot::chunk_tree(volume), &[KeyType::DEV_ITEM]) {
+        let bytes_used = DevItem::read_prefix(&data).unwrap().0.bytes_used.get();
+        assert_eq!(bytes_used, used.remove(&devid).unwrap_or(0), "{what}: used of device {devid}");
+    }
+    assert_eq!(used, BTreeMap::new(), "{what}: devices without items");
+    let extents = items_of(volume, &tree(volume, objectid::DEV_TREE).unwrap(), &[KeyType::DEV_EXTENT]);
+    let extents = extents.iter().map(|((devid, _, physical), data)| {
+        let (extent, _) = DevExtent::read_prefix(data).unwrap();
+        (*devid, *physical, extent.length.get(), extent.chunk())
+    });
+    assert_eq!(extents.collect::<BTreeSet<_>>(), stripes, "{what}: device extents");
+}
+
+/// Block groups, what of them is used, and their free space.
+fn assert_groups(volume: &Volume, state: &State, what: &str) {
+    let expected = &state.chunks;
+    let extents = items_of(
+        volume,
+        &tree(volume, objectid::EXTENT_TREE).unwrap(),
+        &[KeyType::EXTENT_ITEM, KeyType::METADATA_ITEM],
+    );
+    let nodesize = u64::from(volume.format().nodesize);
+    let taken: Ranges = extents
+        .keys()
+        .map(|(start, key_type, offset)| {
+            (*start, start + if KeyType(*key_type) == KeyType::METADATA_ITEM { nodesize } else { *offset })
+        })
+        .collect();
+    assert!(taken.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{what}: extents overlap");
+    let group_tree = tree(volume, objectid::BLOCK_GROUP_TREE).or(tree(volume, objectid::EXTENT_TREE)).unwrap();
+    let mut groups = items_of(volume, &group_tree, &[KeyType::BLOCK_GROUP_ITEM]);
+    let free_space = free_space(volume);
+    let mut used_by_all = 0;
+    for chunk in expected.values() {
+        let [first, end] = [chunk.logical, chunk.end()].map(|at| taken.partition_point(|(start, _)| *start < at.0));
+        let within = &taken[first..end];
+        assert!(within.last().is_none_or(|(_, end)| *end <= chunk.end().0), "{what}: an extent leaves its chunk");
+        let used = bytes(within);
+        used_by_all += used;
+        let key = (chunk.logical.0, KeyType::BLOCK_GROUP_ITEM.0, chunk.length);
+        let item = groups.remove(&key).unwrap_or_else(|| panic!("{what}: chunk {} has no group", chunk.logical));
+        let (item, _) = BlockGroupItem::read_prefix(&item).unwrap();
+        assert_eq!((item.used.get(), item.flags.get()), (used, chunk.flags.0), "{what}: group {}", chunk.logical);
+        if let Some(items) = &free_space {
+            let free = free_ranges(items, chunk, volume.format().sectorsize.into());
+            assert_eq!(free, rest(chunk, within), "{what}: free space of chunk {}", chunk.logical);
+        }
+    }
+    assert_eq!(volume.superblock().bytes_used.get(), used_by_all, "{what}: bytes used");
+    assert_eq!(bytes(&taken), used_by_all, "{what}: extents without a chunk");
+    assert_eq!(groups.keys().next(), None, "{what}: a group without a chunk");
+    let strays = free_space.map(|items| strays(&items, expected)).unwrap_or_default();
+    assert_eq!(strays, state.strays, "{what}: free space without a chunk");
 }
 
 /// All of the free space tree, if there is one that is used.
 fn free_space(volume: &Volume) -> Option<Items> {
     let is_valid = volume.superblock().has_compat_ro(FREE_SPACE_TREE_VALID);
-    let roots = TreeRoot::root_tree(volume).children(volume);
-    let root = roots.iter().find(|root| is_valid && root.key.objectid == objectid::FREE_SPACE_TREE)?;
+    let root = tree(volume, objectid::FREE_SPACE_TREE).filter(|_| is_valid)?;
     let types = [KeyType::FREE_SPACE_INFO, KeyType::FREE_SPACE_EXTENT, KeyType::FREE_SPACE_BITMAP];
-    Some(items_of(volume, root, &types))
+    Some(items_of(volume, &root, &types))
 }
 
 fn strays(items: &Items, chunks: &Chunks) -> BTreeSet<ItemKey> {
