@@ -123,9 +123,6 @@ pub enum Error {
     #[error("chunk {logical} is the last of its type")]
     LastChunk { logical: Logical },
 
-    #[error("chunk {logical} has a v1 free space cache: mount once with clear_cache,space_cache=v2")]
-    CachedChunk { logical: Logical },
-
     #[error("there is a log that was not replayed: mount the filesystem once, or it would be lost")]
     PendingLog,
 

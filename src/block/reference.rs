@@ -8,7 +8,7 @@ use crate::disk::inode::{FileExtentDisk, FileExtentItem, file_extent_type};
 use crate::disk::node::KeyPtr;
 use crate::disk::{KeyType, Logical};
 
-use super::{Leaf, Node};
+use super::{ItemRef, Leaf, Node};
 
 /// Who refers to an extent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -73,29 +73,27 @@ pub struct FileExtent {
     pub reference: Reference,
 }
 
+/// The extent that an item of a file in the tree `owner` refers to, if there is one.
+pub fn file_extent(item: &ItemRef<'_>, owner: u64) -> Option<FileExtent> {
+    let (extent, rest) =
+        FileExtentItem::read_prefix(item.data).filter(|_| item.key.key_type == KeyType::EXTENT_DATA)?;
+    let (disk, _) = FileExtentDisk::read_prefix(rest).filter(|_| extent.r#type != file_extent_type::INLINE)?;
+    // Wraps for a clone that begins before the extent would: stored like this.
+    let offset = item.key.offset.wrapping_sub(disk.offset.get());
+    let reference = Reference::File { root: owner, objectid: item.key.objectid, offset };
+    let extent = Logical::from(disk.disk_bytenr);
+    (extent != Logical(0)).then_some(FileExtent { extent, length: disk.disk_num_bytes.get(), reference })
+}
+
 /// Hands each reference of a leaf of files, written for the tree `owner`, to `hear`. `flags` are those of the leaf's own
 /// extent: a leaf with full back references is itself what refers.
-pub fn file_extents(leaf: Leaf<'_>, owner: u64, flags: u64, mut hear: impl FnMut(FileExtent)) {
-    for item in leaf.items().flatten().filter(|item| item.key.key_type == KeyType::EXTENT_DATA) {
-        let Some((extent, rest)) = FileExtentItem::read_prefix(item.data) else { continue };
-        if extent.r#type == file_extent_type::INLINE {
-            continue;
-        }
-        let Some((disk, _)) = FileExtentDisk::read_prefix(rest) else { continue };
-        if disk.disk_bytenr.get() == 0 {
-            continue;
-        }
-        let reference = match flags & FULL_BACKREF {
-            0 => Reference::File {
-                root: owner,
-                objectid: item.key.objectid,
-                // Wraps for a clone that begins before the extent would: stored like this.
-                offset: item.key.offset.wrapping_sub(disk.offset.get()),
-            },
-            _ => Reference::Leaf { parent: leaf.block().logical() },
-        };
-        hear(FileExtent { extent: disk.disk_bytenr.into(), length: disk.disk_num_bytes.get(), reference });
-    }
+pub fn file_extents(leaf: Leaf<'_>, owner: u64, flags: u64, hear: impl FnMut(FileExtent)) {
+    let parent = leaf.block().logical();
+    let of_parent = |file: FileExtent| match flags & FULL_BACKREF {
+        0 => file,
+        _ => FileExtent { reference: Reference::Leaf { parent }, ..file },
+    };
+    leaf.items().flatten().filter_map(|item| file_extent(&item, owner)).map(of_parent).for_each(hear);
 }
 
 /// Hands each pointer that a node, written for the tree `owner`, has from slot `first` on, to `hear`.

@@ -70,11 +70,11 @@ pub fn begin_to_free(fs: &Filesystem, items: u64) -> Result<Handle<'_>> {
     }
 }
 
-/// Items that a chunk has in other trees than the chunk tree, at the most: its block group's, its free space's, and a device
-/// extent for each stripe.
+/// Items that a chunk has in other trees than the chunk tree, at the most: its block group's, its free space's in a tree and
+/// in a file, and a device extent for each stripe.
 pub fn items_of_chunk(fs: &Filesystem) -> u64 {
     // Two stripes on one device are those of DUP.
-    3 + (fs.chunks().devices.len() as u64).max(2)
+    4 + (fs.chunks().devices.len() as u64).max(2)
 }
 
 /// Phase 1. Nothing if no chunk is needed, or if another thread allocated one meanwhile. An error of space leaves

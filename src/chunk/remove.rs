@@ -49,9 +49,6 @@ fn refusal_in(space: &Space, logical: Logical) -> Option<Error> {
 /// because something disagrees, leaves everything as it was.
 pub fn remove(handle: &mut Handle<'_>, logical: Logical) -> Result<()> {
     let fs = handle.fs;
-    if fs.has_space_cache(logical)? {
-        return Err(Error::CachedChunk { logical });
-    }
     {
         // In one step: between the two it could be taken into use, or another could go and leave this one the last. And
         // with the chunks: who has them may just have found, or made, the system space that would go with this one.
@@ -137,6 +134,7 @@ fn delete(handle: &mut Handle<'_>, mut chunks: MutexGuard<'_, Chunks>, mapping: 
 fn remove_block_group(fs: &Filesystem, logical: Logical, length: u64) -> Result<()> {
     // First: whoever brings its items up to date meanwhile finds that there is no such group.
     fs.space().remove(logical);
+    fs.remove_space_cache(logical)?;
     fs.remove_free_space(logical, length)?;
     let key = Key::new(logical.0, KeyType::BLOCK_GROUP_ITEM, length);
     fs.block_group_items().edit(fs, |editor| editor.delete(key))

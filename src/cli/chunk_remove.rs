@@ -58,9 +58,6 @@ pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
         }
         let removed = remove(&mut handle, logical);
         finish(handle)?;
-        if args.unused && matches!(removed, Err(Error::CachedChunk { .. })) {
-            continue;
-        }
         removed?;
         chunks.extend(record);
     }

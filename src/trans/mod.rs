@@ -15,6 +15,7 @@ mod open;
 mod quotas;
 pub mod references;
 mod sharing;
+mod space_cache;
 mod staged;
 mod trees;
 
@@ -132,12 +133,6 @@ impl Filesystem {
             return Err(Error::Block { what, logical, problem: "has extents, its block group says none".to_owned() });
         }
         Ok(())
-    }
-
-    /// Whether a block group has a cache of its free space in a hidden file.
-    pub fn has_space_cache(&self, logical: Logical) -> Result<bool> {
-        let key = Key::new(objectid::FREE_SPACE, KeyType(0), logical.0);
-        Ok(lock(&self.root_tree).find(self, key)?.is_some())
     }
 
     fn read_committed(&self, expected: &Expected) -> Result<Vec<u8>> {

@@ -65,8 +65,6 @@ impl Mounted {
     /// Has the kernel verify every copy of everything. It wants free space for that, which the images must have behind
     /// the ends of the devices.
     pub fn scrub(&self) {
-        // One that the mount resumed keeps devices from being resized.
-        let _ = Command::new("btrfs").args(["balance", "cancel"]).arg(&self.mount).output();
         for devid in 1..=self.loops.len() {
             super::tool("btrfs", ["filesystem", "resize", &format!("{devid}:max"), self.mount.to_str().unwrap()])
                 .unwrap();

@@ -1,0 +1,50 @@
+//! The v1 caches of free space: hidden files of the root tree, one for each block group. Every commit makes all of them
+//! stale, for the superblock names the generation of those that are not.
+
+use crate::block::reference::{FileExtent, file_extent};
+use crate::disk::space::FreeSpaceHeader;
+use crate::disk::{Key, KeyType, Logical, objectid};
+use crate::error::{Error, Result};
+use crate::tree::edit::Cursor;
+
+use super::references::Kind;
+use super::{Filesystem, lock};
+
+impl Filesystem {
+    /// Deletes the cache of a block group that is removed, if it has one (`btrfs_remove_free_space_inode` in
+    /// fs/btrfs/free-space-cache.c).
+    pub fn remove_space_cache(&self, logical: Logical) -> Result<()> {
+        let header = Key::new(objectid::FREE_SPACE, KeyType(0), logical.0);
+        let mut root_tree = lock(&self.root_tree);
+        let Some(data) = root_tree.find(self, header)? else { return Ok(()) };
+        let Some((inode, _)) = FreeSpaceHeader::read_prefix(&data) else {
+            let (what, problem) = ("free space cache of block group", "is too short".to_owned());
+            return Err(Error::Block { what, logical, problem });
+        };
+        let inode = Key::from(&inode.location).objectid;
+        let items = Key::new(inode, KeyType(0), 0)..=Key::new(inode, KeyType(u8::MAX), u64::MAX);
+        let extents = {
+            let (root, store) = root_tree.parts(self);
+            let mut extents = Vec::new();
+            let mut cursor = Cursor::at_or_after(root, &store, *items.start())?;
+            while let Some(found) = &mut cursor {
+                if found.item()?.key > *items.end() {
+                    break;
+                }
+                extents.extend(file_extent(&found.item()?, objectid::ROOT_TREE));
+                if !found.to_next()? {
+                    break;
+                }
+            }
+            extents
+        };
+        root_tree.edit(self, |editor| {
+            editor.delete(header)?;
+            editor.delete_range(items)
+        })?;
+        let mut references = lock(&self.references);
+        extents.iter().try_for_each(|FileExtent { extent, length, reference }| {
+            references.count(*extent, Kind::Data { length: *length }, *reference, -1)
+        })
+    }
+}
