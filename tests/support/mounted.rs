@@ -66,8 +66,9 @@ impl Mounted {
     /// the ends of the devices.
     pub fn scrub(&self) {
         for devid in 1..=self.loops.len() {
-            super::tool("btrfs", ["filesystem", "resize", &format!("{devid}:max"), self.mount.to_str().unwrap()])
-                .unwrap();
+            // A balance that was interrupted goes on as soon as it is mounted.
+            let size = format!("{devid}:max");
+            super::tool("btrfs", ["filesystem", "resize", "--enqueue", &size, self.mount.to_str().unwrap()]).unwrap();
         }
         let scrub = Command::new("btrfs").args(["scrub", "start", "-BR"]).arg(&self.mount).output().unwrap();
         let text = String::from_utf8_lossy(&scrub.stdout);
