@@ -4,8 +4,10 @@
 
 mod support;
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rbtrfs::disk::flags::{block_group, incompat};
 use rbtrfs::disk::volume::BlockGroupItem;
@@ -348,4 +350,28 @@ fn a_chunk_that_only_seems_empty_stays() {
     let command = format!("chunk-remove --chunk {}", used.logical);
     assert_refused(&command, injector.images(), "has extents");
     assert_refused("chunk-remove --unused --type data", injector.images(), "has extents");
+}
+
+#[test]
+fn a_v1_cache_does_not_outlive_its_chunk() {
+    let scratch = Scratch::new();
+    let images = [scratch.zeros("v1.img", 2 << 30)];
+    let options = ["-q", "-R", "^free-space-tree"].map(OsStr::new).into_iter();
+    if or_skip(tool("mkfs.btrfs", options.chain([images[0].as_os_str()]))).is_none() {
+        return;
+    }
+    let Some(mounted) = or_skip(Mounted::new(&images, "rw,space_cache=v1,nodiscard", &scratch)) else { return };
+    let script = "echo kept >kept && fallocate -l 700M large && sync -f . && rm large && sync -f .";
+    let status = Command::new("sh").args(["-ec", script]).current_dir(mounted.path()).status().unwrap();
+    assert!(status.success());
+    let contents = mounted.contents();
+    drop(mounted);
+    let caches = || output_of("dump-tree -t root", &images).matches("(FREE_SPACE UNTYPED").count();
+    let before = caches();
+    let removed = addresses(&document("chunk-remove --unused", &images)).len();
+    assert!(removed > 2);
+    assert_eq!(caches(), before - removed);
+    assert_sound(&images, "after the removal");
+    btrfs_check(&images).unwrap();
+    assert_usable("v1", &images, &contents, &scratch);
 }

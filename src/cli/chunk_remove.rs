@@ -6,7 +6,6 @@ use clap::{ArgMatches, Args as _, FromArgMatches};
 
 use crate::chunk::{begin_to_free, finish, items_of_chunk, refusal, remove};
 use crate::disk::Logical;
-use crate::error::Error;
 use crate::space::BlockGroup;
 use crate::trans::Filesystem;
 
