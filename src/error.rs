@@ -114,6 +114,15 @@ pub enum Error {
     #[error("there are no older backup roots that can be read")]
     NoBackupRoot,
 
+    #[error("{}: cannot be read: {source}", path.display())]
+    Source { path: PathBuf, source: io::Error },
+
+    #[error("{}: changed while it was read", path.display())]
+    Changed { path: PathBuf },
+
+    #[error("{}: {problem}", path.display())]
+    Unfit { path: PathBuf, problem: String },
+
     #[error("temporary file: {0}")]
     Temporary(io::Error),
 
