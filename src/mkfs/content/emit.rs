@@ -11,8 +11,7 @@ use crate::error::{Error, Result};
 use crate::parallel::ordered;
 use crate::progress::Progress;
 
-use super::super::extents::DataRef;
-use super::super::maker::{Maker, Subvolume, TreeWriter};
+use super::super::{DataRef, Maker, Subvolume, TreeWriter};
 use super::super::source::{Source, Tree};
 use super::compress::Method;
 use super::items::Encoding;
@@ -54,6 +53,7 @@ pub fn fill(maker: &Maker<'_>, source: &Source, method: Option<Method>, threads:
         }
         filler.take(made.tree, &mut made.batch)?;
         progress.add(made.batch.file_bytes);
+        progress.add_files(made.batch.files);
         Ok(())
     };
     ordered(threads, Plan::new(source, options.sectorsize), work, emit)?;
@@ -218,7 +218,7 @@ impl<'m, 'r> Filler<'m, 'r> {
         self.push(Key::new(data.inode, KeyType::EXTENT_DATA, offset), &item)?;
         self.item = item;
         let root = self.tree.as_ref().map_or(0, |(id, _)| *id);
-        self.maker.add_data_ref(&DataRef { logical, length, root, inode: data.inode, offset, count: 1 });
+        self.maker.add_data_ref(&DataRef { start: logical.0, length, root, inode: data.inode, offset, count: 1 });
         Ok((logical, length))
     }
 

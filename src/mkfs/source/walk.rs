@@ -192,6 +192,7 @@ impl Walk<'_> {
             if progress.is_stopped() {
                 return Err(Error::Interrupted);
             }
+            progress.add_files(read.listing.len() as u64);
             self.number(read, numbering)
         };
         ordered(threads, directories, work, emit)
