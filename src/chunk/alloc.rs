@@ -8,12 +8,12 @@
 use zerocopy::IntoBytes;
 
 use crate::disk::flags::block_group;
-use crate::disk::volume::{BlockGroupItem, DevExtent};
-use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Profile, objectid};
+use crate::disk::{BlockGroupFlags, Logical, Profile};
 use crate::error::{Error, Result};
 use crate::trans::{Chunks, Filesystem, Handle};
 
 use super::create::{create, insert_item};
+use super::item::{block_group_item, dev_extents};
 use super::reservation::to_change_chunk;
 
 /// How much a chunk is wanted.
@@ -184,11 +184,7 @@ fn insert_pending(fs: &Filesystem, logical: Logical) -> Result<()> {
     else {
         return Ok(());
     };
-    let mut item = BlockGroupItem::zeroed();
-    item.used = used.into();
-    item.chunk_objectid = objectid::FIRST_CHUNK_TREE.into();
-    item.flags = flags.0.into();
-    let key = Key::new(logical.0, KeyType::BLOCK_GROUP_ITEM, length);
+    let (key, item) = block_group_item(logical, length, flags, used);
     items.edit(fs, |editor| editor.insert(key, item.as_bytes()))?;
     drop(items);
     let mapping = {
@@ -199,15 +195,8 @@ fn insert_pending(fs: &Filesystem, logical: Logical) -> Result<()> {
         chunks.map.find(logical).cloned()
     };
     let Some(mapping) = mapping else { return Ok(()) };
-    let mut extent = DevExtent::zeroed();
-    extent.chunk_tree = objectid::CHUNK_TREE.into();
-    extent.chunk_objectid = objectid::FIRST_CHUNK_TREE.into();
-    extent.chunk_offset = logical.0.into();
-    extent.length = mapping.stripe_size().into();
-    extent.chunk_tree_uuid = fs.chunk_tree_uuid();
     let mut devices = fs.device_tree();
-    for stripe in &mapping.stripes {
-        let key = Key::new(stripe.devid, KeyType::DEV_EXTENT, stripe.physical.0);
+    for (key, extent) in dev_extents(&mapping, fs.chunk_tree_uuid()) {
         devices.edit(fs, |editor| editor.insert(key, extent.as_bytes()))?;
     }
     // Last: from here on it may be removed.

@@ -3,6 +3,7 @@
 mod alloc;
 pub mod array;
 mod create;
+pub mod item;
 pub mod placement;
 mod remove;
 pub mod reservation;

@@ -14,7 +14,7 @@ use crate::volume::sys_array::BadEntry;
 
 use super::alloc::reserve_system;
 use super::array;
-use super::create::{chunk_key, feature_of};
+use super::item::{chunk_key, feature_of};
 
 /// Why a chunk stays.
 pub fn refusal(fs: &Filesystem, logical: Logical) -> Option<Error> {

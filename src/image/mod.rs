@@ -89,6 +89,14 @@ impl Image {
         self.size
     }
 
+    /// Makes a file this long; what is new is a hole.
+    pub fn set_size(&mut self, size: u64) -> Result<()> {
+        let error = |source| Error::Write { path: self.path.clone(), offset: Physical(size), source };
+        self.file.set_len(size).map_err(error)?;
+        self.size = size;
+        Ok(())
+    }
+
     /// Fills `buffer` from `offset`. A range that is not there whole is an error.
     pub fn read(&self, offset: Physical, buffer: &mut [u8]) -> Result<()> {
         self.file.read_exact_at(buffer, offset.0).map_err(|source| match source.kind() {

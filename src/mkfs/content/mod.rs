@@ -4,11 +4,11 @@
 //! files and the trees' items come in the order of their keys.
 
 pub mod compress;
-//mod emit;
+mod emit;
 mod items;
 mod names;
 mod plan;
 mod read;
 
 pub use compress::Method;
-//pub use emit::fill;
+pub use emit::fill;
