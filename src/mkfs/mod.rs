@@ -18,3 +18,6 @@ pub use extents::DataRef;
 pub use finish::{Made, Order};
 pub use layout::{Device, Group, Layout};
 pub use maker::{Estimate, Maker, NewDevice, Subvolume, TreeWriter};
+
+/// The longest data that stands in a leaf without being compressed: the kernel's default (`BTRFS_DEFAULT_MAX_INLINE`).
+const MAX_INLINE: u64 = 2048;

@@ -13,6 +13,13 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rbtrfs::image::Image;
+use rbtrfs::mkfs::options::{Options, Wishes};
+use rbtrfs::mkfs::source::Source;
+use rbtrfs::mkfs::{Estimate, Maker, NewDevice};
+use rbtrfs::progress::Progress;
+use rbtrfs::table::Room;
+
 use support::mounted::{Mounted, btrfs_check};
 use support::*;
 
@@ -46,7 +53,7 @@ fn mounted(image: &Path, options: &str, scratch: &Scratch) -> Option<Mounted> {
 fn is_root() -> bool {
     require(
         std::thread::current().name().unwrap_or("a test"),
-        rustix::process::geteuid().is_root(),
+        tool("id", ["-u"]).unwrap().trim() == "0",
         "only root makes all kinds of files",
     )
 }
@@ -56,4 +63,14 @@ fn full_tree(scratch: &Scratch) -> (PathBuf, tree::Removed) {
     let root = scratch.path("root");
     tree::make(&root);
     (root.clone(), tree::Removed(root))
+}
+
+/// Fills a filesystem that nobody will see.
+fn fill(scratch: &Scratch, source: &Source, progress: &Progress) -> rbtrfs::Result<()> {
+    let size = 256 << 20;
+    let image = Image::open_for_writing(&scratch.zeros("unseen", size))?;
+    let options = Options::new(Wishes::default(), 1).unwrap();
+    let room = Room::new(1 << 20);
+    let maker = Maker::new(options, vec![NewDevice { image, size, grows: false }], &Estimate::default(), &room)?;
+    rbtrfs::mkfs::content::fill(&maker, source, None, 2, progress)
 }

@@ -5,6 +5,7 @@
 
 pub mod compress;
 mod emit;
+mod estimate;
 mod items;
 mod names;
 mod plan;
@@ -12,3 +13,4 @@ mod read;
 
 pub use compress::Method;
 pub use emit::fill;
+pub use estimate::estimate;

@@ -15,14 +15,12 @@ use crate::disk::inode::compression;
 use crate::disk::{Key, KeyType, objectid};
 use crate::error::{Error, Result};
 
+use super::super::MAX_INLINE;
 use super::super::source::{Attributes, Place, Xattrs};
 use super::compress::{self, Compressor, Method};
 use super::items::{Encoding, Items, Name, Sizes};
 use super::names::Names;
 use super::plan::{Kind, Piece, Planned, PlannedName, Work, segments};
-
-/// The kernel's default for the longest uncompressed data that is inlined (`BTRFS_DEFAULT_MAX_INLINE`).
-const MAX_INLINE: usize = 2048;
 
 /// How to read.
 #[derive(Clone, Copy, Debug)]
@@ -273,7 +271,7 @@ impl Batch {
     /// stands behind the data of the batch then.
     fn inline(&mut self, new: &Inode<'_>, contents: &[u8]) -> Result<Option<(u8, usize)>> {
         let encoding = &new.reading.encoding;
-        let limit = MAX_INLINE.min(encoding.inline_limit());
+        let limit = (MAX_INLINE as usize).min(encoding.inline_limit());
         let (size, sectorsize) = (contents.len(), encoding.sectorsize as usize);
         if size == 0 || size > sectorsize {
             return Ok(None);

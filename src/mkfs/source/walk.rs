@@ -15,6 +15,7 @@ use super::link::{Link, Linked};
 use super::place::Place;
 use super::record::{Directories, Directory, Entries, What, Writer};
 use super::subvolume::{Wishes, inherited};
+use super::super::MAX_INLINE;
 use super::{Attributes, Request};
 
 /// The index of a directory's first entry (`BTRFS_DIR_START_INDEX`).
@@ -39,7 +40,9 @@ pub struct Totals {
     pub name_bytes: u64,
     /// Bytes of files.
     pub file_bytes: u64,
-    /// Bytes that files take at most, in whole sectors, and how many files have any.
+    /// Bytes of files that may stand in leaves.
+    pub inline_bytes: u64,
+    /// Bytes that the other files take at most, in whole sectors, and how many they are.
     pub data_bytes: u64,
     pub files: u64,
 }
@@ -239,9 +242,14 @@ impl Walk<'_> {
 impl Totals {
     fn add(&mut self, attributes: &Attributes, sectorsize: u32) {
         self.inodes += 1;
-        if attributes.is_file() && attributes.size > 0 {
+        if !attributes.is_file() {
+            return;
+        }
+        self.file_bytes = self.file_bytes.saturating_add(attributes.size);
+        if attributes.size <= MAX_INLINE {
+            self.inline_bytes += attributes.size;
+        } else {
             self.files += 1;
-            self.file_bytes = self.file_bytes.saturating_add(attributes.size);
             let stored = attributes.size.checked_next_multiple_of(sectorsize.into()).unwrap_or(u64::MAX);
             self.data_bytes = self.data_bytes.saturating_add(stored);
         }
