@@ -29,4 +29,6 @@ pub struct Request {
     pub subvolumes: Vec<SubvolumeRequest>,
     /// Files and directories that get inode flags.
     pub flags: Vec<FlagRequest>,
+    /// What the filesystem is made on, which must not be a part of it.
+    pub images: Vec<PathBuf>,
 }

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use crate::disk::flags::inode::{NODATACOW, NODATASUM};
 use crate::disk::objectid;
 use crate::error::{Error, Result};
 
-use super::Request;
+use super::{Attributes, Request};
 use super::place::unreadable;
 
 /// A directory that becomes a subvolume.
@@ -36,6 +37,8 @@ pub struct Wishes {
     /// Ids of subvolumes.
     subvolumes: HashMap<Vec<u8>, u64>,
     flags: HashMap<Vec<u8>, FlagRequest>,
+    /// Device and number of each image.
+    images: Vec<(u64, u64)>,
 }
 
 impl Wishes {
@@ -63,11 +66,19 @@ impl Wishes {
                 return Err(Error::Unfit { path: flags.path.clone(), problem });
             }
         }
+        // One that is not there yet is in no directory.
+        let there = request.images.iter().filter_map(|image| std::fs::metadata(image).ok());
+        wishes.images = there.map(|image| (image.dev(), image.ino())).collect();
         Ok(wishes)
     }
 
-    pub fn are_none(&self) -> bool {
-        self.subvolumes.is_empty() && self.flags.is_empty()
+    /// Whether any path is special.
+    pub fn have_paths(&self) -> bool {
+        !self.subvolumes.is_empty() || !self.flags.is_empty()
+    }
+
+    pub fn is_image(&self, attributes: &Attributes) -> bool {
+        attributes.is_file() && self.images.contains(&(attributes.dev, attributes.ino))
     }
 
     /// The id of the subvolume that the directory becomes.

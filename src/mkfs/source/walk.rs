@@ -12,7 +12,7 @@ use crate::table::{Part, Room, Table, Writer as TableWriter};
 
 use super::directory::Listing;
 use super::link::{Link, Linked};
-use super::place::Place;
+use super::place::{Place, path_from};
 use super::record::{Directories, Directory, Entries, What, Writer};
 use super::subvolume::{Wishes, inherited};
 use super::super::MAX_INLINE;
@@ -117,7 +117,7 @@ impl Source {
             }
         }
         if let Some(lost) = trees.iter().skip(1).find(|tree| tree.hanging.is_none()) {
-            let path = wishes.path_of(lost.id).map(super::place::path_from).unwrap_or_default();
+            let path = wishes.path_of(lost.id).map(path_from).unwrap_or_default();
             return Err(Error::Changed { path: root.join(path) });
         }
         Ok(Self { root: root.clone(), trees, totals: walk.totals })
@@ -210,10 +210,14 @@ impl Walk<'_> {
         self.totals.entries += count;
         self.totals.name_bytes += name_bytes;
         for ((name, attributes), index) in listing.entries().zip(FIRST_INDEX..) {
+            if self.wishes.is_image(attributes) {
+                let path = self.root.join(path_from(&join(&directory.path, name)));
+                return Err(Error::Unfit { path, problem: "a filesystem cannot hold itself".to_owned() });
+            }
             let (is_file, mut flags) = (attributes.is_file(), 0);
             let mut what = What::INODE;
             let mut target = numbering.next;
-            if !self.wishes.are_none() {
+            if self.wishes.have_paths() {
                 let path = join(&directory.path, name);
                 let subvolume = self.wishes.subvolume(&path).filter(|_| attributes.is_directory());
                 if let Some(id) = subvolume {
