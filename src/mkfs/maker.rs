@@ -207,6 +207,16 @@ impl State {
         Ok(())
     }
 
+    /// Makes files as short as their devices.
+    pub fn cut_images(&mut self) -> Result<()> {
+        for device in &self.layout.devices {
+            if let Some(image) = self.writer.image_mut(device.devid).filter(|image| !image.is_device()) {
+                image.set_size(device.size)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes images that grow as large as their devices.
     pub fn fit_images(&mut self) -> Result<()> {
         for device in self.layout.devices.iter().filter(|device| device.grows) {

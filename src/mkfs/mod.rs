@@ -10,9 +10,11 @@ mod late;
 mod layout;
 mod maker;
 pub mod options;
+pub mod targets;
 mod trees;
 
 pub use extents::DataRef;
 pub use finish::{Made, Order};
 pub use layout::{Device, Group, Layout};
 pub use maker::{Estimate, Maker, NewDevice, Subvolume, TreeWriter};
+pub use options::Options;
