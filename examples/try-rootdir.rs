@@ -2,7 +2,12 @@ use rbtrfs::mkfs::{content, source, *};
 use rbtrfs::{image::Image, progress::Progress, table::Room};
 fn main() {
     let args: Vec<String> = std::env::args().collect();
-    let method = match args.get(3).map(String::as_str) { Some("zstd") => Some(content::Method::Zstd { level: 3 }), Some("zlib") => Some(content::Method::Zlib { level: 3 }), Some("lzo") => Some(content::Method::Lzo), _ => None };
+    let method = match args.get(3).map(String::as_str) {
+        Some("zstd") => Some(content::Method::Zstd { level: 3 }),
+        Some("zlib") => Some(content::Method::Zlib { level: 3 }),
+        Some("lzo") => Some(content::Method::Lzo),
+        _ => None,
+    };
     let threads = args.get(4).map_or(2, |n| n.parse().unwrap());
     let t = std::time::Instant::now();
     let room = Room::new(64 << 20);

@@ -54,6 +54,12 @@ pub enum Error {
     #[error("{}: what was written may not have reached the disk: {source}", path.display())]
     Sync { path: PathBuf, source: io::Error },
 
+    #[error("{}: holds {found}", path.display())]
+    Occupied { path: PathBuf, found: &'static str },
+
+    #[error("{}: has {has} bytes, {wanted} are wanted", path.display())]
+    TooSmall { path: PathBuf, wanted: u64, has: u64 },
+
     #[error("{}: not btrfs: {found}", path.display())]
     NotBtrfs { path: PathBuf, found: &'static str },
 

@@ -89,6 +89,16 @@ impl Image {
         self.size
     }
 
+    pub fn is_device(&self) -> bool {
+        self.file.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device())
+    }
+
+    /// Says that nothing of it is needed any more; whether it was heard. Of a file all of it reads as zeroes then.
+    pub fn discard(&self) -> bool {
+        use rustix::fs::{FallocateFlags, fallocate};
+        fallocate(&self.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, self.size).is_ok()
+    }
+
     /// Makes a file this long; what is new is a hole.
     pub fn set_size(&mut self, size: u64) -> Result<()> {
         let error = |source| Error::Write { path: self.path.clone(), offset: Physical(size), source };

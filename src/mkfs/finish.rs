@@ -85,6 +85,9 @@ impl Maker<'_> {
             state.writer.barrier()?;
         }
         write_superblocks(&options, &superblock, &state)?;
+        if shrunk.is_some() {
+            state.cut_images()?;
+        }
         state.writer.barrier()?;
         Ok(Made { options, superblock, layout: state.layout })
     }

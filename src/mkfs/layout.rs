@@ -89,10 +89,12 @@ impl Layout {
     /// Makes the chunks that every filesystem has. Metadata stands before data, so that a device can be cut behind the data.
     pub fn add_first_chunks(&mut self) -> Result<()> {
         self.add_chunk(Kind::System)?;
+        self.add_chunk(Kind::Metadata)?;
         loop {
-            self.add_chunk(Kind::Metadata)?;
             let groups = self.groups.iter().filter(|group| self.is_of(group, Kind::Metadata));
-            if groups.map(|group| group.chunk.length).sum::<u64>() >= self.metadata_expected {
+            let is_enough = groups.map(|group| group.chunk.length).sum::<u64>() >= self.metadata_expected;
+            // What is expected may be more than what comes.
+            if is_enough || self.add_chunk(Kind::Metadata).is_err() {
                 break;
             }
         }

@@ -35,6 +35,8 @@ pub struct NewDevice {
 pub struct Estimate {
     /// Bytes of tree blocks, counted once however many copies there are.
     pub metadata: u64,
+    /// Bytes of data, counted likewise.
+    pub data: u64,
 }
 
 /// A subvolume other than the top-level tree.
@@ -203,6 +205,16 @@ impl State {
             let (piece, tail) = rest.split_at(inside as usize);
             self.writer.write(chunk, logical, piece)?;
             (logical, rest) = (Logical(logical.0 + inside), tail);
+        }
+        Ok(())
+    }
+
+    /// Makes files as short as their devices.
+    pub fn cut_images(&mut self) -> Result<()> {
+        for device in &self.layout.devices {
+            if let Some(image) = self.writer.image_mut(device.devid).filter(|image| !image.is_device()) {
+                image.set_size(device.size)?;
+            }
         }
         Ok(())
     }

@@ -32,6 +32,7 @@ pub use chunk_map::{ChunkMap, ChunkMapping, StripeMapping};
 pub use device::Device;
 pub use device::not_btrfs;
 pub use first_write::{FirstWriter, Target};
+pub use foreign::identify;
 pub use mirror::{BadCopy, BlockRead, NoGoodCopy};
 pub use parity::compute as compute_parity;
 pub use publish::Commit;

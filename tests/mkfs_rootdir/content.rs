@@ -26,12 +26,22 @@ fn assert_all_reads_back(options: &[&str]) {
 
 #[test]
 fn every_kind_of_file_reads_back_as_it_was() {
-    assert_all_reads_back(&["", "--shrink", "-n 65536 --csum xxhash -O ^no-holes,^block-group-tree", "--csum blake2 -m single"]);
+    assert_all_reads_back(&[
+        "",
+        "--shrink",
+        "-n 65536 --csum xxhash -O ^no-holes,^block-group-tree",
+        "--csum blake2 -m single",
+    ]);
 }
 
 #[test]
 fn what_is_compressed_reads_back_as_it_was() {
-    assert_all_reads_back(&["--compress zstd", "--compress zstd:15 --csum sha256", "--compress zlib:9", "--compress lzo"]);
+    assert_all_reads_back(&[
+        "--compress zstd",
+        "--compress zstd:15 --csum sha256",
+        "--compress zlib:9",
+        "--compress lzo",
+    ]);
 }
 
 #[test]
@@ -46,7 +56,10 @@ fn each_compression_is_used_where_it_saves_something() {
         let compressed = dump.lines().filter(|line| line.contains(&format!("extent compression {number} "))).count();
         let plain = dump.lines().filter(|line| line.contains("extent compression 0 ")).count();
         assert!(compressed > 20 && plain > 10, "{name}: {compressed} compressed, {plain} not");
-        assert!(dump.lines().any(|line| line.contains("inline extent data") && line.contains(&format!("({name})"))), "{name}");
+        assert!(
+            dump.lines().any(|line| line.contains("inline extent data") && line.contains(&format!("({name})"))),
+            "{name}"
+        );
     }
 }
 
@@ -95,7 +108,8 @@ fn neither_threads_nor_time_change_a_byte() {
     let mut made = Vec::new();
     for (number, threads) in ["1", "4", "4"].into_iter().enumerate() {
         let image = scratch.path(&format!("{number}.img"));
-        let uuids = ["-U", "01234567-89ab-cdef-0123-456789abcdef", "--device-uuid", "fedcba98-7654-3210-fedc-ba9876543210"];
+        let uuids =
+            ["-U", "01234567-89ab-cdef-0123-456789abcdef", "--device-uuid", "fedcba98-7654-3210-fedc-ba9876543210"];
         let rest = ["--shrink", "--compress", "zstd:1", "--subvol", "names", "--threads", threads, "-r"];
         let mut options: Vec<&std::ffi::OsStr> = uuids.iter().chain(&rest).map(|word| word.as_ref()).collect();
         options.extend([root.as_os_str(), image.as_os_str()]);
@@ -163,20 +177,29 @@ fn many_commands_call_us_with_a_directory() {
     const UUID: &str = "01234567-89ab-cdef-0123-456789abcdef";
     let mib = 1 << 20;
     // systemd-repart
-    made(&format!("-L label -U {UUID} --nodiscard -r DIR -q --compress zstd:3 --sectorsize=4096 FILE --subvol ro:/live"), Some(200 * mib));
+    made(
+        &format!("-L label -U {UUID} --nodiscard -r DIR -q --compress zstd:3 --sectorsize=4096 FILE --subvol ro:/live"),
+        Some(200 * mib),
+    );
     made(&format!("-L label -U {UUID} --nodiscard -r DIR FILE --shrink"), Some(200 * mib));
     // buildroot
     assert_eq!(made("-f -r DIR -L '' --byte-count 120m --nodesize 16384 --sectorsize 4096 FILE", None), 120 * mib);
     // Yocto
     assert!(made("-n 4096 --shrink -r DIR FILE", None) < 100 * mib);
-    assert_eq!(made(&format!("-b 163636428 -r DIR -L l -U {UUID} FILE --quiet --mixed -K"), None), 163_636_428 / 4096 * 4096);
+    assert_eq!(
+        made(&format!("-b 163636428 -r DIR -L l -U {UUID} FILE --quiet --mixed -K"), None),
+        163_636_428 / 4096 * 4096
+    );
     // genimage: not a byte may be added.
     assert_eq!(made("-L l -r DIR FILE", Some(150 * mib)), 150 * mib);
     // nixpkgs
     assert!(made(&format!("-L l -U {UUID} -r DIR --shrink FILE"), None) < 100 * mib);
     // antlir
     let plain = made("--compress zstd:1 --label l --rootdir DIR --shrink --subvol rw:live FILE", None);
-    let slack = made("--compress zstd:1 --label l --rootdir DIR --shrink --shrink-slack-size 33554432 --subvol rw:live FILE", None);
+    let slack = made(
+        "--compress zstd:1 --label l --rootdir DIR --shrink --shrink-slack-size 33554432 --subvol rw:live FILE",
+        None,
+    );
     assert_eq!(slack - plain, 32 * mib);
 }
 
@@ -190,7 +213,15 @@ fn the_clock_that_faketime_shows_is_ours() {
     if !require("the_clock_that_faketime_shows_is_ours", needed.is_ok(), "no faketime") {
         return;
     }
-    let arguments = [Path::new("1970-01-02 00:00:00"), Path::new(PROGRAM), Path::new("mkfs"), Path::new("-q"), Path::new("-r"), &root, &image];
+    let arguments = [
+        Path::new("1970-01-02 00:00:00"),
+        Path::new(PROGRAM),
+        Path::new("mkfs"),
+        Path::new("-q"),
+        Path::new("-r"),
+        &root,
+        &image,
+    ];
     let run = Run::of(Command::new("faketime").env("TZ", "UTC").args(arguments).output().unwrap());
     assert_eq!((run.code, run.stderr.as_str()), (0, ""));
     assert!(output_of("dump-tree -t 1", &[image]).contains("otime 86400."));

@@ -65,7 +65,9 @@ fn a_file_that_cannot_be_read_is_named() {
     let Some(disk) = or_skip(FailingDisk::new(&zeros, vec![50_000..60_000], &scratch)) else { return };
     let root = scratch.new_directory();
     fs::write(root.join("bad file"), "").unwrap();
-    let Some(_) = or_skip(tool("mount", ["--bind".as_ref(), disk.image().as_os_str(), root.join("bad file").as_os_str()])) else {
+    let Some(_) =
+        or_skip(tool("mount", ["--bind".as_ref(), disk.image().as_os_str(), root.join("bad file").as_os_str()]))
+    else {
         return;
     };
     let run = refused(&root, &scratch.path("image"), &[]);
@@ -92,7 +94,10 @@ fn a_file_that_changes_or_vanishes_is_named() {
             let source = Source::walk(&request, options).unwrap();
             change();
             let error = super::fill(&scratch, &source, &progress).unwrap_err();
-            assert!(matches!(&error, Error::Source { path: named, .. } | Error::Changed { path: named } if *named == path), "{error}");
+            assert!(
+                matches!(&error, Error::Source { path: named, .. } | Error::Changed { path: named } if *named == path),
+                "{error}"
+            );
             assert!(error.to_string().contains(says), "{error}");
         }
     }

@@ -55,9 +55,12 @@ fn each_kind_of_subvolume_is_what_btrfs_says() {
     }
     let mut source = facts(&root);
     // A link that crosses into a subvolume is a file of its own there.
-    for (path, same_as, nlink) in
-        [("linked", "beside", 2), ("beside", "beside", 2), ("a/deep/linked", "a/deep/linked", 1), ("a/deep/er/linked", "a/deep/er/linked", 1)]
-    {
+    for (path, same_as, nlink) in [
+        ("linked", "beside", 2),
+        ("beside", "beside", 2),
+        ("a/deep/linked", "a/deep/linked", 1),
+        ("a/deep/er/linked", "a/deep/er/linked", 1),
+    ] {
         let facts = source.get_mut(std::path::Path::new(path)).unwrap();
         (facts.same_as, facts.nlink) = (same_as.into(), nlink);
     }

@@ -48,7 +48,8 @@ pub fn colliding(prefix: &str, pairs: usize) -> Vec<String> {
 }
 
 pub fn set_xattr(path: &Path, name: &str, value: &[u8]) {
-    lsetxattr(path, name, value, XattrFlags::empty()).unwrap_or_else(|error| panic!("{}: {name}: {error}", path.display()));
+    lsetxattr(path, name, value, XattrFlags::empty())
+        .unwrap_or_else(|error| panic!("{}: {name}: {error}", path.display()));
 }
 
 fn node(path: &Path, kind: FileType, device: (u32, u32)) {
@@ -65,7 +66,8 @@ fn sparse(path: &Path, size: u64, parts: &[(u64, usize)]) {
 
 /// Files of all sizes that matter, in whole or in holes.
 pub fn make_files(root: &Path) {
-    for size in [0, 1, 2047, 2048, 2049, 4095, 4096, 4097, 131_071, 131_072, 131_073, 1 << 20, (1 << 20) + 1, 3_333_333] {
+    for size in [0, 1, 2047, 2048, 2049, 4095, 4096, 4097, 131_071, 131_072, 131_073, 1 << 20, (1 << 20) + 1, 3_333_333]
+    {
         fs::write(root.join(format!("text-{size}")), text(size)).unwrap();
         fs::write(root.join(format!("noise-{size}")), noise(size, 1)).unwrap();
     }
@@ -96,12 +98,16 @@ pub fn make(root: &Path) {
     make_links(root);
     make_xattrs(root);
     make_deep(root);
-    for (path, uid, gid, mode) in [("text-1", 1000, 1001, 0o4755), ("text-2047", 4_000_000_000, 7, 0), ("names", 5, 6, 0o2770)] {
+    for (path, uid, gid, mode) in
+        [("text-1", 1000, 1001, 0o4755), ("text-2047", 4_000_000_000, 7, 0), ("names", 5, 6, 0o2770)]
+    {
         chown(root.join(path), Some(uid), Some(gid)).unwrap();
         fs::set_permissions(root.join(path), fs::Permissions::from_mode(mode)).unwrap();
     }
     lchown(root.join("dangling"), Some(77), Some(78)).unwrap();
-    for (path, time) in [("noise-1", Duration::new(1, 123_456_789)), ("names", Duration::new(4_102_444_800, 999_999_999))] {
+    for (path, time) in
+        [("noise-1", Duration::new(1, 123_456_789)), ("names", Duration::new(4_102_444_800, 999_999_999))]
+    {
         File::open(root.join(path)).unwrap().set_modified(UNIX_EPOCH + time).unwrap();
     }
     File::open(root.join("noise-0")).unwrap().set_modified(UNIX_EPOCH - Duration::new(1000, 5)).unwrap();
@@ -159,7 +165,8 @@ fn make_xattrs(root: &Path) {
 
 /// A path that is longer than the kernel takes at once.
 fn make_deep(root: &Path) {
-    let script = "d=$(printf '%0200d' 0); for i in $(seq 30); do mkdir $d; cd $d; done; echo deep >file; ln -s file symlink";
+    let script =
+        "d=$(printf '%0200d' 0); for i in $(seq 30); do mkdir $d; cd $d; done; echo deep >file; ln -s file symlink";
     let done = std::process::Command::new("sh").args(["-ec", script]).current_dir(root).status().unwrap();
     assert!(done.success());
 }

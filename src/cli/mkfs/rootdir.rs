@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::bail;
 
@@ -127,10 +127,6 @@ pub struct Content {
 }
 
 impl Args {
-    pub fn is_given(&self) -> bool {
-        self.rootdir.is_some()
-    }
-
     pub fn display(&self, quiet: bool) -> Display {
         Display::choose(self.progress, quiet)
     }
@@ -200,9 +196,5 @@ impl Content {
 
     pub fn fill(&self, maker: &Maker<'_>, progress: &Progress) -> crate::Result<()> {
         fill(maker, &self.source, self.method, self.threads, progress)
-    }
-
-    pub fn directory(&self) -> &Path {
-        &self.request.directory
     }
 }

@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::parallel::ordered;
 use crate::progress::Progress;
 
-use super::super::{DataRef, Maker, Subvolume, TreeWriter};
 use super::super::source::{Source, Tree};
+use super::super::{DataRef, Maker, Subvolume, TreeWriter};
 use super::compress::Method;
 use super::items::Encoding;
 use super::names::Names;
@@ -25,7 +25,13 @@ const MAX_EXTENT: u64 = 128 << 20;
 const LEAST_EXTENT: u64 = 1 << 20;
 
 /// Puts all files into the filesystem.
-pub fn fill(maker: &Maker<'_>, source: &Source, method: Option<Method>, threads: usize, progress: &Progress) -> Result<()> {
+pub fn fill(
+    maker: &Maker<'_>,
+    source: &Source,
+    method: Option<Method>,
+    threads: usize,
+    progress: &Progress,
+) -> Result<()> {
     let options = maker.options();
     let encoding = Encoding {
         generation: maker.generation().0,

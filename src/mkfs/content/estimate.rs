@@ -1,12 +1,13 @@
 //! How much metadata a directory makes, before any of it is read.
 
+use crate::disk::Profile;
 use crate::disk::extent::{ExtentDataRef, ExtentInlineRef, ExtentItem};
 use crate::disk::inode::{DirItem, FileExtentDisk, FileExtentItem, InodeItem, InodeRef};
 use crate::disk::node::Item;
 
+use super::super::Estimate;
 use super::super::options::Options;
 use super::super::source::Totals;
-use super::super::Estimate;
 use super::compress::{self, Method};
 
 /// What the content will need about. More may be needed where there are many extended attributes, or holes.
@@ -28,5 +29,22 @@ pub fn estimate(totals: &Totals, options: &Options, method: Option<Method>) -> E
         + (totals.files + compressed) * extent
         + csums;
     // Leaves are not full to the last byte, and there are nodes above them.
-    Estimate { metadata: items + items / 8 + 16 * u64::from(options.nodesize) }
+    let metadata = items + items / 8 + 16 * u64::from(options.nodesize);
+    // What compression saves nobody knows: this is less than it takes, and the rest is added as it is needed.
+    let data = if method.is_some() { totals.data_bytes / 4 } else { totals.data_bytes };
+    Estimate { metadata, data }
+}
+
+/// Bytes that a new filesystem is given for what is yet to come.
+const LEEWAY: u64 = 64 << 20;
+
+/// Bytes of each device of a filesystem that is sized to its content.
+pub fn device_size(estimate: &Estimate, options: &Options, devices: u64) -> u64 {
+    let raw = |bytes: u64, profile: Profile| {
+        let geometry = profile.geometry();
+        let (parity, copies) = (u64::from(geometry.nparity), u64::from(geometry.ncopies));
+        bytes.saturating_mul(copies) / devices.saturating_sub(parity).max(1)
+    };
+    let (data, metadata) = (raw(estimate.data, options.data), raw(estimate.metadata, options.metadata));
+    data.saturating_add(metadata).saturating_add(LEEWAY)
 }

@@ -13,4 +13,4 @@ mod read;
 
 pub use compress::Method;
 pub use emit::fill;
-pub use estimate::estimate;
+pub use estimate::{device_size, estimate};

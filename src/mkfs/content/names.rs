@@ -53,7 +53,8 @@ impl Names {
     }
 
     pub fn sort(&mut self) {
-        self.by_hash = (0..self.names.len()).map(|place| (hash::dir_item(self.get(place).name) as u32, place as u32)).collect();
+        self.by_hash =
+            (0..self.names.len()).map(|place| (hash::dir_item(self.get(place).name) as u32, place as u32)).collect();
         self.by_hash.sort_unstable();
     }
 

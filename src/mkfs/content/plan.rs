@@ -10,9 +10,7 @@ use crate::disk::objectid;
 use crate::error::{Error, Result};
 use crate::table;
 
-use super::super::source::{
-    Attributes, Directories, Directory, Entries, FIRST_INDEX, Link, Place, Source, Tree, What,
-};
+use super::super::source::{Attributes, Directories, Directory, Entries, FIRST_INDEX, Link, Place, Source, Tree, What};
 use super::names::Names;
 
 /// Files larger than this are read in pieces of this size, and smaller ones together.

@@ -155,7 +155,8 @@ impl Batch {
                 let (size, limit) = (target.len() as u64, reading.encoding.inline_limit());
                 self.push_inode(&new, place, Sizes { size, nbytes: size })?;
                 if target.len() > limit {
-                    let problem = format!("symlink of {size} bytes, nodesize {} has room for {limit}", reading.encoding.nodesize);
+                    let problem =
+                        format!("symlink of {size} bytes, nodesize {} has room for {limit}", reading.encoding.nodesize);
                     return Err(Error::Unfit { path: place.path_of(name), problem });
                 }
                 if !target.is_empty() {
@@ -249,7 +250,8 @@ impl Batch {
         let covers_all = matches!(segments, [only] if only.start == 0 && only.end as usize == plain.len());
         if covers_all && let Some((compression, length)) = self.inline(new, &plain[..size])? {
             self.push_inode(new, place, Sizes { size: size as u64, nbytes: size as u64 })?;
-            let data = if compression == compression::NONE { &plain[..size] } else { &self.data[self.data_end..][..length] };
+            let data =
+                if compression == compression::NONE { &plain[..size] } else { &self.data[self.data_end..][..length] };
             reading.encoding.push_inline(&mut self.items, inode, size, compression, data);
             return Ok(());
         }
@@ -356,7 +358,11 @@ impl Batch {
                 self.data[self.data_end + length..self.data_end + whole].fill(0);
                 let compression = method.raw();
                 let length = whole as u64;
-                self.push_data(reading, flags, Data { inode, offset, num_bytes, length, compression, run: 0, has_sums: true });
+                self.push_data(
+                    reading,
+                    flags,
+                    Data { inode, offset, num_bytes, length, compression, run: 0, has_sums: true },
+                );
                 continue;
             }
             self.append(sectors);

@@ -116,14 +116,7 @@ impl<'f> Writer<'f> {
         self.flush_full()
     }
 
-    pub fn push(
-        &mut self,
-        attributes: Attributes,
-        what: What,
-        target: u64,
-        flags: u64,
-        name: &[u8],
-    ) -> io::Result<()> {
+    pub fn push(&mut self, attributes: Attributes, what: What, target: u64, flags: u64, name: &[u8]) -> io::Result<()> {
         let record = EntryRecord { attributes, what, target, flags, name_len: name.len() as u64 };
         self.buffer.extend_from_slice(record.as_bytes());
         self.buffer.extend_from_slice(name);

@@ -10,8 +10,8 @@ use crate::disk::flags::inode::{NODATACOW, NODATASUM};
 use crate::disk::objectid;
 use crate::error::{Error, Result};
 
-use super::{Attributes, Request};
 use super::place::unreadable;
+use super::{Attributes, Request};
 
 /// A directory that becomes a subvolume.
 #[derive(Clone, Debug, PartialEq, Eq)]

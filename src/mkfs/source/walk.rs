@@ -10,12 +10,12 @@ use crate::parallel::ordered;
 use crate::progress::Progress;
 use crate::table::{Part, Room, Table, Writer as TableWriter};
 
+use super::super::MAX_INLINE;
 use super::directory::Listing;
 use super::link::{Link, Linked};
 use super::place::{Place, path_from};
 use super::record::{Directories, Directory, Entries, What, Writer};
 use super::subvolume::{Wishes, inherited};
-use super::super::MAX_INLINE;
 use super::{Attributes, Request};
 
 /// The index of a directory's first entry (`BTRFS_DIR_START_INDEX`).
