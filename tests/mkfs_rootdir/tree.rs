@@ -3,26 +3,32 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use rbtrfs::disk::hash;
-use rustix::fs::{CWD, FileType, Mode, XattrFlags, lsetxattr, makedev, mknodat};
+use rustix::fs::{
+    CWD, FileType, Mode, OFlags, XattrFlags, lsetxattr, makedev, mkdirat, mknodat, openat, symlinkat,
+};
 
 use super::support::tool;
 
 /// Bytes that no compression makes shorter.
 pub fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed | 1;
-    let next = || {
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        state as u8
-    };
-    std::iter::repeat_with(next).take(length).collect()
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
 }
 
 /// Bytes that every compression makes shorter.
@@ -34,8 +40,9 @@ pub fn text(length: usize) -> Vec<u8> {
 pub fn colliding(prefix: &str, pairs: usize) -> Vec<String> {
     let mut seen: HashMap<u64, String> = HashMap::new();
     let mut found = Vec::new();
-    for number in 0.. {
-        let name = format!("{prefix}{number:x}");
+    // Names that differ in few bits never share one.
+    for number in 1_u64.. {
+        let name = format!("{prefix}{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         match seen.insert(hash::dir_item(name.as_bytes()), name.clone()) {
             Some(other) => found.extend([other, name]),
             None => {}
@@ -165,10 +172,16 @@ fn make_xattrs(root: &Path) {
 
 /// A path that is longer than the kernel takes at once.
 fn make_deep(root: &Path) {
-    let script =
-        "d=$(printf '%0200d' 0); for i in $(seq 30); do mkdir $d; cd $d; done; echo deep >file; ln -s file symlink";
-    let done = std::process::Command::new("sh").args(["-ec", script]).current_dir(root).status().unwrap();
-    assert!(done.success());
+    let open = |directory: BorrowedFd<'_>, name: &str| openat(directory, name, OFlags::DIRECTORY, Mode::empty()).unwrap();
+    let mut directory: OwnedFd = File::open(root).unwrap().into();
+    for _ in 0..30 {
+        let name = "d".repeat(200);
+        mkdirat(&directory, &name, Mode::RWXU).unwrap();
+        directory = open(directory.as_fd(), &name);
+    }
+    let file = openat(&directory, "file", OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
+    File::from(file).write_all(&text(5000)).unwrap();
+    symlinkat("file", &directory, "symlink").unwrap();
 }
 
 /// A deep directory must not be left behind: removing it by its path does not work everywhere.

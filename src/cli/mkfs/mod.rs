@@ -91,7 +91,7 @@ struct Args {
     size: Option<u64>,
 
     #[command(flatten)]
-    rootdir: rootdir::Args,
+    rootdir: rootdir::Filling,
 
     /// Has no effect
     #[arg(short = 'A', long, value_name = "OFFSET", value_parser = size::parse)]

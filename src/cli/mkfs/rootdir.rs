@@ -20,7 +20,7 @@ use super::super::watch::Display;
 
 // A documentation comment would be taken for that of the command.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct Filling {
     /// Copy what is in this directory into the filesystem
     #[arg(short, long, value_name = "DIR")]
     rootdir: Option<PathBuf>,
@@ -126,7 +126,7 @@ pub struct Content {
     threads: usize,
 }
 
-impl Args {
+impl Filling {
     pub fn display(&self, quiet: bool) -> Display {
         Display::choose(self.progress, quiet)
     }
