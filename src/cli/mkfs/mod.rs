@@ -96,9 +96,6 @@ struct Args {
     #[arg(short, long)]
     force: bool,
 
-    #[command(flatten)]
-    content: Content,
-
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -114,42 +111,6 @@ struct Args {
     /// Images or block devices; a missing file is created
     #[arg(value_name = "IMAGE", required_unless_present_any = ["features", "runtime_features"])]
     images: Vec<PathBuf>,
-}
-
-/// What is put into the filesystem.
-#[derive(Debug, clap::Args)]
-struct Content {
-    /// Copy what is in this directory
-    #[arg(short, long, value_name = "DIR")]
-    rootdir: Option<PathBuf>,
-
-    /// Compress the data of files: "zstd", "zlib" or "lzo", with a level behind a colon
-    #[arg(long, value_name = "ALGORITHM[:LEVEL]", requires = "rootdir")]
-    compress: Option<String>,
-
-    /// Make this directory a subvolume: "rw:", "ro:", "default:" or "default-ro:" before its path
-    #[arg(short = 'u', long, value_name = "[KIND:]PATH", requires = "rootdir")]
-    subvol: Vec<OsString>,
-
-    /// Give a file or directory these flags: "nodatacow", "nodatasum"
-    #[arg(long, value_name = "FLAGS:PATH", requires = "rootdir")]
-    inode_flags: Vec<OsString>,
-
-    /// Share the data of files with the image
-    #[arg(long, requires = "rootdir")]
-    reflink: bool,
-
-    /// Cut the image to what it holds
-    #[arg(long, requires = "rootdir")]
-    shrink: bool,
-
-    /// Bytes to be left behind what it holds
-    #[arg(long, value_name = "SIZE", value_parser = size::parse, requires = "shrink")]
-    shrink_slack_size: Option<u64>,
-
-    /// Number of threads; as many as the machine runs at once by default
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
 }
 
 pub fn parser() -> clap::Command {
@@ -188,9 +149,6 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     if args.images.is_empty() {
         output::error(program, &"no image is named");
         return Ok(Exit::Usage);
-    }
-    if args.content.rootdir.is_some() {
-        bail!("a directory as the source is not part of this version");
     }
     let stop = interrupt::flag()?;
     let options = Options::new(args.wishes()?, args.images.len())?;
