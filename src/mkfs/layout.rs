@@ -12,6 +12,8 @@ use crate::volume::ChunkMapping;
 use super::options::Options;
 
 const MIB: u64 = 1 << 20;
+/// Blocks without which the kernel lets nobody write, of which it wants to have enough for itself (its global reserve).
+const METADATA_NODES: u64 = 640;
 /// Where the first chunk begins.
 const FIRST_LOGICAL: Logical = Logical(MIB);
 /// What a device that grows may grow to.
@@ -123,24 +125,29 @@ impl Layout {
         self.devices.iter().fold(0, |sum, device| sum.saturating_add(device.size))
     }
 
-    /// The kernel's sizes, and less where they would take much of a small filesystem before it holds anything.
+    /// The kernel's sizes, but for system chunks, which may be small, and for metadata where that is estimated or where the
+    /// kernel would take all of a small device for it.
     fn limits(&self, kind: Kind) -> Limits {
         let total_rw_bytes = self.total_bytes();
-        let chunk_size = match kind {
-            Kind::System => Some((total_rw_bytes / 128).clamp(MIB, 32 * MIB)),
-            Kind::Metadata if self.metadata_expected > 0 => {
-                let smallest = Limits { total_rw_bytes, nodesize: self.nodesize, chunk_size: None, alignment: MIB };
-                Some(self.metadata_expected.clamp(MIB, smallest.wanted(self.flags(kind), Profile::Single)))
+        let kernel = Limits { total_rw_bytes, nodesize: self.nodesize, chunk_size: None, alignment: STRIPE_ALIGNMENT };
+        match kind {
+            Kind::System => {
+                Limits { chunk_size: Some((total_rw_bytes / 128).clamp(MIB, 32 * MIB)), alignment: MIB, ..kernel }
             }
-            _ => None,
-        };
-        let alignment = match total_rw_bytes {
-            ..0x1000_0000 => STRIPE_LEN,
-            ..0x4000_0000 => MIB,
-            _ if chunk_size.is_some() => MIB,
-            _ => STRIPE_ALIGNMENT,
-        };
-        Limits { total_rw_bytes, nodesize: self.nodesize, chunk_size, alignment }
+            Kind::Metadata if !self.mixed && self.metadata_expected > 0 => {
+                let most = kernel.wanted(self.flags(kind), Profile::Single).max(MIB);
+                Limits { chunk_size: Some(self.metadata_expected.clamp(MIB, most)), alignment: MIB, ..kernel }
+            }
+            Kind::Metadata if !self.mixed => {
+                let smallest = self.devices.iter().map(|device| device.size).min().unwrap_or_default();
+                let most = smallest / 3 * 2 / u64::from(self.metadata.geometry().dev_stripes);
+                let needed = u64::from(self.nodesize) * METADATA_NODES;
+                let usual = if total_rw_bytes / 10 < STRIPE_ALIGNMENT { 0 } else { STRIPE_ALIGNMENT };
+                let alignment = needed.max(usual).min(most).next_multiple_of(STRIPE_LEN).max(STRIPE_LEN);
+                Limits { alignment, ..kernel }
+            }
+            _ => kernel,
+        }
     }
 
     fn add_chunk(&mut self, kind: Kind) -> Result<()> {
