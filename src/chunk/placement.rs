@@ -13,7 +13,7 @@ use crate::space::Hole;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
-const MAX_STRIPE: u64 = GIB;
+pub const MAX_STRIPE: u64 = GIB;
 /// The kernel rounds stripes up to this where a tenth of the filesystem would make them smaller.
 pub const STRIPE_ALIGNMENT: u64 = 16 * MIB;
 
@@ -81,7 +81,8 @@ impl Limits {
 }
 
 const ENTRY_WITHOUT_STRIPES: usize = size_of::<DiskKey>() + size_of::<Chunk>();
-const MAX_STRIPES_TWICE_IN_ARRAY: usize = (SYSTEM_CHUNK_ARRAY_SIZE / 2 - ENTRY_WITHOUT_STRIPES) / size_of::<Stripe>();
+pub const MAX_STRIPES_TWICE_IN_ARRAY: usize =
+    (SYSTEM_CHUNK_ARRAY_SIZE / 2 - ENTRY_WITHOUT_STRIPES) / size_of::<Stripe>();
 
 fn max_stripes_of_item(nodesize: u32) -> usize {
     let without_stripes = size_of::<Header>() + size_of::<Item>() + size_of::<Chunk>();

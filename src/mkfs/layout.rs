@@ -1,7 +1,7 @@
 //! Where a new filesystem has its chunks, and what of them is in use.
 
 use crate::chunk::item;
-use crate::chunk::placement::{self, Limits, Offer, STRIPE_ALIGNMENT, place};
+use crate::chunk::placement::{self, Limits, MAX_STRIPE, Offer, STRIPE_ALIGNMENT, place};
 use crate::disk::fields::Uuid;
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Logical, Physical, Profile, STRIPE_LEN};
@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::space::{FreeExtents, Holes, without_superblocks};
 use crate::volume::ChunkMapping;
 
+use super::maker::Estimate;
 use super::options::Options;
 
 const MIB: u64 = 1 << 20;
@@ -69,12 +70,12 @@ pub struct Layout {
     sectorsize: u32,
     /// Data is given addresses from here on, so that they ascend.
     next_data: Logical,
-    /// Bytes that metadata will need.
-    metadata_expected: u64,
+    /// What is yet to come of data, and what there will be of metadata.
+    expected: Estimate,
 }
 
 impl Layout {
-    pub fn new(options: &Options, devices: Vec<Device>, metadata_expected: u64) -> Self {
+    pub fn new(options: &Options, devices: Vec<Device>, expected: Estimate) -> Self {
         Self {
             devices,
             groups: Vec::new(),
@@ -84,7 +85,7 @@ impl Layout {
             nodesize: options.nodesize,
             sectorsize: options.sectorsize,
             next_data: FIRST_LOGICAL,
-            metadata_expected,
+            expected,
         }
     }
 
@@ -94,7 +95,7 @@ impl Layout {
         self.add_chunk(Kind::Metadata)?;
         loop {
             let groups = self.groups.iter().filter(|group| self.is_of(group, Kind::Metadata));
-            let is_enough = groups.map(|group| group.chunk.length).sum::<u64>() >= self.metadata_expected;
+            let is_enough = groups.map(|group| group.chunk.length).sum::<u64>() >= self.expected.metadata;
             // What is expected may be more than what comes.
             if is_enough || self.add_chunk(Kind::Metadata).is_err() {
                 break;
@@ -125,7 +126,7 @@ impl Layout {
         self.devices.iter().fold(0, |sum, device| sum.saturating_add(device.size))
     }
 
-    /// The kernel's sizes, but for system chunks, which may be small, and for metadata where that is estimated or where the
+    /// The kernel's sizes, but for system chunks, which may be small, for what is estimated, and for metadata where the
     /// kernel would take all of a small device for it.
     fn limits(&self, kind: Kind) -> Limits {
         let total_rw_bytes = self.total_bytes();
@@ -134,9 +135,14 @@ impl Layout {
             Kind::System => {
                 Limits { chunk_size: Some((total_rw_bytes / 128).clamp(MIB, 32 * MIB)), alignment: MIB, ..kernel }
             }
-            Kind::Metadata if !self.mixed && self.metadata_expected > 0 => {
+            Kind::Metadata if !self.mixed && self.expected.metadata > 0 => {
                 let most = kernel.wanted(self.flags(kind), Profile::Single).max(MIB);
-                Limits { chunk_size: Some(self.metadata_expected.clamp(MIB, most)), alignment: MIB, ..kernel }
+                Limits { chunk_size: Some(self.expected.metadata.clamp(MIB, most)), alignment: MIB, ..kernel }
+            }
+            // A tenth of the filesystem is no bound for data that is known to come: its extents would be cut.
+            Kind::Data if !self.mixed && self.expected.data > 0 => {
+                let chunk_size = Some(self.expected.data.clamp(MIB, MAX_STRIPE));
+                Limits { total_rw_bytes: u64::MAX, chunk_size, alignment: MIB, ..kernel }
             }
             Kind::Metadata if !self.mixed => {
                 let smallest = self.devices.iter().map(|device| device.size).min().unwrap_or_default();
@@ -176,6 +182,9 @@ impl Layout {
             }
         }
         let free = without_superblocks(&chunk);
+        if kind == Kind::Data {
+            self.expected.data = self.expected.data.saturating_sub(chunk.length);
+        }
         self.groups.push(Group { chunk, free, used: 0 });
         Ok(())
     }

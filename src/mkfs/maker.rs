@@ -96,7 +96,7 @@ impl<'r> Maker<'r> {
             laid_out.push(Device::new(devid, options.identity.device(devid), device.size, device.grows));
             images.push((devid, device.image));
         }
-        let mut layout = Layout::new(&options, laid_out, estimate.metadata);
+        let mut layout = Layout::new(&options, laid_out, *estimate);
         layout.add_first_chunks()?;
         let state = State {
             layout,

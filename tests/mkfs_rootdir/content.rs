@@ -75,7 +75,8 @@ fn small_files_stand_in_leaves_and_large_ones_in_few_extents() {
     let dump = output_of("dump-tree -t 5", &[image]);
     assert_eq!(dump.matches("inline extent data").count(), 1);
     let extents = dump.matches("extent data disk byte").count();
-    assert!((3..=4).contains(&extents), "{extents} extents");
+    // Two would do for the large one, were there no superblocks between.
+    assert!((3..=6).contains(&extents), "{extents} extents");
 }
 
 #[test]

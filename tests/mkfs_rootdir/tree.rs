@@ -11,9 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use rbtrfs::disk::hash;
-use rustix::fs::{
-    CWD, FileType, Mode, OFlags, XattrFlags, lsetxattr, makedev, mkdirat, mknodat, openat, symlinkat,
-};
+use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags, lsetxattr, makedev, mkdirat, mknodat, openat, symlinkat};
 
 use super::support::tool;
 
@@ -172,7 +170,8 @@ fn make_xattrs(root: &Path) {
 
 /// A path that is longer than the kernel takes at once.
 fn make_deep(root: &Path) {
-    let open = |directory: BorrowedFd<'_>, name: &str| openat(directory, name, OFlags::DIRECTORY, Mode::empty()).unwrap();
+    let open =
+        |directory: BorrowedFd<'_>, name: &str| openat(directory, name, OFlags::DIRECTORY, Mode::empty()).unwrap();
     let mut directory: OwnedFd = File::open(root).unwrap().into();
     for _ in 0..30 {
         let name = "d".repeat(200);

@@ -89,9 +89,14 @@ impl Attributes {
         self.entry_type() == Some(dir_type::SYMLINK)
     }
 
+    /// Bytes of a file that are not in holes, as far as that can be told without opening it.
+    pub fn stored(&self) -> u64 {
+        self.blocks.saturating_mul(512).min(self.size)
+    }
+
     /// Whether so little of it is stored that it may have holes.
     pub fn may_have_holes(&self) -> bool {
-        self.blocks.saturating_mul(512) < self.size
+        self.stored() < self.size
     }
 
     /// Whether this is the same file with the same contents. Reading changes the time of access and nothing else.

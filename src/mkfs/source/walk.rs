@@ -38,7 +38,7 @@ pub struct Totals {
     pub entries: u64,
     /// Bytes of all names.
     pub name_bytes: u64,
-    /// Bytes of files.
+    /// Bytes of files, holes left out.
     pub file_bytes: u64,
     /// Bytes of files that may stand in leaves.
     pub inline_bytes: u64,
@@ -249,13 +249,14 @@ impl Totals {
         if !attributes.is_file() {
             return;
         }
-        self.file_bytes = self.file_bytes.saturating_add(attributes.size);
+        let stored = attributes.stored();
+        self.file_bytes = self.file_bytes.saturating_add(stored);
         if attributes.size <= MAX_INLINE {
-            self.inline_bytes += attributes.size;
+            self.inline_bytes += stored;
         } else {
             self.files += 1;
-            let stored = attributes.size.checked_next_multiple_of(sectorsize.into()).unwrap_or(u64::MAX);
-            self.data_bytes = self.data_bytes.saturating_add(stored);
+            let sectors = stored.checked_next_multiple_of(sectorsize.into()).unwrap_or(u64::MAX);
+            self.data_bytes = self.data_bytes.saturating_add(sectors);
         }
     }
 }
