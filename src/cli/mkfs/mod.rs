@@ -152,18 +152,19 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     }
     let stop = interrupt::flag()?;
     let options = Options::new(args.wishes()?, args.images.len())?;
+    let estimate = Estimate::default();
     let preparation = Preparation {
+        options: &options,
+        estimate: &estimate,
         byte_count: args.byte_count,
         size: args.size,
         grows: false,
-        sectorsize: options.sectorsize,
         force: args.force,
         discard: !args.nodiscard,
     };
     let (targets, devices) = Targets::prepare(&args.images, &preparation).map_err(with_hint)?;
     let room = Room::new(MEMORY);
-    let maker = Maker::new(options, devices, &Estimate::default(), &room);
-    let maker = maker.context("the devices are too small for a filesystem with these profiles")?;
+    let maker = Maker::new(options.clone(), devices, &estimate, &room)?;
     let made = maker.finish(targets.order(), None)?;
     if stop.load(Ordering::Relaxed) {
         bail!(crate::Error::Interrupted);
@@ -181,6 +182,7 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
 fn with_hint(error: crate::Error) -> anyhow::Error {
     match error {
         crate::Error::Occupied { .. } => anyhow::Error::msg(format!("{error}, -f overwrites it")),
+        crate::Error::NoSpace { .. } => anyhow::Error::msg(format!("too small for such a filesystem: {error}")),
         other => other.into(),
     }
 }
