@@ -43,7 +43,7 @@ pub struct Device {
 }
 
 impl Device {
-    pub fn new(devid: u64, uuid: Uuid, size: u64, grows: bool) -> Self {
+    fn new(devid: u64, uuid: Uuid, size: u64, grows: bool) -> Self {
         let holes = Holes::of_device(if grows { UNBOUNDED } else { size });
         Self { devid, uuid, size, grows, used: 0, holes }
     }
@@ -75,9 +75,13 @@ pub struct Layout {
 }
 
 impl Layout {
-    pub fn new(options: &Options, devices: Vec<Device>, expected: Estimate) -> Self {
-        Self {
-            devices,
+    /// The chunks that every filesystem has, on devices of so many bytes, each with whether it grows. Metadata stands
+    /// before data, so that a device can be cut behind the data.
+    pub fn begin(options: &Options, devices: impl Iterator<Item = (u64, bool)>, estimate: &Estimate) -> Result<Self> {
+        let devices = (1..).zip(devices);
+        let device = |(devid, (size, grows))| Device::new(devid, options.identity.device(devid), size, grows);
+        let mut layout = Self {
+            devices: devices.map(device).collect(),
             groups: Vec::new(),
             data: options.data,
             metadata: options.metadata,
@@ -85,21 +89,29 @@ impl Layout {
             nodesize: options.nodesize,
             sectorsize: options.sectorsize,
             next_data: FIRST_LOGICAL,
-            expected,
-        }
+            expected: *estimate,
+        };
+        layout.add_first_chunks()?;
+        Ok(layout)
     }
 
-    /// Makes the chunks that every filesystem has. Metadata stands before data, so that a device can be cut behind the data.
-    pub fn add_first_chunks(&mut self) -> Result<()> {
+    fn add_first_chunks(&mut self) -> Result<()> {
         self.add_chunk(Kind::System)?;
-        self.add_chunk(Kind::Metadata)?;
-        loop {
-            let groups = self.groups.iter().filter(|group| self.is_of(group, Kind::Metadata));
-            let is_enough = groups.map(|group| group.chunk.length).sum::<u64>() >= self.expected.metadata;
-            // What is expected may be more than what comes.
-            if is_enough || self.add_chunk(Kind::Metadata).is_err() {
-                break;
+        let mut left = 0;
+        while left == 0 || left < self.expected.metadata {
+            match self.add_chunk(Kind::Metadata) {
+                // What is expected may be more than what comes.
+                Err(_) if left > 0 => break,
+                added => added?,
             }
+            left += self.groups.last().map_or(0, |group| group.chunk.length);
+        }
+        // Mixed groups have the rest of the devices, too.
+        let rest = self.devices.iter().map(|device| device.size.saturating_sub(device.used)).sum::<u64>();
+        left += if self.mixed { rest / u64::from(self.metadata.geometry().ncopies) } else { 0 };
+        let wanted = u64::from(self.nodesize) * METADATA_NODES;
+        if self.expected.metadata == 0 && left < wanted {
+            return Err(Error::NoSpace { what: "metadata", wanted, left });
         }
         if !self.mixed && !self.devices.iter().any(|device| device.grows) {
             self.add_chunk(Kind::Data)?;
@@ -115,10 +127,6 @@ impl Layout {
             Kind::Data => (block_group::DATA, self.data),
         };
         BlockGroupFlags(bits | profile.geometry().bit)
-    }
-
-    fn is_of(&self, group: &Group, kind: Kind) -> bool {
-        group.chunk.flags == self.flags(kind)
     }
 
     /// Sum of the sizes of all devices.

@@ -14,7 +14,7 @@ use crate::volume::FirstWriter;
 
 use super::csums::Csums;
 use super::extents::{BlockRecord, DataRef};
-use super::layout::{Device, Kind, Layout};
+use super::layout::{Kind, Layout};
 use super::options::Options;
 
 /// The one transaction that a new filesystem has seen.
@@ -90,14 +90,9 @@ impl<'r> Maker<'r> {
     /// Begins a filesystem on devices whose ids count from 1 in their order. `room` is memory for what grows with the
     /// content; there is more of it in temporary files.
     pub fn new(options: Options, devices: Vec<NewDevice>, estimate: &Estimate, room: &'r Room) -> Result<Self> {
-        let mut laid_out = Vec::new();
-        let mut images = Vec::new();
-        for (devid, device) in (1..).zip(devices) {
-            laid_out.push(Device::new(devid, options.identity.device(devid), device.size, device.grows));
-            images.push((devid, device.image));
-        }
-        let mut layout = Layout::new(&options, laid_out, *estimate);
-        layout.add_first_chunks()?;
+        let sizes = devices.iter().map(|device| (device.size, device.grows));
+        let layout = Layout::begin(&options, sizes, estimate)?;
+        let images = (1..).zip(devices.into_iter().map(|device| device.image));
         let state = State {
             layout,
             writer: FirstWriter::new(images),

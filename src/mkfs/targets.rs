@@ -3,27 +3,29 @@
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
+use crate::disk::Physical;
 use crate::disk::superblock::{SUPER_INFO_SIZE, SUPER_OFFSETS};
-use crate::disk::{MAX_SECTORSIZE, Physical};
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::volume::identify;
 
-use super::{NewDevice, Order};
+use super::layout::Layout;
+use super::{Estimate, NewDevice, Options, Order};
 
 /// What is zeroed at both ends, where other filesystems and partition tables have their marks.
 const ENDS: u64 = 1 << 20;
 
 /// How targets are prepared.
 #[derive(Clone, Copy, Debug)]
-pub struct Preparation {
+pub struct Preparation<'a> {
+    pub options: &'a Options,
+    pub estimate: &'a Estimate,
     /// Bytes of the filesystem on each of them; as many as there are if nothing is said.
     pub byte_count: Option<u64>,
     /// Bytes of a file that is missing or empty, if `byte_count` does not say it.
     pub size: u64,
     /// Whether such a file becomes as large as the content needs, `size` at the least.
     pub grows: bool,
-    pub sectorsize: u32,
     /// Whether what stands on them may be lost.
     pub force: bool,
     /// Whether devices are told that nothing on them is needed any more.
@@ -47,8 +49,9 @@ enum Candidate<'p> {
 impl Targets {
     /// Opens all of them, and creates those that are missing. Nothing is changed unless all of them may be: images in
     /// use, too small ones and those with something on them are refused first.
-    pub fn prepare(paths: &[PathBuf], preparation: &Preparation) -> Result<(Self, Vec<NewDevice>)> {
+    pub fn prepare(paths: &[PathBuf], preparation: &Preparation<'_>) -> Result<(Self, Vec<NewDevice>)> {
         let candidates = paths.iter().map(|path| look(path, preparation)).collect::<Result<Vec<_>>>()?;
+        preparation.try_layout(&candidates)?;
         let all_created = candidates.iter().all(|candidate| matches!(candidate, Candidate::Missing(_)));
         let mut targets = Self { created: Vec::new(), all_created };
         let mut devices = Vec::new();
@@ -71,7 +74,7 @@ impl Targets {
         self.created.clear();
     }
 
-    fn create(&mut self, path: &Path, preparation: &Preparation) -> Result<NewDevice> {
+    fn create(&mut self, path: &Path, preparation: &Preparation<'_>) -> Result<NewDevice> {
         let created = OpenOptions::new().write(true).create_new(true).open(path);
         created.map_err(|source| Error::Open { path: path.to_owned(), source })?;
         self.created.push(path.to_owned());
@@ -88,7 +91,7 @@ impl Drop for Targets {
     }
 }
 
-fn look<'p>(path: &'p Path, preparation: &Preparation) -> Result<Candidate<'p>> {
+fn look<'p>(path: &'p Path, preparation: &Preparation<'_>) -> Result<Candidate<'p>> {
     if let Err(error) = path.metadata()
         && error.kind() == std::io::ErrorKind::NotFound
     {
@@ -107,16 +110,32 @@ fn look<'p>(path: &'p Path, preparation: &Preparation) -> Result<Candidate<'p>> 
     Ok(Candidate::Existing(image))
 }
 
-impl Preparation {
+impl Preparation<'_> {
     fn aligned(&self, size: u64) -> u64 {
-        size - size % u64::from(self.sectorsize.clamp(1, MAX_SECTORSIZE))
+        size - size % u64::from(self.options.sectorsize)
+    }
+
+    /// Bytes of the filesystem on a file that is empty, and whether they may become more.
+    fn new_size(&self) -> (u64, bool) {
+        (self.aligned(self.byte_count.unwrap_or(self.size)), self.grows && self.byte_count.is_none())
+    }
+
+    /// Whether there is room for a filesystem. Nothing was touched yet.
+    fn try_layout(&self, candidates: &[Candidate<'_>]) -> Result<()> {
+        let size = |candidate: &Candidate<'_>| match candidate {
+            Candidate::Existing(image) if image.size() > 0 => {
+                (self.aligned(self.byte_count.unwrap_or(image.size())), false)
+            }
+            _ => self.new_size(),
+        };
+        Layout::begin(self.options, candidates.iter().map(size), self.estimate).map(drop)
     }
 
     /// Makes an empty file as large as it is to be.
     fn size_new(&self, mut image: Image) -> Result<NewDevice> {
-        let size = self.aligned(self.byte_count.unwrap_or(self.size));
+        let (size, grows) = self.new_size();
         image.set_size(size)?;
-        Ok(NewDevice { image, size, grows: self.grows && self.byte_count.is_none() })
+        Ok(NewDevice { image, size, grows })
     }
 
     /// Clears what stands on an image.

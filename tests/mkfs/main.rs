@@ -3,20 +3,32 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-use rbtrfs::image::Image;
-use rbtrfs::mkfs::options::{Options, Wishes};
-use rbtrfs::mkfs::{Estimate, Maker, NewDevice, Order};
-use rbtrfs::table::Room;
+mod callers;
+mod content;
+mod failures;
+mod matrix;
+mod refusals;
+mod same_bytes;
 
-#[test]
-fn an_empty_filesystem_is_sound() {
-    let scratch = support::Scratch::new();
-    let path = scratch.zeros("a.img", 1 << 30);
-    let options = Options::new(Wishes::default(), 1).unwrap();
-    let room = Room::new(1 << 20);
-    let device = NewDevice { image: Image::open_for_writing(&path).unwrap(), size: 1 << 30, grows: false };
-    let maker = Maker::new(options, vec![device], &Estimate::default(), &room).unwrap();
-    maker.finish(Order::Last, None).unwrap();
-    let problems = support::check(&support::open(&[path]), 1);
-    assert_eq!(problems, []);
+use std::path::PathBuf;
+use std::process::Command;
+
+use support::{PROGRAM, Run, Scratch};
+
+/// Makes a filesystem with the words of `options` on files that are missing, as large as `size` says.
+fn make(options: &str, count: usize, size: &str, scratch: &Scratch) -> Vec<PathBuf> {
+    let directory = scratch.new_directory();
+    let images: Vec<PathBuf> = (0..count).map(|number| directory.join(format!("{number}.img"))).collect();
+    let run = support::run_rbtrfs(&format!("mkfs --quiet --byte-count {size} {options}"), &images);
+    assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (0, "", ""), "{options}");
+    images
+}
+
+/// Runs the program under another name, with all of these arguments.
+fn called(name: &str, arguments: &[&str], scratch: &Scratch) -> Run {
+    let link = scratch.path(name);
+    if !link.exists() {
+        std::os::unix::fs::symlink(PROGRAM, &link).unwrap();
+    }
+    Run::of(Command::new(link).args(arguments).output().unwrap())
 }

@@ -179,16 +179,16 @@ fn make(args: &Args, progress: &Progress) -> anyhow::Result<(Made, Option<Conten
     let estimate = content.as_ref().map(|content| content.estimate(&options)).unwrap_or_default();
     let needed = || content.as_ref().map(|_| device_size(&estimate, &options, args.images.len() as u64));
     let preparation = Preparation {
+        options: &options,
+        estimate: &estimate,
         byte_count: args.byte_count,
         size: args.size.or_else(needed).unwrap_or(DEFAULT_SIZE),
         grows: content.is_some() && args.size.is_none(),
-        sectorsize: options.sectorsize,
         force: args.force,
         discard: !args.nodiscard,
     };
     let (targets, devices) = Targets::prepare(&args.images, &preparation).map_err(with_hint)?;
-    let maker = Maker::new(options, devices, &estimate, &room);
-    let maker = maker.context("the devices are too small for a filesystem with these profiles")?;
+    let maker = Maker::new(options.clone(), devices, &estimate, &room)?;
     content.as_ref().map_or(Ok(()), |content| content.fill(&maker, progress))?;
     progress.begin("trees", 0);
     let made = maker.finish(targets.order(), args.rootdir.slack())?;
@@ -203,6 +203,7 @@ fn make(args: &Args, progress: &Progress) -> anyhow::Result<(Made, Option<Conten
 fn with_hint(error: crate::Error) -> anyhow::Error {
     match error {
         crate::Error::Occupied { .. } => anyhow::Error::msg(format!("{error}, -f overwrites it")),
+        crate::Error::NoSpace { .. } => anyhow::Error::msg(format!("too small for such a filesystem: {error}")),
         other => other.into(),
     }
 }

@@ -38,6 +38,10 @@ pub struct Filling {
     #[arg(long, value_name = "FLAGS:PATH", requires = "rootdir")]
     inode_flags: Vec<OsString>,
 
+    /// Not supported: data is always copied
+    #[arg(long)]
+    reflink: bool,
+
     /// Cut the device behind the content
     #[arg(long, requires = "rootdir")]
     shrink: bool,
@@ -144,6 +148,9 @@ impl Filling {
         room: &Room,
         progress: &Progress,
     ) -> anyhow::Result<Option<Content>> {
+        if self.reflink {
+            bail!("--reflink is not supported: leave it out, and the data is copied");
+        }
         let Some(directory) = &self.rootdir else { return Ok(None) };
         let request = Request {
             directory: directory.clone(),
