@@ -62,7 +62,7 @@ fn a_symlink_that_no_leaf_holds_is_named() {
 fn a_file_that_cannot_be_read_is_named() {
     let scratch = Scratch::new();
     let zeros = scratch.zeros("zeros", 100_000);
-    let Some(disk) = or_skip(FailingDisk::new(&zeros, vec![50_000..60_000], &scratch)) else { return };
+    let Some(disk) = or_skip(FailingDisk::new(&zeros, Vec::from_iter([50_000..60_000]), &scratch)) else { return };
     let root = scratch.new_directory();
     fs::write(root.join("bad file"), "").unwrap();
     let Some(_) =
@@ -80,12 +80,14 @@ fn a_file_that_changes_or_vanishes_is_named() {
     let scratch = Scratch::new();
     let root = scratch.new_directory();
     let path = root.join("restless");
-    let mut changes: Vec<(&str, Box<dyn Fn()>)> = Vec::new();
-    changes.push(("cannot be read", Box::new(|| fs::remove_file(&path).unwrap())));
-    changes.push(("changed", Box::new(|| fs::write(&path, tree::noise(10, 1)).unwrap())));
-    changes.push(("changed", Box::new(|| fs::write(&path, tree::noise(5_000_000, 2)).unwrap())));
+    let remove = || fs::remove_file(&path).unwrap();
+    let [shorten, lengthen] = [10, 5_000_000].map(|size| {
+        let path = path.clone();
+        move || fs::write(&path, tree::noise(size, 1)).unwrap()
+    });
+    let changes: [(&str, &dyn Fn()); 3] = [("cannot be read", &remove), ("changed", &shorten), ("changed", &lengthen)];
     for size in [3000, 3_000_000] {
-        for (says, change) in &changes {
+        for (says, change) in changes {
             fs::write(&path, tree::noise(size, 8)).unwrap();
             let room = Room::new(1 << 20);
             let progress = Progress::default();

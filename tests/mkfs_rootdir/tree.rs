@@ -41,9 +41,8 @@ pub fn colliding(prefix: &str, pairs: usize) -> Vec<String> {
     // Names that differ in few bits never share one.
     for number in 1_u64.. {
         let name = format!("{prefix}{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        match seen.insert(hash::dir_item(name.as_bytes()), name.clone()) {
-            Some(other) => found.extend([other, name]),
-            None => {}
+        if let Some(other) = seen.insert(hash::dir_item(name.as_bytes()), name.clone()) {
+            found.extend([other, name]);
         }
         if found.len() == 2 * pairs {
             break;

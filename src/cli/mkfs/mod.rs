@@ -162,7 +162,8 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let progress = Progress::new(interrupt::flag()?);
     let (made, content) = watched(args.rootdir.display(args.quiet), &progress, || make(&args, &progress))?;
     if args.json {
-        report::json(&made, &args.images)?;
+        let subvolumes = content.map_or_else(Vec::new, |content| content.subvolumes());
+        report::json(&made, &args.images, subvolumes)?;
     } else if !args.quiet {
         let mut out = output::stdout()?;
         out.write_all(content.map_or_else(String::new, |content| args.rootdir.describe(&content)).as_bytes())?;

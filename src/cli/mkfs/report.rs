@@ -14,6 +14,7 @@ use crate::mkfs::features::{Quotas, names};
 use crate::mkfs::{Made, Options};
 
 use super::super::output;
+use super::rootdir::SubvolumeRecord;
 
 /// Names of the types of block groups as people and as programs read them.
 const TYPES: [(u64, &str, &str); 4] = [
@@ -97,6 +98,7 @@ struct Document {
     features: Vec<&'static str>,
     csum_type: &'static str,
     devices: Vec<DeviceRecord>,
+    subvolumes: Vec<SubvolumeRecord>,
 }
 
 #[derive(Serialize)]
@@ -114,7 +116,7 @@ struct DeviceRecord {
     total_bytes: u64,
 }
 
-pub fn json(made: &Made, paths: &[PathBuf]) -> anyhow::Result<()> {
+pub fn json(made: &Made, paths: &[PathBuf], subvolumes: Vec<SubvolumeRecord>) -> anyhow::Result<()> {
     let (options, superblock) = (&made.options, &made.superblock);
     let label = String::from_utf8_lossy(superblock.label()).into_owned();
     let is_text = label.as_bytes() == superblock.label();
@@ -139,6 +141,7 @@ pub fn json(made: &Made, paths: &[PathBuf]) -> anyhow::Result<()> {
         features: feature_names(made),
         csum_type: options.csum_type.name(),
         devices: devices.collect(),
+        subvolumes,
     };
     let mut text = serde_json::to_vec_pretty(&document)?;
     text.push(b'\n');

@@ -6,7 +6,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use anyhow::bail;
+use serde::Serialize;
 
+use crate::disk::objectid;
 use crate::mkfs::content::{Method, estimate, fill};
 use crate::mkfs::options::Options;
 use crate::mkfs::source::{self, FlagRequest, Request, Source, SubvolumeRequest};
@@ -122,6 +124,17 @@ fn flags(text: &OsStr) -> anyhow::Result<FlagRequest> {
     Ok(request)
 }
 
+/// A subvolume, for programs.
+#[derive(Debug, Serialize)]
+pub struct SubvolumeRecord {
+    id: u64,
+    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_bytes: Option<Vec<u8>>,
+    read_only: bool,
+    default: bool,
+}
+
 /// A directory that was walked, and how to fill a filesystem with it.
 pub struct Content {
     request: Request,
@@ -197,6 +210,20 @@ impl Filling {
 }
 
 impl Content {
+    pub fn subvolumes(&self) -> Vec<SubvolumeRecord> {
+        let record = |(id, subvolume): (u64, &SubvolumeRequest)| {
+            let bytes = subvolume.path.as_os_str().as_bytes();
+            SubvolumeRecord {
+                id,
+                path: subvolume.path.display().to_string(),
+                path_bytes: subvolume.path.to_str().is_none().then(|| bytes.to_vec()),
+                read_only: subvolume.read_only,
+                default: subvolume.is_default,
+            }
+        };
+        (objectid::FIRST_FREE..).zip(&self.request.subvolumes).map(record).collect()
+    }
+
     pub fn estimate(&self, options: &Options) -> Estimate {
         estimate(&self.source.totals, options, self.method)
     }

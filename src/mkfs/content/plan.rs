@@ -84,7 +84,8 @@ pub fn segments(file: &File, attributes: &Attributes, sectorsize: u64) -> std::i
     let size = attributes.size;
     let round_up = |offset: u64| offset.checked_next_multiple_of(sectorsize).ok_or(std::io::ErrorKind::FileTooLarge);
     if !attributes.may_have_holes() {
-        return Ok(if size == 0 { Vec::new() } else { vec![0..round_up(size)?] });
+        let end = round_up(size)?;
+        return Ok((end > 0).then_some(0..end).into_iter().collect());
     }
     let mut segments: Vec<Range<u64>> = Vec::new();
     let mut position = 0;
@@ -122,10 +123,10 @@ impl<'s> Plan<'s> {
 
     fn find(&mut self) -> Result<Option<Job<'s>>> {
         loop {
-            if let Some(plan) = &mut self.tree {
-                if let Some(work) = plan.next(self.source, self.sectorsize)? {
-                    return Ok(Some(Job { tree: plan.tree, work }));
-                }
+            if let Some(plan) = &mut self.tree
+                && let Some(work) = plan.next(self.source, self.sectorsize)?
+            {
+                return Ok(Some(Job { tree: plan.tree, work }));
             }
             match self.trees.next() {
                 Some(tree) => self.tree = Some(TreePlan::new(tree)),
