@@ -54,6 +54,12 @@ pub enum Error {
     #[error("{}: what was written may not have reached the disk: {source}", path.display())]
     Sync { path: PathBuf, source: io::Error },
 
+    #[error("{}: holds {found}", path.display())]
+    Occupied { path: PathBuf, found: &'static str },
+
+    #[error("{}: has {has} bytes, {wanted} are wanted", path.display())]
+    TooSmall { path: PathBuf, wanted: u64, has: u64 },
+
     #[error("{}: not btrfs: {found}", path.display())]
     NotBtrfs { path: PathBuf, found: &'static str },
 
@@ -86,12 +92,6 @@ pub enum Error {
 
     #[error("device {devid} {problem}")]
     Device { devid: u64, problem: &'static str },
-
-    #[error("{}: there is {found} on it", path.display())]
-    Occupied { path: PathBuf, found: &'static str },
-
-    #[error("{}: has {size} bytes, a device needs more than {least}", path.display())]
-    SmallDevice { path: PathBuf, size: u64, least: u64 },
 
     #[error("device {devid} is in use: {chunks} chunks have {bytes} bytes of it")]
     DeviceInUse { devid: u64, chunks: usize, bytes: u64 },
@@ -134,6 +134,15 @@ pub enum Error {
 
     #[error("there are no older backup roots that can be read")]
     NoBackupRoot,
+
+    #[error("{}: cannot be read: {source}", path.display())]
+    Source { path: PathBuf, source: io::Error },
+
+    #[error("{}: changed while it was read", path.display())]
+    Changed { path: PathBuf },
+
+    #[error("{}: {problem}", path.display())]
+    Unfit { path: PathBuf, problem: String },
 
     #[error("temporary file: {0}")]
     Temporary(io::Error),

@@ -11,6 +11,7 @@ pub mod dump;
 pub mod error;
 pub mod finding;
 pub mod image;
+pub mod mkfs;
 pub mod parallel;
 pub mod progress;
 pub mod space;

@@ -11,6 +11,7 @@ pub struct Progress {
     phase: Mutex<(&'static str, Option<Instant>)>,
     done: AtomicU64,
     total: AtomicU64,
+    files: AtomicU64,
     stop: Arc<AtomicBool>,
 }
 
@@ -25,6 +26,8 @@ pub struct Moment {
     pub done: u64,
     /// Bytes of this phase; 0 if they are not known.
     pub total: u64,
+    /// Files of this phase; 0 if it does not count them.
+    pub files: u64,
 }
 
 impl Progress {
@@ -39,10 +42,15 @@ impl Progress {
         *current = (phase, Some(Instant::now()));
         self.done.store(0, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
+        self.files.store(0, Ordering::Relaxed);
     }
 
     pub fn add(&self, bytes: u64) {
         self.done.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub fn add_files(&self, files: u64) {
+        self.files.fetch_add(files, Ordering::Relaxed);
     }
 
     pub fn is_stopped(&self) -> bool {
@@ -53,7 +61,7 @@ impl Progress {
         let phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
         let (phase, began) = *phase;
         let elapsed = began.map(|began| began.elapsed()).unwrap_or_default();
-        let (done, total) = (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed));
-        Moment { phase, elapsed, done, total }
+        let [done, total, files] = [&self.done, &self.total, &self.files].map(|count| count.load(Ordering::Relaxed));
+        Moment { phase, elapsed, done, total, files }
     }
 }

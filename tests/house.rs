@@ -14,6 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["check", "dump", "space"],
     &["trans"],
     &["chunk"],
+    &["mkfs"],
     &["cli"],
 ];
 

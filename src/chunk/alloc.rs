@@ -8,16 +8,16 @@
 use zerocopy::IntoBytes;
 
 use crate::disk::flags::block_group;
-use crate::disk::volume::{BlockGroupItem, DevExtent};
-use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Profile, objectid};
+use crate::disk::volume::BlockGroupItem;
+use crate::disk::{BlockGroupFlags, Key, Logical, Profile};
 use crate::error::{Error, Result};
 use crate::space::BlockGroup;
 use crate::space::reservation::to_change_chunk;
 use crate::trans::{Chunks, Filesystem, Handle};
 use crate::tree::edit::NewItem;
-use crate::volume::{ChunkMapping, StripeMapping};
 
 use super::create::{create, insert_item};
+use super::item::{block_group_item, dev_extents};
 
 /// How much a chunk is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -222,7 +222,11 @@ fn insert_pending(handle: &mut Handle<'_>, groups: &[Logical]) -> Result<()> {
     let mut tree = fs.block_group_items();
     let pending: Vec<(Logical, Key, BlockGroupItem)> = {
         let space = fs.space();
-        groups.iter().filter_map(|logical| space.group(*logical)).map(block_group_item).collect()
+        let item = |group: &BlockGroup| {
+            let (key, item) = block_group_item(group.logical, group.length, group.flags, group.used);
+            (group.logical, key, item)
+        };
+        groups.iter().filter_map(|logical| space.group(*logical)).map(item).collect()
     };
     let items: Vec<NewItem<'_>> =
         pending.iter().map(|(_, key, item)| NewItem { key: *key, data: item.as_bytes() }).collect();
@@ -237,7 +241,7 @@ fn insert_pending(handle: &mut Handle<'_>, groups: &[Logical]) -> Result<()> {
                 let bytes = of_chunk(&chunks, fs, mapping.profile);
                 with_system(handle, &mut chunks, bytes, |chunks| insert_item(fs, chunks, *logical))?;
             }
-            extents.extend(device_extents(fs, &mapping));
+            extents.extend(dev_extents(&mapping, fs.chunk_tree_uuid()));
         }
     }
     extents.sort_unstable_by_key(|(key, _)| *key);
@@ -248,23 +252,4 @@ fn insert_pending(handle: &mut Handle<'_>, groups: &[Logical]) -> Result<()> {
     let mut space = fs.space();
     pending.iter().for_each(|(logical, _, item)| space.set_item_used(*logical, item.used.get()));
     Ok(())
-}
-
-fn block_group_item(group: &BlockGroup) -> (Logical, Key, BlockGroupItem) {
-    let mut item = BlockGroupItem::zeroed();
-    item.used = group.used.into();
-    item.chunk_objectid = objectid::FIRST_CHUNK_TREE.into();
-    item.flags = group.flags.0.into();
-    (group.logical, Key::new(group.logical.0, KeyType::BLOCK_GROUP_ITEM, group.length), item)
-}
-
-fn device_extents(fs: &Filesystem, mapping: &ChunkMapping) -> Vec<(Key, DevExtent)> {
-    let mut extent = DevExtent::zeroed();
-    extent.chunk_tree = objectid::CHUNK_TREE.into();
-    extent.chunk_objectid = objectid::FIRST_CHUNK_TREE.into();
-    extent.chunk_offset = mapping.logical.0.into();
-    extent.length = mapping.stripe_size().into();
-    extent.chunk_tree_uuid = fs.chunk_tree_uuid();
-    let key = |stripe: &StripeMapping| Key::new(stripe.devid, KeyType::DEV_EXTENT, stripe.physical.0);
-    mapping.stripes.iter().map(|stripe| (key(stripe), extent)).collect()
 }

@@ -2,17 +2,16 @@
 
 use zerocopy::IntoBytes;
 
-use crate::disk::fields::Uuid;
-use crate::disk::flags::{block_group, incompat};
-use crate::disk::volume::{Chunk, Stripe};
-use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Physical, Profile, STRIPE_LEN, objectid};
+use crate::disk::flags::block_group;
+use crate::disk::{BlockGroupFlags, Logical, Profile};
 use crate::error::{Error, Result};
 use crate::space::{BlockGroup, without_superblocks};
 use crate::trans::{Chunks, DeviceState, Filesystem, Handle};
-use crate::volume::{ChunkMapping, StripeMapping};
+use crate::volume::ChunkMapping;
 
 use super::array;
-use super::placement::{Limits, Offer, place};
+use super::item::{self, chunk_key, feature_of, structs_of};
+use super::placement::{Limits, Offer, STRIPE_ALIGNMENT, place};
 
 /// Makes a chunk of this type and profile, and its block group, which can be used at once; the handle is to insert the
 /// items. Without room on the devices, or for a system chunk in the array, nothing is changed.
@@ -27,7 +26,7 @@ pub fn create(
     let sizes = chunks.rw_devices().map(|device| device.item.total_bytes.get());
     let total_rw_bytes = sizes.fold(0, u64::saturating_add);
     let nodesize = handle.fs.volume().format().nodesize;
-    let limits = Limits { total_rw_bytes, nodesize, chunk_size };
+    let limits = Limits { total_rw_bytes, nodesize, chunk_size, alignment: STRIPE_ALIGNMENT };
     let wanted = limits.wanted(flags, profile);
     let offer = |device: &DeviceState| {
         let item = &device.item;
@@ -43,14 +42,13 @@ pub fn create(
         return Err(Error::SystemArrayFull { stripes: placement.stripes.len() });
     }
     let logical = chunks.map.iter().last().map_or(Logical(1 << 20), ChunkMapping::end);
-    let stripe = |(devid, physical): &(u64, Physical)| {
-        let device = chunks.devices.iter().find(|device| device.item.devid.get() == *devid);
-        stripe_struct(*devid, *physical, device.map(|device| device.item.uuid).unwrap_or_default())
+    let uuid_of = |devid: u64| {
+        let device = chunks.devices.iter().find(|device| device.item.devid.get() == devid);
+        device.map(|device| device.item.uuid).unwrap_or_default()
     };
-    let stripes: Vec<Stripe> = placement.stripes.iter().map(stripe).collect();
-    let chunk = chunk_struct(handle.fs, placement.length, flags, profile, stripes.len());
+    let sectorsize = handle.fs.volume().format().sectorsize;
+    let mapping = item::map(logical, &placement, flags, profile, sectorsize, uuid_of)?;
     let error = |problem: String| Error::Block { what: "chunk", logical, problem };
-    let mapping = ChunkMapping::new(logical, &chunk, &stripes).map_err(error)?;
     let free = without_superblocks(&mapping);
     let inserted = chunks.map.insert(mapping);
     inserted.map_err(|(_, other)| error(format!("would overlap chunk {other}")))?;
@@ -66,39 +64,6 @@ pub fn create(
     handle.fs.space().add(BlockGroup::new(logical, placement.length, flags, free));
     handle.new_groups.push(logical);
     Ok(logical)
-}
-
-/// The feature without which no chunk may have this profile.
-pub fn feature_of(profile: Profile) -> Option<u64> {
-    match profile {
-        Profile::Raid5 | Profile::Raid6 => Some(incompat::RAID56),
-        Profile::Raid1c3 | Profile::Raid1c4 => Some(incompat::RAID1C34),
-        _ => None,
-    }
-}
-
-fn chunk_struct(fs: &Filesystem, length: u64, flags: BlockGroupFlags, profile: Profile, stripes: usize) -> Chunk {
-    let mut chunk = Chunk::zeroed();
-    chunk.length = length.into();
-    chunk.owner = objectid::EXTENT_TREE.into();
-    chunk.stripe_len = STRIPE_LEN.into();
-    chunk.r#type = flags.0.into();
-    chunk.io_align = (STRIPE_LEN as u32).into();
-    chunk.io_width = (STRIPE_LEN as u32).into();
-    chunk.sector_size = fs.volume().format().sectorsize.into();
-    chunk.num_stripes = (stripes as u16).into();
-    chunk.sub_stripes = profile.geometry().sub_stripes.into();
-    chunk
-}
-
-fn stripe_struct(devid: u64, physical: Physical, dev_uuid: Uuid) -> Stripe {
-    let mut stripe = Stripe::zeroed();
-    (stripe.devid, stripe.offset, stripe.dev_uuid) = (devid.into(), physical.0.into(), dev_uuid);
-    stripe
-}
-
-pub fn chunk_key(logical: Logical) -> Key {
-    Key::new(objectid::FIRST_CHUNK_TREE, KeyType::CHUNK_ITEM, logical.0)
 }
 
 /// Inserts the item of a new chunk, brings those of its devices up to date, and adds a system chunk to the array.
@@ -118,9 +83,7 @@ fn try_insert_item(fs: &Filesystem, chunks: &mut Chunks, logical: Logical) -> Re
     for devid in devids {
         chunks.update_device_item(fs, devid)?;
     }
-    let chunk = chunk_struct(fs, mapping.length, mapping.flags, mapping.profile, mapping.stripes.len());
-    let stripe = |stripe: &StripeMapping| stripe_struct(stripe.devid, stripe.physical, stripe.dev_uuid);
-    let stripes: Vec<Stripe> = mapping.stripes.iter().map(stripe).collect();
+    let (chunk, stripes) = structs_of(&mapping, fs.volume().format().sectorsize);
     let data = [chunk.as_bytes(), stripes.as_bytes()].concat();
     chunks.tree.edit(fs, |editor| editor.insert(chunk_key(logical), &data))?;
     // There was room when the chunk was made, and nobody else has added to it since: the lock was held.

@@ -4,6 +4,7 @@ mod alloc;
 pub mod array;
 mod create;
 pub mod device;
+pub mod item;
 pub mod placement;
 mod remove;
 

@@ -13,9 +13,9 @@ use crate::space::Hole;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
-const MAX_STRIPE: u64 = GIB;
-/// Chunks are rounded up to this where a tenth of the filesystem would make them smaller.
-const STRIPE_ALIGNMENT: u64 = 16 * MIB;
+pub const MAX_STRIPE: u64 = GIB;
+/// The kernel rounds stripes up to this where a tenth of the filesystem would make them smaller.
+pub const STRIPE_ALIGNMENT: u64 = 16 * MIB;
 
 /// What a device has for a new chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Limits {
     pub nodesize: u32,
     /// Bytes of a chunk at the most, in the place of what its type has by itself.
     pub chunk_size: Option<u64>,
+    /// Stripes that the sizes of the chunk and of the filesystem bound are rounded up to a multiple of this.
+    pub alignment: u64,
 }
 
 /// A chunk to be made.
@@ -79,7 +81,8 @@ impl Limits {
 }
 
 const ENTRY_WITHOUT_STRIPES: usize = size_of::<DiskKey>() + size_of::<Chunk>();
-const MAX_STRIPES_TWICE_IN_ARRAY: usize = (SYSTEM_CHUNK_ARRAY_SIZE / 2 - ENTRY_WITHOUT_STRIPES) / size_of::<Stripe>();
+pub const MAX_STRIPES_TWICE_IN_ARRAY: usize =
+    (SYSTEM_CHUNK_ARRAY_SIZE / 2 - ENTRY_WITHOUT_STRIPES) / size_of::<Stripe>();
 
 fn max_stripes_of_item(nodesize: u32) -> usize {
     let without_stripes = size_of::<Header>() + size_of::<Item>() + size_of::<Chunk>();
@@ -116,7 +119,7 @@ pub fn place(flags: BlockGroupFlags, profile: Profile, limits: &Limits, offers: 
     let max_chunk = limits.chunk_size(flags).min(limits.total_rw_bytes / 10);
     let mut stripe_size = smallest / dev_stripes;
     if stripe_size.saturating_mul(data_stripes) > max_chunk {
-        stripe_size = (max_chunk / data_stripes).checked_next_multiple_of(STRIPE_ALIGNMENT)?.min(stripe_size);
+        stripe_size = (max_chunk / data_stripes).checked_next_multiple_of(limits.alignment)?.min(stripe_size);
     }
     let stripe_size = stripe_size.min(MAX_STRIPE) / STRIPE_LEN * STRIPE_LEN;
     let length = stripe_size.checked_mul(data_stripes).filter(|length| *length > 0)?;
@@ -146,7 +149,8 @@ mod tests {
 
     fn placed(flags: BlockGroupFlags, profile: Profile, sizes: &[u64]) -> Option<Placement> {
         let (offers, total_rw_bytes) = offers(sizes);
-        place(flags, profile, &Limits { total_rw_bytes, nodesize: 16384, chunk_size: None }, &offers)
+        let limits = Limits { total_rw_bytes, nodesize: 16384, chunk_size: None, alignment: STRIPE_ALIGNMENT };
+        place(flags, profile, &limits, &offers)
     }
 
     #[track_caller]

@@ -15,7 +15,7 @@ use crate::volume::{ChunkMapping, StripeMapping};
 
 use super::alloc::{of_chunk, reserve_system};
 use super::array;
-use super::create::{chunk_key, feature_of};
+use super::item::{chunk_key, feature_of};
 
 /// Why a chunk stays.
 pub fn refusal(fs: &Filesystem, logical: Logical) -> Option<Error> {

@@ -9,7 +9,7 @@ use crate::disk::{Logical, Profile};
 use crate::trans::{Filesystem, Handle};
 
 use super::change::{Changed, ChunkRecord, Images, Kind, SystemRecord};
-use super::{Exit, size};
+use super::{Exit, profile, size};
 
 #[derive(Debug, clap::Args)]
 struct Args {
@@ -18,7 +18,7 @@ struct Args {
     kind: Kind,
 
     /// How they are replicated; as the others of their type by default
-    #[arg(long, value_name = "PROFILE", value_parser = parse_profile)]
+    #[arg(long, value_name = "PROFILE", value_parser = profile::parse)]
     profile: Option<Profile>,
 
     /// How many
@@ -46,11 +46,6 @@ enum Forcing {
     No,
     Limited,
     Force,
-}
-
-fn parse_profile(name: &str) -> Result<Profile, String> {
-    let found = Profile::ALL.into_iter().find(|profile| profile.name().eq_ignore_ascii_case(name));
-    found.ok_or_else(|| format!("expected one of {}", Profile::ALL.map(Profile::name).join(", ")))
 }
 
 pub fn parser() -> clap::Command {

@@ -11,8 +11,10 @@ mod fsck;
 mod interrupt;
 mod list_chunks;
 mod man;
+mod mkfs;
 mod open;
 mod output;
+mod profile;
 mod qgroups;
 mod size;
 mod watch;
@@ -115,6 +117,15 @@ pub const COMMANDS: &[Command] = &[
         parser: chunk_remove::parser,
         manual: chunk_remove::manual,
         run: chunk_remove::run,
+        code: Exit::code,
+    },
+    Command {
+        name: "mkfs",
+        program: "rbtrfs-mkfs",
+        links: &["mkfs.rbtrfs", "mkfs.btrfs"],
+        parser: mkfs::parser,
+        manual: mkfs::manual,
+        run: mkfs::run,
         code: Exit::code,
     },
     Command {

@@ -89,6 +89,24 @@ impl Image {
         self.size
     }
 
+    pub fn is_device(&self) -> bool {
+        self.file.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device())
+    }
+
+    /// Says that nothing of it is needed any more; whether it was heard. Of a file all of it reads as zeroes then.
+    pub fn discard(&self) -> bool {
+        use rustix::fs::{FallocateFlags, fallocate};
+        fallocate(&self.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, self.size).is_ok()
+    }
+
+    /// Makes a file this long; what is new is a hole.
+    pub fn set_size(&mut self, size: u64) -> Result<()> {
+        let error = |source| Error::Write { path: self.path.clone(), offset: Physical(size), source };
+        self.file.set_len(size).map_err(error)?;
+        self.size = size;
+        Ok(())
+    }
+
     /// Fills `buffer` from `offset`. A range that is not there whole is an error.
     pub fn read(&self, offset: Physical, buffer: &mut [u8]) -> Result<()> {
         self.file.read_exact_at(buffer, offset.0).map_err(|source| match source.kind() {

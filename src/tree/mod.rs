@@ -1,5 +1,6 @@
-//! Trees: their roots, the walks over them, and their edits.
+//! Trees: their roots, the walks over them, how they are built, and their edits.
 
+pub mod build;
 pub mod edit;
 mod root;
 mod search;

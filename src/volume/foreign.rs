@@ -3,31 +3,90 @@
 use crate::disk::Physical;
 use crate::image::Image;
 
-/// Offset, magic bytes and name.
-const SIGNATURES: [(u64, &[u8], &str); 15] = [
+const BTRFS: &str = "a btrfs filesystem";
+const MD: &str = "a member of an md array";
+const UDF: &str = "a UDF filesystem";
+const SWAP: &str = "swap space";
+const FAT: &str = "a FAT filesystem";
+const ZFS: &str = "a member of a ZFS pool";
+const GPT: &str = "a GPT partition table";
+
+/// Offset, magic bytes and name. What boot sectors share with partition tables stands last.
+const SIGNATURES: [(u64, &[u8], &str); 42] = [
+    (0x1_0040, b"_BHRfS_M", BTRFS),
+    (0x400_0040, b"_BHRfS_M", BTRFS),
     (0x438, b"\x53\xef", "an ext2, ext3 or ext4 filesystem"),
     (0, b"XFSB", "an XFS filesystem"),
     (0, b"LUKS\xba\xbe", "a LUKS volume"),
+    (0x218, b"LVM2 001", "an LVM2 physical volume"),
+    (0x18, b"LVM2 001", "an LVM2 physical volume"),
+    (0, b"\xfc\x4e\x2b\xa9", MD),
+    (0x1000, b"\xfc\x4e\x2b\xa9", MD),
     (0x1_0034, b"ReIsEr", "a ReiserFS filesystem"),
+    (0x2034, b"ReIsEr", "a ReiserFS filesystem"),
+    (0x1_0000, b"ReIsEr4", "a Reiser4 filesystem"),
     (0x400, b"\x10\x20\xf5\xf2", "an F2FS filesystem"),
     (0x400, b"\xe2\xe1\xf5\xe0", "an EROFS filesystem"),
     (0, b"hsqs", "a SquashFS filesystem"),
-    (0x1018, b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca", "a bcachefs filesystem"),
-    (0xff6, b"SWAPSPACE2", "swap space"),
+    (0, b"sqsh", "a SquashFS filesystem"),
+    (0, b"\x45\x3d\xcd\x28", "a cramfs filesystem"),
+    (0x1018, b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca", "a bcache device or bcachefs filesystem"),
+    (0x1018, b"\xc6\x85\x73\xf6\x66\xce\x90\xa9", "a bcachefs filesystem"),
+    (0x406, b"\x34\x34", "a NILFS2 filesystem"),
+    (0x8000, b"JFS1", "a JFS filesystem"),
+    (0xff6, b"SWAPSPACE2", SWAP),
+    (0xff6, b"SWAP-SPACE", SWAP),
+    (0x1ff6, b"SWAPSPACE2", SWAP),
+    (0x3ff6, b"SWAPSPACE2", SWAP),
+    (0xfff6, b"SWAPSPACE2", SWAP),
     (0x8001, b"CD001", "an ISO 9660 filesystem"),
+    (0x8001, b"BEA01", UDF),
+    (0x8001, b"NSR02", UDF),
+    (0x8001, b"NSR03", UDF),
+    (0x400, b"H+\x00\x04", "an HFS+ filesystem"),
+    (0x20, b"NXSB", "an APFS container"),
+    (0x1_0000, b"\x01\x16\x19\x70", "a GFS2 filesystem"),
+    (0x2000, b"OCFSV2", "an OCFS2 filesystem"),
+    (3, b"-FVE-FS-", "a BitLocker volume"),
+    (0x200, b"EFI PART", GPT),
+    (0x1000, b"EFI PART", GPT),
     (3, b"NTFS    ", "an NTFS filesystem"),
     (3, b"EXFAT   ", "an exFAT filesystem"),
-    (0x52, b"FAT32   ", "a FAT filesystem"),
-    (0x36, b"FAT", "a FAT filesystem"),
+    (0x52, b"FAT32   ", FAT),
+    (0x36, b"FAT", FAT),
     (0x1fe, b"\x55\xaa", "a partition table or boot sector"),
 ];
 
-/// What stands on the image where no btrfs does, if it is known.
+/// ZFS writes its uberblocks around a ring in each of its labels.
+const UBERBLOCKS: std::ops::Range<u64> = 0x2_0000..0x4_0000;
+const UBERBLOCK_STEP: u64 = 0x400;
+const UBERBLOCK: u64 = 0x00ba_b10c;
+
+/// What stands on the image, if it is known.
 pub fn identify(image: &Image) -> Option<&'static str> {
-    let found = |(offset, magic, _): &&(u64, &[u8], &str)| {
+    let holds = |offset: u64, magic: &[u8]| {
         let mut buffer = [0; 16];
         let bytes = &mut buffer[..magic.len()];
-        image.read(Physical(*offset), bytes).is_ok() && bytes == *magic
+        image.read(Physical(offset), bytes).is_ok() && bytes == magic
     };
-    SIGNATURES.iter().find(found).map(|(_, _, name)| *name)
+    let (last, others) = SIGNATURES.split_last()?;
+    let found = others.iter().find(|(offset, magic, _)| holds(*offset, magic)).map(|(_, _, name)| *name);
+    let is_zfs = || {
+        let mut label = vec![0; (UBERBLOCKS.end - UBERBLOCKS.start) as usize];
+        let is_uberblock = |bytes: &[u8]| {
+            let magic = bytes.first_chunk().map(|magic| u64::from_le_bytes(*magic)).unwrap_or_default();
+            magic == UBERBLOCK || magic == UBERBLOCK.swap_bytes()
+        };
+        let read = image.read(Physical(UBERBLOCKS.start), &mut label).is_ok();
+        read && label.chunks_exact(UBERBLOCK_STEP as usize).any(is_uberblock)
+    };
+    // Older md arrays have their superblock at the end, and partition tables their second copy.
+    let size = image.size();
+    let at_end = || {
+        let md = [(size & !0xffff).checked_sub(0x1_0000), size.checked_sub(0x2000).map(|offset| offset & !0xfff)];
+        let is_md = md.into_iter().flatten().any(|offset| holds(offset, b"\xfc\x4e\x2b\xa9"));
+        let is_gpt = size.checked_sub(0x200).is_some_and(|offset| holds(offset, b"EFI PART"));
+        is_md.then_some(MD).or(is_gpt.then_some(GPT))
+    };
+    found.or_else(|| is_zfs().then_some(ZFS)).or_else(at_end).or_else(|| holds(last.0, last.1).then_some(last.2))
 }

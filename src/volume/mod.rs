@@ -3,6 +3,7 @@
 mod chunk_map;
 mod chunk_tree;
 mod device;
+mod first_write;
 mod foreign;
 mod mirror;
 mod parity;
@@ -30,6 +31,7 @@ use crate::image::Image;
 pub use chunk_map::{ChunkMap, ChunkMapping, StripeMapping};
 pub use device::Device;
 pub use device::not_btrfs;
+pub use first_write::{FirstWriter, Target};
 pub use foreign::identify;
 pub use mirror::{BadCopy, BlockRead, NoGoodCopy};
 pub use parity::compute as compute_parity;
@@ -38,6 +40,8 @@ pub use root_choice::RootChoice;
 pub use segment::Content;
 pub use superblock::{SuperblockCopy, read_copies};
 pub use superblock_ranges::superblock_ranges;
+pub use validate::validate as validate_superblock;
+use writable::run_on_each;
 pub use writable::{MissingDevices, WritableVolume};
 pub use write::Staged;
 

@@ -135,16 +135,23 @@ impl WritableVolume {
 
     /// Returns when all that was written to any device is on it.
     pub(super) fn barrier(&self) -> Result<()> {
-        std::thread::scope(|scope| {
-            // All at once: each waits for its own disk.
-            let syncs: Vec<_> = self.written_devices().map(|device| scope.spawn(|| device.image().sync())).collect();
-            let join = |sync: std::thread::ScopedJoinHandle<'_, Result<()>>| {
-                sync.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            };
-            // Each is waited for, also after an error.
-            syncs.into_iter().map(join).fold(Ok(()), Result::and)
-        })
+        run_on_each(self.written_devices(), |device| device.image().sync())
     }
+}
+
+/// Does the same to all devices at once, for each waits for its own disk. Each is waited for, also after an error.
+pub(super) fn run_on_each<D: Send>(
+    devices: impl Iterator<Item = D>,
+    work: impl Fn(D) -> Result<()> + Sync,
+) -> Result<()> {
+    let work = &work;
+    std::thread::scope(|scope| {
+        let running: Vec<_> = devices.map(|device| scope.spawn(move || work(device))).collect();
+        let join = |running: std::thread::ScopedJoinHandle<'_, Result<()>>| {
+            running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        running.into_iter().map(join).fold(Ok(()), Result::and)
+    })
 }
 
 /// Why a device must not be written.

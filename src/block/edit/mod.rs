@@ -64,6 +64,13 @@ impl NewBlock {
     }
 }
 
+/// Says in the header of a block where it stands.
+pub fn set_logical(bytes: &mut [u8], logical: Logical) -> Result<(), EditError> {
+    let (header, _) = split_header(bytes)?;
+    header.bytenr = logical.0.into();
+    Ok(())
+}
+
 /// Whether a block may be edited: its elements lie within it, its keys ascend, and the data of a leaf has no gaps.
 pub fn check_layout(block: Block<'_>) -> Result<(), EditError> {
     if block.count() != block.nritems() as usize {

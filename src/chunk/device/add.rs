@@ -63,11 +63,7 @@ pub(super) fn open(fs: &Filesystem, path: &Path, occupied: Occupied) -> Result<I
         let holder = format!("device {} of this filesystem", device.item.devid.get());
         return Err(Error::InUse { path: path.to_owned(), holder });
     }
-    let found = match copies.iter().any(|copy| copy.has_magic()) {
-        true => Some("a btrfs filesystem"),
-        false => identify(&image),
-    };
-    match found {
+    match identify(&image) {
         Some(found) if occupied == Occupied::Refuse => Err(Error::Occupied { path: path.to_owned(), found }),
         _ => Ok(image),
     }
@@ -80,7 +76,7 @@ pub(super) fn new_item(fs: &Filesystem, chunks: &Chunks, image: &Image) -> Resul
     let size = image.size() - image.size() % u64::from(sectorsize);
     if size <= DEVICE_RANGE_RESERVED {
         let path = image.path().to_owned();
-        return Err(Error::SmallDevice { path, size, least: DEVICE_RANGE_RESERVED });
+        return Err(Error::TooSmall { path, wanted: DEVICE_RANGE_RESERVED + u64::from(sectorsize), has: size });
     }
     let items = chunks.devices.iter().map(|device| &device.item).chain(&chunks.removed_devices);
     let highest = items.map(|item| item.devid.get()).max().unwrap_or_default();

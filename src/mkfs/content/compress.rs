@@ -1,0 +1,110 @@
+//! Compression in the forms that the kernel reads.
+
+use flate2::{Compress, Compression, FlushCompress, Status};
+
+use crate::disk::flags::incompat;
+use crate::disk::inode::compression;
+
+/// The most of a file that one compressed extent holds (`BTRFS_MAX_UNCOMPRESSED`).
+pub const LIMIT: usize = 128 << 10;
+
+/// The kernel decompresses with a window of this many bits (`ZSTD_BTRFS_MAX_WINDOWLOG`).
+const ZSTD_WINDOW_LOG: u32 = 17;
+
+/// How to compress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    Zlib { level: u32 },
+    Lzo,
+    Zstd { level: i32 },
+}
+
+impl Method {
+    /// What file extents call it.
+    pub fn raw(self) -> u8 {
+        match self {
+            Method::Zlib { .. } => compression::ZLIB,
+            Method::Lzo => compression::LZO,
+            Method::Zstd { .. } => compression::ZSTD,
+        }
+    }
+
+    /// The feature that a kernel must know to read it.
+    pub fn incompat(self) -> u64 {
+        match self {
+            Method::Zlib { .. } => 0,
+            Method::Lzo => incompat::COMPRESS_LZO,
+            Method::Zstd { .. } => incompat::COMPRESS_ZSTD,
+        }
+    }
+}
+
+/// A method with what it needs to work.
+pub enum Compressor {
+    Zlib(Compress),
+    Lzo(Lzo),
+    Zstd(zstd::bulk::Compressor<'static>),
+}
+
+impl Compressor {
+    pub fn new(method: Method) -> std::io::Result<Self> {
+        Ok(match method {
+            Method::Zlib { level } => Self::Zlib(Compress::new(Compression::new(level), true)),
+            Method::Lzo => Self::Lzo(Lzo::default()),
+            Method::Zstd { level } => {
+                let mut compressor = zstd::bulk::Compressor::new(level)?;
+                compressor.set_parameter(zstd::zstd_safe::CParameter::WindowLog(ZSTD_WINDOW_LOG))?;
+                Self::Zstd(compressor)
+            }
+        })
+    }
+
+    /// Compresses into `out`, and returns the length; nothing if it does not fit there.
+    pub fn compress(&mut self, data: &[u8], sectorsize: usize, out: &mut [u8]) -> Option<usize> {
+        match self {
+            Self::Zlib(zlib) => {
+                zlib.reset();
+                let status = zlib.compress(data, out, FlushCompress::Finish).ok()?;
+                (status == Status::StreamEnd).then_some(zlib.total_out() as usize)
+            }
+            Self::Lzo(lzo) => lzo.compress(data, sectorsize, out),
+            Self::Zstd(zstd) => zstd.compress_to_buffer(data, out).ok(),
+        }
+    }
+}
+
+/// LZO by sectors. The length of all comes first, then each sector with its own length before it; a length never lies
+/// in two sectors of what comes out (fs/btrfs/lzo.c).
+pub struct Lzo {
+    dict: Box<lzokay::compress::Dict>,
+    sector: Vec<u8>,
+}
+
+impl Default for Lzo {
+    fn default() -> Self {
+        Self { dict: lzokay::compress::Dict::new(), sector: Vec::new() }
+    }
+}
+
+impl Lzo {
+    const LENGTH: usize = 4;
+
+    fn compress(&mut self, data: &[u8], sectorsize: usize, out: &mut [u8]) -> Option<usize> {
+        let mut end = Self::LENGTH;
+        for sector in data.chunks(sectorsize) {
+            let left = sectorsize - end % sectorsize;
+            if left < Self::LENGTH {
+                out.get_mut(end..end + left)?.fill(0);
+                end += left;
+            }
+            self.sector.resize(lzokay::compress::compress_worst_size(sector.len()), 0);
+            let length = lzokay::compress::compress_no_alloc(sector, &mut self.sector, &mut self.dict).ok()?;
+            let (header, rest) = out.get_mut(end..)?.split_at_mut_checked(Self::LENGTH)?;
+            header.copy_from_slice(&(length as u32).to_le_bytes());
+            rest.get_mut(..length)?.copy_from_slice(&self.sector[..length]);
+            end += Self::LENGTH + length;
+        }
+        out.get_mut(..Self::LENGTH)?.copy_from_slice(&(end as u32).to_le_bytes());
+        Some(end)
+    }
+}

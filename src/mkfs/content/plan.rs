@@ -1,0 +1,307 @@
+//! What there is to read, cut into jobs in the order of the trees' keys.
+
+use std::fs::File;
+use std::iter::Peekable;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::disk::objectid;
+use crate::error::{Error, Result};
+use crate::table;
+
+use super::super::source::{Attributes, Directories, Directory, Entries, FIRST_INDEX, Link, Place, Source, Tree, What};
+use super::names::Names;
+
+/// Files larger than this are read in pieces of this size, and smaller ones together.
+pub const PIECE: u64 = 1 << 20;
+/// Inodes, and names of directories, that a job has at most if it has more than one.
+const BATCH: usize = 256;
+const NAMES: usize = 4096;
+
+/// Work for one thread.
+pub struct Job<'s> {
+    pub tree: &'s Tree,
+    pub work: Work,
+}
+
+pub enum Work {
+    Inodes(Vec<Planned>),
+    Piece(Piece),
+}
+
+/// An inode to be read.
+pub struct Planned {
+    pub inode: u64,
+    pub attributes: Attributes,
+    pub flags: u64,
+    /// All names, those in one directory together; the first is the one that it is opened by.
+    pub names: Vec<PlannedName>,
+    /// Of the directory that the first name stands in; of a root directory its own.
+    pub directory: Arc<[u8]>,
+    pub kind: Kind,
+}
+
+pub struct PlannedName {
+    pub parent: u64,
+    pub index: u64,
+    pub name: Vec<u8>,
+}
+
+pub enum Kind {
+    Directory(Names),
+    /// A file whose pieces follow.
+    Large(Arc<Large>),
+    Other,
+}
+
+/// A file that is read in pieces.
+pub struct Large {
+    pub file: File,
+    pub path: PathBuf,
+    pub attributes: Attributes,
+    pub segments: Vec<Range<u64>>,
+}
+
+/// A part of a large file.
+pub struct Piece {
+    pub inode: u64,
+    pub flags: u64,
+    pub file: Arc<Large>,
+    /// In whole sectors.
+    pub range: Range<u64>,
+    /// The hole that ends where this begins, and the one that begins where this ends.
+    pub hole_before: Range<u64>,
+    pub hole_after: Range<u64>,
+    /// Bytes of data from the beginning of this on.
+    pub run: u64,
+}
+
+/// The ranges of a file that hold data, in whole sectors. The last one may reach past the end of the file.
+pub fn segments(file: &File, attributes: &Attributes, sectorsize: u64) -> std::io::Result<Vec<Range<u64>>> {
+    use rustix::fs::{SeekFrom, seek};
+    use rustix::io::Errno;
+    let size = attributes.size;
+    let round_up = |offset: u64| offset.checked_next_multiple_of(sectorsize).ok_or(std::io::ErrorKind::FileTooLarge);
+    if !attributes.may_have_holes() {
+        let end = round_up(size)?;
+        return Ok((end > 0).then_some(0..end).into_iter().collect());
+    }
+    let mut segments: Vec<Range<u64>> = Vec::new();
+    let mut position = 0;
+    while position < size {
+        let start = match seek(file, SeekFrom::Data(position)) {
+            Err(Errno::NXIO) => break,
+            other => other?,
+        };
+        if start >= size {
+            break;
+        }
+        position = seek(file, SeekFrom::Hole(start))?.clamp(start + 1, size);
+        let range = start - start % sectorsize..round_up(position)?;
+        match segments.last_mut().filter(|last| last.end >= range.start) {
+            Some(last) => last.end = range.end,
+            None => segments.push(range),
+        }
+    }
+    Ok(segments)
+}
+
+/// The jobs of all trees.
+pub struct Plan<'s> {
+    source: &'s Source,
+    sectorsize: u64,
+    trees: std::slice::Iter<'s, Tree>,
+    tree: Option<TreePlan<'s>>,
+    has_failed: bool,
+}
+
+impl<'s> Plan<'s> {
+    pub fn new(source: &'s Source, sectorsize: u32) -> Self {
+        Self { source, sectorsize: sectorsize.into(), trees: source.trees.iter(), tree: None, has_failed: false }
+    }
+
+    fn find(&mut self) -> Result<Option<Job<'s>>> {
+        loop {
+            if let Some(plan) = &mut self.tree
+                && let Some(work) = plan.next(self.source, self.sectorsize)?
+            {
+                return Ok(Some(Job { tree: plan.tree, work }));
+            }
+            match self.trees.next() {
+                Some(tree) => self.tree = Some(TreePlan::new(tree)),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+impl<'s> Iterator for Plan<'s> {
+    type Item = Result<Job<'s>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let job = if self.has_failed { None } else { self.find().transpose() };
+        self.has_failed |= matches!(job, Some(Err(_)));
+        job
+    }
+}
+
+/// The jobs of one tree. Inodes are met as entries of directories, which come in the order of the directories' numbers;
+/// `listed` follows at a distance, with the entries of those that were met.
+struct TreePlan<'s> {
+    tree: &'s Tree,
+    directories: Directories<'s>,
+    /// The directory whose entries are met, and the index of the next.
+    parent: Option<(u64, Arc<[u8]>, Entries<'s>, u64)>,
+    listed: Directories<'s>,
+    links: Peekable<table::Iter<'s, Link>>,
+    has_root: bool,
+    /// An inode that begins the next job.
+    waiting: Option<Planned>,
+    /// A large file whose inode was handed out, and what of its segments was.
+    large: Option<Cutting>,
+}
+
+struct Cutting {
+    inode: u64,
+    flags: u64,
+    file: Arc<Large>,
+    segment: usize,
+    position: u64,
+}
+
+impl<'s> TreePlan<'s> {
+    fn new(tree: &'s Tree) -> Self {
+        Self {
+            tree,
+            directories: tree.directories(),
+            parent: None,
+            listed: tree.directories(),
+            links: tree.links.iter().peekable(),
+            has_root: false,
+            waiting: None,
+            large: None,
+        }
+    }
+
+    fn next(&mut self, source: &Source, sectorsize: u64) -> Result<Option<Work>> {
+        if let Some(piece) = self.cut(sectorsize) {
+            return Ok(Some(Work::Piece(piece)));
+        }
+        let mut batch: Vec<Planned> = Vec::new();
+        let (mut bytes, mut names) = (0, 0);
+        loop {
+            let planned = match self.waiting.take() {
+                Some(planned) => planned,
+                None => match self.find(source, sectorsize)? {
+                    Some(planned) => planned,
+                    None => break,
+                },
+            };
+            let (more_bytes, more_names) = match &planned.kind {
+                Kind::Directory(names) => (0, names.len()),
+                Kind::Large(_) => (0, 0),
+                Kind::Other => (planned.attributes.size.min(PIECE), 0),
+            };
+            let is_full = batch.len() == BATCH || bytes + more_bytes > PIECE || names + more_names > NAMES;
+            if is_full && !batch.is_empty() {
+                self.waiting = Some(planned);
+                break;
+            }
+            (bytes, names) = (bytes + more_bytes, names + more_names);
+            let large = match &planned.kind {
+                Kind::Large(file) => Some(Arc::clone(file)),
+                _ => None,
+            };
+            let (inode, flags) = (planned.inode, planned.flags);
+            batch.push(planned);
+            if let Some(file) = large {
+                self.large = Some(Cutting { inode, flags, file, segment: 0, position: 0 });
+                break;
+            }
+        }
+        Ok((!batch.is_empty()).then_some(Work::Inodes(batch)))
+    }
+
+    /// The next piece of a large file.
+    fn cut(&mut self, sectorsize: u64) -> Option<Piece> {
+        let cutting = self.large.as_mut()?;
+        let segments = &cutting.file.segments;
+        let Some(segment) = segments.get(cutting.segment) else {
+            self.large = None;
+            return None;
+        };
+        let hole_before = cutting.position..segment.start.max(cutting.position);
+        let start = hole_before.end;
+        let end = segment.end.min(start + PIECE);
+        let run = segment.end - start;
+        (cutting.segment, cutting.position) = (cutting.segment + usize::from(end == segment.end), end);
+        let size = cutting.file.attributes.size.next_multiple_of(sectorsize);
+        let hole_after = if cutting.segment == segments.len() { end..size.max(end) } else { end..end };
+        let Cutting { inode, flags, .. } = *cutting;
+        Some(Piece { inode, flags, file: Arc::clone(&cutting.file), range: start..end, hole_before, hole_after, run })
+    }
+
+    /// The next inode.
+    fn find(&mut self, source: &Source, sectorsize: u64) -> Result<Option<Planned>> {
+        if !self.has_root {
+            self.has_root = true;
+            return self.root().map(Some);
+        }
+        loop {
+            let Some((parent, path, entries, index)) = &mut self.parent else {
+                let Some(directory) = self.directories.next() else { return Ok(None) };
+                let directory = directory.map_err(Error::Temporary)?;
+                let entries = self.tree.entries(&directory);
+                self.parent = Some((directory.inode, directory.path.into(), entries, FIRST_INDEX));
+                continue;
+            };
+            let Some(entry) = entries.next() else {
+                self.parent = None;
+                continue;
+            };
+            let entry = entry.map_err(Error::Temporary)?;
+            let name = PlannedName { parent: *parent, index: *index, name: entry.name };
+            *index += 1;
+            if entry.what != What::INODE {
+                continue;
+            }
+            let (attributes, inode, directory) = (entry.attributes, entry.target, Arc::clone(path));
+            let mut names = vec![name];
+            while let Some(link) = self.links.next_if(|link| link.inode == inode) {
+                names.push(PlannedName { parent: link.parent, index: link.index, name: self.tree.name(&link)? });
+            }
+            let kind = if attributes.is_directory() {
+                Kind::Directory(self.names()?.1)
+            } else if attributes.is_file() && attributes.size > PIECE {
+                let place = Place::open(&source.root, &directory)?;
+                let (file, path) = (place.open_file(&names[0].name)?, place.path_of(&names[0].name));
+                let segments = segments(&file, &attributes, sectorsize)
+                    .map_err(|source| Error::Source { path: path.clone(), source })?;
+                Kind::Large(Arc::new(Large { file, path, attributes, segments }))
+            } else {
+                Kind::Other
+            };
+            return Ok(Some(Planned { inode, attributes, flags: entry.flags, names, directory, kind }));
+        }
+    }
+
+    fn root(&mut self) -> Result<Planned> {
+        let (directory, names) = self.names()?;
+        let inode = objectid::ROOT_DIR;
+        let dots = PlannedName { parent: inode, index: 0, name: b"..".to_vec() };
+        let (attributes, flags, path) = (self.tree.attributes, directory.flags, directory.path.into());
+        Ok(Planned { inode, attributes, flags, names: vec![dots], directory: path, kind: Kind::Directory(names) })
+    }
+
+    /// The names in the directory that comes next by number.
+    fn names(&mut self) -> Result<(Directory, Names)> {
+        let directory = self.listed.next().unwrap_or(Err(std::io::ErrorKind::UnexpectedEof.into()));
+        let directory = directory.map_err(Error::Temporary)?;
+        let mut names = Names::default();
+        for entry in self.tree.entries(&directory) {
+            names.push(&entry.map_err(Error::Temporary)?);
+        }
+        Ok((directory, names))
+    }
+}

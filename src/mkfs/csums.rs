@@ -1,0 +1,70 @@
+//! The checksum tree of data that comes in the order of addresses.
+
+use crate::disk::node::{Item, leaf_data_size};
+use crate::disk::{Key, KeyType, Logical, objectid};
+use crate::error::Result;
+use crate::tree::build::{Builder, BuiltTree, Store};
+
+use super::maker::new_tree;
+use super::options::Options;
+
+/// Bytes of checksums in one item at the most (`MAX_CSUM_ITEMS` in fs/btrfs/file-item.c).
+const MOST: usize = 4096;
+
+/// Checksums, of which the last item is still open.
+#[derive(Debug)]
+pub struct Csums {
+    builder: Builder,
+    start: Logical,
+    csums: Vec<u8>,
+    csum_size: usize,
+    sectorsize: u64,
+    most: usize,
+}
+
+impl Csums {
+    pub fn new(options: &Options) -> Result<Self> {
+        let csum_size = options.csum_type.size();
+        let fits = leaf_data_size(options.nodesize) as usize - 2 * size_of::<Item>() - csum_size;
+        Ok(Self {
+            builder: Builder::new(new_tree(options, objectid::CSUM_TREE))?,
+            start: Logical(0),
+            csums: Vec::new(),
+            csum_size,
+            sectorsize: options.sectorsize.into(),
+            most: fits.min(MOST) / csum_size * csum_size,
+        })
+    }
+
+    pub fn push(&mut self, store: &mut impl Store, mut logical: Logical, mut csums: &[u8]) -> Result<()> {
+        while !csums.is_empty() {
+            if self.end() != logical || self.csums.len() == self.most {
+                self.close(store)?;
+                self.start = logical;
+            }
+            let (now, later) = csums.split_at(csums.len().min(self.most - self.csums.len()));
+            self.csums.extend_from_slice(now);
+            (logical, csums) = (self.end(), later);
+        }
+        Ok(())
+    }
+
+    pub fn finish(mut self, store: &mut impl Store) -> Result<BuiltTree> {
+        self.close(store)?;
+        self.builder.finish(store)
+    }
+
+    /// Behind the last sector that has a checksum.
+    fn end(&self) -> Logical {
+        Logical(self.start.0 + (self.csums.len() / self.csum_size) as u64 * self.sectorsize)
+    }
+
+    fn close(&mut self, store: &mut impl Store) -> Result<()> {
+        if !self.csums.is_empty() {
+            let key = Key::new(objectid::EXTENT_CSUM, KeyType::EXTENT_CSUM, self.start.0);
+            self.builder.push(store, key, &self.csums)?;
+            self.csums.clear();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! The end of a filesystem that is made: what is left to write, and the superblocks.
+
+use std::sync::{Mutex, PoisonError};
+
+use zerocopy::IntoBytes;
+
+use crate::chunk::array;
+use crate::chunk::item::structs_of;
+use crate::disk::flags::{block_group, compat_ro, superblock as superblock_flags};
+use crate::disk::superblock::{MAGIC, RootBackup, SUPER_INFO_SIZE, SUPER_OFFSETS};
+use crate::disk::{Physical, Superblock, objectid};
+use crate::error::{Error, Result};
+use crate::table::Writer;
+use crate::tree::build::{Builder, BuiltTree};
+use crate::volume::{ChunkMap, validate_superblock};
+
+use super::extents::{Extents, usage};
+use super::late::LateTrees;
+use super::layout::Layout;
+use super::maker::{GENERATION, Maker, State, TreeStore, lock, new_tree};
+use super::options::Options;
+use super::trees::{self, Items, Roots};
+
+/// When superblocks may reach the disks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// After all that they lead to.
+    Last,
+    /// With all that they lead to. For new files, which nobody uses before the work is done and an error removes.
+    Any,
+}
+
+/// What was made.
+#[derive(Debug)]
+pub struct Made {
+    pub options: Options,
+    pub superblock: Box<Superblock>,
+    /// The devices and what chunks have of them.
+    pub layout: Layout,
+}
+
+impl Maker<'_> {
+    /// Writes what is left, and returns when all of it is on the devices. If they are to be `shrunk`, they end so many
+    /// bytes behind their last chunk.
+    pub fn finish(self, order: Order, shrunk: Option<u64>) -> Result<Made> {
+        self.finish_csums()?;
+        let Maker { options, state, blocks, refs, .. } = self;
+        let (subvolumes, part) = {
+            let mut state = lock(&state);
+            (state.subvolumes.clone(), std::mem::take(&mut state.refs))
+        };
+        let refs = refs.finish(vec![part]).map_err(Error::Temporary)?;
+        let build = |tree, items: &Items| build(&options, &state, &blocks, tree, items);
+        let has_files = lock(&state).trees.contains_key(&objectid::FS_TREE);
+        if !has_files {
+            let directory = trees::root_directory(objectid::ROOT_DIR, options.identity.time, options.nodesize.into());
+            build(objectid::FS_TREE, &directory)?;
+        }
+        build(objectid::DATA_RELOC_TREE, &trees::root_directory(objectid::ROOT_DIR, options.identity.time, 0))?;
+        build(objectid::UUID_TREE, &trees::uuid_tree(&options, &subvolumes))?;
+        if let Some(quotas) = options.quotas {
+            let items = trees::quota_tree(&options, quotas, &lock(&state).trees, &usage(&refs)?);
+            build(objectid::QUOTA_TREE, &items)?;
+        }
+        let mut state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let blocks = blocks.finish(vec![std::mem::take(&mut state.blocks)]).map_err(Error::Temporary)?;
+        if shrunk.is_some() {
+            state.layout.cut_last_data_chunk();
+        }
+        let late = LateTrees {
+            extents: Extents { options: &options, blocks: &blocks, refs: &refs },
+            roots: Roots {
+                options: &options,
+                trees: state.trees.clone(),
+                subvolumes: &subvolumes,
+                default_subvolume: state.default_subvolume,
+            },
+            shrunk,
+        };
+        late.write(&mut state)?;
+        state.fit_images()?;
+        state.writer.flush()?;
+        let superblock = superblock(&options, &state)?;
+        if order == Order::Last {
+            state.writer.barrier()?;
+        }
+        write_superblocks(&options, &superblock, &state)?;
+        if shrunk.is_some() {
+            state.cut_images()?;
+        }
+        state.writer.barrier()?;
+        Ok(Made { options, superblock, layout: state.layout })
+    }
+}
+
+fn build(options: &Options, state: &Mutex<State>, blocks: &Writer<'_>, tree: u64, items: &Items) -> Result<()> {
+    let mut store = TreeStore { state, blocks, tree };
+    let mut builder = Builder::new(new_tree(options, tree))?;
+    items.iter().try_for_each(|(key, data)| builder.push(&mut store, *key, data))?;
+    let built = builder.finish(&mut store)?;
+    lock(state).trees.insert(tree, built);
+    Ok(())
+}
+
+/// The superblock but for what differs from device to device and from copy to copy.
+fn superblock(options: &Options, state: &State) -> Result<Box<Superblock>> {
+    let generation = GENERATION.0;
+    let tree = |id: u64| {
+        let missing = || Error::NoTree { tree: id, name: objectid::name(id).unwrap_or_default() };
+        state.trees.get(&id).copied().ok_or_else(missing)
+    };
+    let (root, chunk_root) = (tree(objectid::ROOT_TREE)?, tree(objectid::CHUNK_TREE)?);
+    let mut superblock = Box::new(Superblock::zeroed());
+    superblock.fsid = options.identity.fsid;
+    superblock.flags = superblock_flags::WRITTEN.into();
+    superblock.magic = MAGIC.into();
+    superblock.generation = generation.into();
+    (superblock.root, superblock.root_level) = (root.root.0.into(), root.level);
+    (superblock.chunk_root, superblock.chunk_root_level) = (chunk_root.root.0.into(), chunk_root.level);
+    superblock.chunk_root_generation = generation.into();
+    superblock.total_bytes = state.layout.total_bytes().into();
+    superblock.bytes_used = state.layout.used().into();
+    superblock.root_dir_objectid = objectid::ROOT_TREE_DIR.into();
+    superblock.num_devices = (state.layout.devices.len() as u64).into();
+    superblock.sectorsize = options.sectorsize.into();
+    superblock.nodesize = options.nodesize.into();
+    superblock.__unused_leafsize = options.nodesize.into();
+    superblock.stripesize = options.sectorsize.into();
+    superblock.csum_type = options.csum_type.raw().into();
+    superblock.compat_ro_flags = options.compat_ro.into();
+    superblock.incompat_flags = (options.incompat | state.incompat).into();
+    superblock.label[..options.label.len()].copy_from_slice(&options.label);
+    // Without a free space tree the kernel is to know that there is no cache either.
+    let has_tree = options.has_compat_ro(compat_ro::FREE_SPACE_TREE);
+    superblock.cache_generation = if has_tree { 0 } else { u64::MAX }.into();
+    superblock.uuid_tree_generation = generation.into();
+    let system = state.layout.groups.iter().filter(|group| group.chunk.flags.contains(block_group::SYSTEM));
+    for group in system {
+        let (chunk, stripes) = structs_of(&group.chunk, options.sectorsize);
+        if !array::append(&mut superblock, group.chunk.logical, &chunk, &stripes) {
+            return Err(Error::SystemArrayFull { stripes: stripes.len() });
+        }
+    }
+    let (extent, files, devices, csums) =
+        (tree(objectid::EXTENT_TREE)?, tree(objectid::FS_TREE)?, tree(objectid::DEV_TREE)?, tree(objectid::CSUM_TREE)?);
+    let of = |tree: BuiltTree| (tree.root.0.into(), generation.into(), tree.level);
+    let mut backup = RootBackup::zeroed();
+    (backup.tree_root, backup.tree_root_gen, backup.tree_root_level) = of(root);
+    (backup.chunk_root, backup.chunk_root_gen, backup.chunk_root_level) = of(chunk_root);
+    (backup.extent_root, backup.extent_root_gen, backup.extent_root_level) = of(extent);
+    (backup.fs_root, backup.fs_root_gen, backup.fs_root_level) = of(files);
+    (backup.dev_root, backup.dev_root_gen, backup.dev_root_level) = of(devices);
+    (backup.csum_root, backup.csum_root_gen, backup.csum_root_level) = of(csums);
+    backup.total_bytes = superblock.total_bytes;
+    backup.bytes_used = superblock.bytes_used;
+    backup.num_devices = superblock.num_devices;
+    superblock.super_roots[0] = backup;
+    Ok(superblock)
+}
+
+/// Writes all copies, each validated as those of later commits are.
+fn write_superblocks(options: &Options, superblock: &Superblock, state: &State) -> Result<()> {
+    let mut chunks = ChunkMap::default();
+    for group in &state.layout.groups {
+        let overlap = |(_, other)| Error::Damaged { problem: format!("a new chunk overlaps chunk {other}") };
+        chunks.insert(group.chunk.clone()).map_err(overlap)?;
+    }
+    for (device, target) in state.layout.devices.iter().zip(state.writer.targets()) {
+        let mut copy = Box::new(*superblock);
+        copy.dev_item = trees::dev_item(options, device);
+        for offset in SUPER_OFFSETS {
+            if offset.checked_add(SUPER_INFO_SIZE as u64).is_none_or(|end| end > Physical(device.size)) {
+                break;
+            }
+            copy.bytenr = offset.0.into();
+            let invalid = |problem| Error::Superblock { path: target.image.path().to_owned(), offset, problem };
+            validate_superblock(&copy, offset, &chunks).map_err(invalid)?;
+            options.csum_type.stamp(copy.as_mut_bytes());
+            target.image.write(offset, copy.as_bytes())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,286 @@
+//! A filesystem while it is made: what is put into it, and what of that must be known in the end.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::disk::flags::incompat;
+use crate::disk::inode::Timespec;
+use crate::disk::{Logical, Transid, objectid};
+use crate::error::{Error, Result};
+use crate::image::Image;
+use crate::table::{Part, Room, Writer};
+use crate::tree::build::{Builder, BuiltBlock, BuiltTree, NewTree, Store};
+use crate::volume::FirstWriter;
+
+use super::csums::Csums;
+use super::extents::{BlockRecord, DataRef};
+use super::layout::{Kind, Layout};
+use super::options::Options;
+
+/// The one transaction that a new filesystem has seen.
+pub const GENERATION: Transid = Transid(1);
+
+/// A device that the filesystem is made on.
+#[derive(Debug)]
+pub struct NewDevice {
+    pub image: Image,
+    /// Bytes of the filesystem on it.
+    pub size: u64,
+    /// Whether the image, a file, becomes as large as the content needs. `size` is what it will be at the least.
+    pub grows: bool,
+}
+
+/// What the content will need about; 0 where that is not known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Estimate {
+    /// Bytes of tree blocks, counted once however many copies there are.
+    pub metadata: u64,
+    /// Bytes of data, counted likewise.
+    pub data: u64,
+}
+
+/// A subvolume other than the top-level tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subvolume {
+    /// The id of its tree.
+    pub id: u64,
+    /// The tree in which its name stands, and there the directory, its index and the name.
+    pub parent: u64,
+    pub directory: u64,
+    pub index: u64,
+    pub name: Vec<u8>,
+    pub read_only: bool,
+}
+
+/// A filesystem that is being made. It takes content from any number of threads; what depends on their order is where
+/// things stand.
+#[derive(Debug)]
+pub struct Maker<'r> {
+    pub(super) options: Options,
+    pub(super) state: Mutex<State>,
+    csums: Mutex<Csums>,
+    pub(super) blocks: Writer<'r>,
+    pub(super) refs: Writer<'r>,
+}
+
+/// All that threads change together.
+#[derive(Debug)]
+pub(super) struct State {
+    pub layout: Layout,
+    pub writer: FirstWriter,
+    pub blocks: Part<BlockRecord>,
+    pub refs: Part<DataRef>,
+    /// The trees that were built.
+    pub trees: BTreeMap<u64, BuiltTree>,
+    pub subvolumes: Vec<Subvolume>,
+    pub default_subvolume: u64,
+    pub incompat: u64,
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Kind of the chunks that a tree's blocks lie in.
+pub(super) fn kind_of(tree: u64) -> Kind {
+    if tree == objectid::CHUNK_TREE { Kind::System } else { Kind::Metadata }
+}
+
+impl<'r> Maker<'r> {
+    /// Begins a filesystem on devices whose ids count from 1 in their order. `room` is memory for what grows with the
+    /// content; there is more of it in temporary files.
+    pub fn new(options: Options, devices: Vec<NewDevice>, estimate: &Estimate, room: &'r Room) -> Result<Self> {
+        let sizes = devices.iter().map(|device| (device.size, device.grows));
+        let layout = Layout::begin(&options, sizes, estimate)?;
+        let images = (1..).zip(devices.into_iter().map(|device| device.image));
+        let state = State {
+            layout,
+            writer: FirstWriter::new(images),
+            blocks: Part::default(),
+            refs: Part::default(),
+            trees: BTreeMap::new(),
+            subvolumes: Vec::new(),
+            default_subvolume: objectid::FS_TREE,
+            incompat: 0,
+        };
+        let csums = Mutex::new(Csums::new(&options)?);
+        Ok(Self { options, state: Mutex::new(state), csums, blocks: Writer::new(room), refs: Writer::new(room) })
+    }
+
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The generation of all that is made.
+    pub fn generation(&self) -> Transid {
+        GENERATION
+    }
+
+    /// The time of what has none of its own.
+    pub fn time(&self) -> Timespec {
+        self.options.identity.time
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// Begins the tree of a subvolume, or the top-level tree, to which items are pushed in the order of their keys. A
+    /// top-level tree that is never begun has an empty directory.
+    pub fn tree(&self, id: u64) -> Result<TreeWriter<'_, 'r>> {
+        Ok(TreeWriter { maker: self, id, builder: Builder::new(new_tree(&self.options, id))? })
+    }
+
+    /// Takes space for data: at least `least` and at most `most` bytes, multiples of the sector size, in one piece.
+    /// Addresses ascend from call to call.
+    pub fn allocate_data(&self, least: u64, most: u64) -> Result<(Logical, u64)> {
+        let mut state = self.state();
+        let taken = state.layout.take_data(least, most)?;
+        state.fit_images()?;
+        Ok(taken)
+    }
+
+    /// Writes data where space was taken, each byte once. With parity it should come about in the order of addresses:
+    /// rows stay in memory until they are full.
+    pub fn write_data(&self, logical: Logical, bytes: &[u8]) -> Result<()> {
+        self.state().write(logical, bytes)
+    }
+
+    /// Records the checksums of data, one for each sector from `logical` on, one after the other. Addresses ascend.
+    pub fn add_csums(&self, logical: Logical, csums: &[u8]) -> Result<()> {
+        let mut pending = lock(&self.csums);
+        pending.push(&mut self.store(objectid::CSUM_TREE), logical, csums)
+    }
+
+    /// Records that a file refers to a data extent. Each extent needs a reference, and those of one file by one offset
+    /// are one reference with a count.
+    pub fn add_data_ref(&self, data_ref: &DataRef) {
+        let mut state = self.state();
+        self.refs.push(&mut state.refs, *data_ref);
+    }
+
+    /// Makes the tree of this id a subvolume: its root item, its references and its place among the uuids. Its name in
+    /// the directory is content of the parent's tree.
+    pub fn add_subvolume(&self, subvolume: Subvolume) {
+        self.state().subvolumes.push(subvolume);
+    }
+
+    /// The subvolume that is mounted if none is named; the top-level tree if nothing is said.
+    pub fn set_default_subvolume(&self, id: u64) {
+        let mut state = self.state();
+        state.default_subvolume = id;
+        state.incompat |= if id == objectid::FS_TREE { 0 } else { incompat::DEFAULT_SUBVOL };
+    }
+
+    /// Adds features that the content uses, such as compressions.
+    pub fn add_incompat(&self, bits: u64) {
+        self.state().incompat |= bits;
+    }
+
+    fn store(&self, tree: u64) -> TreeStore<'_, 'r> {
+        TreeStore { state: &self.state, blocks: &self.blocks, tree }
+    }
+
+    pub(super) fn finish_csums(&self) -> Result<()> {
+        let empty = Csums::new(&self.options)?;
+        let csums = std::mem::replace(&mut *lock(&self.csums), empty);
+        let built = csums.finish(&mut self.store(objectid::CSUM_TREE))?;
+        self.state().trees.insert(objectid::CSUM_TREE, built);
+        Ok(())
+    }
+}
+
+impl State {
+    pub fn write(&mut self, logical: Logical, bytes: &[u8]) -> Result<()> {
+        let mut rest = bytes;
+        let mut logical = logical;
+        while !rest.is_empty() {
+            let chunk = self.layout.chunk_at(logical)?;
+            let inside = (chunk.end().0 - logical.0).min(rest.len() as u64);
+            let (piece, tail) = rest.split_at(inside as usize);
+            self.writer.write(chunk, logical, piece)?;
+            (logical, rest) = (Logical(logical.0 + inside), tail);
+        }
+        Ok(())
+    }
+
+    /// Makes files as short as their devices.
+    pub fn cut_images(&mut self) -> Result<()> {
+        for device in &self.layout.devices {
+            if let Some(image) = self.writer.image_mut(device.devid).filter(|image| !image.is_device()) {
+                image.set_size(device.size)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes images that grow as large as their devices.
+    pub fn fit_images(&mut self) -> Result<()> {
+        for device in self.layout.devices.iter().filter(|device| device.grows) {
+            if let Some(image) = self.writer.image_mut(device.devid)
+                && image.size() < device.size
+            {
+                image.set_size(device.size)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the blocks of a tree have in common.
+pub(super) fn new_tree(options: &Options, owner: u64) -> NewTree {
+    NewTree {
+        owner,
+        generation: GENERATION,
+        fsid: options.identity.fsid,
+        chunk_tree_uuid: options.identity.chunk_tree(),
+        nodesize: options.nodesize,
+        csum_type: options.csum_type,
+    }
+}
+
+/// A tree of files that is being filled.
+#[derive(Debug)]
+pub struct TreeWriter<'m, 'r> {
+    maker: &'m Maker<'r>,
+    id: u64,
+    builder: Builder,
+}
+
+impl TreeWriter<'_, '_> {
+    /// Adds an item, whose key is above those of all before it.
+    pub fn push(&mut self, key: crate::disk::Key, data: &[u8]) -> Result<()> {
+        self.builder.push(&mut self.maker.store(self.id), key, data)
+    }
+
+    /// Writes the rest of the tree.
+    pub fn finish(self) -> Result<()> {
+        let built = self.builder.finish(&mut self.maker.store(self.id))?;
+        match self.maker.state().trees.insert(self.id, built) {
+            None => Ok(()),
+            Some(_) => Err(Error::Damaged { problem: format!("tree {} was made twice", self.id) }),
+        }
+    }
+}
+
+/// Blocks that are written as they come.
+pub(super) struct TreeStore<'m, 'r> {
+    pub state: &'m Mutex<State>,
+    pub blocks: &'m Writer<'r>,
+    pub tree: u64,
+}
+
+impl Store for TreeStore<'_, '_> {
+    fn allocate(&mut self) -> Result<Logical> {
+        let mut state = lock(self.state);
+        let logical = state.layout.take_block(kind_of(self.tree))?;
+        state.fit_images()?;
+        Ok(logical)
+    }
+
+    fn write(&mut self, block: &BuiltBlock, bytes: &[u8]) -> Result<()> {
+        let mut state = lock(self.state);
+        self.blocks.push(&mut state.blocks, BlockRecord::new(block, self.tree));
+        state.write(block.logical, bytes)
+    }
+}

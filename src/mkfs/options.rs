@@ -1,0 +1,197 @@
+//! What a new filesystem is to be: wishes, what they mean where they leave something open, and which contradict each other.
+
+use crate::disk::fields::Uuid;
+use crate::disk::flags::{compat_ro, incompat};
+use crate::disk::inode::Timespec;
+use crate::disk::superblock::LABEL_SIZE;
+use crate::disk::{
+    BlockGroupFlags, CsumType, MAX_NODESIZE, MAX_SECTORSIZE, MIN_NODESIZE, MIN_SECTORSIZE, Profile, flags::block_group,
+};
+
+use super::features::{Features, Quotas};
+use super::identity::{self, Identity};
+
+const DEFAULT_NODESIZE: u32 = 16 << 10;
+const DEFAULT_SECTORSIZE: u32 = 4096;
+
+/// What a person said; nothing where the default is to be taken.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    pub label: Vec<u8>,
+    pub data: Option<Profile>,
+    pub metadata: Option<Profile>,
+    /// Data and metadata in the same block groups.
+    pub mixed: bool,
+    pub csum_type: Option<CsumType>,
+    pub nodesize: Option<u32>,
+    pub sectorsize: Option<u32>,
+    pub features: Features,
+    pub fsid: Option<Uuid>,
+    /// Of the one device.
+    pub device_uuid: Option<Uuid>,
+    /// Seconds since 1970.
+    pub time: Option<u64>,
+}
+
+/// What a filesystem will be.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub label: Vec<u8>,
+    pub data: Profile,
+    pub metadata: Profile,
+    pub mixed: bool,
+    pub csum_type: CsumType,
+    pub nodesize: u32,
+    pub sectorsize: u32,
+    pub incompat: u64,
+    pub compat_ro: u64,
+    pub quotas: Option<Quotas>,
+    pub identity: Identity,
+}
+
+/// Wishes that cannot be met.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    #[error("invalid {name} {have}: a power of two from {least} to {most} is needed")]
+    Size { name: &'static str, have: u32, least: u32, most: u32 },
+    #[error("nodesize {nodesize} is smaller than sectorsize {sectorsize}")]
+    SmallNodes { nodesize: u32, sectorsize: u32 },
+    #[error("with mixed block groups nodesize must be sectorsize {sectorsize}, not {nodesize}")]
+    MixedSizes { nodesize: u32, sectorsize: u32 },
+    #[error("with mixed block groups data and metadata have one profile, not {} and {}", data.name(), metadata.name())]
+    MixedProfiles { data: Profile, metadata: Profile },
+    #[error("{what} profile {} needs {} devices, there are {devices}", profile.name(), profile.geometry().devs_min)]
+    FewDevices { what: &'static str, profile: Profile, devices: usize },
+    #[error("a label has at most {} bytes, this one has {length}", LABEL_SIZE - 1)]
+    LongLabel { length: usize },
+    #[error("a label has no newline and no zero byte")]
+    BadLabel,
+    #[error("a device uuid can be given to one device alone, there are {devices}")]
+    DeviceUuid { devices: usize },
+    #[error("feature {feature} needs {needed}")]
+    Needs { feature: &'static str, needed: &'static str },
+    #[error("full quotas and simple quotas exclude each other")]
+    TwoQuotas,
+}
+
+impl Options {
+    /// What a filesystem on so many devices will be.
+    pub fn new(wishes: Wishes, devices: usize) -> Result<Self, Conflict> {
+        let mixed = wishes.mixed || wishes.features.mixed;
+        let sectorsize = wishes.sectorsize.unwrap_or(DEFAULT_SECTORSIZE);
+        check_size("sectorsize", sectorsize, MIN_SECTORSIZE, MAX_SECTORSIZE)?;
+        let default_nodesize = if mixed { sectorsize } else { DEFAULT_NODESIZE.max(sectorsize) };
+        let nodesize = wishes.nodesize.unwrap_or(default_nodesize);
+        check_size("nodesize", nodesize, MIN_NODESIZE, MAX_NODESIZE)?;
+        if nodesize < sectorsize {
+            return Err(Conflict::SmallNodes { nodesize, sectorsize });
+        }
+        if mixed && nodesize != sectorsize {
+            return Err(Conflict::MixedSizes { nodesize, sectorsize });
+        }
+        let (data, metadata) = profiles(&wishes, mixed, devices)?;
+        check_label(&wishes.label)?;
+        if wishes.device_uuid.is_some() && devices > 1 {
+            return Err(Conflict::DeviceUuid { devices });
+        }
+        let quotas = check_features(&wishes.features)?;
+        let mut incompat = wishes.features.incompat | incompat::MIXED_BACKREF;
+        for profile in [data, metadata] {
+            incompat |= crate::chunk::item::feature_of(profile).unwrap_or_default();
+        }
+        incompat |= if mixed { incompat::MIXED_GROUPS } else { 0 };
+        incompat |= if nodesize > DEFAULT_SECTORSIZE { incompat::BIG_METADATA } else { 0 };
+        incompat |= if quotas == Some(Quotas::Simple) { incompat::SIMPLE_QUOTA } else { 0 };
+        let seconds = |sec: u64| Timespec { sec: sec.into(), nsec: 0.into() };
+        let identity = Identity {
+            fsid: wishes.fsid.unwrap_or_else(Uuid::random),
+            device_uuid: wishes.device_uuid,
+            time: wishes.time.map_or_else(identity::now, seconds),
+            is_fixed: wishes.time.is_some(),
+        };
+        Ok(Self {
+            label: wishes.label,
+            data,
+            metadata,
+            mixed,
+            csum_type: wishes.csum_type.unwrap_or(CsumType::Crc32c),
+            nodesize,
+            sectorsize,
+            incompat,
+            compat_ro: wishes.features.compat_ro,
+            quotas,
+            identity,
+        })
+    }
+
+    pub fn has_incompat(&self, flag: u64) -> bool {
+        self.incompat & flag != 0
+    }
+
+    pub fn has_compat_ro(&self, flag: u64) -> bool {
+        self.compat_ro & flag != 0
+    }
+
+    /// Block group flags of data.
+    pub fn data_flags(&self) -> BlockGroupFlags {
+        BlockGroupFlags(block_group::DATA | self.data.geometry().bit)
+    }
+}
+
+fn check_size(name: &'static str, have: u32, least: u32, most: u32) -> Result<(), Conflict> {
+    match have.is_power_of_two() && (least..=most).contains(&have) {
+        true => Ok(()),
+        false => Err(Conflict::Size { name, have, least, most }),
+    }
+}
+
+fn check_label(label: &[u8]) -> Result<(), Conflict> {
+    if label.len() >= LABEL_SIZE {
+        return Err(Conflict::LongLabel { length: label.len() });
+    }
+    match label.iter().any(|byte| matches!(byte, b'\n' | 0)) {
+        true => Err(Conflict::BadLabel),
+        false => Ok(()),
+    }
+}
+
+/// Of data and of metadata. Those of mixed groups follow each other.
+fn profiles(wishes: &Wishes, mixed: bool, devices: usize) -> Result<(Profile, Profile), Conflict> {
+    let default_metadata = match devices {
+        _ if mixed => Profile::Single,
+        1 => Profile::Dup,
+        _ => Profile::Raid1,
+    };
+    let other = |profile: Option<Profile>| profile.filter(|_| mixed);
+    let data = wishes.data.or(other(wishes.metadata)).unwrap_or(Profile::Single);
+    let metadata = wishes.metadata.or(other(wishes.data)).unwrap_or(default_metadata);
+    if mixed && data != metadata {
+        return Err(Conflict::MixedProfiles { data, metadata });
+    }
+    for (what, profile) in [("data", data), ("metadata", metadata)] {
+        if devices < usize::from(profile.geometry().devs_min) {
+            return Err(Conflict::FewDevices { what, profile, devices });
+        }
+    }
+    Ok((data, metadata))
+}
+
+fn check_features(features: &Features) -> Result<Option<Quotas>, Conflict> {
+    let has_tree = features.compat_ro & compat_ro::FREE_SPACE_TREE != 0;
+    if features.compat_ro & compat_ro::BLOCK_GROUP_TREE != 0 {
+        let feature = "block-group-tree";
+        for (needed, is_there) in
+            [("free-space-tree", has_tree), ("no-holes", features.incompat & incompat::NO_HOLES != 0)]
+        {
+            if !is_there {
+                return Err(Conflict::Needs { feature, needed });
+            }
+        }
+    }
+    match (features.full_quotas, features.simple_quotas) {
+        (true, true) => Err(Conflict::TwoQuotas),
+        (true, false) => Ok(Some(Quotas::Full)),
+        (false, true) => Ok(Some(Quotas::Simple)),
+        (false, false) => Ok(None),
+    }
+}

@@ -1,0 +1,296 @@
+//! The walk: who has which number, before anything of a file is read.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::disk::objectid;
+use crate::error::{Error, Result};
+use crate::parallel::ordered;
+use crate::progress::Progress;
+use crate::table::{Part, Room, Table, Writer as TableWriter};
+
+use super::super::MAX_INLINE;
+use super::directory::Listing;
+use super::link::{Link, Linked};
+use super::place::{Place, path_from};
+use super::record::{Directories, Directory, Entries, What, Writer};
+use super::subvolume::{Wishes, inherited};
+use super::{Attributes, Request};
+
+/// The index of a directory's first entry (`BTRFS_DIR_START_INDEX`).
+pub const FIRST_INDEX: u64 = 2;
+
+/// All that is to be in the filesystem.
+#[derive(Debug)]
+pub struct Source {
+    /// The directory that was walked.
+    pub root: PathBuf,
+    /// The top level, and the subvolumes by id.
+    pub trees: Vec<Tree>,
+    pub totals: Totals,
+}
+
+/// What there is, to know how much room it takes and how long it does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub inodes: u64,
+    pub entries: u64,
+    /// Bytes of all names.
+    pub name_bytes: u64,
+    /// Bytes of files, holes left out.
+    pub file_bytes: u64,
+    /// Bytes of files that may stand in leaves.
+    pub inline_bytes: u64,
+    /// Bytes that the other files take at most, in whole sectors, and how many they are.
+    pub data_bytes: u64,
+    pub files: u64,
+}
+
+/// The files of one subvolume.
+#[derive(Debug)]
+pub struct Tree {
+    pub id: u64,
+    /// Nothing for the top level.
+    pub hanging: Option<Hanging>,
+    pub read_only: bool,
+    pub is_default: bool,
+    /// Of its root directory.
+    pub attributes: Attributes,
+    records: File,
+    /// Bytes of records.
+    length: u64,
+    /// Further names of files.
+    pub links: Table<Link>,
+}
+
+/// Where a subvolume hangs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hanging {
+    pub parent_tree: u64,
+    pub directory: u64,
+    pub index: u64,
+    pub name: Vec<u8>,
+}
+
+impl Tree {
+    /// Its directories, by number.
+    pub fn directories(&self) -> Directories<'_> {
+        Directories::new(&self.records, 0, self.length)
+    }
+
+    pub fn entries(&self, directory: &Directory) -> Entries<'_> {
+        Entries::new(&self.records, directory)
+    }
+
+    /// The name of a link.
+    pub fn name(&self, link: &Link) -> Result<Vec<u8>> {
+        Ok(Entries::at(&self.records, link.position).map_err(Error::Temporary)?.name)
+    }
+}
+
+/// How to walk.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    pub threads: usize,
+    pub room: &'a Room,
+    pub progress: &'a Progress,
+    pub sectorsize: u32,
+}
+
+impl Source {
+    /// Walks the directory on all threads. Mount points are crossed. Numbers depend on names alone.
+    pub fn walk(request: &Request, options: Options<'_>) -> Result<Self> {
+        options.progress.begin("directories", 0);
+        let wishes = Wishes::new(request)?;
+        let root = &request.directory;
+        let mut walk = Walk { root, wishes: &wishes, options, totals: Totals::default(), hanging: Vec::new() };
+        let mut trees = vec![walk.tree(objectid::FS_TREE, Vec::new())?];
+        for (subvolume, id) in request.subvolumes.iter().zip(objectid::FIRST_FREE..) {
+            let mut tree = walk.tree(id, wishes.path_of(id).unwrap_or_default().to_vec())?;
+            (tree.read_only, tree.is_default) = (subvolume.read_only, subvolume.is_default);
+            trees.push(tree);
+        }
+        for (id, hanging) in std::mem::take(&mut walk.hanging) {
+            if let Some(tree) = trees.iter_mut().find(|tree| tree.id == id) {
+                tree.hanging = Some(hanging);
+            }
+        }
+        if let Some(lost) = trees.iter().skip(1).find(|tree| tree.hanging.is_none()) {
+            let path = wishes.path_of(lost.id).map(path_from).unwrap_or_default();
+            return Err(Error::Changed { path: root.join(path) });
+        }
+        Ok(Self { root: root.clone(), trees, totals: walk.totals })
+    }
+}
+
+struct Walk<'a> {
+    root: &'a Path,
+    wishes: &'a Wishes,
+    options: Options<'a>,
+    totals: Totals,
+    /// Where the subvolumes that were met hang.
+    hanging: Vec<(u64, Hanging)>,
+}
+
+/// A directory that a thread has read.
+#[derive(Default)]
+struct Read {
+    directory: Directory,
+    listing: Listing,
+    outcome: Option<Result<()>>,
+}
+
+impl Walk<'_> {
+    /// Walks what is below `path`, but for other subvolumes, level by level.
+    fn tree(&mut self, id: u64, path: Vec<u8>) -> Result<Tree> {
+        let attributes = Place::open(self.root, &path)?.attributes()?;
+        let records = tempfile::tempfile().map_err(Error::Temporary)?;
+        let links = TableWriter::new(self.options.room);
+        let flags = self.wishes.flags(&path, false);
+        let mut numbering = Numbering {
+            tree: id,
+            next: objectid::FIRST_FREE + 1,
+            writer: Writer::new(&records),
+            links: &links,
+            part: Part::default(),
+            linked: Linked::default(),
+        };
+        self.totals.inodes += 1;
+        let first = Directory::new(objectid::FIRST_FREE, flags, path);
+        self.level(std::iter::once(Ok(first)), &mut numbering)?;
+        let mut start = 0;
+        loop {
+            numbering.writer.flush().map_err(Error::Temporary)?;
+            let end = numbering.writer.position();
+            if start == end {
+                break;
+            }
+            let below = Directories::new(&records, start, end).flat_map(|directory| below(&records, directory));
+            self.level(below, &mut numbering)?;
+            start = end;
+        }
+        let Numbering { writer, part, .. } = numbering;
+        let length = writer.position();
+        let links = links.finish(vec![part]).map_err(Error::Temporary)?;
+        Ok(Tree { id, hanging: None, read_only: false, is_default: false, attributes, records, length, links })
+    }
+
+    /// Reads the directories of a level, and writes their entries.
+    fn level(
+        &mut self,
+        directories: impl Iterator<Item = io::Result<Directory>> + Send,
+        numbering: &mut Numbering<'_>,
+    ) -> Result<()> {
+        let (root, Options { threads, progress, .. }) = (self.root, self.options);
+        let work = |directory: io::Result<Directory>, read: &mut Read| {
+            let outcome = directory.map_err(Error::Temporary).and_then(|directory| {
+                read.directory = directory;
+                read.listing.read(root, &read.directory)
+            });
+            read.outcome = Some(outcome);
+        };
+        let emit = |read: &mut Read| {
+            read.outcome.take().unwrap_or(Ok(()))?;
+            if progress.is_stopped() {
+                return Err(Error::Interrupted);
+            }
+            progress.add_files(read.listing.len() as u64);
+            self.number(read, numbering)
+        };
+        ordered(threads, directories, work, emit)
+    }
+
+    /// Gives the entries of a directory their numbers.
+    fn number(&mut self, read: &Read, numbering: &mut Numbering<'_>) -> Result<()> {
+        let Read { directory, listing, .. } = read;
+        let writer = &mut numbering.writer;
+        let (count, name_bytes) = (listing.len() as u64, listing.name_bytes() as u64);
+        writer.begin(directory, count, name_bytes).map_err(Error::Temporary)?;
+        self.totals.entries += count;
+        self.totals.name_bytes += name_bytes;
+        for ((name, attributes), index) in listing.entries().zip(FIRST_INDEX..) {
+            if self.wishes.is_image(attributes) {
+                let path = self.root.join(path_from(&join(&directory.path, name)));
+                return Err(Error::Unfit { path, problem: "a filesystem cannot hold itself".to_owned() });
+            }
+            let (is_file, mut flags) = (attributes.is_file(), 0);
+            let mut what = What::INODE;
+            let mut target = numbering.next;
+            if self.wishes.have_paths() {
+                let path = join(&directory.path, name);
+                let subvolume = self.wishes.subvolume(&path).filter(|_| attributes.is_directory());
+                if let Some(id) = subvolume {
+                    (what, target) = (What::SUBVOLUME, id);
+                    let (parent_tree, directory) = (numbering.tree, directory.inode);
+                    self.hanging.push((id, Hanging { parent_tree, directory, index, name: name.to_vec() }));
+                } else {
+                    flags = self.wishes.flags(&path, is_file) | inherited(directory.flags, is_file);
+                }
+            }
+            if let Some(inode) = numbering.linked.find(attributes, numbering.next) {
+                (what, target) = (What::LINK, inode);
+                let position = writer.position();
+                numbering.links.push(&mut numbering.part, Link { inode, parent: directory.inode, index, position });
+            }
+            if what == What::INODE {
+                numbering.next += 1;
+                self.totals.add(attributes, self.options.sectorsize);
+            }
+            writer.push(*attributes, what, target, flags, name).map_err(Error::Temporary)?;
+        }
+        Ok(())
+    }
+}
+
+impl Totals {
+    fn add(&mut self, attributes: &Attributes, sectorsize: u32) {
+        self.inodes += 1;
+        if !attributes.is_file() {
+            return;
+        }
+        let stored = attributes.stored();
+        self.file_bytes = self.file_bytes.saturating_add(stored);
+        if attributes.size <= MAX_INLINE {
+            self.inline_bytes += stored;
+        } else {
+            self.files += 1;
+            let sectors = stored.checked_next_multiple_of(sectorsize.into()).unwrap_or(u64::MAX);
+            self.data_bytes = self.data_bytes.saturating_add(sectors);
+        }
+    }
+}
+
+/// The numbers of one tree.
+struct Numbering<'w> {
+    tree: u64,
+    next: u64,
+    writer: Writer<'w>,
+    links: &'w TableWriter<'w>,
+    part: Part<Link>,
+    linked: Linked,
+}
+
+/// The directories among the entries of a directory.
+fn below(records: &File, directory: io::Result<Directory>) -> impl Iterator<Item = io::Result<Directory>> {
+    let (parent, failure) = match directory {
+        Ok(directory) => (directory, None),
+        Err(error) => (Directory::default(), Some(Err(error))),
+    };
+    let is_directory = |entry: &io::Result<super::Entry>| {
+        entry.as_ref().map_or(true, |entry| entry.what == What::INODE && entry.attributes.is_directory())
+    };
+    let entries = Entries::new(records, &parent).filter(is_directory);
+    let child = move |entry: io::Result<super::Entry>| {
+        let entry = entry?;
+        Ok(Directory::new(entry.target, entry.flags, join(&parent.path, &entry.name)))
+    };
+    failure.into_iter().chain(entries.map(child))
+}
+
+pub fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    match directory.is_empty() {
+        true => name.to_vec(),
+        false => [directory, b"/", name].concat(),
+    }
+}

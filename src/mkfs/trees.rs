@@ -1,0 +1,219 @@
+//! What stands in the trees of a filesystem beside its files and extents.
+
+use std::collections::BTreeMap;
+
+use zerocopy::IntoBytes;
+use zerocopy::little_endian::U64;
+
+use crate::chunk::item::{block_group_item, chunk_item, chunk_key, dev_extents};
+use crate::disk::flags::{inode, qgroup_status, root};
+use crate::disk::inode::{DirItem, InodeItem, InodeRef, Timespec, dir_type};
+use crate::disk::quota::{QgroupInfoItem, QgroupLimitItem, QgroupStatusItem, QgroupStatusSimple};
+use crate::disk::root::{RootItem, RootRef};
+use crate::disk::space::FreeSpaceInfo;
+use crate::disk::volume::{DevItem, DevStatsItem};
+use crate::disk::{Key, KeyType, hash, objectid};
+use crate::tree::build::BuiltTree;
+
+use super::extents::Usage;
+use super::features::Quotas;
+use super::layout::{Device, Layout};
+use super::maker::{GENERATION, Subvolume};
+use super::options::Options;
+
+/// The items of a small tree.
+pub type Items = BTreeMap<Key, Vec<u8>>;
+
+/// The version of the quota status item (`BTRFS_QGROUP_STATUS_VERSION`).
+const QGROUP_STATUS_VERSION: u64 = 1;
+const DIRECTORY_MODE: u32 = 0o40755;
+
+fn directory_inode(time: Timespec, nbytes: u64) -> InodeItem {
+    let mut inode = InodeItem::zeroed();
+    (inode.generation, inode.transid) = (GENERATION.0.into(), GENERATION.0.into());
+    (inode.nbytes, inode.nlink, inode.mode) = (nbytes.into(), 1.into(), DIRECTORY_MODE.into());
+    (inode.atime, inode.ctime, inode.mtime, inode.otime) = (time, time, time, time);
+    inode
+}
+
+/// An empty directory that is the root of its tree.
+pub fn root_directory(number: u64, time: Timespec, nbytes: u64) -> Items {
+    let dots = InodeRef { index: 0.into(), name_len: 2.into() };
+    Items::from([
+        (Key::new(number, KeyType::INODE_ITEM, 0), directory_inode(time, nbytes).as_bytes().to_vec()),
+        (Key::new(number, KeyType::INODE_REF, number), [dots.as_bytes(), b".."].concat()),
+    ])
+}
+
+/// The item of a device as it is now.
+pub fn dev_item(options: &Options, device: &Device) -> DevItem {
+    let mut item = DevItem::zeroed();
+    item.devid = device.devid.into();
+    item.total_bytes = device.size.into();
+    item.bytes_used = device.used.into();
+    (item.io_align, item.io_width) = (options.sectorsize.into(), options.sectorsize.into());
+    item.sector_size = options.sectorsize.into();
+    (item.uuid, item.fsid) = (device.uuid, options.identity.fsid);
+    item
+}
+
+pub fn chunk_tree(options: &Options, layout: &Layout) -> Items {
+    let device_key = |device: &Device| Key::new(objectid::DEV_ITEMS, KeyType::DEV_ITEM, device.devid);
+    let devices = layout.devices.iter();
+    let devices = devices.map(|device| (device_key(device), dev_item(options, device).as_bytes().to_vec()));
+    let chunks = layout.groups.iter().map(|group| &group.chunk);
+    let chunks = chunks.map(|chunk| (chunk_key(chunk.logical), chunk_item(chunk, options.sectorsize)));
+    devices.chain(chunks).collect()
+}
+
+pub fn dev_tree(options: &Options, layout: &Layout) -> Items {
+    let stats = |device: &Device| {
+        let key = Key::new(objectid::DEV_STATS, KeyType::PERSISTENT_ITEM, device.devid);
+        (key, DevStatsItem::zeroed().as_bytes().to_vec())
+    };
+    let uuid = options.identity.chunk_tree();
+    let extents = layout.groups.iter().flat_map(|group| dev_extents(&group.chunk, uuid));
+    let extents = extents.map(|(key, extent)| (key, extent.as_bytes().to_vec()));
+    layout.devices.iter().map(stats).chain(extents).collect()
+}
+
+pub fn block_groups(layout: &Layout) -> Items {
+    let item = |group: &super::layout::Group| {
+        let (key, item) = block_group_item(group.chunk.logical, group.chunk.length, group.chunk.flags, group.used);
+        (key, item.as_bytes().to_vec())
+    };
+    layout.groups.iter().map(item).collect()
+}
+
+/// A range is an item: so few of them there are that no bitmap would take less.
+pub fn free_space_tree(layout: &Layout) -> Items {
+    let mut items = Items::new();
+    for group in &layout.groups {
+        let ranges = group.free.iter().map(|(start, length)| Key::new(start.0, KeyType::FREE_SPACE_EXTENT, length));
+        let before = items.len();
+        items.extend(ranges.map(|key| (key, Vec::new())));
+        let info = FreeSpaceInfo { extent_count: ((items.len() - before) as u32).into(), flags: 0.into() };
+        let key = Key::new(group.chunk.logical.0, KeyType::FREE_SPACE_INFO, group.chunk.length);
+        items.insert(key, info.as_bytes().to_vec());
+    }
+    items
+}
+
+/// The top-level tree and the other subvolumes, by the halves of their uuids.
+pub fn uuid_tree(options: &Options, subvolumes: &[Subvolume]) -> Items {
+    let ids = subvolumes.iter().map(|subvolume| subvolume.id).chain([objectid::FS_TREE]);
+    let item = |id: u64| {
+        let bytes = u128::from_le_bytes(options.identity.subvolume(id).0);
+        let key = Key::new(bytes as u64, KeyType::UUID_KEY_SUBVOL, (bytes >> 64) as u64);
+        (key, U64::new(id).as_bytes().to_vec())
+    };
+    ids.map(item).collect()
+}
+
+/// What a kernel that counts from the first write on has to find.
+pub fn quota_tree(
+    options: &Options,
+    quotas: Quotas,
+    trees: &BTreeMap<u64, BuiltTree>,
+    usage: &BTreeMap<u64, Usage>,
+) -> Items {
+    let mut status = QgroupStatusItem::zeroed();
+    status.version = QGROUP_STATUS_VERSION.into();
+    status.generation = GENERATION.0.into();
+    let mut items = Items::new();
+    let status = match quotas {
+        Quotas::Full => {
+            status.flags = qgroup_status::ON.into();
+            status.as_bytes().to_vec()
+        }
+        Quotas::Simple => {
+            status.flags = (qgroup_status::ON | qgroup_status::SIMPLE_MODE).into();
+            let simple = QgroupStatusSimple { enable_gen: GENERATION.0.into() };
+            [status.as_bytes(), simple.as_bytes()].concat()
+        }
+    };
+    items.insert(Key::new(0, KeyType::QGROUP_STATUS, 0), status);
+    for (id, tree) in trees.iter().filter(|(id, _)| objectid::is_fs_tree(**id)) {
+        let usage = usage.get(id).copied().unwrap_or_default();
+        let blocks = tree.blocks * u64::from(options.nodesize);
+        let (referenced, exclusive) = match quotas {
+            Quotas::Full => (blocks + usage.referenced, blocks + usage.exclusive),
+            Quotas::Simple => (blocks + usage.owned, blocks + usage.owned),
+        };
+        let mut info = QgroupInfoItem::zeroed();
+        info.generation = GENERATION.0.into();
+        (info.rfer, info.rfer_cmpr) = (referenced.into(), referenced.into());
+        (info.excl, info.excl_cmpr) = (exclusive.into(), exclusive.into());
+        items.insert(Key::new(0, KeyType::QGROUP_INFO, *id), info.as_bytes().to_vec());
+        items.insert(Key::new(0, KeyType::QGROUP_LIMIT, *id), QgroupLimitItem::zeroed().as_bytes().to_vec());
+    }
+    items
+}
+
+/// What the root tree says of trees and subvolumes.
+pub struct Roots<'a> {
+    pub options: &'a Options,
+    /// All trees but the root tree and the chunk tree, which the superblock leads to.
+    pub trees: BTreeMap<u64, BuiltTree>,
+    pub subvolumes: &'a [Subvolume],
+    pub default_subvolume: u64,
+}
+
+impl Roots<'_> {
+    pub fn items(&self) -> Items {
+        let mut items = Items::new();
+        for (id, tree) in &self.trees {
+            let item = self.root_item(*id, tree);
+            items.insert(Key::new(*id, KeyType::ROOT_ITEM, 0), item.as_bytes().to_vec());
+        }
+        for subvolume in self.subvolumes {
+            let root_ref = RootRef {
+                dirid: subvolume.directory.into(),
+                sequence: subvolume.index.into(),
+                name_len: (subvolume.name.len() as u16).into(),
+            };
+            let data = [root_ref.as_bytes(), &subvolume.name].concat();
+            items.insert(Key::new(subvolume.parent, KeyType::ROOT_REF, subvolume.id), data.clone());
+            items.insert(Key::new(subvolume.id, KeyType::ROOT_BACKREF, subvolume.parent), data);
+        }
+        self.add_default(&mut items);
+        items
+    }
+
+    fn root_item(&self, id: u64, tree: &BuiltTree) -> RootItem {
+        let (nodesize, generation) = (u64::from(self.options.nodesize), GENERATION.0.into());
+        let mut item = RootItem::zeroed();
+        // The inode means nothing but to old programs (`btrfs_set_root_node` and its callers).
+        (item.inode.generation, item.inode.size, item.inode.nbytes) = (1.into(), 3.into(), nodesize.into());
+        (item.inode.nlink, item.inode.mode) = (1.into(), DIRECTORY_MODE.into());
+        (item.generation, item.generation_v2) = (generation, generation);
+        (item.bytenr, item.level) = (tree.root.0.into(), tree.level);
+        item.bytes_used = (tree.blocks * nodesize).into();
+        item.refs = 1.into();
+        if objectid::is_fs_tree(id) || id == objectid::DATA_RELOC_TREE {
+            item.root_dirid = objectid::ROOT_DIR.into();
+        }
+        if objectid::is_fs_tree(id) {
+            item.inode.flags = inode::ROOT_ITEM_INIT.into();
+            item.uuid = self.options.identity.subvolume(id);
+            (item.ctransid, item.otransid) = (generation, generation);
+            (item.ctime, item.otime) = (self.options.identity.time, self.options.identity.time);
+        }
+        if self.subvolumes.iter().any(|subvolume| subvolume.id == id && subvolume.read_only) {
+            item.flags = root::RDONLY.into();
+        }
+        item
+    }
+
+    /// The directory that names the subvolume which is mounted by default.
+    fn add_default(&self, items: &mut Items) {
+        const NAME: &[u8] = b"default";
+        let directory = objectid::ROOT_TREE_DIR;
+        items.extend(root_directory(directory, self.options.identity.time, self.options.nodesize.into()));
+        let mut entry = DirItem::zeroed();
+        entry.location = Key::new(self.default_subvolume, KeyType::ROOT_ITEM, u64::MAX).into();
+        entry.name_len = (NAME.len() as u16).into();
+        entry.r#type = dir_type::DIR;
+        items.insert(Key::new(directory, KeyType::DIR_ITEM, hash::dir_item(NAME)), [entry.as_bytes(), NAME].concat());
+    }
+}

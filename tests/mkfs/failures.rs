@@ -1,0 +1,87 @@
+//! Disks that are full or fail leave nothing that could be taken for a filesystem.
+
+use std::path::PathBuf;
+
+use fuser::Errno;
+use rbtrfs::image::Image;
+use rbtrfs::mkfs::options::Wishes;
+use rbtrfs::mkfs::targets::{Preparation, Targets};
+use rbtrfs::mkfs::{Estimate, Maker, Options, Order};
+use rbtrfs::table::Room;
+use rbtrfs::volume::Volume;
+
+use crate::make;
+use crate::support::recording_disk::{Event, Failure, RecordingDisk};
+use crate::support::{self, Scratch};
+
+fn make_on(images: &[PathBuf]) -> rbtrfs::Result<()> {
+    let options = Options::new(Wishes::default(), images.len()).unwrap();
+    let (options, estimate) = (&options, &Estimate::default());
+    let preparation =
+        Preparation { options, estimate, byte_count: None, size: 0, grows: false, force: true, discard: false };
+    let (targets, devices) = Targets::prepare(images, &preparation)?;
+    let room = Room::new(1 << 20);
+    let maker = Maker::new(options.clone(), devices, estimate, &room)?;
+    assert_eq!(targets.order(), Order::Last);
+    maker.finish(targets.order(), None)?;
+    targets.keep();
+    Ok(())
+}
+
+/// Whether they can be opened as the filesystem that they were, or the new one.
+fn is_filesystem(images: &[PathBuf]) -> bool {
+    Volume::open(images.iter().map(|image| Image::open(image).unwrap()).collect()).is_ok()
+}
+
+#[test]
+fn no_failing_write_leaves_a_filesystem() {
+    let scratch = Scratch::new();
+    let images = make("-d single -m single", 2, "64M", &scratch);
+    let Some(disk) = support::or_skip(RecordingDisk::new(&images, &scratch)) else { return };
+    make_on(disk.images()).unwrap();
+    let events = disk.events();
+    let writes = events.iter().filter(|event| matches!(event, Event::Write { .. })).count();
+    assert_eq!(support::check(&support::open(disk.images()), 1), []);
+    for from in 0..writes {
+        for error in [Errno::ENOSPC, Errno::EIO] {
+            let failure = Some(Failure { from, error });
+            let disk = RecordingDisk::failing(&images, &scratch, failure).unwrap();
+            make_on(disk.images()).unwrap_err();
+            // The first write is what takes the old superblock away.
+            assert!(from == 0 || !is_filesystem(disk.images()), "write {from} of {writes}");
+        }
+    }
+}
+
+#[test]
+fn no_superblock_is_on_a_disk_before_what_it_leads_to() {
+    let scratch = Scratch::new();
+    let images: Vec<PathBuf> = (0..2).map(|number| scratch.zeros(&format!("{number}.img"), 64 << 20)).collect();
+    let Some(disk) = support::or_skip(RecordingDisk::new(&images, &scratch)) else { return };
+    make_on(disk.images()).unwrap();
+    let events = disk.events();
+    for count in 0..=events.len() {
+        for survives in [(|_| true) as fn(usize) -> bool, |_| false, |number| number % 2 == 0, |number| number % 3 == 0]
+        {
+            let crashed = disk.after_crash(count, survives, &scratch);
+            let volume = crashed.iter().map(|image| Image::open(image).unwrap()).collect();
+            let Ok(volume) = Volume::open(volume) else { continue };
+            // One of the two superblocks may have been written; what it leads to is there.
+            let problems = support::check(&volume, 1);
+            let is_whole = problems.iter().all(|problem| problem.to_string().contains("superblock"));
+            assert!(is_whole || !volume.notices().is_empty(), "after {count} events: {problems:?}");
+            crashed.iter().for_each(|image| std::fs::remove_file(image).unwrap());
+        }
+    }
+}
+
+#[test]
+fn files_that_were_created_are_removed() {
+    let scratch = Scratch::new();
+    let (first, second) = (scratch.path("first.img"), scratch.path("missing/second.img"));
+    let run = support::run_rbtrfs("mkfs", &[first.clone(), second]);
+    assert_eq!(run.code, 2);
+    assert!(!first.exists(), "a file is left");
+    let run = support::run_rbtrfs("mkfs -b 2M", std::slice::from_ref(&first));
+    assert!(run.code == 2 && run.says(&["too small"]) && !first.exists(), "{}", run.stderr);
+}

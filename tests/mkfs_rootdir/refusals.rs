@@ -1,0 +1,106 @@
+//! What cannot be made into a filesystem is named, and nothing is left behind.
+
+use std::fs;
+use std::path::Path;
+
+use rbtrfs::Error;
+use rbtrfs::mkfs::source::{self, Source};
+use rbtrfs::progress::Progress;
+use rbtrfs::table::Room;
+
+use super::support::failing_disk::FailingDisk;
+use super::support::{Run, Scratch, or_skip, tool};
+use super::{mkfs, tree};
+
+fn refused(root: &Path, image: &Path, options: &[&str]) -> Run {
+    let mut words = options.to_vec();
+    words.extend(["-r", root.to_str().unwrap(), image.to_str().unwrap()]);
+    let run = mkfs(&words, &[]);
+    assert_eq!(run.code, 2, "{run:?}");
+    assert!(!image.exists(), "a file was left behind");
+    run
+}
+
+#[test]
+fn what_asks_for_the_impossible_is_refused() {
+    let scratch = Scratch::new();
+    let root = scratch.new_directory();
+    fs::create_dir(root.join("a")).unwrap();
+    fs::write(root.join("file"), "x").unwrap();
+    let image = scratch.path("image");
+    assert!(refused(&root.join("nothing"), &image, &[]).says(&["nothing", "No such file"]));
+    assert!(refused(&root.join("file"), &image, &[]).says(&["file", "ot a directory"]));
+    assert!(refused(&root, &image, &["--subvol", "nothing"]).says(&["nothing", "No such file"]));
+    assert!(refused(&root, &image, &["--subvol", "file"]).says(&["file", "not a directory"]));
+    assert!(refused(&root, &image, &["--subvol", "a", "--subvol", "ro:/a"]).says(&["a:", "more than once"]));
+    assert!(refused(&root, &image, &["--subvol", ".."]).says(&["is not in"]));
+    assert!(refused(&root, &image, &["--subvol", "."]).says(&["top-level"]));
+    assert!(refused(&root, &image, &["--inode-flags", "nodatacow:nothing"]).says(&["nothing", "No such file"]));
+    fs::write(root.join("large"), tree::noise(60 << 20, 4)).unwrap();
+    assert!(refused(&root, &image, &["-b", "40m", "-m", "single"]).says(&["space"]));
+}
+
+#[test]
+fn an_image_is_not_put_into_itself() {
+    let scratch = Scratch::new();
+    let root = scratch.new_directory();
+    let image = root.join("image");
+    fs::File::create(&image).unwrap().set_len(200 << 20).unwrap();
+    let run = mkfs(&["-r".as_ref(), root.as_os_str(), image.as_os_str()], &[]);
+    assert!(run.code == 2 && run.says(&["image", "cannot hold itself"]), "{run:?}");
+}
+
+#[test]
+fn a_symlink_that_no_leaf_holds_is_named() {
+    let scratch = Scratch::new();
+    let root = scratch.new_directory();
+    std::os::unix::fs::symlink("x".repeat(4000), root.join("long one")).unwrap();
+    assert!(refused(&root, &scratch.path("image"), &["-n", "4096"]).says(&["long one", "symlink"]));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let scratch = Scratch::new();
+    let zeros = scratch.zeros("zeros", 100_000);
+    let Some(disk) = or_skip(FailingDisk::new(&zeros, vec![50_000..60_000, 90_000..99_999], &scratch)) else { return };
+    let root = scratch.new_directory();
+    fs::write(root.join("bad file"), "").unwrap();
+    let Some(_) =
+        or_skip(tool("mount", ["--bind".as_ref(), disk.image().as_os_str(), root.join("bad file").as_os_str()]))
+    else {
+        return;
+    };
+    let run = refused(&root, &scratch.path("image"), &[]);
+    tool("umount", [root.join("bad file")]).unwrap();
+    assert!(run.says(&["bad file", "Input/output error"]), "{run:?}");
+}
+
+#[test]
+fn a_file_that_changes_or_vanishes_is_named() {
+    let scratch = Scratch::new();
+    let root = scratch.new_directory();
+    let path = root.join("restless");
+    let remove = || fs::remove_file(&path).unwrap();
+    let [shorten, lengthen] = [10, 5_000_000].map(|size| {
+        let path = path.clone();
+        move || fs::write(&path, tree::noise(size, 1)).unwrap()
+    });
+    let changes: [(&str, &dyn Fn()); 3] = [("cannot be read", &remove), ("changed", &shorten), ("changed", &lengthen)];
+    for size in [3000, 3_000_000] {
+        for (says, change) in changes {
+            fs::write(&path, tree::noise(size, 8)).unwrap();
+            let room = Room::new(1 << 20);
+            let progress = Progress::default();
+            let request = source::Request { directory: root.clone(), ..source::Request::default() };
+            let options = source::Options { threads: 2, room: &room, progress: &progress, sectorsize: 4096 };
+            let source = Source::walk(&request, options).unwrap();
+            change();
+            let error = super::fill(&scratch, &source, &progress).unwrap_err();
+            assert!(
+                matches!(&error, Error::Source { path: named, .. } | Error::Changed { path: named } if *named == path),
+                "{error}"
+            );
+            assert!(error.to_string().contains(says), "{error}");
+        }
+    }
+}
