@@ -32,6 +32,7 @@ complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "dump-super" -d 'Print
 complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "list-chunks" -d 'Print where chunks lie, how full they are and what is free'
 complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "chunk-alloc" -d 'Allocate chunks'
 complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "chunk-remove" -d 'Remove empty chunks'
+complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "mkfs" -d 'Make a filesystem'
 complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "completions" -d 'Print a completion script for a shell'
 complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "fsck" -d 'Verify a filesystem, as fsck(8) has it done'
 complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "man" -d 'Write the man pages into a directory'
@@ -103,6 +104,28 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l dry-run -
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l degraded -d 'Write the devices that are there, although others are missing'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -s q -l quiet -d 'Print nothing but errors'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s d -l data -d 'How data is replicated' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s m -l metadata -d 'How metadata is replicated; on one device DUP by default, on several RAID1' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -l csum -l checksum -d 'Checksums: "crc32c", "xxhash", "sha256" or "blake2"' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s n -l nodesize -d 'Bytes of a tree block' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s l -l leafsize -d 'Another name of --nodesize' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s s -l sectorsize -d 'Bytes of a block of data' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s O -l features -d 'Features to add, or with a caret before their names to leave out; "list-all" prints those that there are' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s R -l runtime-features -d 'The same as --features' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s L -l label -d 'Name of the filesystem' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s U -l uuid -d 'UUID of the filesystem' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -l device-uuid -d 'UUID of the one device' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s b -l byte-count -d 'Bytes of the filesystem on each device; a file is made as large' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -l size -d 'Size of a file that is missing or empty' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s A -l alloc-start -d 'Has no effect' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s M -l mixed -d 'Data and metadata in the same block groups'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s K -l nodiscard -d 'Do not discard what the devices hold'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s f -l force -d 'Overwrite other filesystems and partition tables'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -l json -d 'Print one JSON document'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s q -l quiet -d 'Print nothing but errors'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s v -l verbose -d 'Has no effect'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand completions" -s h -l help -d 'Print help'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -s n -d 'Verify, and change nothing'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -s a -s p -d 'Repair without asking, as at boot'
@@ -110,13 +133,14 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -s y -d 'Repair, and
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -s q -l quiet -d 'Print nothing but errors'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -s h -l help -d 'Print help'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand man" -s h -l help -d 'Print help'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove completions fsck man help" -f -a "check" -d 'Verify a filesystem without changing it'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove completions fsck man help" -f -a "dump-tree" -d 'Print the trees of a filesystem as text or JSON'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove completions fsck man help" -f -a "dump-super" -d 'Print superblocks as text or JSON'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove completions fsck man help" -f -a "list-chunks" -d 'Print where chunks lie, how full they are and what is free'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove completions fsck man help" -f -a "chunk-alloc" -d 'Allocate chunks'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove completions fsck man help" -f -a "chunk-remove" -d 'Remove empty chunks'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove completions fsck man help" -f -a "completions" -d 'Print a completion script for a shell'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove completions fsck man help" -f -a "fsck" -d 'Verify a filesystem, as fsck(8) has it done'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove completions fsck man help" -f -a "man" -d 'Write the man pages into a directory'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove completions fsck man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove mkfs completions fsck man help" -f -a "check" -d 'Verify a filesystem without changing it'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove mkfs completions fsck man help" -f -a "dump-tree" -d 'Print the trees of a filesystem as text or JSON'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove mkfs completions fsck man help" -f -a "dump-super" -d 'Print superblocks as text or JSON'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove mkfs completions fsck man help" -f -a "list-chunks" -d 'Print where chunks lie, how full they are and what is free'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove mkfs completions fsck man help" -f -a "chunk-alloc" -d 'Allocate chunks'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove mkfs completions fsck man help" -f -a "chunk-remove" -d 'Remove empty chunks'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove mkfs completions fsck man help" -f -a "mkfs" -d 'Make a filesystem'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove mkfs completions fsck man help" -f -a "completions" -d 'Print a completion script for a shell'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove mkfs completions fsck man help" -f -a "fsck" -d 'Verify a filesystem, as fsck(8) has it done'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove mkfs completions fsck man help" -f -a "man" -d 'Write the man pages into a directory'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove mkfs completions fsck man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
