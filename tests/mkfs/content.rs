@@ -148,7 +148,7 @@ fn make(
     let directory = scratch.new_directory();
     let images: Vec<PathBuf> = (0..count).map(|number| directory.join(format!("{number}.img"))).collect();
     let options = Options::new(wishes, count).unwrap();
-    let estimate = Estimate { metadata: if shrunk.is_some() { 4 << 20 } else { 0 } };
+    let estimate = Estimate { metadata: if shrunk.is_some() { 4 << 20 } else { 0 }, ..Estimate::default() };
     let (targets, devices) = Targets::prepare(&images, &preparation(&options, &estimate, size)).unwrap();
     // So little room that records go to files.
     let room = Room::new(100_000);
