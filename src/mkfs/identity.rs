@@ -62,12 +62,13 @@ mod tests {
         let time = Timespec::zeroed();
         let one = Identity { fsid: Uuid([1; 16]), device_uuid: None, time, is_fixed: true };
         let other = Identity { fsid: Uuid([2; 16]), ..one };
-        let of = |identity: Identity| {
-            let devices = (1..20).map(move |devid| identity.device(devid));
-            devices.chain([identity.chunk_tree()]).chain([5, 256, 257].map(|tree| identity.subvolume(tree)))
+        let of = |identity: &Identity| -> Vec<Uuid> {
+            let devices = (1..20).map(|devid| identity.device(devid));
+            let subvolumes = [5, 256, 257].map(|tree| identity.subvolume(tree));
+            devices.chain([identity.chunk_tree()]).chain(subvolumes).collect()
         };
-        let mut all: Vec<Uuid> = of(one).chain(of(other)).collect();
-        assert!(of(one).eq(of(one)));
+        let mut all = [of(&one), of(&other)].concat();
+        assert_eq!(of(&one), of(&one));
         all.sort();
         let count = all.len();
         all.dedup();

@@ -4,9 +4,7 @@ use crate::disk::fields::Uuid;
 use crate::disk::flags::{compat_ro, incompat};
 use crate::disk::inode::Timespec;
 use crate::disk::superblock::LABEL_SIZE;
-use crate::disk::{
-    BlockGroupFlags, CsumType, MAX_NODESIZE, MAX_SECTORSIZE, MIN_NODESIZE, MIN_SECTORSIZE, Profile, flags::block_group,
-};
+use crate::disk::{CsumType, MAX_NODESIZE, MAX_SECTORSIZE, MIN_NODESIZE, MIN_SECTORSIZE, Profile};
 
 use super::features::{Features, Quotas};
 use super::identity::{self, Identity};
@@ -130,11 +128,6 @@ impl Options {
 
     pub fn has_compat_ro(&self, flag: u64) -> bool {
         self.compat_ro & flag != 0
-    }
-
-    /// Block group flags of data.
-    pub fn data_flags(&self) -> BlockGroupFlags {
-        BlockGroupFlags(block_group::DATA | self.data.geometry().bit)
     }
 }
 
