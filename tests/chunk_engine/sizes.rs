@@ -1,7 +1,7 @@
 //! Sizes and places of chunks against a model of what the kernel does, over profiles, numbers of devices and their
 //! sizes: a chunk of another size, or one elsewhere, is a filesystem that no kernel would have made.
 
-use rbtrfs::chunk::placement::{Limits, Offer, place};
+use rbtrfs::chunk::placement::{Limits, Offer, STRIPE_ALIGNMENT, place};
 use rbtrfs::disk::flags::block_group::{DATA, METADATA, SYSTEM};
 use rbtrfs::disk::{BlockGroupFlags, Physical, Profile};
 use rbtrfs::space::Holes;
@@ -130,7 +130,7 @@ fn model(kind: u64, profile: Profile, devices: &[Device], nodesize: u32) -> Expe
 fn engine(kind: u64, profile: Profile, devices: &[Device], nodesize: u32) -> Expected {
     let flags = BlockGroupFlags(kind);
     let total_rw_bytes = devices.iter().map(|device| device.total).sum();
-    let limits = Limits { total_rw_bytes, nodesize, chunk_size: None };
+    let limits = Limits { total_rw_bytes, nodesize, chunk_size: None, alignment: STRIPE_ALIGNMENT };
     let offer = |device: &Device| {
         let mut holes = Holes::of_device(device.total);
         device.taken.iter().for_each(|(start, end)| holes.take(Physical(*start), end - start));
