@@ -33,7 +33,7 @@ fn what_is_refused_changes_no_byte() {
         assert_refused(&single, "cannot have", |fs| resize(fs, 1, size));
     }
     for size in [0, 4096, MIB, MIB + 4095] {
-        assert_refused(&single, "needs more than 1048576", added(scratch.zeros("small.img", size)));
+        assert_refused(&single, "1052672 are wanted", added(scratch.zeros("small.img", size)));
     }
     assert_refused(&single, "No such file", added(scratch.path("nothing.img")));
     assert_refused(&single, "in use", added(single[0].clone()));

@@ -97,7 +97,7 @@ fn what_nothing_can_grow_from_changes_no_byte() {
     };
     refused(&images, &new, "is no seed");
     let Some(()) = make_seed(&images) else { return };
-    refused(&images, &scratch.zeros("small.img", MIB), "needs more than 1048576");
+    refused(&images, &scratch.zeros("small.img", MIB), "1052672 are wanted");
     refused(&images, &scratch.zeros("little.img", 2 * MIB), "no device space left");
     let Some(other) = kernel_image_or_skip("dup") else { return };
     let occupied = scratch.path("occupied.img");
