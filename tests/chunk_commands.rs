@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rbtrfs::disk::flags::{block_group, incompat};
+use rbtrfs::disk::space::FreeSpaceHeader;
 use rbtrfs::disk::volume::BlockGroupItem;
 use rbtrfs::disk::{BlockGroupFlags, Key, KeyType, objectid};
 use rbtrfs::finding::{Finding, Severity};
@@ -366,6 +367,16 @@ fn a_v1_cache_does_not_outlive_its_chunk() {
     assert!(status.success());
     let contents = mounted.contents();
     drop(mounted);
+    // One that leads to what is no cache must not take it along.
+    let injector = Injector::new(&images);
+    for (key, _) in
+        injector.items(objectid::ROOT_TREE).into_iter().filter(|(key, _)| key.objectid == objectid::FREE_SPACE)
+    {
+        let fs_tree = Key::new(objectid::FS_TREE, KeyType::INODE_ITEM, 0).into();
+        injector.item_as(objectid::ROOT_TREE, key, |header: &mut FreeSpaceHeader| header.location = fs_tree);
+    }
+    assert_refused("chunk-remove --unused", injector.images(), "leads to what is no hidden file");
+
     let caches = || output_of("dump-tree -t root", &images).matches("(FREE_SPACE UNTYPED").count();
     let before = caches();
     let removed = addresses(&document("chunk-remove --unused", &images)).len();

@@ -78,7 +78,7 @@ pub fn items_of_chunk(fs: &Filesystem) -> u64 {
 }
 
 /// Phase 1. Nothing if no chunk is needed, or if another thread allocated one meanwhile. An error of space leaves
-/// everything as it was.
+/// everything as it was, but for a system chunk that may have been made for the promise.
 pub fn alloc(handle: &mut Handle<'_>, wish: &Wish) -> Result<Option<Logical>> {
     let fs = handle.fs;
     if wish.type_bits == block_group::SYSTEM {

@@ -1,7 +1,5 @@
 //! New chunks, and their items. All of it needs the lock on [`Chunks`], and no other tree than the chunk tree.
 
-use zerocopy::IntoBytes;
-
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Logical, Profile};
 use crate::error::{Error, Result};
@@ -10,7 +8,7 @@ use crate::trans::{Chunks, DeviceState, Filesystem, Handle};
 use crate::volume::ChunkMapping;
 
 use super::array;
-use super::item::{self, chunk_key, feature_of, structs_of};
+use super::item::{self, chunk_item, chunk_key, feature_of, structs_of};
 use super::placement::{Limits, Offer, STRIPE_ALIGNMENT, place};
 
 /// Makes a chunk of this type and profile, and its block group, which can be used at once; the handle is to insert the
@@ -83,8 +81,9 @@ fn try_insert_item(fs: &Filesystem, chunks: &mut Chunks, logical: Logical) -> Re
     for devid in devids {
         chunks.update_device_item(fs, devid)?;
     }
-    let (chunk, stripes) = structs_of(&mapping, fs.volume().format().sectorsize);
-    let data = [chunk.as_bytes(), stripes.as_bytes()].concat();
+    let sectorsize = fs.volume().format().sectorsize;
+    let (chunk, stripes) = structs_of(&mapping, sectorsize);
+    let data = chunk_item(&mapping, sectorsize);
     chunks.tree.edit(fs, |editor| editor.insert(chunk_key(logical), &data))?;
     // There was room when the chunk was made, and nobody else has added to it since: the lock was held.
     if mapping.flags.contains(block_group::SYSTEM) && !array::append(&mut chunks.superblock, logical, &chunk, &stripes)

@@ -1,6 +1,7 @@
 //! `rbtrfs chunk-alloc`
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use clap::{ArgMatches, Args as _, FromArgMatches, ValueEnum};
 
@@ -78,6 +79,8 @@ pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
         let new = chunks.map.iter().filter(|chunk| !existing.contains(&chunk.logical));
         new.map(ChunkRecord::new).collect()
     };
+    // Copies of blocks count until then that are given up.
+    fs.flush()?;
     let after = SystemRecord::of(&fs);
     let changed = Changed { schema: "rbtrfs.chunk-alloc/1", verb: "allocated", chunks, before, after };
     changed.finish(fs, &args.images)?;
@@ -89,6 +92,9 @@ const TOGETHER: u64 = 64;
 
 fn allocate(fs: &Filesystem, wish: &Wish, count: u64, threads: u16) -> crate::Result<()> {
     let next = AtomicU64::new(0);
+    // Phase 1 is under one lock anyway, and phase 2 of one handle runs beside phase 1 of another: they need not fight for
+    // each chunk.
+    let turn = Mutex::new(());
     let items = items_of_chunk(fs);
     let work = || -> crate::Result<()> {
         loop {
@@ -103,7 +109,10 @@ fn allocate(fs: &Filesystem, wish: &Wish, count: u64, threads: u16) -> crate::Re
                     Err(crate::Error::NoSpace { .. }) => (begin(fs, items)?, 1),
                     begun => (begun?, left),
                 };
-                let allocated = (0..together).try_for_each(|_| allocate_one(&mut handle, wish));
+                let allocated = {
+                    let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+                    (0..together).try_for_each(|_| allocate_one(&mut handle, wish))
+                };
                 // An attempt that found no room has changed nothing.
                 finish(handle)?;
                 allocated?;

@@ -60,6 +60,8 @@ pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
         removed?;
         chunks.extend(record);
     }
+    // Copies of blocks count until then that are given up.
+    fs.flush()?;
     let after = SystemRecord::of(&fs);
     let changed = Changed { schema: "rbtrfs.chunk-remove/1", verb: "removed", chunks, before, after };
     changed.finish(fs, &args.images)?;

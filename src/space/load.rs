@@ -19,10 +19,10 @@ pub fn without_superblocks(chunk: &ChunkMapping) -> FreeExtents {
     free
 }
 
-/// What the extent tree of the last commit leaves of a chunk. Extents that overlap or lie outside of it are an error:
-/// whoever allocates in a damaged filesystem makes the damage worse.
-pub fn free_extents(volume: &Volume, extent_tree: &TreeRoot, chunk: &ChunkMapping) -> Result<FreeExtents> {
-    let mut free = without_superblocks(chunk);
+/// What the extent tree of the last commit leaves of a chunk, and how many bytes its extents have. Extents that overlap or
+/// lie outside of it are an error: whoever allocates in a damaged filesystem makes the damage worse.
+pub fn free_extents(volume: &Volume, extent_tree: &TreeRoot, chunk: &ChunkMapping) -> Result<(FreeExtents, u64)> {
+    let (mut free, mut used) = (without_superblocks(chunk), 0);
     let nodesize = u64::from(volume.format().nodesize);
     let from = Key::new(chunk.logical.0, KeyType(0), 0);
     let to = Key::new(chunk.end().0 - 1, KeyType(u8::MAX), u64::MAX);
@@ -44,12 +44,13 @@ pub fn free_extents(volume: &Volume, extent_tree: &TreeRoot, chunk: &ChunkMappin
         }
         position = Logical(start.0 + length);
         free.remove(start, length);
+        used += length;
     });
     found.map_err(|bad| Error::Block { what: "extent tree block", logical: bad.logical, problem: bad.to_string() })?;
     match bad {
         Some(logical) => {
             Err(Error::Block { what: "extent", logical, problem: "overlaps another or leaves its chunk".to_owned() })
         }
-        None => Ok(free),
+        None => Ok((free, used)),
     }
 }

@@ -97,7 +97,11 @@ impl SpaceInfo {
     /// As [`SpaceInfo::reserve`], for changes that make space: they may have what is kept for the commit.
     #[must_use]
     pub fn reserve_kept(&mut self, bytes: u64) -> bool {
-        self.kept -= bytes.saturating_sub(self.left()).min(self.kept);
+        let missing = bytes.saturating_sub(self.left());
+        if missing > self.kept {
+            return false;
+        }
+        self.kept -= missing;
         self.reserve(bytes)
     }
 

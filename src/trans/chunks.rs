@@ -56,15 +56,16 @@ impl Chunks {
 
     /// At the end of the transaction: the places of removed chunks can be used again.
     pub(super) fn forget_removed(&mut self) {
-        for logical in std::mem::take(&mut self.removed) {
-            let Some(chunk) = self.map.find(logical).cloned() else { continue };
+        let removed = std::mem::take(&mut self.removed);
+        for logical in &removed {
+            let Some(chunk) = self.map.find(*logical).cloned() else { continue };
             for stripe in &chunk.stripes {
                 if let Some(device) = self.device_mut(stripe.devid) {
                     device.holes.give_back(stripe.physical, chunk.stripe_size());
                 }
             }
-            self.map.retain(|chunk| chunk.logical != logical);
         }
+        self.map.retain(|chunk| !removed.contains(&chunk.logical));
     }
 
     /// Writes a device's item as it is now into the chunk tree.

@@ -50,13 +50,21 @@ impl Filesystem {
     }
 
     /// Does now what would wait for the commit, beside handles that are running. Block groups whose items another handle
-    /// has yet to insert are passed over: the commit comes back to them.
+    /// has yet to insert are passed over, the commit comes back to them; and so is data, to which somebody may yet refer.
     pub fn flush(&self) -> Result<()> {
-        let flushed = self.settle();
+        let flushed = self.try_flush();
         if flushed.is_err() {
             self.poison();
         }
-        flushed.map(drop)
+        flushed
+    }
+
+    fn try_flush(&self) -> Result<()> {
+        let mut blocks = lock(&self.references).blocks().into_iter();
+        let next = || blocks.find_map(|logical| lock(&self.references).take_block(logical));
+        references::run(self, &mut lock(&self.extent_tree), next)?;
+        self.update_block_group_items()?;
+        self.update_free_space().map(drop)
     }
 
     /// Bytes of metadata to be kept for what a commit itself writes: a copy of each tree that notes what other trees did,
@@ -77,7 +85,7 @@ impl Filesystem {
     /// Does what waits. Returns whether anything did: doing it may have brought more.
     fn settle(&self) -> Result<bool> {
         let mut is_changed = !lock(&self.references).is_empty();
-        let freed = references::run(self, &mut lock(&self.extent_tree))?;
+        let freed = references::run(self, &mut lock(&self.extent_tree), || lock(&self.references).pop_first())?;
         is_changed |= self.delete_checksums(&freed)?;
         is_changed |= self.invalidate_quotas()?;
         is_changed |= self.update_block_group_items()?;
@@ -169,8 +177,12 @@ impl Filesystem {
             item.bytes_used = item.bytes_used.get().saturating_add_signed(bytes).into();
             item.generation = self.generation().0.into();
             item.generation_v2 = item.generation;
+            let bytes = item.as_bytes().get(..data.len()).ok_or_else(|| {
+                let (what, problem) = ("root item of the tree at", "is longer than any that is known".to_owned());
+                Error::Block { what, logical: root.logical, problem }
+            })?;
             root_tree.edit(self, |editor| {
-                editor.data_mut(root.key)?.copy_from_slice(item.as_bytes().get(..data.len()).unwrap_or(&data));
+                editor.data_mut(root.key)?.copy_from_slice(bytes);
                 Ok(())
             })?;
             is_changed = true;

@@ -37,7 +37,7 @@ pub use data::Checksums;
 pub use handle::Handle;
 pub use staged::{StagedTree, Store};
 
-use references::{Change, Changes, Kind, item};
+use references::{Changes, Kind, item};
 use trees::OpenedTrees;
 
 /// A filesystem that is being changed: one transaction, which any number of threads take part in by [`Handle`]s of their
@@ -128,7 +128,7 @@ impl Filesystem {
     /// Whether the extent tree, too, says that a chunk of the last commit is empty: the item of its block group may be wrong.
     pub fn verify_empty(&self, chunk: &ChunkMapping) -> Result<()> {
         let is_committed = self.volume().chunks().find(chunk.logical).is_some();
-        if is_committed && free_extents(self.volume(), &self.extent_root, chunk)? != without_superblocks(chunk) {
+        if is_committed && free_extents(self.volume(), &self.extent_root, chunk)? != (without_superblocks(chunk), 0) {
             let (what, logical) = ("chunk", chunk.logical);
             return Err(Error::Block { what, logical, problem: "has extents, its block group says none".to_owned() });
         }
@@ -168,19 +168,17 @@ impl Filesystem {
         space.has_blocks(flags, promised.saturating_add(bytes), |group| self.committed_free(group))
     }
 
-    /// What is free in a block group of the last commit.
+    /// What is free in a block group of the last commit. Where an extent item is missing, what its item counts tells:
+    /// bytes that are in use would be handed out.
     fn committed_free(&self, group: &BlockGroup) -> Result<FreeExtents> {
-        match self.volume().chunks().find(group.logical) {
-            Some(chunk) => free_extents(self.volume(), &self.extent_root, chunk),
-            None => {
-                let (what, logical) = ("block group", group.logical);
-                Err(Error::Block { what, logical, problem: "has no chunk".to_owned() })
-            }
+        let error = |problem: String| Error::Block { what: "block group", logical: group.logical, problem };
+        let chunk = self.volume().chunks().find(group.logical).ok_or_else(|| error("has no chunk".to_owned()))?;
+        let (free, used) = free_extents(self.volume(), &self.extent_root, chunk)?;
+        // Of what the last commit had in use, this transaction has freed what is pinned.
+        match group.used.saturating_add(group.pinned()) {
+            expected if expected == used => Ok(free),
+            expected => Err(error(format!("says that {expected} bytes are in use, its extents have {used}"))),
         }
-    }
-
-    fn next_reference(&self) -> Option<(Logical, Change)> {
-        lock(&self.references).pop_first()
     }
 
     /// A tree gives up a block for a copy of it, and others may share the block: see [`sharing::give_up`].

@@ -154,28 +154,40 @@ fn read_devices(volume: &Volume, writable: &WritableVolume) -> Result<Vec<Device
     Ok(devices)
 }
 
-/// Takes what device extents and chunks have out of the holes.
+/// Takes what device extents have out of the holes. They overlap nowhere, and there is one for each stripe of a chunk: or
+/// bytes that one chunk gives up could be another's.
 fn take_device_extents(volume: &Volume, device_root: &TreeRoot, devices: &mut [DeviceState]) -> Result<()> {
-    let mut take = |devid: u64, start: Physical, length: u64| {
-        if let Some(device) = devices.iter_mut().find(|device| device.item.devid.get() == devid) {
-            device.holes.take(start, length);
-        }
-    };
+    let mut extents = BTreeMap::new();
     let found = device_root.range(volume, Key::MIN, Key::MAX, |item| {
         if item.key.key_type == KeyType::DEV_EXTENT
             && let Some((extent, _)) = DevExtent::read_prefix(item.data)
         {
-            take(item.key.objectid, Physical(item.key.offset), extent.length.get());
+            extents.insert((item.key.objectid, Physical(item.key.offset)), (extent.length.get(), extent.chunk()));
         }
     });
     found.map_err(unreadable)?;
-    // A chunk whose device extent is missing is damage, but its bytes must not be given to another.
-    for chunk in volume.chunks().iter() {
-        for stripe in &chunk.stripes {
-            take(stripe.devid, stripe.physical, chunk.stripe_size());
+    let mut previous = (0, Physical(0));
+    for ((devid, start), (length, chunk)) in &extents {
+        let end = start.checked_add(*length).ok_or_else(|| damaged("device extent of chunk", *chunk, "has no end"))?;
+        if (*devid, *start) < previous {
+            return Err(damaged("device extent of chunk", *chunk, "overlaps another"));
+        }
+        previous = (*devid, end);
+        if let Some(device) = devices.iter_mut().find(|device| device.item.devid.get() == *devid) {
+            device.holes.take(*start, *length);
         }
     }
-    Ok(())
+    for chunk in volume.chunks().iter() {
+        for stripe in &chunk.stripes {
+            if extents.remove(&(stripe.devid, stripe.physical)) != Some((chunk.stripe_size(), chunk.logical)) {
+                return Err(damaged("chunk", chunk.logical, "has a stripe without its device extent"));
+            }
+        }
+    }
+    match extents.first_key_value() {
+        Some((_, (_, chunk))) => Err(damaged("device extent of chunk", *chunk, "has no stripe")),
+        None => Ok(()),
+    }
 }
 
 /// The block groups, one for each chunk.

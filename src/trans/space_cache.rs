@@ -17,19 +17,28 @@ impl Filesystem {
         let header = Key::new(objectid::FREE_SPACE, KeyType(0), logical.0);
         let mut root_tree = lock(&self.root_tree);
         let Some(data) = root_tree.find(self, header)? else { return Ok(()) };
-        let Some((inode, _)) = FreeSpaceHeader::read_prefix(&data) else {
-            let (what, problem) = ("free space cache of block group", "is too short".to_owned());
-            return Err(Error::Block { what, logical, problem });
+        let error = |problem: &str| {
+            let what = "free space cache of block group";
+            Error::Block { what, logical, problem: problem.to_owned() }
         };
-        let inode = Key::from(&inode.location).objectid;
+        let (found, _) = FreeSpaceHeader::read_prefix(&data).ok_or_else(|| error("is too short"))?;
+        let Key { objectid: inode, key_type, .. } = Key::from(&found.location);
+        if key_type != KeyType::INODE_ITEM {
+            return Err(error("leads to no inode"));
+        }
         let items = Key::new(inode, KeyType(0), 0)..=Key::new(inode, KeyType(u8::MAX), u64::MAX);
         let extents = {
             let (root, store) = root_tree.parts(self);
             let mut extents = Vec::new();
             let mut cursor = Cursor::at_or_after(root, &store, *items.start())?;
             while let Some(found) = &mut cursor {
-                if found.item()?.key > *items.end() {
+                let key = found.item()?.key;
+                if key > *items.end() {
                     break;
+                }
+                // Whatever else stands there is not the cache's.
+                if !matches!(key.key_type, KeyType::INODE_ITEM | KeyType::EXTENT_DATA) {
+                    return Err(error("leads to what is no hidden file"));
                 }
                 extents.extend(file_extent(&found.item()?, objectid::ROOT_TREE));
                 if !found.to_next()? {

@@ -48,13 +48,18 @@ impl StagedTree {
         (root, Store { fs, blocks, last_snapshot: *last_snapshot, growth })
     }
 
+    /// After an error other than a refusal ([`Error::Edit`]) the tree may be half changed: nothing can be committed then.
     pub fn edit<T>(
         &mut self,
         fs: &Filesystem,
         edit: impl FnOnce(&mut Editor<'_, Store<'_>>) -> Result<T>,
     ) -> Result<T> {
         let (root, mut store) = self.parts(fs);
-        edit(&mut Editor::new(root, &mut store))
+        let edited = edit(&mut Editor::new(root, &mut store));
+        if edited.as_ref().is_err_and(|error| !matches!(error, Error::Edit { .. })) {
+            fs.poison();
+        }
+        edited
     }
 
     /// The last item whose key is not above `key`, if there is one.

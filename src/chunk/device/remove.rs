@@ -73,6 +73,10 @@ fn delete(handle: &mut Handle<'_>, devid: u64) -> Result<()> {
     let fs = handle.fs;
     let mut device_tree = fs.device_tree();
     let mut chunks = fs.chunks();
+    // Again: whoever tried the same meanwhile, and failed, has let chunks be allocated on it.
+    if let Some(error) = refusal_in(fs, &chunks, devid) {
+        return Err(error);
+    }
     let item = chunks.device(devid)?.item;
     let bytes = to_change_item(fs.volume().format().nodesize);
     with_system(handle, &mut chunks, bytes, |chunks| chunks.tree.edit(fs, |editor| editor.delete(device_key(devid))))?;

@@ -142,6 +142,18 @@ impl Changes {
     pub fn pop_first(&mut self) -> Option<(Logical, Change)> {
         self.by_address.pop_first()
     }
+
+    /// The tree blocks of which something waits.
+    pub fn blocks(&self) -> Vec<Logical> {
+        let blocks = self.by_address.iter().filter(|(_, change)| matches!(change.kind, Kind::Block { .. }));
+        blocks.map(|(logical, _)| *logical).collect()
+    }
+
+    /// Takes what waits of a tree block.
+    pub fn take_block(&mut self, logical: Logical) -> Option<(Logical, Change)> {
+        let is_block = matches!(self.by_address.get(&logical)?.kind, Kind::Block { .. });
+        is_block.then(|| self.by_address.remove_entry(&logical)).flatten()
+    }
 }
 
 /// A range of data that is no longer in use; `length` in bytes.
@@ -151,16 +163,20 @@ pub struct FreedData {
     pub length: u64,
 }
 
-/// Notes all that waits, and what noting it brings. The extent tree must be the caller's alone. Returns the data that
-/// nobody refers to any more: its checksums are to go, too.
-pub fn run(fs: &Filesystem, extent_tree: &mut StagedTree) -> Result<Vec<FreedData>> {
+/// Notes what `next` takes of what waits. The extent tree must be the caller's alone. Returns the data that nobody refers
+/// to any more: its checksums are to go, too.
+pub fn run(
+    fs: &Filesystem,
+    extent_tree: &mut StagedTree,
+    mut next: impl FnMut() -> Option<(Logical, Change)>,
+) -> Result<Vec<FreedData>> {
     let format = Format {
         nodesize: fs.volume().format().nodesize,
         is_skinny: fs.volume().superblock().has_incompat(SKINNY_METADATA),
         generation: fs.generation(),
     };
     let mut freed = Vec::new();
-    while let Some((logical, change)) = fs.next_reference() {
+    while let Some((logical, change)) = next() {
         let (root, mut store) = extent_tree.parts(fs);
         if item::apply(root, &mut store, &format, logical, &change)? == Fate::InUse {
             continue;

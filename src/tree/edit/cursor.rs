@@ -67,18 +67,6 @@ impl<'s, S: Blocks> Cursor<'s, S> {
         }
     }
 
-    /// Goes to the previous item; stays where it is if there is none.
-    pub fn to_previous(&mut self) -> Result<bool> {
-        if let Some(slot) = self.path.slot().checked_sub(1) {
-            self.path.slots[0] = slot;
-            return Ok(true);
-        }
-        match self.item()?.key.predecessor() {
-            Some(key) => self.go(Self::at_or_before(&self.root, self.store, key)?),
-            None => Ok(false),
-        }
-    }
-
     fn seek(root: &TreeRoot, store: &'s S, key: Key) -> Result<Self> {
         let (path, leaf) = Path::find(root, store, key, 0)?;
         Ok(Self { root: *root, store, leaf, path })
