@@ -97,8 +97,8 @@ impl Layout {
 
     fn add_first_chunks(&mut self) -> Result<()> {
         self.add_chunk(Kind::System)?;
-        let mut left = 0;
-        while left == 0 || left < self.expected.metadata {
+        let (mut left, wanted) = (0, self.least_metadata());
+        while left < self.expected.metadata.max(wanted) {
             match self.add_chunk(Kind::Metadata) {
                 // What is expected may be more than what comes.
                 Err(_) if left > 0 => break,
@@ -109,14 +109,17 @@ impl Layout {
         // Mixed groups have the rest of the devices, too.
         let rest = self.devices.iter().map(|device| device.size.saturating_sub(device.used)).sum::<u64>();
         left += if self.mixed { rest / u64::from(self.metadata.geometry().ncopies) } else { 0 };
-        let wanted = u64::from(self.nodesize) * METADATA_NODES;
-        if self.expected.metadata == 0 && left < wanted {
+        if left < wanted {
             return Err(Error::NoSpace { what: "metadata", wanted, left });
         }
         if !self.mixed && !self.devices.iter().any(|device| device.grows) {
             self.add_chunk(Kind::Data)?;
         }
         Ok(())
+    }
+
+    fn least_metadata(&self) -> u64 {
+        u64::from(self.nodesize) * METADATA_NODES
     }
 
     fn flags(&self, kind: Kind) -> BlockGroupFlags {
@@ -145,7 +148,8 @@ impl Layout {
             }
             Kind::Metadata if !self.mixed && self.expected.metadata > 0 => {
                 let most = kernel.wanted(self.flags(kind), Profile::Single).max(MIB);
-                Limits { chunk_size: Some(self.expected.metadata.clamp(MIB, most)), alignment: MIB, ..kernel }
+                let wanted = self.expected.metadata.max(self.least_metadata());
+                Limits { chunk_size: Some(wanted.clamp(MIB, most)), alignment: MIB, ..kernel }
             }
             // A tenth of the filesystem is no bound for data that is known to come: its extents would be cut.
             Kind::Data if !self.mixed && self.expected.data > 0 => {
@@ -155,7 +159,7 @@ impl Layout {
             Kind::Metadata if !self.mixed => {
                 let smallest = self.devices.iter().map(|device| device.size).min().unwrap_or_default();
                 let most = smallest / 3 * 2 / u64::from(self.metadata.geometry().dev_stripes);
-                let needed = u64::from(self.nodesize) * METADATA_NODES;
+                let needed = self.least_metadata();
                 let usual = if total_rw_bytes / 10 < STRIPE_ALIGNMENT { 0 } else { STRIPE_ALIGNMENT };
                 let alignment = needed.max(usual).min(most).next_multiple_of(STRIPE_LEN).max(STRIPE_LEN);
                 Limits { alignment, ..kernel }
@@ -270,7 +274,7 @@ impl Layout {
         group.chunk.length = needed;
     }
 
-    /// Has each device end so many bytes behind its last chunk, if it is not shorter.
+    /// Has each device end so many bytes behind its last chunk, if it grows or is not shorter.
     pub fn shrink_devices(&mut self, slack: u64) {
         for device in &mut self.devices {
             let mut end = MIB;
@@ -279,7 +283,10 @@ impl Layout {
                 end = own.fold(end, |end, stripe| end.max(stripe.physical.0.saturating_add(chunk.stripe_size())));
             }
             let end = end.saturating_add(slack).checked_next_multiple_of(self.sectorsize.into());
-            device.size = device.size.min(end.unwrap_or(device.size));
+            device.size = match end {
+                Some(end) if device.grows || end < device.size => end,
+                _ => device.size,
+            };
         }
     }
 

@@ -7,6 +7,7 @@ use rbtrfs::image::Image;
 use rbtrfs::mkfs::options::Wishes;
 use rbtrfs::mkfs::targets::{Preparation, Targets};
 use rbtrfs::mkfs::{Estimate, Maker, Options, Order};
+use rbtrfs::progress::Progress;
 use rbtrfs::table::Room;
 use rbtrfs::volume::Volume;
 
@@ -16,14 +17,22 @@ use crate::support::{self, Scratch};
 
 fn make_on(images: &[PathBuf]) -> rbtrfs::Result<()> {
     let options = Options::new(Wishes::default(), images.len()).unwrap();
-    let (options, estimate) = (&options, &Estimate::default());
-    let preparation =
-        Preparation { options, estimate, byte_count: None, size: 0, grows: false, force: true, discard: false };
+    let (options, estimate, progress) = (&options, &Estimate::default(), &Progress::default());
+    let preparation = Preparation {
+        options,
+        estimate,
+        byte_count: None,
+        size: 0,
+        grows: false,
+        force: true,
+        discard: false,
+        progress,
+    };
     let (targets, devices) = Targets::prepare(images, &preparation)?;
     let room = Room::new(1 << 20);
     let maker = Maker::new(options.clone(), devices, estimate, &room)?;
     assert_eq!(targets.order(), Order::Last);
-    maker.finish(targets.order(), None)?;
+    maker.finish(targets.order(), None, progress)?;
     targets.keep();
     Ok(())
 }
