@@ -15,6 +15,9 @@ use super::options::Options;
 const MIB: u64 = 1 << 20;
 /// Blocks without which the kernel lets nobody write, of which it wants to have enough for itself (its global reserve).
 const METADATA_NODES: u64 = 640;
+/// Bytes of data that stay free where a device is cut: the kernel wants a block for each file that is written, also for
+/// one that will stand in a leaf.
+const DATA_LEFT: u64 = MIB;
 /// Where the first chunk begins.
 const FIRST_LOGICAL: Logical = Logical(MIB);
 /// What a device that grows may grow to.
@@ -98,7 +101,8 @@ impl Layout {
     fn add_first_chunks(&mut self) -> Result<()> {
         self.add_chunk(Kind::System)?;
         let (mut left, wanted) = (0, self.least_metadata());
-        while left < self.expected.metadata.max(wanted) {
+        let expected = self.expected_metadata();
+        while left == 0 || left < expected {
             match self.add_chunk(Kind::Metadata) {
                 // What is expected may be more than what comes.
                 Err(_) if left > 0 => break,
@@ -120,6 +124,14 @@ impl Layout {
 
     fn least_metadata(&self) -> u64 {
         u64::from(self.nodesize) * METADATA_NODES
+    }
+
+    /// What the content will need, if that is known, and what the kernel needs beside it.
+    fn expected_metadata(&self) -> u64 {
+        match self.expected.metadata {
+            0 => 0,
+            bytes => bytes.saturating_add(self.least_metadata()),
+        }
     }
 
     fn flags(&self, kind: Kind) -> BlockGroupFlags {
@@ -148,8 +160,7 @@ impl Layout {
             }
             Kind::Metadata if !self.mixed && self.expected.metadata > 0 => {
                 let most = kernel.wanted(self.flags(kind), Profile::Single).max(MIB);
-                let wanted = self.expected.metadata.max(self.least_metadata());
-                Limits { chunk_size: Some(wanted.clamp(MIB, most)), alignment: MIB, ..kernel }
+                Limits { chunk_size: Some(self.expected_metadata().clamp(MIB, most)), alignment: MIB, ..kernel }
             }
             // A tenth of the filesystem is no bound for data that is known to come: its extents would be cut.
             Kind::Data if !self.mixed && self.expected.data > 0 => {
@@ -249,14 +260,24 @@ impl Layout {
         }
     }
 
-    /// Cuts the last data chunk to whole rows of what is used of it. What its devices lose by that stays a hole.
+    /// Cuts the last data chunk to whole rows of what is used of it, and a little more. What its devices lose by that
+    /// stays a hole.
     pub fn cut_last_data_chunk(&mut self) {
+        if self.mixed {
+            return;
+        }
         let flags = self.flags(Kind::Data);
+        let last = self.groups.iter().rfind(|group| group.chunk.flags == flags);
+        let left = last.map_or(0, |group| group.chunk.end().0.saturating_sub(self.next_data.0));
+        if left < DATA_LEFT {
+            // A device without room for it is not to become smaller either.
+            let _ = self.add_chunk(Kind::Data);
+        }
         let Some(index) = self.groups.iter().rposition(|group| group.chunk.flags == flags) else { return };
         let chunk = &self.groups[index].chunk;
         let row = chunk.data_stripes() * STRIPE_LEN;
-        let needed = self.next_data.0.saturating_sub(chunk.logical.0).next_multiple_of(row);
-        if self.mixed || needed >= chunk.length {
+        let needed = (self.next_data.0.saturating_sub(chunk.logical.0) + DATA_LEFT).next_multiple_of(row);
+        if needed >= chunk.length {
             return;
         }
         let cut = (chunk.length - needed) / chunk.data_stripes();
@@ -264,10 +285,6 @@ impl Layout {
             if let Some(device) = self.devices.iter_mut().find(|device| device.devid == stripe.devid) {
                 device.used -= cut;
             }
-        }
-        if needed == 0 {
-            self.groups.remove(index);
-            return;
         }
         let group = &mut self.groups[index];
         group.free.remove(Logical(group.chunk.logical.0 + needed), group.chunk.length - needed);
