@@ -261,7 +261,7 @@ fn a_disk_that_fails_ends_the_commit_at_once() {
         let scratch = Scratch::new();
         let Some(images) = kernel_image_or_skip(name) else { return };
         for from in 0.. {
-            let failure = Some(Failure { from, error });
+            let failure = Some(Failure { from, count: usize::MAX, error });
             let Some(disk) = or_skip(RecordingDisk::failing(&images, &scratch, failure)) else { return };
             let mut volume = writable(disk.images());
             let prepared = Prepared::next(volume.volume());

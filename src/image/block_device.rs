@@ -56,6 +56,13 @@ impl BlockDevice {
         self.attribute("ro").is_some_and(|value| value == "1")
     }
 
+    /// Whether it can be told that blocks are not needed any more. Partitions have the queue of their disk.
+    pub fn can_discard(&self) -> bool {
+        const NAME: &str = "queue/discard_max_bytes";
+        let bytes = self.attribute(NAME).or_else(|| self.attribute(&format!("../{NAME}")));
+        bytes.is_some_and(|bytes| bytes != "0")
+    }
+
     /// Major and minor number, with a colon between.
     pub fn numbers(&self) -> Option<String> {
         self.attribute("dev")

@@ -29,7 +29,7 @@ pub fn of_lock(image: &Path) -> String {
     let inode = image.metadata().map_or(0, |metadata| metadata.ino()).to_string();
     let mut holders = locks.lines().filter_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let [_, "FLOCK", _, "WRITE", process, file, ..] = fields[..] else { return None };
+        let [_, "FLOCK" | "POSIX", _, "WRITE", process, file, ..] = fields[..] else { return None };
         (file.rsplit(':').next() == Some(&inode)).then_some(process)
     });
     match (holders.next(), holders.next()) {

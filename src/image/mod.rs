@@ -15,10 +15,14 @@ use std::path::{Path, PathBuf};
 
 use crate::disk::Physical;
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 
 use block_device::BlockDevice;
 
 pub use mounts::{Mount, mount_of};
+
+/// Bytes that are discarded at once, for such a call cannot be interrupted.
+const DISCARDED: u64 = 1 << 30;
 
 /// An open image file or block device.
 #[derive(Debug)]
@@ -37,8 +41,8 @@ impl Image {
     }
 
     /// Opens for reading and writing, for nobody else to write meanwhile: what is mounted, behind a loop device, or open
-    /// for writing elsewhere is refused with [`Error::InUse`]. A file stays locked while it is open, which those who only
-    /// read need not heed.
+    /// for writing elsewhere is refused with [`Error::InUse`]. A file stays locked (flock(2)) while it is open, which those
+    /// who only read need not heed; what others have locked by ranges (fcntl(2)), as virtual machines do, is refused too.
     pub fn open_for_writing(path: &Path) -> Result<Self> {
         let in_use = |holder| Error::InUse { path: path.to_owned(), holder };
         let file_type = file_type(path)?;
@@ -62,6 +66,9 @@ impl Image {
             return Err(Error::ReadOnly { path: path.to_owned(), reason: "the device is read-only".to_owned() });
         }
         if file_type.is_file() {
+            if has_locked_range(&file) {
+                return Err(in_use(holder::of_lock(path)));
+            }
             file.try_lock().map_err(|error| match error {
                 TryLockError::WouldBlock => in_use(holder::of_lock(path)),
                 TryLockError::Error(source) => Error::Open { path: path.to_owned(), source },
@@ -93,10 +100,19 @@ impl Image {
         self.file.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device())
     }
 
-    /// Says that nothing of it is needed any more; whether it was heard. Of a file all of it reads as zeroes then.
-    pub fn discard(&self) -> bool {
+    /// Says that nothing of its first `length` bytes is needed any more; whether all of that was heard before `progress`
+    /// was stopped. What was heard of a file reads as zeroes then.
+    pub fn discard(&self, length: u64, progress: &Progress) -> bool {
         use rustix::fs::{FallocateFlags, fallocate};
-        fallocate(&self.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, self.size).is_ok()
+        // The kernel would write zeroes to a device that cannot discard.
+        if self.is_device() && !BlockDevice::of(&self.path).is_some_and(|device| device.can_discard()) {
+            return false;
+        }
+        let punch = |start: u64| {
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            fallocate(&self.file, flags, start, DISCARDED.min(length - start)).is_ok()
+        };
+        (0..length).step_by(DISCARDED as usize).all(|start| !progress.is_stopped() && punch(start))
     }
 
     /// Makes a file this long; what is new is a hole.
@@ -134,6 +150,22 @@ impl Image {
     /// for the kernel forgets what it could not write.
     pub fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(|source| Error::Sync { path: self.path.clone(), source })
+    }
+}
+
+/// Whether another process has locked any range of a file. Our own lock is given up at once: some network filesystems
+/// make such locks of those of flock(2), and would refuse us the one for the other.
+fn has_locked_range(file: &File) -> bool {
+    use rustix::fs::{FlockOperation, fcntl_lock};
+    use rustix::io::Errno;
+    match fcntl_lock(file, FlockOperation::NonBlockingLockExclusive) {
+        // Where there are no such locks nobody has one.
+        Err(error) => error == Errno::AGAIN || error == Errno::ACCESS,
+        Ok(()) => {
+            // It ends with the file at the latest.
+            let _ = fcntl_lock(file, FlockOperation::Unlock);
+            false
+        }
     }
 }
 

@@ -10,13 +10,14 @@ use crate::disk::flags::{block_group, compat_ro, superblock as superblock_flags}
 use crate::disk::superblock::{MAGIC, RootBackup, SUPER_INFO_SIZE, SUPER_OFFSETS};
 use crate::disk::{Physical, Superblock, objectid};
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 use crate::table::Writer;
 use crate::tree::build::{Builder, BuiltTree};
 use crate::volume::{ChunkMap, validate_superblock};
 
 use super::extents::{Extents, usage};
 use super::late::LateTrees;
-use super::layout::Layout;
+use super::layout::{Device, Layout};
 use super::maker::{GENERATION, Maker, State, TreeStore, lock, new_tree};
 use super::options::Options;
 use super::trees::{self, Items, Roots};
@@ -41,8 +42,8 @@ pub struct Made {
 
 impl Maker<'_> {
     /// Writes what is left, and returns when all of it is on the devices. If they are to be `shrunk`, they end so many
-    /// bytes behind their last chunk.
-    pub fn finish(self, order: Order, shrunk: Option<u64>) -> Result<Made> {
+    /// bytes behind their last chunk. `progress` can stop it until superblocks are written.
+    pub fn finish(self, order: Order, shrunk: Option<u64>, progress: &Progress) -> Result<Made> {
         self.finish_csums()?;
         let Maker { options, state, blocks, refs, .. } = self;
         let (subvolumes, part) = {
@@ -84,11 +85,10 @@ impl Maker<'_> {
         if order == Order::Last {
             state.writer.barrier()?;
         }
-        write_superblocks(&options, &superblock, &state)?;
-        if shrunk.is_some() {
-            state.cut_images()?;
+        if progress.is_stopped() {
+            return Err(Error::Interrupted);
         }
-        state.writer.barrier()?;
+        publish(&options, &superblock, &mut state, shrunk.is_some()).inspect_err(|_| erase_superblocks(&state))?;
         Ok(Made { options, superblock, layout: state.layout })
     }
 }
@@ -158,6 +158,32 @@ fn superblock(options: &Options, state: &State) -> Result<Box<Superblock>> {
     Ok(superblock)
 }
 
+/// Writes what makes a filesystem of all that was written.
+fn publish(options: &Options, superblock: &Superblock, state: &mut State, cut: bool) -> Result<()> {
+    write_superblocks(options, superblock, state)?;
+    if cut {
+        state.cut_images()?;
+    }
+    state.writer.barrier()
+}
+
+/// Takes back superblocks that were written before an error, lest they be taken for a filesystem.
+fn erase_superblocks(state: &State) {
+    for (device, target) in state.layout.devices.iter().zip(state.writer.targets()) {
+        for offset in super_offsets(device) {
+            // It is the first error that counts.
+            let _ = target.image.write(offset, &[0; SUPER_INFO_SIZE]);
+        }
+    }
+    let _ = state.writer.barrier();
+}
+
+/// Where a device has superblocks.
+fn super_offsets(device: &Device) -> impl Iterator<Item = Physical> {
+    let end = |offset: &Physical| offset.checked_add(SUPER_INFO_SIZE as u64);
+    SUPER_OFFSETS.into_iter().filter(move |offset| end(offset).is_some_and(|end| end <= Physical(device.size)))
+}
+
 /// Writes all copies, each validated as those of later commits are.
 fn write_superblocks(options: &Options, superblock: &Superblock, state: &State) -> Result<()> {
     let mut chunks = ChunkMap::default();
@@ -168,10 +194,7 @@ fn write_superblocks(options: &Options, superblock: &Superblock, state: &State) 
     for (device, target) in state.layout.devices.iter().zip(state.writer.targets()) {
         let mut copy = Box::new(*superblock);
         copy.dev_item = trees::dev_item(options, device);
-        for offset in SUPER_OFFSETS {
-            if offset.checked_add(SUPER_INFO_SIZE as u64).is_none_or(|end| end > Physical(device.size)) {
-                break;
-            }
+        for offset in super_offsets(device) {
             copy.bytenr = offset.0.into();
             let invalid = |problem| Error::Superblock { path: target.image.path().to_owned(), offset, problem };
             validate_superblock(&copy, offset, &chunks).map_err(invalid)?;

@@ -15,6 +15,9 @@ use super::options::Options;
 const MIB: u64 = 1 << 20;
 /// Blocks without which the kernel lets nobody write, of which it wants to have enough for itself (its global reserve).
 const METADATA_NODES: u64 = 640;
+/// Bytes of data that stay free where a device is cut: the kernel wants a block for each file that is written, also for
+/// one that will stand in a leaf.
+const DATA_LEFT: u64 = MIB;
 /// Where the first chunk begins.
 const FIRST_LOGICAL: Logical = Logical(MIB);
 /// What a device that grows may grow to.
@@ -97,8 +100,9 @@ impl Layout {
 
     fn add_first_chunks(&mut self) -> Result<()> {
         self.add_chunk(Kind::System)?;
-        let mut left = 0;
-        while left == 0 || left < self.expected.metadata {
+        let (mut left, wanted) = (0, self.least_metadata());
+        let expected = self.expected_metadata();
+        while left == 0 || left < expected {
             match self.add_chunk(Kind::Metadata) {
                 // What is expected may be more than what comes.
                 Err(_) if left > 0 => break,
@@ -109,14 +113,25 @@ impl Layout {
         // Mixed groups have the rest of the devices, too.
         let rest = self.devices.iter().map(|device| device.size.saturating_sub(device.used)).sum::<u64>();
         left += if self.mixed { rest / u64::from(self.metadata.geometry().ncopies) } else { 0 };
-        let wanted = u64::from(self.nodesize) * METADATA_NODES;
-        if self.expected.metadata == 0 && left < wanted {
+        if left < wanted {
             return Err(Error::NoSpace { what: "metadata", wanted, left });
         }
         if !self.mixed && !self.devices.iter().any(|device| device.grows) {
             self.add_chunk(Kind::Data)?;
         }
         Ok(())
+    }
+
+    fn least_metadata(&self) -> u64 {
+        u64::from(self.nodesize) * METADATA_NODES
+    }
+
+    /// What the content will need, if that is known, and what the kernel needs beside it.
+    fn expected_metadata(&self) -> u64 {
+        match self.expected.metadata {
+            0 => 0,
+            bytes => bytes.saturating_add(self.least_metadata()),
+        }
     }
 
     fn flags(&self, kind: Kind) -> BlockGroupFlags {
@@ -145,7 +160,7 @@ impl Layout {
             }
             Kind::Metadata if !self.mixed && self.expected.metadata > 0 => {
                 let most = kernel.wanted(self.flags(kind), Profile::Single).max(MIB);
-                Limits { chunk_size: Some(self.expected.metadata.clamp(MIB, most)), alignment: MIB, ..kernel }
+                Limits { chunk_size: Some(self.expected_metadata().clamp(MIB, most)), alignment: MIB, ..kernel }
             }
             // A tenth of the filesystem is no bound for data that is known to come: its extents would be cut.
             Kind::Data if !self.mixed && self.expected.data > 0 => {
@@ -155,7 +170,7 @@ impl Layout {
             Kind::Metadata if !self.mixed => {
                 let smallest = self.devices.iter().map(|device| device.size).min().unwrap_or_default();
                 let most = smallest / 3 * 2 / u64::from(self.metadata.geometry().dev_stripes);
-                let needed = u64::from(self.nodesize) * METADATA_NODES;
+                let needed = self.least_metadata();
                 let usual = if total_rw_bytes / 10 < STRIPE_ALIGNMENT { 0 } else { STRIPE_ALIGNMENT };
                 let alignment = needed.max(usual).min(most).next_multiple_of(STRIPE_LEN).max(STRIPE_LEN);
                 Limits { alignment, ..kernel }
@@ -245,14 +260,24 @@ impl Layout {
         }
     }
 
-    /// Cuts the last data chunk to whole rows of what is used of it. What its devices lose by that stays a hole.
+    /// Cuts the last data chunk to whole rows of what is used of it, and a little more. What its devices lose by that
+    /// stays a hole.
     pub fn cut_last_data_chunk(&mut self) {
+        if self.mixed {
+            return;
+        }
         let flags = self.flags(Kind::Data);
+        let last = self.groups.iter().rfind(|group| group.chunk.flags == flags);
+        let left = last.map_or(0, |group| group.chunk.end().0.saturating_sub(self.next_data.0));
+        if left < DATA_LEFT {
+            // A device without room for it is not to become smaller either.
+            let _ = self.add_chunk(Kind::Data);
+        }
         let Some(index) = self.groups.iter().rposition(|group| group.chunk.flags == flags) else { return };
         let chunk = &self.groups[index].chunk;
         let row = chunk.data_stripes() * STRIPE_LEN;
-        let needed = self.next_data.0.saturating_sub(chunk.logical.0).next_multiple_of(row);
-        if self.mixed || needed >= chunk.length {
+        let needed = (self.next_data.0.saturating_sub(chunk.logical.0) + DATA_LEFT).next_multiple_of(row);
+        if needed >= chunk.length {
             return;
         }
         let cut = (chunk.length - needed) / chunk.data_stripes();
@@ -261,16 +286,12 @@ impl Layout {
                 device.used -= cut;
             }
         }
-        if needed == 0 {
-            self.groups.remove(index);
-            return;
-        }
         let group = &mut self.groups[index];
         group.free.remove(Logical(group.chunk.logical.0 + needed), group.chunk.length - needed);
         group.chunk.length = needed;
     }
 
-    /// Has each device end so many bytes behind its last chunk, if it is not shorter.
+    /// Has each device end so many bytes behind its last chunk, if it grows or is not shorter.
     pub fn shrink_devices(&mut self, slack: u64) {
         for device in &mut self.devices {
             let mut end = MIB;
@@ -279,7 +300,10 @@ impl Layout {
                 end = own.fold(end, |end, stripe| end.max(stripe.physical.0.saturating_add(chunk.stripe_size())));
             }
             let end = end.saturating_add(slack).checked_next_multiple_of(self.sectorsize.into());
-            device.size = device.size.min(end.unwrap_or(device.size));
+            device.size = match end {
+                Some(end) if device.grows || end < device.size => end,
+                _ => device.size,
+            };
         }
     }
 

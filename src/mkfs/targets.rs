@@ -7,6 +7,7 @@ use crate::disk::Physical;
 use crate::disk::superblock::{SUPER_INFO_SIZE, SUPER_OFFSETS};
 use crate::error::{Error, Result};
 use crate::image::Image;
+use crate::progress::Progress;
 use crate::volume::identify;
 
 use super::layout::Layout;
@@ -30,6 +31,8 @@ pub struct Preparation<'a> {
     pub force: bool,
     /// Whether devices are told that nothing on them is needed any more.
     pub discard: bool,
+    /// Stops it.
+    pub progress: &'a Progress,
 }
 
 /// Opened files and devices on which nothing stands any more. Files that were created are removed if it is dropped
@@ -47,20 +50,24 @@ enum Candidate<'p> {
 }
 
 impl Targets {
-    /// Opens all of them, and creates those that are missing. Nothing is changed unless all of them may be: images in
-    /// use, too small ones and those with something on them are refused first.
+    /// Opens all of them, and creates those that are missing. Nothing that stands on one is touched before all are there:
+    /// images in use, too small ones and those with something on them are refused first.
     pub fn prepare(paths: &[PathBuf], preparation: &Preparation<'_>) -> Result<(Self, Vec<NewDevice>)> {
         let candidates = paths.iter().map(|path| look(path, preparation)).collect::<Result<Vec<_>>>()?;
         preparation.try_layout(&candidates)?;
         let all_created = candidates.iter().all(|candidate| matches!(candidate, Candidate::Missing(_)));
         let mut targets = Self { created: Vec::new(), all_created };
-        let mut devices = Vec::new();
+        let (mut devices, mut occupied) = (Vec::new(), Vec::new());
         for candidate in candidates {
-            devices.push(match candidate {
-                Candidate::Missing(path) => targets.create(path, preparation)?,
-                Candidate::Existing(image) => preparation.take_over(image)?,
-            });
+            let image = match candidate {
+                Candidate::Missing(path) => targets.create(path)?,
+                Candidate::Existing(image) => image,
+            };
+            occupied.push(image.size() > 0);
+            devices.push(preparation.make_room(image)?);
         }
+        let occupied = devices.iter_mut().zip(occupied).filter(|(_, is_occupied)| *is_occupied);
+        occupied.map(|(device, _)| preparation.take_over(device)).collect::<Result<()>>()?;
         Ok((targets, devices))
     }
 
@@ -74,11 +81,11 @@ impl Targets {
         self.created.clear();
     }
 
-    fn create(&mut self, path: &Path, preparation: &Preparation<'_>) -> Result<NewDevice> {
+    fn create(&mut self, path: &Path) -> Result<Image> {
         let created = OpenOptions::new().write(true).create_new(true).open(path);
         created.map_err(|source| Error::Open { path: path.to_owned(), source })?;
         self.created.push(path.to_owned());
-        preparation.size_new(Image::open_for_writing(path)?)
+        Image::open_for_writing(path)
     }
 }
 
@@ -95,11 +102,16 @@ fn look<'p>(path: &'p Path, preparation: &Preparation<'_>) -> Result<Candidate<'
     if let Err(error) = path.metadata()
         && error.kind() == std::io::ErrorKind::NotFound
     {
-        return Ok(Candidate::Missing(path));
+        return if is_in_dev(path) {
+            let source = std::io::Error::new(error.kind(), "there is no such device, and no files are made below /dev");
+            Err(Error::Open { path: path.to_owned(), source })
+        } else {
+            Ok(Candidate::Missing(path))
+        };
     }
     let image = Image::open_for_writing(path)?;
     if !preparation.force
-        && let Some(found) = identify(&image)
+        && let Some(found) = identify(&image)?
     {
         return Err(Error::Occupied { path: path.to_owned(), found });
     }
@@ -108,6 +120,12 @@ fn look<'p>(path: &'p Path, preparation: &Preparation<'_>) -> Result<Candidate<'
         return Err(Error::TooSmall { path: path.to_owned(), wanted, has });
     }
     Ok(Candidate::Existing(image))
+}
+
+/// Whether a file that is missing would be made among the devices, where a slip of the pen leads.
+fn is_in_dev(path: &Path) -> bool {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    directory.canonicalize().is_ok_and(|directory| directory.starts_with("/dev"))
 }
 
 impl Preparation<'_> {
@@ -131,33 +149,38 @@ impl Preparation<'_> {
         Layout::begin(self.options, candidates.iter().map(size), self.estimate).map(drop)
     }
 
-    /// Makes an empty file as large as it is to be.
-    fn size_new(&self, mut image: Image) -> Result<NewDevice> {
-        let (size, grows) = self.new_size();
-        image.set_size(size)?;
+    /// Makes a file as long as it is to be, if it is shorter.
+    fn make_room(&self, mut image: Image) -> Result<NewDevice> {
+        let (size, grows) = match image.size() {
+            0 => self.new_size(),
+            has => (self.aligned(self.byte_count.unwrap_or(has)), false),
+        };
+        if image.size() < size {
+            image.set_size(size)?;
+        }
         Ok(NewDevice { image, size, grows })
     }
 
-    /// Clears what stands on an image.
-    fn take_over(&self, mut image: Image) -> Result<NewDevice> {
-        if image.size() == 0 {
-            return self.size_new(image);
+    /// Clears what stands on an image, as far as the filesystem is to reach.
+    fn take_over(&self, device: &mut NewDevice) -> Result<()> {
+        let NewDevice { image, size, .. } = device;
+        if self.byte_count.is_some() && !image.is_device() {
+            image.set_size(*size)?;
         }
-        if let Some(size) = self.byte_count.filter(|_| !image.is_device()) {
-            image.set_size(self.aligned(size))?;
+        let end = if self.byte_count.is_some() { *size } else { image.size() };
+        let is_zero = self.discard && image.discard(end, self.progress);
+        if self.progress.is_stopped() {
+            return Err(Error::Interrupted);
         }
-        let size = self.aligned(self.byte_count.unwrap_or(image.size()));
-        let is_zero = self.discard && image.discard();
         if image.is_device() || !is_zero {
-            wipe(&image)?;
+            wipe(image, end)?;
         }
-        Ok(NewDevice { image, size, grows: false })
+        Ok(())
     }
 }
 
-/// Zeroes the ends and all places of superblocks.
-fn wipe(image: &Image) -> Result<()> {
-    let size = image.size();
+/// Zeroes the ends and all places of superblocks of the first `size` bytes.
+fn wipe(image: &Image, size: u64) -> Result<()> {
     let end = size.saturating_sub(ENDS).max(ENDS.min(size));
     image.write(Physical(0), &vec![0; ENDS.min(size) as usize])?;
     for offset in SUPER_OFFSETS {

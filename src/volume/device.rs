@@ -114,6 +114,7 @@ fn no_superblock(image: &Image, copies: &[superblock::SuperblockCopy]) -> Error 
 
 /// The error for an image without a superblock; it names what stands there instead, if that is known.
 pub fn not_btrfs(image: &Image) -> Error {
-    let found = foreign::identify(image).unwrap_or("no superblock found");
+    // That a place cannot be read does not matter here: it would only give the error a better name.
+    let found = foreign::identify(image).ok().flatten().unwrap_or("no superblock found");
     Error::NotBtrfs { path: image.path().to_owned(), found }
 }

@@ -1,6 +1,7 @@
 //! Other filesystems, told by their magic numbers, so that an error can name them.
 
 use crate::disk::Physical;
+use crate::error::{Error, Result};
 use crate::image::Image;
 
 const BTRFS: &str = "a btrfs filesystem";
@@ -11,8 +12,11 @@ const FAT: &str = "a FAT filesystem";
 const ZFS: &str = "a member of a ZFS pool";
 const GPT: &str = "a GPT partition table";
 
-/// Offset, magic bytes and name. What boot sectors share with partition tables stands last.
-const SIGNATURES: [(u64, &[u8], &str); 42] = [
+/// Offset, magic bytes and name.
+type Signature = (u64, &'static [u8], &'static str);
+
+/// What boot sectors share with partition tables stands last.
+const SIGNATURES: [Signature; 44] = [
     (0x1_0040, b"_BHRfS_M", BTRFS),
     (0x400_0040, b"_BHRfS_M", BTRFS),
     (0x438, b"\x53\xef", "an ext2, ext3 or ext4 filesystem"),
@@ -20,6 +24,8 @@ const SIGNATURES: [(u64, &[u8], &str); 42] = [
     (0, b"LUKS\xba\xbe", "a LUKS volume"),
     (0x218, b"LVM2 001", "an LVM2 physical volume"),
     (0x18, b"LVM2 001", "an LVM2 physical volume"),
+    (0x418, b"LVM2 001", "an LVM2 physical volume"),
+    (0x618, b"LVM2 001", "an LVM2 physical volume"),
     (0, b"\xfc\x4e\x2b\xa9", MD),
     (0x1000, b"\xfc\x4e\x2b\xa9", MD),
     (0x1_0034, b"ReIsEr", "a ReiserFS filesystem"),
@@ -62,31 +68,48 @@ const UBERBLOCKS: std::ops::Range<u64> = 0x2_0000..0x4_0000;
 const UBERBLOCK_STEP: u64 = 0x400;
 const UBERBLOCK: u64 = 0x00ba_b10c;
 
-/// What stands on the image, if it is known.
-pub fn identify(image: &Image) -> Option<&'static str> {
-    let holds = |offset: u64, magic: &[u8]| {
-        let mut buffer = [0; 16];
-        let bytes = &mut buffer[..magic.len()];
-        image.read(Physical(offset), bytes).is_ok() && bytes == magic
+/// What stands on the image, if it is known. What cannot be read is an error: it may be anything.
+pub fn identify(image: &Image) -> Result<Option<&'static str>> {
+    let (boot, others) = SIGNATURES.split_at(SIGNATURES.len() - 1);
+    if let Some(found) = find(image, others)? {
+        return Ok(Some(found));
+    }
+    let mut label = vec![0; (UBERBLOCKS.end - UBERBLOCKS.start) as usize];
+    let is_uberblock = |bytes: &[u8]| {
+        let magic = bytes.first_chunk().map(|magic| u64::from_le_bytes(*magic)).unwrap_or_default();
+        magic == UBERBLOCK || magic == UBERBLOCK.swap_bytes()
     };
-    let (last, others) = SIGNATURES.split_last()?;
-    let found = others.iter().find(|(offset, magic, _)| holds(*offset, magic)).map(|(_, _, name)| *name);
-    let is_zfs = || {
-        let mut label = vec![0; (UBERBLOCKS.end - UBERBLOCKS.start) as usize];
-        let is_uberblock = |bytes: &[u8]| {
-            let magic = bytes.first_chunk().map(|magic| u64::from_le_bytes(*magic)).unwrap_or_default();
-            magic == UBERBLOCK || magic == UBERBLOCK.swap_bytes()
-        };
-        let read = image.read(Physical(UBERBLOCKS.start), &mut label).is_ok();
-        read && label.chunks_exact(UBERBLOCK_STEP as usize).any(is_uberblock)
-    };
+    if is_there(image, UBERBLOCKS.start, &mut label)? && label.chunks_exact(UBERBLOCK_STEP as usize).any(is_uberblock) {
+        return Ok(Some(ZFS));
+    }
     // Older md arrays have their superblock at the end, and partition tables their second copy.
     let size = image.size();
-    let at_end = || {
-        let md = [(size & !0xffff).checked_sub(0x1_0000), size.checked_sub(0x2000).map(|offset| offset & !0xfff)];
-        let is_md = md.into_iter().flatten().any(|offset| holds(offset, b"\xfc\x4e\x2b\xa9"));
-        let is_gpt = size.checked_sub(0x200).is_some_and(|offset| holds(offset, b"EFI PART"));
-        is_md.then_some(MD).or(is_gpt.then_some(GPT))
-    };
-    found.or_else(|| is_zfs().then_some(ZFS)).or_else(at_end).or_else(|| holds(last.0, last.1).then_some(last.2))
+    let md = [(size & !0xffff).checked_sub(0x1_0000), size.checked_sub(0x2000).map(|offset| offset & !0xfff)];
+    let md = md.into_iter().flatten().map(|offset| (offset, &b"\xfc\x4e\x2b\xa9"[..], MD));
+    let gpt = size.checked_sub(0x200).map(|offset| (offset, &b"EFI PART"[..], GPT));
+    let at_end: Vec<Signature> = md.chain(gpt).collect();
+    match find(image, &at_end)? {
+        None => find(image, boot),
+        found => Ok(found),
+    }
+}
+
+/// The name of the first of the signatures that the image has.
+fn find(image: &Image, signatures: &[Signature]) -> Result<Option<&'static str>> {
+    for (offset, magic, name) in signatures {
+        let mut buffer = [0; 16];
+        let bytes = &mut buffer[..magic.len()];
+        if is_there(image, *offset, bytes)? && bytes == *magic {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+/// Fills `buffer`, unless the image is too short.
+fn is_there(image: &Image, offset: u64, buffer: &mut [u8]) -> Result<bool> {
+    match image.read(Physical(offset), buffer) {
+        Err(Error::Short { .. }) => Ok(false),
+        read => read.map(|()| true),
+    }
 }

@@ -138,7 +138,9 @@ fn a_write_that_fails_leaves_what_was_there_and_says_so_once() {
         let before = addresses(&images);
         let mut is_done = false;
         for from in 0.. {
-            let Some(disk) = or_skip(RecordingDisk::failing(&images, &scratch, Some(Failure { from, error }))) else {
+            let Some(disk) =
+                or_skip(RecordingDisk::failing(&images, &scratch, Some(Failure { from, count: usize::MAX, error })))
+            else {
                 return;
             };
             let run = run_rbtrfs("chunk-alloc --type data --size 64k --count 60 --quiet", disk.images());

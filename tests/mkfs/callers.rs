@@ -2,6 +2,7 @@
 
 use std::fs::File;
 
+use rbtrfs::disk::flags::compat_ro;
 use rbtrfs::disk::{CsumType, Profile};
 
 use crate::support::{self, Scratch};
@@ -27,6 +28,7 @@ fn image_builders_are_served() {
             true,
         ),
         ("--label label --data raid0 --metadata raid1 F G", true),
+        ("--nodesize 16384 --leafsize 16384 -L other -L label -O ^bgt -O quota F", true),
         ("--csum xxhash -A 0 -R free-space-tree F", true),
         ("--checksum=sha256 --runtime-features=quota -v F", true),
     ] {
@@ -51,6 +53,10 @@ fn image_builders_are_served() {
         let volume = support::open(&images);
         assert_eq!(support::check(&volume, 1), [], "{line}");
         let superblock = volume.superblock();
+        if line.contains("-O quota") {
+            let features = superblock.compat_ro_flags.get();
+            assert_eq!(features & compat_ro::BLOCK_GROUP_TREE, 0, "an earlier -O was lost");
+        }
         assert_eq!(superblock.label(), if line.contains("label ") { &b"label"[..] } else { b"" }, "{line}");
         if line.contains("UUID") {
             assert_eq!(superblock.fsid.to_string(), UUID, "{line}");

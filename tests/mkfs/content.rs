@@ -8,6 +8,7 @@ use rbtrfs::mkfs::features::Features;
 use rbtrfs::mkfs::options::Wishes;
 use rbtrfs::mkfs::targets::{Preparation, Targets};
 use rbtrfs::mkfs::{DataRef, Estimate, Maker, Options, TreeWriter};
+use rbtrfs::progress::Progress;
 use rbtrfs::table::Room;
 use zerocopy::IntoBytes;
 
@@ -133,8 +134,13 @@ fn wishes(data: &str, metadata: &str, features: &str) -> Wishes {
 /// Size of a new file, and whether it grows.
 type Size = (u64, bool);
 
-fn preparation<'a>(options: &'a Options, estimate: &'a Estimate, (size, grows): Size) -> Preparation<'a> {
-    Preparation { options, estimate, byte_count: None, size, grows, force: false, discard: false }
+fn preparation<'a>(
+    options: &'a Options,
+    estimate: &'a Estimate,
+    (size, grows): Size,
+    progress: &'a Progress,
+) -> Preparation<'a> {
+    Preparation { options, estimate, byte_count: None, size, grows, force: false, discard: false, progress }
 }
 
 fn make(
@@ -149,12 +155,13 @@ fn make(
     let images: Vec<PathBuf> = (0..count).map(|number| directory.join(format!("{number}.img"))).collect();
     let options = Options::new(wishes, count).unwrap();
     let estimate = Estimate { metadata: if shrunk.is_some() { 4 << 20 } else { 0 }, ..Estimate::default() };
-    let (targets, devices) = Targets::prepare(&images, &preparation(&options, &estimate, size)).unwrap();
+    let (targets, devices) =
+        Targets::prepare(&images, &preparation(&options, &estimate, size, &Progress::default())).unwrap();
     // So little room that records go to files.
     let room = Room::new(100_000);
     let maker = Maker::new(options.clone(), devices, &estimate, &room).unwrap();
     content.fill(&maker);
-    maker.finish(targets.order(), shrunk).unwrap();
+    maker.finish(targets.order(), shrunk, &Progress::default()).unwrap();
     targets.keep();
     images
 }
@@ -230,7 +237,8 @@ fn content_larger_than_its_device_is_an_error() {
     let image = scratch.zeros("a.img", 64 << 20);
     let options = Options::new(wishes("single", "single", ""), 1).unwrap();
     let estimate = Estimate::default();
-    let preparation = preparation(&options, &estimate, (0, false));
+    let progress = Progress::default();
+    let preparation = preparation(&options, &estimate, (0, false), &progress);
     let (_targets, devices) = Targets::prepare(std::slice::from_ref(&image), &preparation).unwrap();
     let room = Room::new(1 << 20);
     let maker = Maker::new(options.clone(), devices, &estimate, &room).unwrap();

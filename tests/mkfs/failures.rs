@@ -1,29 +1,40 @@
 //! Disks that are full or fail leave nothing that could be taken for a filesystem.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use fuser::Errno;
+use rbtrfs::Error;
 use rbtrfs::image::Image;
 use rbtrfs::mkfs::options::Wishes;
 use rbtrfs::mkfs::targets::{Preparation, Targets};
-use rbtrfs::mkfs::{Estimate, Maker, Options, Order};
+use rbtrfs::mkfs::{Estimate, Maker, NewDevice, Options, Order};
+use rbtrfs::progress::Progress;
 use rbtrfs::table::Room;
 use rbtrfs::volume::Volume;
 
 use crate::make;
 use crate::support::recording_disk::{Event, Failure, RecordingDisk};
-use crate::support::{self, Scratch};
+use crate::support::{self, Scratch, mounted};
 
 fn make_on(images: &[PathBuf]) -> rbtrfs::Result<()> {
     let options = Options::new(Wishes::default(), images.len()).unwrap();
-    let (options, estimate) = (&options, &Estimate::default());
-    let preparation =
-        Preparation { options, estimate, byte_count: None, size: 0, grows: false, force: true, discard: false };
+    let (options, estimate, progress) = (&options, &Estimate::default(), &Progress::default());
+    let preparation = Preparation {
+        options,
+        estimate,
+        byte_count: None,
+        size: 0,
+        grows: false,
+        force: true,
+        discard: false,
+        progress,
+    };
     let (targets, devices) = Targets::prepare(images, &preparation)?;
     let room = Room::new(1 << 20);
     let maker = Maker::new(options.clone(), devices, estimate, &room)?;
     assert_eq!(targets.order(), Order::Last);
-    maker.finish(targets.order(), None)?;
+    maker.finish(targets.order(), None, progress)?;
     targets.keep();
     Ok(())
 }
@@ -44,13 +55,70 @@ fn no_failing_write_leaves_a_filesystem() {
     assert_eq!(support::check(&support::open(disk.images()), 1), []);
     for from in 0..writes {
         for error in [Errno::ENOSPC, Errno::EIO] {
-            let failure = Some(Failure { from, error });
+            let failure = Some(Failure { from, count: usize::MAX, error });
             let disk = RecordingDisk::failing(&images, &scratch, failure).unwrap();
             make_on(disk.images()).unwrap_err();
             // The first write is what takes the old superblock away.
             assert!(from == 0 || !is_filesystem(disk.images()), "write {from} of {writes}");
         }
     }
+}
+
+#[test]
+fn no_superblock_stays_when_the_next_cannot_be_written() {
+    let scratch = Scratch::new();
+    let images = make("", 1, "128M", &scratch);
+    let Some(disk) = support::or_skip(RecordingDisk::new(&images, &scratch)) else { return };
+    make_on(disk.images()).unwrap();
+    let writes = disk.events().iter().filter(|event| matches!(event, Event::Write { .. })).count();
+    for from in [writes - 2, writes - 1] {
+        let failure = Some(Failure { from, count: 1, error: Errno::EIO });
+        let disk = RecordingDisk::failing(&images, &scratch, failure).unwrap();
+        make_on(disk.images()).unwrap_err();
+        assert!(!is_filesystem(disk.images()), "write {from} of {writes}");
+    }
+}
+
+#[test]
+fn what_is_stopped_at_the_end_leaves_no_filesystem() {
+    let scratch = Scratch::new();
+    let images = [scratch.zeros("image", 128 << 20)];
+    let options = Options::new(Wishes::default(), 1).unwrap();
+    let image = Image::open_for_writing(&images[0]).unwrap();
+    let device = NewDevice { size: image.size(), image, grows: false };
+    let room = Room::new(1 << 20);
+    let maker = Maker::new(options, vec![device], &Estimate::default(), &room).unwrap();
+    let error = maker.finish(Order::Last, None, &Progress::new(Arc::new(true.into()))).unwrap_err();
+    assert!(matches!(error, Error::Interrupted), "{error}");
+    assert!(!is_filesystem(&images));
+}
+
+#[test]
+fn an_image_is_not_lost_for_one_that_cannot_be_made() {
+    let scratch = Scratch::new();
+    let image = scratch.path("image");
+    std::fs::write(&image, vec![7; 128 << 20]).unwrap();
+    let run = support::run_rbtrfs("mkfs -f", &[image.clone(), scratch.path("missing/second.img")]);
+    assert!(run.code == 2 && run.says(&["second.img", "No such file"]), "{}", run.stderr);
+    assert!(std::fs::read(&image).unwrap().iter().all(|byte| *byte == 7), "something was written");
+}
+
+#[test]
+fn what_lies_behind_the_filesystem_stays() {
+    let scratch = Scratch::new();
+    let image = scratch.path("image");
+    std::fs::write(&image, vec![7; 130 << 20]).unwrap();
+    let Some(device) = support::or_skip(mounted::attach(&image)) else { return };
+    for options in ["-f", "-f -K"] {
+        let run = support::run_rbtrfs(&format!("mkfs {options} -b 120000000"), &[device.clone().into()]);
+        let end = 120_000_000 / 4096 * 4096;
+        let stays = std::fs::read(&image).unwrap()[end..].iter().all(|byte| *byte == 7);
+        if run.code != 0 || !stays {
+            mounted::detach(&device);
+            panic!("{options}: {stays} {}", run.stderr);
+        }
+    }
+    mounted::detach(&device);
 }
 
 #[test]

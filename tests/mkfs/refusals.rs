@@ -1,8 +1,15 @@
 //! What is refused costs nothing.
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
+use rbtrfs::Error;
+use rbtrfs::image::Image;
+use rbtrfs::volume::identify;
+
+use crate::support::failing_disk::FailingDisk;
 use crate::support::{self, Scratch, mounted};
 use crate::{called, make};
 
@@ -22,13 +29,15 @@ fn refused(options: &str, images: &[&Path], reason: &[&str], scratch: &Scratch) 
 #[test]
 fn other_filesystems_and_partition_tables_need_force() {
     let scratch = Scratch::new();
-    let marks: [(u64, &[u8], &str); 12] = [
+    let marks: [(u64, &[u8], &str); 14] = [
         (0x438, b"\x53\xef", "ext4"),
         (0, b"XFSB", "XFS"),
         (0x1_0040, b"_BHRfS_M", "btrfs"),
         (0x52, b"FAT32   ", "FAT"),
         (0xff6, b"SWAPSPACE2", "swap"),
         (0x218, b"LVM2 001", "LVM2"),
+        (0x418, b"LVM2 001", "LVM2"),
+        (0x618, b"LVM2 001", "LVM2"),
         (0, b"LUKS\xba\xbe", "LUKS"),
         (0x1000, b"\xfc\x4e\x2b\xa9", "md array"),
         ((8 << 20) - 0x1_0000, b"\xfc\x4e\x2b\xa9", "md array"),
@@ -76,6 +85,7 @@ fn wishes_that_contradict_each_other_are_refused() {
         ("-n 4k -s 8k", "smaller than sectorsize"),
         ("-n 128k", "invalid nodesize"),
         ("-n 5000", "invalid nodesize"),
+        ("-n 16k --leafsize 4k", "--leafsize 4096"),
         ("-s 2k", "invalid sectorsize"),
         ("-O zoned", "not supported"),
         ("-O raid-stripe-tree", "not supported"),
@@ -99,6 +109,55 @@ fn wishes_that_contradict_each_other_are_refused() {
     refused("", &[&a, &a], &["in use"], &scratch);
     let directory = scratch.new_directory();
     assert_eq!(called("mkfs.btrfs", &[directory.to_str().unwrap()], &scratch).code, 2);
+}
+
+#[test]
+fn what_cannot_be_read_may_be_anything() {
+    let scratch = Scratch::new();
+    let zeros = scratch.zeros("zeros", 200 << 20);
+    let Some(disk) = support::or_skip(FailingDisk::new(&zeros, vec![0x1_0000..0x1_1000], &scratch)) else { return };
+    // Such a disk cannot be opened for writing.
+    let error = identify(&Image::open(&disk.image()).unwrap()).unwrap_err();
+    assert!(matches!(error, Error::Read { .. }), "{error}");
+    for size in [0, 100, 0x1_0042, 0x3_0000] {
+        let short = Image::open(&scratch.zeros("short", size)).unwrap();
+        assert_eq!(identify(&short).unwrap(), None, "{size} bytes");
+    }
+}
+
+#[test]
+fn a_slip_makes_no_file_among_the_devices() {
+    let scratch = Scratch::new();
+    let device = "/dev/rbtrfs-no-such-disk";
+    let run = called("mkfs.btrfs", &["-f", device], &scratch);
+    let exists = Path::new(device).exists();
+    let _ = std::fs::remove_file(device);
+    assert!(run.code == 2 && run.says(&[device, "no such device"]) && !exists, "{}", run.stderr);
+}
+
+#[test]
+fn an_image_that_a_virtual_machine_runs_from_is_refused() {
+    let scratch = Scratch::new();
+    let image = scratch.zeros("image", 200 << 20);
+    // QEMU locks some bytes from 100 on for reading.
+    let script = "import fcntl, sys; file = open(sys.argv[1]); fcntl.lockf(file, fcntl.LOCK_SH, 1, 100); \
+                  print('locked', flush=True); sys.stdin.read()";
+    let machine = Command::new("python3")
+        .args(["-c", script])
+        .arg(&image)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("python3: {error}"));
+    let Some(mut machine) = support::or_skip(machine) else { return };
+    let mut line = String::new();
+    BufReader::new(machine.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let run = called("mkfs.btrfs", &["-f", image.to_str().unwrap()], &scratch);
+    drop(machine.stdin.take());
+    machine.wait().unwrap();
+    assert_eq!(line, "locked\n");
+    assert!(run.code == 2 && run.says(&["in use", "locked by"]), "{}", run.stderr);
+    assert_eq!(called("mkfs.btrfs", &["-f", image.to_str().unwrap()], &scratch).code, 0);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::compare::{assert_same, facts};
+use super::support::mounted::Mounted;
 use super::support::{PROGRAM, Run, Scratch, or_skip, output_of, require, tool};
 use super::{full_tree, is_root, make, mkfs, mounted, tree};
 
@@ -202,6 +203,49 @@ fn many_commands_call_us_with_a_directory() {
         None,
     );
     assert_eq!(slack - plain, 32 * mib);
+}
+
+#[test]
+fn a_shrunk_filesystem_can_be_written_to() {
+    let scratch = Scratch::new();
+    let (few, many, data) = (scratch.new_directory(), scratch.new_directory(), scratch.new_directory());
+    fs::write(few.join("file"), "x").unwrap();
+    (0..20_000).for_each(|number| drop(fs::File::create(many.join(format!("file-{number:07}"))).unwrap()));
+    (0..8).for_each(|number| fs::write(data.join(format!("{number}")), tree::noise(20 << 20, number)).unwrap());
+    for (root, options) in [
+        (&few, "--shrink"),
+        (&few, "--shrink -m single"),
+        (&few, "--shrink -n 4096"),
+        (&few, "--shrink --mixed"),
+        (&many, "--shrink"),
+        (&many, "--shrink -m single -n 65536"),
+        (&data, "--shrink --csum sha256"),
+        (&data, "--shrink --compress zstd:1 -m single"),
+    ] {
+        let image = scratch.path("image");
+        make(root, &image, options);
+        let Some(mounted) = or_skip(Mounted::new(std::slice::from_ref(&image), "rw", &scratch)) else { return };
+        let script = "mkdir new && for n in $(seq 50); do echo $n >new/$n; done && sync -f . && rm new/7 && sync -f .";
+        let output = Command::new("sh").args(["-ec", script]).current_dir(mounted.path()).output().unwrap();
+        assert!(output.status.success(), "{options}: {}", String::from_utf8_lossy(&output.stderr));
+        drop(mounted);
+        super::assert_sound(&image);
+        fs::remove_file(&image).unwrap();
+    }
+}
+
+#[test]
+fn all_the_slack_is_left_that_was_asked_for() {
+    let scratch = Scratch::new();
+    let root = scratch.new_directory();
+    fs::write(root.join("file"), "x").unwrap();
+    let size = |options: &str| {
+        let image = scratch.path("image");
+        let _ = fs::remove_file(&image);
+        make(&root, &image, options);
+        fs::metadata(&image).unwrap().len()
+    };
+    assert_eq!(size("--shrink --shrink-slack-size 1g") - size("--shrink"), 1 << 30);
 }
 
 #[test]

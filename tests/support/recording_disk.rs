@@ -45,6 +45,8 @@ pub enum Event {
 #[derive(Clone, Copy)]
 pub struct Failure {
     pub from: usize,
+    /// How many of them fail.
+    pub count: usize,
     pub error: Errno,
 }
 
@@ -195,7 +197,9 @@ impl Filesystem for Disk {
         let Some(image) = self.image(ino) else { return reply.error(Errno::EIO) };
         let mut events = lock(&self.events);
         let writes = events.iter().filter(|event| !matches!(event, Event::Barrier { .. })).count();
-        if let Some(failure) = self.failure.filter(|failure| failure.from <= writes) {
+        if let Some(failure) =
+            self.failure.filter(|failure| (failure.from..failure.from.saturating_add(failure.count)).contains(&writes))
+        {
             events.push(Event::Failed { image, offset });
             return reply.error(failure.error);
         }

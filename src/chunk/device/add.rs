@@ -63,10 +63,12 @@ pub(super) fn open(fs: &Filesystem, path: &Path, occupied: Occupied) -> Result<I
         let holder = format!("device {} of this filesystem", device.item.devid.get());
         return Err(Error::InUse { path: path.to_owned(), holder });
     }
-    match identify(&image) {
-        Some(found) if occupied == Occupied::Refuse => Err(Error::Occupied { path: path.to_owned(), found }),
-        _ => Ok(image),
+    if occupied == Occupied::Refuse
+        && let Some(found) = identify(&image)?
+    {
+        return Err(Error::Occupied { path: path.to_owned(), found });
     }
+    Ok(image)
 }
 
 /// The item of a new device, as the kernel makes it: with the id after the highest that is in use, or was before this

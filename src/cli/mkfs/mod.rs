@@ -55,7 +55,7 @@ struct Args {
     nodesize: Option<u32>,
 
     /// Another name of --nodesize
-    #[arg(short, long, value_name = "SIZE", value_parser = parse_u32_size, conflicts_with = "nodesize")]
+    #[arg(short, long, value_name = "SIZE", value_parser = parse_u32_size)]
     leafsize: Option<u32>,
 
     /// Bytes of a block of data
@@ -124,6 +124,8 @@ struct Args {
 
 pub fn parser() -> clap::Command {
     let command = clap::Command::new("mkfs").about("Make a filesystem").version(env!("CARGO_PKG_VERSION"));
+    // As with btrfs-progs, the last of an option that is repeated counts.
+    let command = command.args_override_self(true);
     Args::augment_args(command)
 }
 
@@ -187,15 +189,13 @@ fn make(args: &Args, progress: &Progress) -> anyhow::Result<(Made, Option<Conten
         grows: content.is_some() && args.size.is_none(),
         force: args.force,
         discard: !args.nodiscard,
+        progress,
     };
     let (targets, devices) = Targets::prepare(&args.images, &preparation).map_err(with_hint)?;
     let maker = Maker::new(options.clone(), devices, &estimate, &room)?;
     content.as_ref().map_or(Ok(()), |content| content.fill(&maker, progress))?;
     progress.begin("trees", 0);
-    let made = maker.finish(targets.order(), args.rootdir.slack())?;
-    if progress.is_stopped() {
-        bail!(crate::Error::Interrupted);
-    }
+    let made = maker.finish(targets.order(), args.rootdir.slack(), progress)?;
     targets.keep();
     Ok((made, content))
 }
@@ -225,6 +225,11 @@ impl Args {
     fn wishes(&self) -> anyhow::Result<Wishes> {
         let mut features = Features::default();
         self.feature_lists().try_for_each(|list| features.apply_list(list))?;
+        if let (Some(nodesize), Some(leafsize)) = (self.nodesize, self.leafsize)
+            && nodesize != leafsize
+        {
+            bail!("--leafsize {leafsize} is not --nodesize {nodesize}");
+        }
         Ok(Wishes {
             label: self.label.clone().into_vec(),
             data: self.data,

@@ -123,10 +123,14 @@ impl<'s> Plan<'s> {
 
     fn find(&mut self) -> Result<Option<Job<'s>>> {
         loop {
-            if let Some(plan) = &mut self.tree
-                && let Some(work) = plan.next(self.source, self.sectorsize)?
-            {
-                return Ok(Some(Job { tree: plan.tree, work }));
+            if let Some(plan) = &mut self.tree {
+                if let Some(work) = plan.next(self.source, self.sectorsize)? {
+                    return Ok(Some(Job { tree: plan.tree, work }));
+                }
+                // Links that could not be read look as if there were none.
+                if let Some(failure) = plan.tree.links.failure() {
+                    return Err(Error::Temporary(failure));
+                }
             }
             match self.trees.next() {
                 Some(tree) => self.tree = Some(TreePlan::new(tree)),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rustix::fs::Dir;
 
+use crate::disk::NAME_LEN;
 use crate::error::{Error, Result};
 
 use super::record::Directory;
@@ -38,6 +39,11 @@ impl Listing {
         self.entries.clear();
         self.entries.reserve_exact(ranges.len());
         for range in ranges {
+            if range.len() > NAME_LEN {
+                let path = place.path_of(&self.names[range.clone()]);
+                let problem = format!("has a name of {} bytes, btrfs has room for {NAME_LEN}", range.len());
+                return Err(Error::Unfit { path, problem });
+            }
             let attributes = place.attributes_of(&self.names[range.clone()])?;
             if attributes.entry_type().is_none() {
                 let path = place.path_of(&self.names[range]);
