@@ -66,8 +66,8 @@ impl Targets {
             occupied.push(image.size() > 0);
             devices.push(preparation.make_room(image)?);
         }
-        let occupied = devices.iter_mut().zip(occupied).filter(|(_, is_occupied)| *is_occupied);
-        occupied.map(|(device, _)| preparation.take_over(device)).collect::<Result<()>>()?;
+        let mut occupied = devices.iter_mut().zip(occupied).filter(|(_, is_occupied)| *is_occupied);
+        occupied.try_for_each(|(device, _)| preparation.take_over(device))?;
         Ok((targets, devices))
     }
 

@@ -115,7 +115,10 @@ fn wishes_that_contradict_each_other_are_refused() {
 fn what_cannot_be_read_may_be_anything() {
     let scratch = Scratch::new();
     let zeros = scratch.zeros("zeros", 200 << 20);
-    let Some(disk) = support::or_skip(FailingDisk::new(&zeros, vec![0x1_0000..0x1_1000], &scratch)) else { return };
+    let Some(disk) = support::or_skip(FailingDisk::new(&zeros, vec![0x1_0000..0x1_1000, 0x2_0000..0x2_1000], &scratch))
+    else {
+        return;
+    };
     // Such a disk cannot be opened for writing.
     let error = identify(&Image::open(&disk.image()).unwrap()).unwrap_err();
     assert!(matches!(error, Error::Read { .. }), "{error}");
