@@ -1,0 +1,143 @@
+use super::*;
+
+const METADATA: BlockGroupFlags = BlockGroupFlags(block_group::METADATA);
+
+fn whole(group: &BlockGroup) -> Result<FreeExtents, ()> {
+    let mut free = FreeExtents::default();
+    free.add(group.logical, group.length);
+    Ok(free)
+}
+
+fn space(groups: u64) -> Space {
+    let mut space = Space::new(4096, false);
+    for group in 0..groups {
+        space.add(BlockGroup::existing(Logical(group << 20), 1 << 20, METADATA, 0, true));
+    }
+    space
+}
+
+/// What the sums of the groups say.
+#[track_caller]
+fn check_sums(space: &Space) {
+    let info = space.info(METADATA);
+    let sum = |of: fn(&BlockGroup) -> u64| space.groups().map(of).sum::<u64>();
+    assert_eq!(info.total, sum(|group| group.length));
+    assert_eq!(info.used, sum(|group| group.used));
+    assert_eq!(info.pinned, sum(BlockGroup::pinned));
+    assert_eq!(info.readonly, sum(|group| if group.is_usable() { 0 } else { unused(group) }));
+}
+
+#[test]
+fn a_freed_block_is_not_used_again_before_the_commit() {
+    let mut space = space(1);
+    let take = |space: &mut Space| space.allocate_block(METADATA, Profile::Single, whole).unwrap();
+    let blocks: Vec<_> = (0..256).map(|_| take(&mut space).unwrap()).collect();
+    assert_eq!(take(&mut space), None);
+    space.free(blocks[7], 4096);
+    check_sums(&space);
+    assert_eq!(take(&mut space), None);
+    assert!(space.free_after_commit(Logical(0), whole).unwrap().iter().eq([(blocks[7], 4096)]));
+    space.give_back(blocks[9], 4096);
+    assert_eq!(take(&mut space), Some(blocks[9]));
+    check_sums(&space);
+}
+
+#[test]
+fn nothing_is_allocated_from_what_is_read_only() {
+    let mut space = space(2);
+    space.set_read_only(Logical(0));
+    check_sums(&space);
+    space.set_read_write(Logical(0));
+    check_sums(&space);
+    space.set_read_only(Logical(0));
+    let block = space.allocate_block(METADATA, Profile::Single, whole).unwrap().unwrap();
+    assert_eq!(block, Logical(1 << 20));
+    space.set_read_only(Logical(1 << 20));
+    assert_eq!(space.allocate_block(METADATA, Profile::Single, whole), Ok(None));
+    space.set_read_write(Logical(1 << 20));
+    check_sums(&space);
+    assert!(space.allocate_block(METADATA, Profile::Single, whole).unwrap().is_some());
+    space.set_read_only(Logical(1 << 20));
+    space.free(block, 4096);
+    check_sums(&space);
+    space.remove(Logical(1 << 20));
+    check_sums(&space);
+}
+
+#[test]
+fn free_bytes_in_pieces_are_no_blocks() {
+    let pieces = |group: &BlockGroup| -> Result<FreeExtents, ()> {
+        let mut free = FreeExtents::default();
+        (0..group.length / 8192).for_each(|piece| free.add(Logical(group.logical.0 + piece * 8192 + 1024), 4096));
+        free.add(Logical(group.logical.0 + 5120), 3072);
+        Ok(free)
+    };
+    let mut space = space(1);
+    assert_eq!(space.info(METADATA).left(), 1 << 20);
+    assert_eq!(space.has_blocks(METADATA, 4096, pieces), Ok(true));
+    assert_eq!(space.has_blocks(METADATA, 2 * 4096, pieces), Ok(false));
+    space.add(BlockGroup::existing(Logical(1 << 20), 1 << 20, METADATA, 0, true));
+    assert_eq!(space.has_blocks(METADATA, 257 * 4096, whole), Ok(true));
+    assert_eq!(space.has_blocks(METADATA, 258 * 4096, whole), Ok(false));
+    space.set_read_only(Logical(1 << 20));
+    assert_eq!(space.has_blocks(METADATA, 2 * 4096, whole), Ok(false));
+}
+
+#[test]
+fn a_group_on_a_missing_device_is_not_removed_by_two() {
+    let mut space = space(1);
+    space.add(BlockGroup::existing(Logical(1 << 20), 1 << 20, METADATA, 4096, false));
+    for is_read_only in [true, false] {
+        match is_read_only {
+            true => space.set_read_only(Logical(1 << 20)),
+            false => space.set_read_write(Logical(1 << 20)),
+        }
+        assert_eq!(space.group(Logical(1 << 20)).unwrap().is_read_only, is_read_only);
+        check_sums(&space);
+    }
+}
+
+#[test]
+fn what_was_promised_to_one_is_not_given_to_another() {
+    let mut space = space(1);
+    let take = |space: &mut Space| space.allocate_block(METADATA, Profile::Single, whole).unwrap();
+    assert!(space.info_mut(METADATA).reserve(1 << 20));
+    assert!(!space.info_mut(METADATA).reserve(1));
+    for _ in 0..3 {
+        take(&mut space).unwrap();
+    }
+    assert_eq!(space.info(METADATA).left(), 0);
+    space.info_mut(METADATA).release(1 << 20);
+    assert_eq!(space.info(METADATA).left(), (1 << 20) - 3 * 4096);
+    assert_eq!(space.info(METADATA).reserve, Reserve { size: 0, reserved: 0, peak: 1 << 20 });
+    assert!((0..253).all(|_| take(&mut space).is_some()));
+    assert_eq!(take(&mut space), None);
+}
+
+#[test]
+fn a_group_of_the_wanted_profile_comes_first() {
+    let mut space = space(1);
+    let dup = BlockGroupFlags(block_group::METADATA | block_group::DUP);
+    space.add(BlockGroup::existing(Logical(1 << 20), 4096, dup, 0, true));
+    let mut take = || space.allocate_block(METADATA, Profile::Dup, whole).unwrap();
+    assert_eq!([take(), take()], [Some(Logical(1 << 20)), Some(Logical(0))]);
+}
+
+#[test]
+fn data_is_not_put_where_trees_were_promised_space() {
+    let mut space = Space::new(4096, true);
+    let both = BlockGroupFlags(block_group::DATA | block_group::METADATA);
+    space.add(BlockGroup::existing(Logical(1024), 1 << 20, both, 0, true));
+    let take = |space: &mut Space, length| space.allocate_data(length, 4096, Profile::Single, whole).unwrap();
+    assert!(space.info_mut(both).reserve(1 << 19));
+    assert_eq!(take(&mut space, (1 << 19) + 1), None);
+    // It begins with a sector, and lies in one piece.
+    assert_eq!(take(&mut space, 8192), Some(Logical(4096)));
+    assert_eq!(space.info(both).reserve.reserved, 1 << 19);
+    assert_eq!(take(&mut space, (1 << 19) - 8192), Some(Logical(12288)));
+    assert_eq!(take(&mut space, 4096), None);
+    space.free(Logical(4096), 8192);
+    space.info_mut(both).release(1 << 19);
+    assert_eq!(take(&mut space, 8192), Some(Logical((1 << 19) + 4096)));
+    assert_eq!((space.info(both).used, space.info(both).pinned), (1 << 19, 8192));
+}
