@@ -1,8 +1,6 @@
 //! Filesystems of a few blocks that once took hours to read, or wrote terabytes.
 
-#[path = "fixtures/small_image.rs"]
-#[allow(dead_code)] // each user of the module uses a part of it
-mod small_image;
+mod support;
 
 use std::fs::File;
 use std::io::Read;
@@ -17,7 +15,7 @@ use rbtrfs::disk::root::RootItem;
 use rbtrfs::disk::superblock::Superblock;
 use rbtrfs::disk::volume::{Chunk, Stripe};
 use rbtrfs::disk::{CsumType, Key, KeyType, Profile, STRIPE_LEN, objectid};
-use small_image::{DEVICE_UUID, GENERATION, Options, Piece, PieceKind};
+use support::small_image::{self, DEVICE_UUID, GENERATION, Options, Piece, PieceKind};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// The largest blocks make the largest bombs.

@@ -1,8 +1,6 @@
 //! Where a dump goes: a reader that has seen enough, a disk that is full.
 
-#[path = "fixtures/small_image.rs"]
-#[allow(dead_code)] // each user of the module uses a part of it
-mod small_image;
+mod support;
 
 use std::fs::File;
 use std::io::Read;
@@ -12,7 +10,7 @@ use std::process::{Command, Stdio};
 fn image(name: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     let file = File::create(&path).unwrap();
-    small_image::write_small_image(&small_image::Options::default(), &file).unwrap();
+    support::small_image::write_small_image(&support::small_image::Options::default(), &file).unwrap();
     path
 }
 

@@ -1,8 +1,6 @@
 //! The items of extents with references of every kind, against counts of the references, and those of checksums.
 
-#[path = "tree_edits/store.rs"]
-#[allow(dead_code)] // each user of the module uses a part of it
-mod store;
+mod support;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -20,7 +18,7 @@ use rbtrfs::trans::references::item::{Fate, Format, apply};
 use rbtrfs::trans::references::{Change, Kind};
 use rbtrfs::tree::TreeRoot;
 use rbtrfs::tree::edit::{Editor, create};
-use store::{Store, TREE};
+use support::store::{Store, TREE};
 
 const NODESIZE: u32 = 4096;
 /// Bytes that an extent's item stays below: a sixteenth of a leaf but for an item header.

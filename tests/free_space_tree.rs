@@ -1,8 +1,5 @@
 //! The items of the free space tree, against a list of free sectors and against the kernel's own items.
 
-#[path = "tree_edits/store.rs"]
-#[allow(dead_code)] // each user of the module uses a part of it
-mod store;
 mod support;
 
 use std::collections::BTreeMap;
@@ -12,8 +9,8 @@ use rbtrfs::space::FreeExtents;
 use rbtrfs::trans::free_space_tree::{Group, remove, update};
 use rbtrfs::tree::TreeRoot;
 use rbtrfs::tree::edit::{Editor, NewItem, create};
-use store::{Store, TREE};
 use support::contents::{for_each_item, trees};
+use support::store::{Store, TREE};
 use support::{kernel_image_names, kernel_image_or_skip, open};
 
 const SECTOR: u64 = 4096;

@@ -7,9 +7,6 @@
 mod corpus;
 #[path = "support/reference.rs"]
 mod reference;
-#[path = "fixtures/small_image.rs"]
-#[allow(dead_code)] // each user of the module uses a part of it
-mod small_image;
 mod support;
 
 use std::fs::File;
@@ -120,7 +117,7 @@ fn valid_images_are_dumped_as_btrfs_progs_dumps_them() {
 fn all_forms_name_the_same_items() {
     let small = Path::new(env!("CARGO_TARGET_TMPDIR")).join("forms.img");
     let file = File::create(&small).expect("the image is created");
-    small_image::write_small_image(&Default::default(), &file).expect("the image is written");
+    support::small_image::write_small_image(&Default::default(), &file).expect("the image is written");
     assert_same_items(&small);
     let images = corpus::unpacked(|_| true);
     if require("all_forms_name_the_same_items", !images.is_empty(), "there is no corpus of images") {

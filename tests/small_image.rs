@@ -2,9 +2,6 @@
 
 #[path = "support/reference.rs"]
 mod reference;
-#[path = "fixtures/small_image.rs"]
-#[allow(dead_code)] // each user of the module uses a part of it
-mod small_image;
 mod support;
 
 use std::fs::File;
@@ -13,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rbtrfs::disk::{CsumType, Profile};
-use small_image::{Options, write_small_image};
 use support::require;
+use support::small_image::{Options, write_small_image};
 
 /// The image in a file of its own. Not kept in memory: the file is sparse.
 fn image(name: &str, options: &Options) -> PathBuf {

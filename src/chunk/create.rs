@@ -9,7 +9,7 @@ use crate::volume::ChunkMapping;
 
 use super::array;
 use super::item::{self, chunk_item, chunk_key, feature_of, structs_of};
-use super::placement::{Limits, Offer, STRIPE_ALIGNMENT, place};
+use super::placement::{Limits, STRIPE_ALIGNMENT, place_on};
 
 /// Makes a chunk of this type and profile, and its block group, which can be used at once; the handle is to insert the
 /// items. Without room on the devices, or for a system chunk in the array, nothing is changed.
@@ -25,17 +25,10 @@ pub fn create(
     let total_rw_bytes = sizes.fold(0, u64::saturating_add);
     let nodesize = handle.fs.volume().format().nodesize;
     let limits = Limits { total_rw_bytes, nodesize, chunk_size, alignment: STRIPE_ALIGNMENT };
-    let wanted = limits.wanted(flags, profile);
-    let offer = |device: &DeviceState| {
-        let item = &device.item;
-        let available = item.total_bytes.get().saturating_sub(item.bytes_used.get());
-        Some(Offer { devid: item.devid.get(), available, hole: device.holes.find(wanted)? })
-    };
-    let offers: Vec<Offer> = chunks.rw_devices().filter_map(offer).collect();
-    let left = offers.iter().map(|offer| offer.hole.length).max().unwrap_or_default();
-    let least = super::placement::least(profile);
-    let no_space = Error::NoSpace { what: "device", wanted: least, left };
-    let placement = place(flags, profile, &limits, &offers).ok_or(no_space)?;
+    let devices = chunks.rw_devices().map(|DeviceState { item, holes, .. }| {
+        (item.devid.get(), item.total_bytes.get().saturating_sub(item.bytes_used.get()), holes)
+    });
+    let placement = place_on(flags, profile, &limits, devices)?;
     if flags.contains(block_group::SYSTEM) && !array::has_room(&chunks.superblock, placement.stripes.len()) {
         return Err(Error::SystemArrayFull { stripes: placement.stripes.len() });
     }

@@ -4,7 +4,7 @@ use zerocopy::IntoBytes;
 
 use crate::disk::fields::Uuid;
 use crate::disk::flags::incompat;
-use crate::disk::volume::{BlockGroupItem, Chunk, DevExtent, Stripe};
+use crate::disk::volume::{BlockGroupItem, Chunk, DevExtent, DevItem, Stripe};
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Physical, Profile, STRIPE_LEN, objectid};
 use crate::error::{Error, Result};
 use crate::volume::ChunkMapping;
@@ -70,6 +70,15 @@ pub fn structs_of(mapping: &ChunkMapping, sectorsize: u32) -> (Chunk, Vec<Stripe
 pub fn chunk_item(mapping: &ChunkMapping, sectorsize: u32) -> Vec<u8> {
     let (chunk, stripes) = structs_of(mapping, sectorsize);
     [chunk.as_bytes(), stripes.as_bytes()].concat()
+}
+
+/// The item of a device without chunks.
+pub fn dev_item(devid: u64, uuid: Uuid, total_bytes: u64, sectorsize: u32, fsid: Uuid) -> DevItem {
+    let mut item = DevItem::zeroed();
+    (item.devid, item.total_bytes) = (devid.into(), total_bytes.into());
+    (item.io_align, item.io_width, item.sector_size) = (sectorsize.into(), sectorsize.into(), sectorsize.into());
+    (item.uuid, item.fsid) = (uuid, fsid);
+    item
 }
 
 /// The item of a block group of which so many bytes are in use.

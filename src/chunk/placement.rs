@@ -9,7 +9,8 @@ use crate::disk::superblock::SYSTEM_CHUNK_ARRAY_SIZE;
 use crate::disk::volume::{Chunk, Stripe};
 use crate::disk::{BlockGroupFlags, DiskKey, Physical, Profile, STRIPE_LEN};
 
-use crate::space::Hole;
+use crate::error::{Error, Result};
+use crate::space::{Hole, Holes};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -87,6 +88,23 @@ pub const MAX_STRIPES_TWICE_IN_ARRAY: usize =
 fn max_stripes_of_item(nodesize: u32) -> usize {
     let without_stripes = size_of::<Header>() + size_of::<Item>() + size_of::<Chunk>();
     (nodesize as usize).saturating_sub(without_stripes) / size_of::<Stripe>()
+}
+
+/// As [`place`], on devices of which the id, the bytes that no chunk has and the holes are known. Without room an error of
+/// space that names what is left.
+pub fn place_on<'h>(
+    flags: BlockGroupFlags,
+    profile: Profile,
+    limits: &Limits,
+    devices: impl Iterator<Item = (u64, u64, &'h Holes)>,
+) -> Result<Placement> {
+    let wanted = limits.wanted(flags, profile);
+    let offer =
+        |(devid, available, holes): (u64, u64, &Holes)| holes.find(wanted).map(|hole| Offer { devid, available, hole });
+    let offers: Vec<Offer> = devices.filter_map(offer).collect();
+    let left = offers.iter().map(|offer| offer.hole.length).max().unwrap_or_default();
+    let no_space = Error::NoSpace { what: "device", wanted: least(profile), left };
+    place(flags, profile, limits, &offers).ok_or(no_space)
 }
 
 /// The least that a device must have to take part.

@@ -123,6 +123,20 @@ pub mod dir_type {
     pub const XATTR: u8 = 8;
     /// Set in the type of names that are encrypted.
     pub const ENCRYPTED: u8 = 0x80;
+
+    /// The type that entries of an inode with this mode have; nothing where the mode tells of none.
+    pub fn of_mode(mode: u32) -> Option<u8> {
+        Some(match mode >> 12 {
+            1 => FIFO,
+            2 => CHRDEV,
+            4 => DIR,
+            6 => BLKDEV,
+            8 => REG_FILE,
+            10 => SYMLINK,
+            12 => SOCK,
+            _ => return None,
+        })
+    }
 }
 
 /// Structs that repeat within one item, each followed by `tail_len` bytes of its own.

@@ -17,6 +17,17 @@ pub const SYSTEM_CHUNK_ARRAY_SIZE: usize = 2048;
 pub const NUM_BACKUP_ROOTS: usize = 4;
 pub const LABEL_SIZE: usize = 256;
 
+/// Where superblocks stand on a device of `size` bytes.
+pub fn super_offsets(size: u64) -> impl Iterator<Item = Physical> {
+    SUPER_OFFSETS.into_iter().filter(move |offset| offset.0 + SUPER_INFO_SIZE as u64 <= size)
+}
+
+/// Whether a range of a device reaches into a superblock.
+pub fn is_over_superblock(start: Physical, length: u64) -> bool {
+    let end = start.0.saturating_add(length);
+    SUPER_OFFSETS.into_iter().any(|offset| start.0 < offset.0 + SUPER_INFO_SIZE as u64 && offset.0 < end)
+}
+
 disk_struct! {
     /// The superblock, 4 KiB at [`SUPER_OFFSETS`].
     Superblock: 4096 {
@@ -168,6 +179,23 @@ impl Superblock {
         let slots = self.super_roots.iter().enumerate().filter(|(_, backup)| backup.tree_root.get() != 0);
         let newest = slots.max_by_key(|(_, backup)| backup.tree_root_gen.get());
         newest.map_or(0, |(slot, _)| (slot + 1) % NUM_BACKUP_ROOTS)
+    }
+
+    /// Fills the next backup slot as the kernel does: with these roots, and what the superblock itself says of the tree
+    /// root, the chunk root and the totals.
+    pub fn add_backup(&mut self, roots: &RootBackup) {
+        self.super_roots[self.next_backup_slot()] = RootBackup {
+            tree_root: self.root,
+            tree_root_gen: self.generation,
+            tree_root_level: self.root_level,
+            chunk_root: self.chunk_root,
+            chunk_root_gen: self.chunk_root_generation,
+            chunk_root_level: self.chunk_root_level,
+            total_bytes: self.total_bytes,
+            bytes_used: self.bytes_used,
+            num_devices: self.num_devices,
+            ..*roots
+        };
     }
 
     /// The used part of the system chunk array; an impossible size is cut to what there is.

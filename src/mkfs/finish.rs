@@ -7,8 +7,8 @@ use zerocopy::IntoBytes;
 use crate::chunk::array;
 use crate::chunk::item::structs_of;
 use crate::disk::flags::{block_group, compat_ro, superblock as superblock_flags};
-use crate::disk::superblock::{MAGIC, RootBackup, SUPER_INFO_SIZE, SUPER_OFFSETS};
-use crate::disk::{Physical, Superblock, objectid};
+use crate::disk::superblock::{MAGIC, RootBackup, SUPER_INFO_SIZE, super_offsets};
+use crate::disk::{Superblock, objectid};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::table::Writer;
@@ -17,7 +17,7 @@ use crate::volume::{ChunkMap, validate_superblock};
 
 use super::extents::{Extents, usage};
 use super::late::LateTrees;
-use super::layout::{Device, Layout};
+use super::layout::Layout;
 use super::maker::{GENERATION, Maker, State, TreeStore, lock, new_tree};
 use super::options::Options;
 use super::trees::{self, Items, Roots};
@@ -145,16 +145,11 @@ fn superblock(options: &Options, state: &State) -> Result<Box<Superblock>> {
         (tree(objectid::EXTENT_TREE)?, tree(objectid::FS_TREE)?, tree(objectid::DEV_TREE)?, tree(objectid::CSUM_TREE)?);
     let of = |tree: BuiltTree| (tree.root.0.into(), generation.into(), tree.level);
     let mut backup = RootBackup::zeroed();
-    (backup.tree_root, backup.tree_root_gen, backup.tree_root_level) = of(root);
-    (backup.chunk_root, backup.chunk_root_gen, backup.chunk_root_level) = of(chunk_root);
     (backup.extent_root, backup.extent_root_gen, backup.extent_root_level) = of(extent);
     (backup.fs_root, backup.fs_root_gen, backup.fs_root_level) = of(files);
     (backup.dev_root, backup.dev_root_gen, backup.dev_root_level) = of(devices);
     (backup.csum_root, backup.csum_root_gen, backup.csum_root_level) = of(csums);
-    backup.total_bytes = superblock.total_bytes;
-    backup.bytes_used = superblock.bytes_used;
-    backup.num_devices = superblock.num_devices;
-    superblock.super_roots[0] = backup;
+    superblock.add_backup(&backup);
     Ok(superblock)
 }
 
@@ -170,18 +165,12 @@ fn publish(options: &Options, superblock: &Superblock, state: &mut State, cut: b
 /// Takes back superblocks that were written before an error, lest they be taken for a filesystem.
 fn erase_superblocks(state: &State) {
     for (device, target) in state.layout.devices.iter().zip(state.writer.targets()) {
-        for offset in super_offsets(device) {
+        for offset in super_offsets(device.size) {
             // It is the first error that counts.
             let _ = target.image.write(offset, &[0; SUPER_INFO_SIZE]);
         }
     }
     let _ = state.writer.barrier();
-}
-
-/// Where a device has superblocks.
-fn super_offsets(device: &Device) -> impl Iterator<Item = Physical> {
-    let end = |offset: &Physical| offset.checked_add(SUPER_INFO_SIZE as u64);
-    SUPER_OFFSETS.into_iter().filter(move |offset| end(offset).is_some_and(|end| end <= Physical(device.size)))
 }
 
 /// Writes all copies, each validated as those of later commits are.
@@ -194,7 +183,7 @@ fn write_superblocks(options: &Options, superblock: &Superblock, state: &State) 
     for (device, target) in state.layout.devices.iter().zip(state.writer.targets()) {
         let mut copy = Box::new(*superblock);
         copy.dev_item = trees::dev_item(options, device);
-        for offset in super_offsets(device) {
+        for offset in super_offsets(device.size) {
             copy.bytenr = offset.0.into();
             let invalid = |problem| Error::Superblock { path: target.image.path().to_owned(), offset, problem };
             validate_superblock(&copy, offset, &chunks).map_err(invalid)?;

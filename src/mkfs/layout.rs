@@ -1,7 +1,7 @@
 //! Where a new filesystem has its chunks, and what of them is in use.
 
 use crate::chunk::item;
-use crate::chunk::placement::{self, Limits, MAX_STRIPE, Offer, STRIPE_ALIGNMENT, place};
+use crate::chunk::placement::{Limits, MAX_STRIPE, STRIPE_ALIGNMENT, place_on};
 use crate::disk::fields::Uuid;
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Logical, Physical, Profile, STRIPE_LEN};
@@ -49,6 +49,14 @@ impl Device {
     fn new(devid: u64, uuid: Uuid, size: u64, grows: bool) -> Self {
         let holes = Holes::of_device(if grows { UNBOUNDED } else { size });
         Self { devid, uuid, size, grows, used: 0, holes }
+    }
+
+    fn take(&mut self, start: Physical, length: u64) {
+        self.holes.take(start, length);
+        self.used += length;
+        if self.grows {
+            self.size = self.size.max(start.0.saturating_add(length));
+        }
     }
 }
 
@@ -183,16 +191,11 @@ impl Layout {
         let flags = self.flags(kind);
         let profile = flags.profile().unwrap_or(Profile::Single);
         let limits = self.limits(kind);
-        let wanted = limits.wanted(flags, profile);
-        let offer = |device: &Device| {
+        let devices = self.devices.iter().map(|device| {
             let size = if device.grows { UNBOUNDED } else { device.size };
-            let available = size.saturating_sub(device.used);
-            Some(Offer { devid: device.devid, available, hole: device.holes.find(wanted)? })
-        };
-        let offers: Vec<Offer> = self.devices.iter().filter_map(offer).collect();
-        let left = offers.iter().map(|offer| offer.hole.length).max().unwrap_or_default();
-        let no_space = Error::NoSpace { what: "device", wanted: placement::least(profile), left };
-        let placement = place(flags, profile, &limits, &offers).ok_or(no_space)?;
+            (device.devid, size.saturating_sub(device.used), &device.holes)
+        });
+        let placement = place_on(flags, profile, &limits, devices)?;
         let logical = self.groups.last().map_or(FIRST_LOGICAL, |group| group.chunk.end());
         let uuid_of = |devid: u64| {
             let device = self.devices.iter().find(|device| device.devid == devid);
@@ -317,15 +320,5 @@ impl Layout {
     /// Bytes in use, once however many copies there are.
     pub fn used(&self) -> u64 {
         self.groups.iter().map(|group| group.used).sum()
-    }
-}
-
-impl Device {
-    fn take(&mut self, start: Physical, length: u64) {
-        self.holes.take(start, length);
-        self.used += length;
-        if self.grows {
-            self.size = self.size.max(start.0.saturating_add(length));
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::disk::Physical;
-use crate::disk::superblock::{SUPER_INFO_SIZE, SUPER_OFFSETS};
+use crate::disk::superblock::{SUPER_INFO_SIZE, super_offsets};
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::progress::Progress;
@@ -187,10 +187,8 @@ impl Preparation<'_> {
 fn wipe(image: &Image, size: u64) -> Result<()> {
     let end = size.saturating_sub(ENDS).max(ENDS.min(size));
     image.write(Physical(0), &vec![0; ENDS.min(size) as usize])?;
-    for offset in SUPER_OFFSETS {
-        if offset.0 >= ENDS && offset.0.saturating_add(SUPER_INFO_SIZE as u64) <= end {
-            image.write(offset, &[0; SUPER_INFO_SIZE])?;
-        }
+    for offset in super_offsets(end).filter(|offset| offset.0 >= ENDS) {
+        image.write(offset, &[0; SUPER_INFO_SIZE])?;
     }
     image.write(Physical(end), &vec![0; (size - end) as usize])
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U64;
 
-use crate::chunk::item::{block_group_item, chunk_item, chunk_key, dev_extents};
+use crate::chunk::item::{self, block_group_item, chunk_item, chunk_key, dev_extents};
 use crate::disk::flags::{inode, qgroup_status, root};
 use crate::disk::inode::{DirItem, InodeItem, InodeRef, Timespec, dir_type};
 use crate::disk::quota::{QgroupInfoItem, QgroupLimitItem, QgroupStatusItem, QgroupStatusSimple};
@@ -47,14 +47,9 @@ pub fn root_directory(number: u64, time: Timespec, nbytes: u64) -> Items {
 
 /// The item of a device as it is now.
 pub fn dev_item(options: &Options, device: &Device) -> DevItem {
-    let mut item = DevItem::zeroed();
-    item.devid = device.devid.into();
-    item.total_bytes = device.size.into();
-    item.bytes_used = device.used.into();
-    (item.io_align, item.io_width) = (options.sectorsize.into(), options.sectorsize.into());
-    item.sector_size = options.sectorsize.into();
-    (item.uuid, item.fsid) = (device.uuid, options.identity.fsid);
-    item
+    let fsid = options.identity.fsid;
+    let item = item::dev_item(device.devid, device.uuid, device.size, options.sectorsize, fsid);
+    DevItem { bytes_used: device.used.into(), ..item }
 }
 
 pub fn chunk_tree(options: &Options, layout: &Layout) -> Items {

@@ -1,6 +1,6 @@
 //! The end of the transaction: all that waits is brought into the trees, and they are written.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use zerocopy::IntoBytes;
 
@@ -220,19 +220,15 @@ impl Filesystem {
         let staged: Vec<Staged<'_>> =
             blocks.iter().map(|(logical, bytes)| Staged { logical: *logical, bytes }).collect();
         let dev_items: Vec<DevItem> = chunks.devices.iter().map(|device| device.item).collect();
-        let commit = Commit {
-            staged: &staged,
-            chunks: &chunks.map.clone(),
-            superblock: &superblock,
-            backup: &backup,
-            dev_items: &dev_items,
-        };
         let removed_devices = std::mem::take(&mut chunks.removed_devices);
         let joining = |device: &mut DeviceState| Some((device.image.take()?, device.item));
         let joining: Vec<_> = chunks.devices.iter_mut().filter_map(joining).collect();
         drop(chunks);
         joining.into_iter().for_each(|(image, item)| self.volume.join(image, &item));
         removed_devices.iter().for_each(|item| self.volume.leave(item.uuid));
+        let chunks = &self.chunks.get_mut().unwrap_or_else(PoisonError::into_inner).map;
+        let commit =
+            Commit { staged: &staged, chunks, superblock: &superblock, backup: &backup, dev_items: &dev_items };
         self.volume.publish(&commit)
     }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::disk::superblock::{SUPER_INFO_SIZE, SUPER_OFFSETS};
+use crate::disk::superblock::is_over_superblock;
 use crate::disk::{Logical, Physical, STRIPE_LEN};
 use crate::error::{Error, Result};
 use crate::image::Image;
@@ -125,9 +125,7 @@ impl FirstWriter {
         };
         let place = chunk.place_of(segment, mirror);
         let (stripe, physical) = place.ok_or_else(|| error("reaches past the end of its stripes"))?;
-        let end = physical.0.saturating_add(bytes.len() as u64);
-        let is_over = |superblock: Physical| physical.0 < superblock.0 + SUPER_INFO_SIZE as u64 && superblock.0 < end;
-        if SUPER_OFFSETS.into_iter().any(is_over) {
+        if is_over_superblock(physical, bytes.len() as u64) {
             return Err(error("lies over a superblock"));
         }
         let target = self.targets.iter_mut().find(|target| target.devid == stripe.devid);

@@ -92,7 +92,7 @@ impl WritableVolume {
         let is_own = |item: &&DevItem| (item.devid.get(), item.uuid) == (device.devid(), device.uuid());
         let dev_item = commit.dev_items.iter().find(is_own).ok_or_else(|| error("the new one has no device item"))?;
         let mut superblock = Box::new(*commit.superblock);
-        set_backup(&mut superblock, commit.backup);
+        superblock.add_backup(commit.backup);
         superblock.dev_item = *dev_item;
         superblock.flags |= flags::superblock::WRITTEN;
         let copies = SUPER_OFFSETS.into_iter().filter(|offset| has_superblock(device, dev_item, *offset));
@@ -128,23 +128,6 @@ impl WritableVolume {
         }
         Ok(())
     }
-}
-
-/// As the kernel fills the slot.
-fn set_backup(superblock: &mut Superblock, roots: &RootBackup) {
-    let slot = superblock.next_backup_slot();
-    superblock.super_roots[slot] = RootBackup {
-        tree_root: superblock.root,
-        tree_root_gen: superblock.generation,
-        tree_root_level: superblock.root_level,
-        chunk_root: superblock.chunk_root,
-        chunk_root_gen: superblock.chunk_root_generation,
-        chunk_root_level: superblock.chunk_root_level,
-        total_bytes: superblock.total_bytes,
-        bytes_used: superblock.bytes_used,
-        num_devices: superblock.num_devices,
-        ..*roots
-    };
 }
 
 /// Whether the device has room for this copy.

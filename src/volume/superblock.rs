@@ -2,7 +2,7 @@
 
 use crate::block::verify::Format;
 use crate::disk::fields::Uuid;
-use crate::disk::superblock::{MAGIC, SUPER_INFO_SIZE, SUPER_OFFSETS, SYSTEM_CHUNK_ARRAY_SIZE};
+use crate::disk::superblock::{MAGIC, SYSTEM_CHUNK_ARRAY_SIZE, super_offsets};
 use crate::disk::{
     CsumType, MAX_LEVEL, MAX_NODESIZE, MAX_SECTORSIZE, MIN_NODESIZE, MIN_SECTORSIZE, Physical, Superblock,
 };
@@ -33,10 +33,7 @@ impl SuperblockCopy {
 pub fn read_copies(image: &Image) -> Result<Vec<SuperblockCopy>> {
     let mut copies: Vec<SuperblockCopy> = Vec::new();
     let mut unreadable = None;
-    for offset in SUPER_OFFSETS {
-        if offset.checked_add(SUPER_INFO_SIZE as u64).is_none_or(|end| end.0 > image.size()) {
-            break;
-        }
+    for offset in super_offsets(image.size()) {
         match SuperblockCopy::read(image, offset) {
             Ok(copy) => copies.push(copy),
             Err(error) => unreadable = unreadable.or(Some(error)),

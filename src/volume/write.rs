@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::io;
 
-use crate::disk::superblock::{SUPER_INFO_SIZE, SUPER_OFFSETS};
+use crate::disk::superblock::is_over_superblock;
 use crate::disk::{Logical, Physical};
 use crate::error::{Error, Result};
 
@@ -140,12 +140,11 @@ impl<'a> Plan<'a> {
         };
         let place = chunk.place_of(segment, mirror).and_then(|(stripe, physical)| {
             let end = physical.checked_add(length as u64)?;
-            (end.0 - stripe.physical.0 <= chunk.stripe_size()).then_some((stripe, physical, end))
+            (end.0 - stripe.physical.0 <= chunk.stripe_size()).then_some((stripe, physical))
         });
         // A length that is no multiple of the rows' would have the last row reach into the next chunk.
-        let (stripe, physical, end) = place.ok_or_else(|| error("reaches past the end of its stripes"))?;
-        let is_over = |superblock: Physical| physical.0 < superblock.0 + SUPER_INFO_SIZE as u64 && superblock < end;
-        if SUPER_OFFSETS.into_iter().any(is_over) {
+        let (stripe, physical) = place.ok_or_else(|| error("reaches past the end of its stripes"))?;
+        if is_over_superblock(physical, length as u64) {
             return Err(error("lies over a superblock"));
         }
         Ok(self.volume.target(stripe)?.map(|device| (device, physical)))

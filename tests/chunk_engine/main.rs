@@ -8,9 +8,6 @@ mod herd;
 mod kernel;
 mod model;
 mod sizes;
-#[path = "../fixtures/small_image.rs"]
-#[allow(dead_code)] // each user of the module uses a part of it
-mod small_image;
 mod state;
 #[path = "../support/mod.rs"]
 mod support;

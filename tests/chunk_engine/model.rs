@@ -16,7 +16,7 @@ use rbtrfs::volume::ChunkMapping;
 use super::state::{Chunks, State};
 use super::support::mounted::{Mounted, btrfs_check};
 use super::support::*;
-use super::{Random, assert_sound, items, make_filesystem, open_for_change, small_image, wish};
+use super::{Random, assert_sound, items, make_filesystem, open_for_change, wish};
 
 /// Fails where two of the chunks have a byte of a device.
 #[track_caller]

@@ -15,23 +15,12 @@ use rbtrfs::trans::Filesystem;
 use rbtrfs::volume::{ChunkMap, Volume};
 use zerocopy::IntoBytes;
 
+use super::support::change::Random;
 use super::support::contents::{for_each_item, tree};
 
 /// Ids of the inodes that are made here begin above this.
 const NEW_INODES: u64 = 1 << 30;
 const SECTOR: u64 = 4096;
-
-/// The same numbers each time (xorshift64).
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound.max(1) as u64) as usize
-    }
-}
 
 /// A piece of an extent as a file's item has it.
 #[derive(Clone, Copy, Debug)]

@@ -7,9 +7,8 @@ mod support;
 
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::time::Duration;
 
-use rbtrfs::chunk::{Force, Wish, alloc, begin, finish};
+use rbtrfs::chunk::{begin, finish};
 use rbtrfs::disk::flags::block_group::{DATA, METADATA};
 use rbtrfs::disk::flags::qgroup_status::{INCONSISTENT, ON};
 use rbtrfs::disk::quota::QgroupStatusItem;
@@ -17,37 +16,20 @@ use rbtrfs::disk::{BlockGroupFlags, KeyType, Logical, objectid};
 use rbtrfs::error::{Error, Result};
 use rbtrfs::finding::{Finding, Severity};
 use rbtrfs::trans::Filesystem;
-use rbtrfs::volume::MissingDevices;
 
-use files::{Files, Random};
+use files::Files;
+use support::change::{Random, allocate, open_for_change, wish};
 use support::contents::{checksums, for_each_item, tree, trees};
 use support::mounted::{Mounted, btrfs_check};
 use support::*;
 
 const MIB: u64 = 1 << 20;
 
-fn open_for_change(images: &[PathBuf]) -> Filesystem {
-    for _ in 0..500 {
-        match Filesystem::open(images, MissingDevices::Refuse) {
-            // By a program that another test is just starting: until it runs it has all files that are open here.
-            Err(Error::InUse { .. }) => std::thread::sleep(Duration::from_millis(10)),
-            opened => return opened.unwrap(),
-        }
-    }
-    panic!("{images:?} stay in use");
-}
-
 #[track_caller]
 fn assert_sound(images: &[PathBuf], what: &str) {
     let problems = check_data(&open(images), 2).into_iter().filter(|problem| problem.severity() > Severity::Note);
     let problems: Vec<String> = problems.map(|problem| format!("{}: {problem}", problem.code())).collect();
     assert_eq!(problems, Vec::<String>::new(), "{what}");
-}
-
-fn allocate_chunk(fs: &Filesystem, type_bits: u64, size: u64) {
-    let mut handle = begin(fs, 20).unwrap();
-    alloc(&mut handle, &Wish { type_bits, profile: None, size: Some(size), force: Force::Force }).unwrap();
-    finish(handle).unwrap();
 }
 
 /// The ids of all trees of files.
@@ -60,7 +42,7 @@ fn file_trees(images: &[PathBuf]) -> Vec<u64> {
 fn transaction(images: &[PathBuf], steps: usize, threads: usize, seed: u64) -> Vec<Files> {
     let mut fs = open_for_change(images);
     let volume = open(images);
-    allocate_chunk(&fs, METADATA, 16 * MIB);
+    allocate(&fs, &wish(METADATA, None, 16 * MIB)).unwrap();
     let mut trees: Vec<Files> = file_trees(images).into_iter().map(|id| Files::read(&volume, id)).collect();
     let share = trees.len().div_ceil(threads);
     let written = Mutex::new(Vec::new());

@@ -68,6 +68,6 @@ impl Random {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        (self.0 % bound as u64) as usize
+        (self.0 % bound.max(1) as u64) as usize
     }
 }

@@ -11,6 +11,9 @@ pub mod inject;
 pub mod limits;
 pub mod mounted;
 pub mod recording_disk;
+#[path = "../fixtures/small_image.rs"]
+pub mod small_image;
+pub mod store;
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};

@@ -1,7 +1,6 @@
 //! Trees that are changed in memory, against a map of their items.
 
 mod kernel;
-mod store;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -15,7 +14,7 @@ use rbtrfs::disk::{Key, KeyType, Logical};
 use rbtrfs::error::{EditProblem, Error};
 use rbtrfs::tree::TreeRoot;
 use rbtrfs::tree::edit::{Cursor, Editor, NewItem, create};
-use store::{Store, TREE};
+use support::store::{Store, TREE};
 
 const ROOT_KEY: Key = Key::new(TREE, KeyType::ROOT_ITEM, 0);
 

@@ -319,16 +319,7 @@ impl Inode {
 
 /// The type that entries of an inode with this mode have.
 pub fn entry_type(mode: u32) -> u8 {
-    match mode >> 12 {
-        1 => dir_type::FIFO,
-        2 => dir_type::CHRDEV,
-        4 => dir_type::DIR,
-        6 => dir_type::BLKDEV,
-        8 => dir_type::REG_FILE,
-        10 => dir_type::SYMLINK,
-        12 => dir_type::SOCK,
-        _ => dir_type::UNKNOWN,
-    }
+    dir_type::of_mode(mode).unwrap_or(dir_type::UNKNOWN)
 }
 
 /// A number for the type of an entry, odd so that a product with it is as good a hash as before.

@@ -5,6 +5,7 @@ use std::path::Path;
 use zerocopy::IntoBytes;
 
 use crate::chunk::alloc::{begin, finish, items_of_chunk, with_system};
+use crate::chunk::item::dev_item;
 use crate::disk::fields::Uuid;
 use crate::disk::volume::{DEVICE_RANGE_RESERVED, DevItem};
 use crate::error::{Error, Result};
@@ -83,12 +84,7 @@ pub(super) fn new_item(fs: &Filesystem, chunks: &Chunks, image: &Image) -> Resul
     let items = chunks.devices.iter().map(|device| &device.item).chain(&chunks.removed_devices);
     let highest = items.map(|item| item.devid.get()).max().unwrap_or_default();
     let devid = highest.checked_add(1).ok_or(Error::Device { devid: highest, problem: "has the last possible id" })?;
-    let mut item = DevItem::zeroed();
-    (item.devid, item.uuid) = (devid.into(), Uuid::random());
-    item.total_bytes = size.into();
-    (item.io_align, item.io_width, item.sector_size) = (sectorsize.into(), sectorsize.into(), sectorsize.into());
-    item.fsid = chunks.superblock.metadata_fsid();
-    Ok(item)
+    Ok(dev_item(devid, Uuid::random(), size, sectorsize, chunks.superblock.metadata_fsid()))
 }
 
 pub(super) fn insert_item(handle: &mut Handle<'_>, chunks: &mut Chunks, item: &DevItem) -> Result<()> {

@@ -15,7 +15,7 @@ use super::super::source::{Source, Tree};
 use super::super::{DataRef, Maker, Subvolume, TreeWriter};
 use super::compress::Method;
 use super::items::Encoding;
-use super::names::Names;
+use super::names::{Named, Names};
 use super::plan::{Job, Plan};
 use super::read::{Batch, Data, Reading, Step};
 
@@ -155,20 +155,21 @@ impl<'m, 'r> Filler<'m, 'r> {
     }
 
     fn push_names(&mut self, directory: u64, names: &Names) -> Result<()> {
+        let encoding = self.encoding;
+        let append = |item: &mut Vec<u8>, named: Named<'_>| {
+            let entry = encoding.entry(named.location, named.entry_type, named.name, &[]);
+            item.extend_from_slice(entry.as_bytes());
+            item.extend_from_slice(named.name);
+        };
         let mut item = std::mem::take(&mut self.item);
         for (hash, same) in names.by_hash() {
             item.clear();
-            for named in same {
-                let entry = self.encoding.entry(named.location, named.entry_type, named.name, &[]);
-                item.extend_from_slice(entry.as_bytes());
-                item.extend_from_slice(named.name);
-            }
+            same.for_each(|named| append(&mut item, named));
             self.push(Key::new(directory, KeyType::DIR_ITEM, hash), &item)?;
         }
         for named in names.by_index() {
             item.clear();
-            item.extend_from_slice(self.encoding.entry(named.location, named.entry_type, named.name, &[]).as_bytes());
-            item.extend_from_slice(named.name);
+            append(&mut item, named);
             self.push(Key::new(directory, KeyType::DIR_INDEX, named.index), &item)?;
         }
         self.item = item;

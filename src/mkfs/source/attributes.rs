@@ -65,16 +65,7 @@ impl Attributes {
 
     /// The type of the entries that lead to it; nothing for what btrfs has no type for.
     pub fn entry_type(&self) -> Option<u8> {
-        Some(match self.mode >> 12 {
-            1 => dir_type::FIFO,
-            2 => dir_type::CHRDEV,
-            4 => dir_type::DIR,
-            6 => dir_type::BLKDEV,
-            8 => dir_type::REG_FILE,
-            10 => dir_type::SYMLINK,
-            12 => dir_type::SOCK,
-            _ => return None,
-        })
+        dir_type::of_mode(self.mode)
     }
 
     pub fn is_directory(&self) -> bool {
