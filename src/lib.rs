@@ -1,6 +1,6 @@
 //! The offline btrfs toolkit. See `ARCHITECTURE.md` for the floors of the house: imports only go down.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod block;
 pub mod check;

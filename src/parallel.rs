@@ -11,29 +11,38 @@ struct Turn<F, E> {
     abandoned: bool,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Locks. A thread that panicked with the lock held leaves to others what it had done: the panic ends the whole run.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs `work` on each job of `source` on `threads` threads, and calls `emit` with the results in the order of the
 /// source. Memory is bounded: each thread holds one job and one result, which it uses again for its next job. The first
 /// error of `emit` ends the run and is returned.
-pub fn ordered<J, R, E>(
+pub fn ordered<J, R: Default, E: Send>(
     threads: usize,
     source: impl Iterator<Item = J> + Send,
     work: impl Fn(J, &mut R) + Sync,
     emit: impl FnMut(&mut R) -> Result<(), E> + Send,
-) -> Result<(), E>
-where
-    R: Default,
-    E: Send,
-{
+) -> Result<(), E> {
+    ordered_then(threads, source, work, emit, |_| Ok(()))
+}
+
+/// The same, with what of each result may be done in any order `after` it was emitted, on all threads. Its errors end the
+/// run too.
+pub fn ordered_then<J, R: Default, E: Send>(
+    threads: usize,
+    source: impl Iterator<Item = J> + Send,
+    work: impl Fn(J, &mut R) + Sync,
+    emit: impl FnMut(&mut R) -> Result<(), E> + Send,
+    after: impl Fn(&mut R) -> Result<(), E> + Sync,
+) -> Result<(), E> {
     let source = Mutex::new(source.enumerate());
-    let turn = Mutex::new(Turn { next: 0, emit, outcome: Ok(()), abandoned: false });
+    let turns = Mutex::new(Turn { next: 0, emit, outcome: Ok(()), abandoned: false });
     let turn_changed = Condvar::new();
     let worker = || {
         let _abandon = OnPanic(|| {
-            lock(&turn).abandoned = true;
+            lock(&turns).abandoned = true;
             turn_changed.notify_all();
         });
         let mut result = R::default();
@@ -43,13 +52,20 @@ where
             let Some((index, job)) = next else { return };
             work(job, &mut result);
             let waiting = |turn: &mut Turn<_, _>| turn.next != index as u64 && turn.outcome.is_ok() && !turn.abandoned;
-            let mut turn = turn_changed.wait_while(lock(&turn), waiting).unwrap_or_else(PoisonError::into_inner);
+            let mut turn = turn_changed.wait_while(lock(&turns), waiting).unwrap_or_else(PoisonError::into_inner);
             if turn.outcome.is_err() || turn.abandoned {
                 return;
             }
             turn.outcome = (turn.emit)(&mut result);
             turn.next += 1;
+            let is_emitted = turn.outcome.is_ok();
+            drop(turn);
             turn_changed.notify_all();
+            if is_emitted && let Err(error) = after(&mut result) {
+                let mut turn = lock(&turns);
+                turn.outcome = std::mem::replace(&mut turn.outcome, Ok(())).and(Err(error));
+                turn_changed.notify_all();
+            }
         }
     };
     std::thread::scope(|scope| {
@@ -61,7 +77,7 @@ where
         }
         worker();
     });
-    turn.into_inner().unwrap_or_else(PoisonError::into_inner).outcome
+    turns.into_inner().unwrap_or_else(PoisonError::into_inner).outcome
 }
 
 struct OnPanic<F: Fn()>(F);
@@ -81,7 +97,7 @@ pub fn default_threads() -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::ordered;
+    use super::{ordered, ordered_then};
 
     #[test]
     fn results_keep_the_order_of_their_jobs() {
@@ -104,5 +120,11 @@ mod tests {
     fn an_error_of_the_output_ends_the_run() {
         let emit = |result: &mut u32| if *result == 5 { Err("full") } else { Ok(()) };
         assert_eq!(ordered(4, 0.., |job, result: &mut u32| *result = job, emit), Err("full"));
+    }
+
+    #[test]
+    fn an_error_after_the_output_ends_the_run() {
+        let after = |result: &mut u32| if *result == 5 { Err("full") } else { Ok(()) };
+        assert_eq!(ordered_then(4, 0.., |job, result: &mut u32| *result = job, |_| Ok(()), after), Err("full"));
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use crate::finding::{Finding, Kind, Severity};
+use crate::parallel::lock;
 
 macro_rules! problem_groups {
     ($($variant:ident($group:ty),)*) => {
@@ -87,7 +88,7 @@ pub struct Findings {
 
 impl Findings {
     pub fn report(&self, problem: impl Into<Problem>) {
-        self.problems.lock().unwrap_or_else(PoisonError::into_inner).push(problem.into());
+        lock(&self.problems).push(problem.into());
     }
 
     /// All problems in order, each once.

@@ -1,7 +1,7 @@
 //! Reads every tree block once, however many trees share it, and verifies all its copies.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::block::item::{Rules, check_block};
 use crate::block::verify::{BlockError, Expected};
@@ -9,6 +9,7 @@ use crate::block::{Block, Kind, Leaf, Node};
 use crate::disk::fields::Uuid;
 use crate::disk::{Key, Logical, Physical, objectid};
 use crate::finding::findings;
+use crate::parallel::lock;
 use crate::tree::TreeRoot;
 use crate::volume::Volume;
 
@@ -140,10 +141,6 @@ struct Task {
     on_dropped_path: bool,
     /// Whether another pointer to the block promises something else.
     is_disputed: bool,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Buffers of one thread.

@@ -1,12 +1,13 @@
 //! `rbtrfs chunk-alloc`
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use clap::{ArgMatches, Args as _, FromArgMatches, ValueEnum};
 
 use crate::chunk::{Force, Wish, alloc, begin, finish, items_of_chunk};
 use crate::disk::{Logical, Profile};
+use crate::parallel::lock;
 use crate::trans::{Filesystem, Handle};
 
 use super::change::{Changed, ChunkRecord, Images, Kind, SystemRecord};
@@ -110,7 +111,7 @@ fn allocate(fs: &Filesystem, wish: &Wish, count: u64, threads: u16) -> crate::Re
                     begun => (begun?, left),
                 };
                 let allocated = {
-                    let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+                    let _turn = lock(&turn);
                     (0..together).try_for_each(|_| allocate_one(&mut handle, wish))
                 };
                 // An attempt that found no room has changed nothing.

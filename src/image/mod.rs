@@ -7,11 +7,13 @@
 mod block_device;
 mod holder;
 mod mounts;
+mod writeback;
 
 use std::fs::{File, FileType, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::disk::Physical;
 use crate::error::{Error, Result};
@@ -29,7 +31,7 @@ const DISCARDED: u64 = 1 << 30;
 pub struct Image {
     path: PathBuf,
     file: File,
-    size: u64,
+    size: AtomicU64,
 }
 
 impl Image {
@@ -84,16 +86,16 @@ impl Image {
     fn of(path: &Path, mut file: File) -> Result<Self> {
         // The end of a block device is found by seeking; its metadata has no length.
         let size = file.seek(SeekFrom::End(0)).map_err(|source| Error::Open { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), file, size })
+        Ok(Self { path: path.to_owned(), file, size: size.into() })
     }
 
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Bytes of the file or device when it was opened.
+    /// Bytes of the file or device when it was opened, or since it was given another size.
     pub fn size(&self) -> u64 {
-        self.size
+        self.size.load(Ordering::Relaxed)
     }
 
     pub fn is_device(&self) -> bool {
@@ -116,10 +118,10 @@ impl Image {
     }
 
     /// Makes a file this long; what is new is a hole.
-    pub fn set_size(&mut self, size: u64) -> Result<()> {
+    pub fn set_size(&self, size: u64) -> Result<()> {
         let error = |source| Error::Write { path: self.path.clone(), offset: Physical(size), source };
         self.file.set_len(size).map_err(error)?;
-        self.size = size;
+        self.size.store(size, Ordering::Relaxed);
         Ok(())
     }
 
@@ -130,7 +132,7 @@ impl Image {
                 path: self.path.clone(),
                 offset,
                 length: buffer.len(),
-                size: self.file.metadata().map_or(self.size, |metadata| metadata.len().min(self.size)),
+                size: self.file.metadata().map_or(self.size(), |metadata| metadata.len().min(self.size())),
             },
             _ => Error::Read { path: self.path.clone(), offset, source },
         })
@@ -139,11 +141,17 @@ impl Image {
     /// Writes all of `bytes` at `offset`; they are sure to be on the disk after [`Image::sync`]. An image does not grow: a
     /// range that reaches past its end is an error, and nothing is written.
     pub fn write(&self, offset: Physical, bytes: &[u8]) -> Result<()> {
-        if offset.checked_add(bytes.len() as u64).is_none_or(|end| end.0 > self.size) {
-            return Err(Error::PastEnd { path: self.path.clone(), offset, length: bytes.len(), size: self.size });
+        if offset.checked_add(bytes.len() as u64).is_none_or(|end| end.0 > self.size()) {
+            return Err(Error::PastEnd { path: self.path.clone(), offset, length: bytes.len(), size: self.size() });
         }
         let error = |source| Error::Write { path: self.path.clone(), offset, source };
         self.file.write_all_at(bytes, offset.0).map_err(error)
+    }
+
+    /// Has the kernel begin to write to the disk what was written, that [`Image::sync`] finds less to do. Nobody waits for
+    /// it, and an error is reported when the image is synced.
+    pub fn begin_sync(&self) {
+        writeback::begin(&self.file);
     }
 
     /// Returns when all that was written is on the disk. After an error nobody knows what is; to try again does not help,

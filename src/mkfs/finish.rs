@@ -1,6 +1,6 @@
 //! The end of a filesystem that is made: what is left to write, and the superblocks.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
 use zerocopy::IntoBytes;
 
@@ -10,15 +10,15 @@ use crate::disk::flags::{block_group, compat_ro, superblock as superblock_flags}
 use crate::disk::superblock::{MAGIC, RootBackup, SUPER_INFO_SIZE, super_offsets};
 use crate::disk::{Superblock, objectid};
 use crate::error::{Error, Result};
+use crate::parallel::lock;
 use crate::progress::Progress;
-use crate::table::Writer;
 use crate::tree::build::{Builder, BuiltTree};
-use crate::volume::{ChunkMap, validate_superblock};
+use crate::volume::{ChunkMap, FirstWriter, validate_superblock};
 
 use super::extents::{Extents, usage};
 use super::late::LateTrees;
 use super::layout::Layout;
-use super::maker::{GENERATION, Maker, State, TreeStore, lock, new_tree};
+use super::maker::{GENERATION, Maker, State, TreeStore, new_tree};
 use super::options::Options;
 use super::trees::{self, Items, Roots};
 
@@ -45,13 +45,15 @@ impl Maker<'_> {
     /// bytes behind their last chunk. `progress` can stop it until superblocks are written.
     pub fn finish(self, order: Order, shrunk: Option<u64>, progress: &Progress) -> Result<Made> {
         self.finish_csums()?;
-        let Maker { options, state, blocks, refs, .. } = self;
+        let Maker { options, state, writer, blocks, refs, .. } = self;
         let (subvolumes, part) = {
             let mut state = lock(&state);
             (state.subvolumes.clone(), std::mem::take(&mut state.refs))
         };
         let refs = refs.finish(vec![part]).map_err(Error::Temporary)?;
-        let build = |tree, items: &Items| build(&options, &state, &blocks, tree, items);
+        let build = |tree, items: &Items| {
+            build(&options, TreeStore { state: &state, writer: &writer, blocks: &blocks, tree }, items)
+        };
         let has_files = lock(&state).trees.contains_key(&objectid::FS_TREE);
         if !has_files {
             let directory = trees::root_directory(objectid::ROOT_DIR, options.identity.time, options.nodesize.into());
@@ -78,27 +80,27 @@ impl Maker<'_> {
             },
             shrunk,
         };
-        late.write(&mut state)?;
-        state.fit_images()?;
-        state.writer.flush()?;
+        late.write(&mut state, &writer)?;
+        writer.flush()?;
         let superblock = superblock(&options, &state)?;
         if order == Order::Last {
-            state.writer.barrier()?;
+            writer.barrier()?;
         }
         if progress.is_stopped() {
             return Err(Error::Interrupted);
         }
-        publish(&options, &superblock, &mut state, shrunk.is_some()).inspect_err(|_| erase_superblocks(&state))?;
-        Ok(Made { options, superblock, layout: state.layout })
+        let layout = state.layout;
+        let published = publish(&options, &superblock, &layout, &writer, shrunk.is_some());
+        published.inspect_err(|_| erase_superblocks(&layout, &writer))?;
+        Ok(Made { options, superblock, layout })
     }
 }
 
-fn build(options: &Options, state: &Mutex<State>, blocks: &Writer<'_>, tree: u64, items: &Items) -> Result<()> {
-    let mut store = TreeStore { state, blocks, tree };
-    let mut builder = Builder::new(new_tree(options, tree))?;
+fn build(options: &Options, mut store: TreeStore<'_, '_>, items: &Items) -> Result<()> {
+    let mut builder = Builder::new(new_tree(options, store.tree))?;
     items.iter().try_for_each(|(key, data)| builder.push(&mut store, *key, data))?;
     let built = builder.finish(&mut store)?;
-    lock(state).trees.insert(tree, built);
+    lock(store.state).trees.insert(store.tree, built);
     Ok(())
 }
 
@@ -154,33 +156,33 @@ fn superblock(options: &Options, state: &State) -> Result<Box<Superblock>> {
 }
 
 /// Writes what makes a filesystem of all that was written.
-fn publish(options: &Options, superblock: &Superblock, state: &mut State, cut: bool) -> Result<()> {
-    write_superblocks(options, superblock, state)?;
+fn publish(options: &Options, superblock: &Superblock, layout: &Layout, writer: &FirstWriter, cut: bool) -> Result<()> {
+    write_superblocks(options, superblock, layout, writer)?;
     if cut {
-        state.cut_images()?;
+        layout.cut_images(writer)?;
     }
-    state.writer.barrier()
+    writer.barrier()
 }
 
 /// Takes back superblocks that were written before an error, lest they be taken for a filesystem.
-fn erase_superblocks(state: &State) {
-    for (device, target) in state.layout.devices.iter().zip(state.writer.targets()) {
+fn erase_superblocks(layout: &Layout, writer: &FirstWriter) {
+    for (device, target) in layout.devices.iter().zip(writer.targets()) {
         for offset in super_offsets(device.size) {
             // It is the first error that counts.
             let _ = target.image.write(offset, &[0; SUPER_INFO_SIZE]);
         }
     }
-    let _ = state.writer.barrier();
+    let _ = writer.barrier();
 }
 
 /// Writes all copies, each validated as those of later commits are.
-fn write_superblocks(options: &Options, superblock: &Superblock, state: &State) -> Result<()> {
+fn write_superblocks(options: &Options, superblock: &Superblock, layout: &Layout, writer: &FirstWriter) -> Result<()> {
     let mut chunks = ChunkMap::default();
-    for group in &state.layout.groups {
+    for group in &layout.groups {
         let overlap = |(_, other)| Error::Damaged { problem: format!("a new chunk overlaps chunk {other}") };
         chunks.insert(group.chunk.clone()).map_err(overlap)?;
     }
-    for (device, target) in state.layout.devices.iter().zip(state.writer.targets()) {
+    for (device, target) in layout.devices.iter().zip(writer.targets()) {
         let mut copy = Box::new(*superblock);
         copy.dev_item = trees::dev_item(options, device);
         for offset in super_offsets(device.size) {

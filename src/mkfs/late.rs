@@ -7,6 +7,7 @@ use crate::disk::flags::compat_ro;
 use crate::disk::{Key, Logical, objectid};
 use crate::error::{Error, Result};
 use crate::tree::build::{Builder, BuiltBlock, BuiltTree, Outline, Store};
+use crate::volume::FirstWriter;
 
 use super::extents::{BlockRecord, Extents};
 use super::layout::Layout;
@@ -40,12 +41,12 @@ struct Attempt {
 
 impl LateTrees<'_> {
     /// Finds out how many blocks the trees need, and writes them.
-    pub fn write(&self, state: &mut State) -> Result<()> {
+    pub fn write(&self, state: &mut State, writer: &FirstWriter) -> Result<()> {
         let attempt = self.settle(&state.layout)?;
         state.layout = attempt.layout.clone();
-        state.fit_images()?;
+        state.layout.fit_images(writer)?;
         for (tree, places) in &attempt.places {
-            let mut store = PlacedStore { state: &mut *state, places: places.iter() };
+            let mut store = PlacedStore { layout: &state.layout, writer, places: places.iter() };
             let mut builder = Builder::new(new_tree(self.extents.options, *tree))?;
             self.for_each(*tree, &attempt, |key, data| builder.push(&mut store, key, data))?;
             let built = builder.finish(&mut store)?;
@@ -136,7 +137,8 @@ impl LateTrees<'_> {
 
 /// Blocks whose places are known.
 struct PlacedStore<'a> {
-    state: &'a mut State,
+    layout: &'a Layout,
+    writer: &'a FirstWriter,
     places: std::slice::Iter<'a, Logical>,
 }
 
@@ -147,6 +149,6 @@ impl Store for PlacedStore<'_> {
     }
 
     fn write(&mut self, block: &BuiltBlock, bytes: &[u8]) -> Result<()> {
-        self.state.write(block.logical, bytes)
+        self.writer.write(self.layout.chunk_at(block.logical)?, block.logical, bytes)
     }
 }

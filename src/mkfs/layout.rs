@@ -7,7 +7,7 @@ use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Logical, Physical, Profile, STRIPE_LEN};
 use crate::error::{Error, Result};
 use crate::space::{FreeExtents, Holes, without_superblocks};
-use crate::volume::ChunkMapping;
+use crate::volume::{ChunkMapping, FirstWriter};
 
 use super::maker::Estimate;
 use super::options::Options;
@@ -308,6 +308,22 @@ impl Layout {
                 _ => device.size,
             };
         }
+    }
+
+    /// Makes files as short as their devices.
+    pub fn cut_images(&self, writer: &FirstWriter) -> Result<()> {
+        self.devices.iter().try_for_each(|device| {
+            let image = writer.image(device.devid).filter(|image| !image.is_device());
+            image.map_or(Ok(()), |image| image.set_size(device.size))
+        })
+    }
+
+    /// Makes images that grow as large as their devices.
+    pub fn fit_images(&self, writer: &FirstWriter) -> Result<()> {
+        self.devices.iter().filter(|device| device.grows).try_for_each(|device| {
+            let image = writer.image(device.devid).filter(|image| image.size() < device.size);
+            image.map_or(Ok(()), |image| image.set_size(device.size))
+        })
     }
 
     /// The chunk that holds an address.

@@ -1,16 +1,17 @@
 //! A filesystem while it is made: what is put into it, and what of that must be known in the end.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use crate::disk::flags::incompat;
 use crate::disk::inode::Timespec;
 use crate::disk::{Logical, Transid, objectid};
 use crate::error::{Error, Result};
 use crate::image::Image;
+use crate::parallel::lock;
 use crate::table::{Part, Room, Writer};
 use crate::tree::build::{Builder, BuiltBlock, BuiltTree, NewTree, Store};
-use crate::volume::FirstWriter;
+use crate::volume::{ChunkMapping, FirstWriter};
 
 use super::csums::Csums;
 use super::extents::{BlockRecord, DataRef};
@@ -58,6 +59,7 @@ pub struct Subvolume {
 pub struct Maker<'r> {
     pub(super) options: Options,
     pub(super) state: Mutex<State>,
+    pub(super) writer: FirstWriter,
     csums: Mutex<Csums>,
     pub(super) blocks: Writer<'r>,
     pub(super) refs: Writer<'r>,
@@ -67,7 +69,6 @@ pub struct Maker<'r> {
 #[derive(Debug)]
 pub(super) struct State {
     pub layout: Layout,
-    pub writer: FirstWriter,
     pub blocks: Part<BlockRecord>,
     pub refs: Part<DataRef>,
     /// The trees that were built.
@@ -75,10 +76,6 @@ pub(super) struct State {
     pub subvolumes: Vec<Subvolume>,
     pub default_subvolume: u64,
     pub incompat: u64,
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Kind of the chunks that a tree's blocks lie in.
@@ -95,7 +92,6 @@ impl<'r> Maker<'r> {
         let images = (1..).zip(devices.into_iter().map(|device| device.image));
         let state = State {
             layout,
-            writer: FirstWriter::new(images),
             blocks: Part::default(),
             refs: Part::default(),
             trees: BTreeMap::new(),
@@ -104,7 +100,8 @@ impl<'r> Maker<'r> {
             incompat: 0,
         };
         let csums = Mutex::new(Csums::new(&options)?);
-        Ok(Self { options, state: Mutex::new(state), csums, blocks: Writer::new(room), refs: Writer::new(room) })
+        let (blocks, refs) = (Writer::new(room), Writer::new(room));
+        Ok(Self { options, state: Mutex::new(state), writer: FirstWriter::new(images), csums, blocks, refs })
     }
 
     pub fn options(&self) -> &Options {
@@ -136,14 +133,14 @@ impl<'r> Maker<'r> {
     pub fn allocate_data(&self, least: u64, most: u64) -> Result<(Logical, u64)> {
         let mut state = self.state();
         let taken = state.layout.take_data(least, most)?;
-        state.fit_images()?;
+        state.layout.fit_images(&self.writer)?;
         Ok(taken)
     }
 
-    /// Writes data where space was taken, each byte once. With parity it should come about in the order of addresses:
-    /// rows stay in memory until they are full.
+    /// Writes data where space was taken, each byte once, and on as many threads as there are. With parity it should come
+    /// about in the order of addresses: rows stay in memory until they are full.
     pub fn write_data(&self, logical: Logical, bytes: &[u8]) -> Result<()> {
-        self.state().write(logical, bytes)
+        write(&self.writer, |logical| self.state().layout.chunk_at(logical).cloned(), logical, bytes)
     }
 
     /// Records the checksums of data, one for each sector from `logical` on, one after the other. Addresses ascend.
@@ -178,7 +175,7 @@ impl<'r> Maker<'r> {
     }
 
     fn store(&self, tree: u64) -> TreeStore<'_, 'r> {
-        TreeStore { state: &self.state, blocks: &self.blocks, tree }
+        TreeStore { state: &self.state, writer: &self.writer, blocks: &self.blocks, tree }
     }
 
     pub(super) fn finish_csums(&self) -> Result<()> {
@@ -190,41 +187,23 @@ impl<'r> Maker<'r> {
     }
 }
 
-impl State {
-    pub fn write(&mut self, logical: Logical, bytes: &[u8]) -> Result<()> {
-        let mut rest = bytes;
-        let mut logical = logical;
-        while !rest.is_empty() {
-            let chunk = self.layout.chunk_at(logical)?;
-            let inside = (chunk.end().0 - logical.0).min(rest.len() as u64);
-            let (piece, tail) = rest.split_at(inside as usize);
-            self.writer.write(chunk, logical, piece)?;
-            (logical, rest) = (Logical(logical.0 + inside), tail);
-        }
-        Ok(())
+/// Writes bytes that may lie in several chunks.
+pub(super) fn write(
+    writer: &FirstWriter,
+    chunk_at: impl Fn(Logical) -> Result<ChunkMapping>,
+    logical: Logical,
+    bytes: &[u8],
+) -> Result<()> {
+    let mut rest = bytes;
+    let mut logical = logical;
+    while !rest.is_empty() {
+        let chunk = chunk_at(logical)?;
+        let inside = (chunk.end().0 - logical.0).min(rest.len() as u64);
+        let (piece, tail) = rest.split_at(inside as usize);
+        writer.write(&chunk, logical, piece)?;
+        (logical, rest) = (Logical(logical.0 + inside), tail);
     }
-
-    /// Makes files as short as their devices.
-    pub fn cut_images(&mut self) -> Result<()> {
-        for device in &self.layout.devices {
-            if let Some(image) = self.writer.image_mut(device.devid).filter(|image| !image.is_device()) {
-                image.set_size(device.size)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes images that grow as large as their devices.
-    pub fn fit_images(&mut self) -> Result<()> {
-        for device in self.layout.devices.iter().filter(|device| device.grows) {
-            if let Some(image) = self.writer.image_mut(device.devid)
-                && image.size() < device.size
-            {
-                image.set_size(device.size)?;
-            }
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 /// What the blocks of a tree have in common.
@@ -266,6 +245,7 @@ impl TreeWriter<'_, '_> {
 /// Blocks that are written as they come.
 pub(super) struct TreeStore<'m, 'r> {
     pub state: &'m Mutex<State>,
+    pub writer: &'m FirstWriter,
     pub blocks: &'m Writer<'r>,
     pub tree: u64,
 }
@@ -274,13 +254,16 @@ impl Store for TreeStore<'_, '_> {
     fn allocate(&mut self) -> Result<Logical> {
         let mut state = lock(self.state);
         let logical = state.layout.take_block(kind_of(self.tree))?;
-        state.fit_images()?;
+        state.layout.fit_images(self.writer)?;
         Ok(logical)
     }
 
     fn write(&mut self, block: &BuiltBlock, bytes: &[u8]) -> Result<()> {
-        let mut state = lock(self.state);
-        self.blocks.push(&mut state.blocks, BlockRecord::new(block, self.tree));
-        state.write(block.logical, bytes)
+        let chunk = {
+            let mut state = lock(self.state);
+            self.blocks.push(&mut state.blocks, BlockRecord::new(block, self.tree));
+            state.layout.chunk_at(block.logical)?.clone()
+        };
+        self.writer.write(&chunk, block.logical, bytes)
     }
 }

@@ -154,7 +154,7 @@ impl Preparation<'_> {
     }
 
     /// Makes a file as long as it is to be, if it is shorter.
-    fn make_room(&self, mut image: Image) -> Result<NewDevice> {
+    fn make_room(&self, image: Image) -> Result<NewDevice> {
         let (size, grows) = match image.size() {
             0 => self.new_size(),
             has => (self.aligned(self.byte_count.unwrap_or(has)), false),

@@ -9,12 +9,13 @@ use crate::disk::superblock::RootBackup;
 use crate::disk::volume::{BlockGroupItem, DevItem};
 use crate::disk::{Key, KeyType, Logical, Transid, objectid};
 use crate::error::{Error, Result};
+use crate::parallel::lock;
 use crate::space::reservation::to_insert_item;
 use crate::tree::TreeRoot;
 use crate::volume::{Commit, Staged, superblock_ranges};
 
 use super::staged::{StagedTree, stamped};
-use super::{DeviceState, Filesystem, free_space_tree, lock, references, root_key};
+use super::{DeviceState, Filesystem, free_space_tree, references, root_key};
 
 impl Filesystem {
     /// Brings all trees up to date, publishes them, and begins the next transaction. All handles have ended: they borrow

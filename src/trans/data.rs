@@ -4,11 +4,12 @@ use crate::block::reference::Reference;
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, objectid};
 use crate::error::{Error, Result};
+use crate::parallel::lock;
 use crate::tree::TreeRoot;
 use crate::tree::edit::{Blocks, Cursor, Editor};
 
+use super::Filesystem;
 use super::references::{FreedData, Kind};
-use super::{Filesystem, lock};
 
 const DATA: BlockGroupFlags = BlockGroupFlags(block_group::DATA);
 

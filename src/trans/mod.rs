@@ -20,7 +20,7 @@ mod staged;
 mod trees;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use crate::block::Block;
 use crate::block::verify::Expected;
@@ -28,6 +28,7 @@ use crate::disk::fields::Uuid;
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Transid, objectid};
 use crate::error::{Error, Result};
+use crate::parallel::lock;
 use crate::space::{BlockGroup, FreeExtents, Space, free_extents, without_superblocks};
 use crate::tree::TreeRoot;
 use crate::volume::{ChunkMapping, Volume, WritableVolume};
@@ -65,10 +66,6 @@ pub struct Filesystem {
     is_recount_due: AtomicBool,
     /// Whether some change was left half done.
     is_poisoned: AtomicBool,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Filesystem {

@@ -8,11 +8,12 @@ use crate::disk::flags::qgroup_status::{INCONSISTENT, ON, RESCAN, SIMPLE_MODE};
 use crate::disk::quota::QgroupStatusItem;
 use crate::disk::{Key, KeyType, objectid};
 use crate::error::{Error, Result};
+use crate::parallel::lock;
 use crate::tree::TreeRoot;
 use crate::volume::Volume;
 
+use super::Filesystem;
 use super::open::unreadable;
-use super::{Filesystem, lock};
 
 const STATUS: Key = Key::new(0, KeyType::QGROUP_STATUS, 0);
 

@@ -5,10 +5,11 @@ use crate::block::reference::{FileExtent, file_extent};
 use crate::disk::space::FreeSpaceHeader;
 use crate::disk::{Key, KeyType, Logical, objectid};
 use crate::error::{Error, Result};
+use crate::parallel::lock;
 use crate::tree::edit::Cursor;
 
+use super::Filesystem;
 use super::references::Kind;
-use super::{Filesystem, lock};
 
 impl Filesystem {
     /// Deletes the cache of a block group that is removed, if it has one (`btrfs_remove_free_space_inode` in

@@ -12,10 +12,11 @@ use crate::disk::flags::{BACKREF_REV_SHIFT, MIXED_BACKREF_REV, header::WRITTEN};
 use crate::disk::node::Header;
 use crate::disk::{Key, Logical, Transid};
 use crate::error::{Error, Result};
+use crate::parallel::lock;
 use crate::tree::TreeRoot;
 use crate::tree::edit::{Blocks, Cursor, Editor};
 
-use super::{Filesystem, lock, sharing};
+use super::{Filesystem, sharing};
 
 /// The blocks of one tree that are new in this transaction, by address.
 pub type NewBlocks = HashMap<Logical, Vec<u8>>;

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 use crate::disk::root::RootItem;
 use crate::disk::{Key, KeyType, Transid, objectid};
 use crate::error::{Error, Result};
+use crate::parallel::lock;
 use crate::tree::TreeRoot;
 
+use super::Filesystem;
 use super::staged::StagedTree;
-use super::{Filesystem, lock};
 
 /// By id.
 pub type OpenedTrees = BTreeMap<u64, Arc<Mutex<StagedTree>>>;

@@ -3,19 +3,24 @@
 //! Nothing is read: what is not written of a row with parity is zeroes.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::disk::superblock::is_over_superblock;
 use crate::disk::{Logical, Physical, STRIPE_LEN};
 use crate::error::{Error, Result};
 use crate::image::Image;
+use crate::parallel::lock;
 
 use super::segment::Segment;
 use super::{ChunkMapping, parity, run_on_each};
 
-/// Adjacent writes are joined up to so many bytes.
+/// Adjacent writes of less than a stripe are joined up to so many bytes.
 const JOINED: usize = 1 << 20;
 /// Runs of writes of a device that may go on: those of copies on one device, of metadata and of data.
 const RUNS: usize = 6;
+/// Each time so many bytes were written the kernel is told to bring them to the disk, while more is on its way.
+const SYNCED: u64 = 64 << 20;
 
 /// A device that is written.
 #[derive(Debug)]
@@ -23,7 +28,11 @@ pub struct Target {
     pub devid: u64,
     pub image: Image,
     /// The one that was begun last at the end.
-    runs: Vec<Run>,
+    runs: Mutex<Vec<Run>>,
+    /// Held by the one who writes: the kernel lets one into a file at a time, and others would wait for it busily.
+    turn: Mutex<()>,
+    /// Bytes that were handed to the kernel.
+    written: AtomicU64,
 }
 
 /// Bytes that are not written yet.
@@ -42,32 +51,42 @@ struct OpenRow {
     filled: usize,
 }
 
-/// What writes to all devices.
+/// What writes to all devices, from any number of threads.
 #[derive(Debug)]
 pub struct FirstWriter {
     targets: Vec<Target>,
     /// By start of the chunk and number of the row.
-    rows: BTreeMap<(Logical, u64), OpenRow>,
+    rows: Mutex<BTreeMap<(Logical, u64), OpenRow>>,
 }
 
 impl FirstWriter {
     /// `images` are the devices and their ids.
     pub fn new(images: impl IntoIterator<Item = (u64, Image)>) -> Self {
-        let target = |(devid, image)| Target { devid, image, runs: Vec::new() };
-        Self { targets: images.into_iter().map(target).collect(), rows: BTreeMap::new() }
+        let target = |(devid, image)| Target {
+            devid,
+            image,
+            runs: Mutex::default(),
+            turn: Mutex::default(),
+            written: AtomicU64::new(0),
+        };
+        Self { targets: images.into_iter().map(target).collect(), rows: Mutex::default() }
     }
 
     pub fn targets(&self) -> &[Target] {
         &self.targets
     }
 
-    pub fn image_mut(&mut self, devid: u64) -> Option<&mut Image> {
-        self.targets.iter_mut().find(|target| target.devid == devid).map(|target| &mut target.image)
+    pub fn image(&self, devid: u64) -> Option<&Image> {
+        self.target(devid).map(|target| &target.image)
+    }
+
+    fn target(&self, devid: u64) -> Option<&Target> {
+        self.targets.iter().find(|target| target.devid == devid)
     }
 
     /// Writes bytes at an address of the chunk, where nothing was written before. Rows with parity are held in memory
     /// until they are full: whoever writes about in the order of addresses keeps few of them open.
-    pub fn write(&mut self, chunk: &ChunkMapping, logical: Logical, bytes: &[u8]) -> Result<()> {
+    pub fn write(&self, chunk: &ChunkMapping, logical: Logical, bytes: &[u8]) -> Result<()> {
         let outside = || Error::NoChunk { logical };
         let mut offset = logical.0.checked_sub(chunk.logical.0).ok_or_else(outside)?;
         if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > chunk.length) {
@@ -91,23 +110,22 @@ impl FirstWriter {
         Ok(())
     }
 
-    fn add_to_row(&mut self, chunk: &ChunkMapping, segment: Segment, piece: &[u8]) -> Result<()> {
+    fn add_to_row(&self, chunk: &ChunkMapping, segment: Segment, piece: &[u8]) -> Result<()> {
         let size = (chunk.data_stripes() * STRIPE_LEN) as usize;
         let key = (chunk.logical, segment.row);
         let new = || OpenRow { chunk: chunk.clone(), data: vec![0; size], filled: 0 };
-        let row = self.rows.entry(key).or_insert_with(new);
-        let start = (segment.column * STRIPE_LEN + segment.within) as usize;
-        row.data[start..start + piece.len()].copy_from_slice(piece);
-        row.filled += piece.len();
-        if row.filled == size
-            && let Some(row) = self.rows.remove(&key)
-        {
-            self.write_row(segment.row, &row)?;
-        }
-        Ok(())
+        let full = {
+            let mut rows = lock(&self.rows);
+            let row = rows.entry(key).or_insert_with(new);
+            let start = (segment.column * STRIPE_LEN + segment.within) as usize;
+            row.data[start..start + piece.len()].copy_from_slice(piece);
+            row.filled += piece.len();
+            if row.filled == size { rows.remove(&key) } else { None }
+        };
+        full.map_or(Ok(()), |row| self.write_row(segment.row, &row))
     }
 
-    fn write_row(&mut self, number: u64, row: &OpenRow) -> Result<()> {
+    fn write_row(&self, number: u64, row: &OpenRow) -> Result<()> {
         let mut parities = vec![vec![0; STRIPE_LEN as usize]; row.chunk.profile.geometry().nparity.into()];
         let columns = row.data.chunks_exact(STRIPE_LEN as usize);
         columns.clone().rev().for_each(|column| parity::prepend(&mut parities, column));
@@ -118,7 +136,7 @@ impl FirstWriter {
     }
 
     /// Writes one copy of bytes that lie in one stripe.
-    fn put(&mut self, chunk: &ChunkMapping, segment: Segment, mirror: u16, bytes: &[u8]) -> Result<()> {
+    fn put(&self, chunk: &ChunkMapping, segment: Segment, mirror: u16, bytes: &[u8]) -> Result<()> {
         let error = |problem: &str| {
             let problem = format!("row {}: {problem}", segment.row);
             Error::Block { what: "chunk", logical: chunk.logical, problem }
@@ -128,18 +146,19 @@ impl FirstWriter {
         if is_over_superblock(physical, bytes.len() as u64) {
             return Err(error("lies over a superblock"));
         }
-        let target = self.targets.iter_mut().find(|target| target.devid == stripe.devid);
-        target.ok_or_else(|| error("lies on a device that is not there"))?.append(physical, bytes)
+        let target = self.target(stripe.devid).ok_or_else(|| error("lies on a device that is not there"))?;
+        target.write(physical, bytes)
     }
 
     /// Writes all that is held in memory.
-    pub fn flush(&mut self) -> Result<()> {
-        for ((_, number), row) in std::mem::take(&mut self.rows) {
+    pub fn flush(&self) -> Result<()> {
+        for ((_, number), row) in std::mem::take(&mut *lock(&self.rows)) {
             self.write_row(number, &row)?;
         }
-        self.targets.iter_mut().try_for_each(|target| {
-            target.runs.sort_by_key(|run| run.start);
-            std::mem::take(&mut target.runs).iter().try_for_each(|run| target.image.write(run.start, &run.bytes))
+        self.targets.iter().try_for_each(|target| {
+            let mut runs = std::mem::take(&mut *lock(&target.runs));
+            runs.sort_by_key(|run| run.start);
+            runs.iter().try_for_each(|run| target.write_through(run.start, &run.bytes))
         })
     }
 
@@ -150,24 +169,38 @@ impl FirstWriter {
 }
 
 impl Target {
-    fn append(&mut self, start: Physical, bytes: &[u8]) -> Result<()> {
-        let continued = |run: &Run| run.start.0 + run.bytes.len() as u64 == start.0;
-        let index = self.runs.iter().position(continued);
-        if let Some(index) = index
-            && self.runs[index].bytes.len() + bytes.len() <= JOINED
-        {
-            self.runs[index].bytes.extend_from_slice(bytes);
-            return Ok(());
+    fn write(&self, start: Physical, bytes: &[u8]) -> Result<()> {
+        if bytes.len() as u64 >= STRIPE_LEN {
+            return self.write_through(start, bytes);
         }
-        // The run that is continued is full, or else the oldest ends.
-        let ended = index.or_else(|| (self.runs.len() >= RUNS).then_some(0));
-        if let Some(run) = ended.map(|index| self.runs.remove(index)) {
-            self.image.write(run.start, &run.bytes)?;
+        self.join(start, bytes).map_or(Ok(()), |run| self.write_through(run.start, &run.bytes))
+    }
+
+    fn write_through(&self, start: Physical, bytes: &[u8]) -> Result<()> {
+        let turn = lock(&self.turn);
+        self.image.write(start, bytes)?;
+        drop(turn);
+        let length = bytes.len() as u64;
+        let before = self.written.fetch_add(length, Ordering::Relaxed);
+        if before / SYNCED != (before + length) / SYNCED {
+            self.image.begin_sync();
         }
-        if bytes.len() >= JOINED {
-            return self.image.write(start, bytes);
-        }
-        self.runs.push(Run { start, bytes: bytes.to_vec() });
         Ok(())
+    }
+
+    /// Takes bytes into memory, and returns a run that has ended by that: the one that they continue, if it is full, or
+    /// else the oldest.
+    fn join(&self, start: Physical, bytes: &[u8]) -> Option<Run> {
+        let mut runs = lock(&self.runs);
+        let index = runs.iter().position(|run| run.start.0 + run.bytes.len() as u64 == start.0);
+        if let Some(index) = index
+            && runs[index].bytes.len() + bytes.len() <= JOINED
+        {
+            runs[index].bytes.extend_from_slice(bytes);
+            return None;
+        }
+        let ended = index.or_else(|| (runs.len() >= RUNS).then_some(0)).map(|index| runs.remove(index));
+        runs.push(Run { start, bytes: bytes.to_vec() });
+        ended
     }
 }

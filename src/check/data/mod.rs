@@ -6,11 +6,12 @@ mod piece;
 mod segment;
 mod sums;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crate::disk::flags::{block_group, incompat, superblock};
 use crate::disk::{Logical, Physical, Profile, objectid};
 use crate::finding::findings;
+use crate::parallel::lock;
 use crate::volume::{ChunkMapping, Volume};
 
 use super::Job;
@@ -115,7 +116,7 @@ pub fn check(job: &Job<'_>, known: &Known<'_>) -> Amounts {
         let mut verifier = Verifier::new(job);
         while !progress.is_stopped() {
             // Bound to a name so that the others may go on.
-            let next = segments.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let next = lock(&segments).next();
             let Some(segment) = next else { break };
             verifier.verify(&segment);
         }

@@ -8,7 +8,7 @@ use crate::disk::flags::incompat;
 use crate::disk::inode::compression;
 use crate::disk::{Key, KeyType, Logical};
 use crate::error::{Error, Result};
-use crate::parallel::ordered;
+use crate::parallel::ordered_then;
 use crate::progress::Progress;
 
 use super::super::source::{Source, Tree};
@@ -57,12 +57,15 @@ pub fn fill(
         if progress.is_stopped() {
             return Err(Error::Interrupted);
         }
-        filler.take(made.tree, &mut made.batch)?;
+        filler.take(made)?;
         progress.add(made.batch.file_bytes);
         progress.add_files(made.batch.files);
         Ok(())
     };
-    ordered(threads, Plan::new(source, options.sectorsize), work, emit)?;
+    let after = |made: &mut Made| {
+        made.placed.drain(..).try_for_each(|placed| maker.write_data(placed.logical, &made.batch.data()[placed.data]))
+    };
+    ordered_then(threads, Plan::new(source, options.sectorsize), work, emit, after)?;
     filler.finish()?;
     source.trees.iter().for_each(|tree| hang(maker, tree));
     Ok(())
@@ -88,12 +91,14 @@ fn hang(maker: &Maker<'_>, tree: &Tree) {
 struct Made {
     tree: u64,
     batch: Batch,
+    /// Where its data goes.
+    placed: Vec<Placed>,
     outcome: Result<()>,
 }
 
 impl Default for Made {
     fn default() -> Self {
-        Self { tree: 0, batch: Batch::default(), outcome: Ok(()) }
+        Self { tree: 0, batch: Batch::default(), placed: Vec::new(), outcome: Ok(()) }
     }
 }
 
@@ -108,21 +113,22 @@ struct Filler<'m, 'r> {
     item: Vec<u8>,
 }
 
-/// Data and checksums that are not yet written: ranges of what a batch holds, and where it begins.
-struct Pending {
+/// A range of what a batch holds, and the address that it begins at.
+struct Placed {
     logical: Logical,
     data: Range<usize>,
 }
 
 impl<'m, 'r> Filler<'m, 'r> {
-    fn take(&mut self, tree: u64, batch: &mut Batch) -> Result<()> {
-        if self.tree.as_ref().is_none_or(|(id, _)| *id != tree) {
+    /// Takes items and checksums, and gives the data its places.
+    fn take(&mut self, made: &mut Made) -> Result<()> {
+        let Made { tree, batch, placed, .. } = made;
+        if self.tree.as_ref().is_none_or(|(id, _)| id != tree) {
             self.finish_tree()?;
-            self.tree = Some((tree, self.maker.tree(tree)?));
+            self.tree = Some((*tree, self.maker.tree(*tree)?));
         }
         let mut items = 0;
         let mut sums = 0;
-        let mut pending = Pending { logical: Logical(0), data: 0..0 };
         for step in &batch.steps {
             match step {
                 Step::Items(count) => {
@@ -133,10 +139,10 @@ impl<'m, 'r> Filler<'m, 'r> {
                     items += count;
                 }
                 Step::Names(directory, names) => self.push_names(*directory, names)?,
-                Step::Data(data) => self.place(data, batch, &mut sums, &mut pending)?,
+                Step::Data(data) => self.place(data, batch, &mut sums, placed)?,
             }
         }
-        self.write(batch, pending)
+        Ok(())
     }
 
     fn finish(mut self) -> Result<()> {
@@ -178,7 +184,7 @@ impl<'m, 'r> Filler<'m, 'r> {
 
     /// Gives data its place. What is not compressed may be cut where a chunk ends, and may be a part of what one extent
     /// has room for.
-    fn place(&mut self, data: &Data, batch: &Batch, sums: &mut usize, pending: &mut Pending) -> Result<()> {
+    fn place(&mut self, data: &Data, batch: &Batch, sums: &mut usize, placed: &mut Vec<Placed>) -> Result<()> {
         let csum_size = self.maker.options().csum_type.size() as u64;
         let sectorsize = u64::from(self.encoding.sectorsize);
         let mut done = 0;
@@ -189,11 +195,11 @@ impl<'m, 'r> Filler<'m, 'r> {
             };
             let length = left.min(data.length - done);
             self.open = (left > length).then_some((Logical(logical.0 + length), left - length));
-            if Logical(pending.logical.0 + pending.data.len() as u64) != logical {
-                let next = Pending { logical, data: pending.data.end..pending.data.end };
-                self.write(batch, std::mem::replace(pending, next))?;
+            let start = placed.last().map_or(0, |last| last.data.end);
+            match placed.last_mut().filter(|last| last.logical.0 + last.data.len() as u64 == logical.0) {
+                Some(last) => last.data.end += length as usize,
+                None => placed.push(Placed { logical, data: start..start + length as usize }),
             }
-            pending.data.end += length as usize;
             if data.has_sums {
                 let end = *sums + (length / sectorsize * csum_size) as usize;
                 self.maker.add_csums(logical, &batch.sums[*sums..end])?;
@@ -227,12 +233,5 @@ impl<'m, 'r> Filler<'m, 'r> {
         let root = self.tree.as_ref().map_or(0, |(id, _)| *id);
         self.maker.add_data_ref(&DataRef { start: logical.0, length, root, inode: data.inode, offset, count: 1 });
         Ok((logical, length))
-    }
-
-    fn write(&self, batch: &Batch, pending: Pending) -> Result<()> {
-        match pending.data.is_empty() {
-            true => Ok(()),
-            false => self.maker.write_data(pending.logical, &batch.data()[pending.data]),
-        }
     }
 }
