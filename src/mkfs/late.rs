@@ -106,15 +106,15 @@ impl LateTrees<'_> {
             let items = match tree {
                 objectid::CHUNK_TREE => trees::chunk_tree(options, &layout),
                 objectid::DEV_TREE => trees::dev_tree(options, &layout),
-                objectid::FREE_SPACE_TREE => trees::free_space_tree(&layout),
+                objectid::FREE_SPACE_TREE => trees::free_space_tree(options, &layout)?,
                 objectid::BLOCK_GROUP_TREE => trees::block_groups(&layout),
                 objectid::ROOT_TREE => Roots { trees: std::mem::take(&mut roots), ..self.roots }.items(),
                 _ if options.has_compat_ro(compat_ro::BLOCK_GROUP_TREE) => Items::new(),
                 _ => trees::block_groups(&layout),
             };
-            (tree, items)
+            Ok((tree, items))
         });
-        let items = items.collect();
+        let items = items.collect::<Result<_>>()?;
         Ok(Attempt { layout, places, records, items })
     }
 

@@ -1,5 +1,6 @@
 //! Extents of data: space for them, the references to them, and their checksums.
 
+use crate::block::extent_item::Kind;
 use crate::block::reference::Reference;
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, objectid};
@@ -7,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::tree::TreeRoot;
 use crate::tree::edit::{Blocks, Cursor, Editor};
 
-use super::references::{FreedData, Kind};
+use super::references::FreedData;
 use super::{Filesystem, lock};
 
 const DATA: BlockGroupFlags = BlockGroupFlags(block_group::DATA);
