@@ -5,6 +5,7 @@ mod support;
 use std::collections::{BTreeMap, HashMap};
 
 use rbtrfs::block::Block;
+use rbtrfs::block::extent_item::{Format, Kind};
 use rbtrfs::block::item::{Rules, check_block};
 use rbtrfs::block::reference::Reference;
 use rbtrfs::block::verify::Format as BlockFormat;
@@ -14,8 +15,8 @@ use rbtrfs::disk::flags::extent::{DATA, FULL_BACKREF, TREE_BLOCK};
 use rbtrfs::disk::flags::incompat::SKINNY_METADATA;
 use rbtrfs::disk::{CsumType, Key, KeyType, Logical, Superblock, Transid, hash, objectid};
 use rbtrfs::trans::Checksums;
-use rbtrfs::trans::references::item::{Fate, Format, apply};
-use rbtrfs::trans::references::{Change, Kind};
+use rbtrfs::trans::references::Change;
+use rbtrfs::trans::references::item::{Fate, apply};
 use rbtrfs::tree::TreeRoot;
 use rbtrfs::tree::edit::{Editor, create};
 use support::store::{Store, TREE};

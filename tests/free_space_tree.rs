@@ -2,11 +2,10 @@
 
 mod support;
 
-use std::collections::BTreeMap;
-
 use rbtrfs::disk::{Key, KeyType, Logical, objectid};
 use rbtrfs::space::FreeExtents;
-use rbtrfs::trans::free_space_tree::{Group, remove, update};
+use rbtrfs::space::free_space_items::{Group, Items};
+use rbtrfs::trans::free_space_tree::{remove, update};
 use rbtrfs::tree::TreeRoot;
 use rbtrfs::tree::edit::{Editor, NewItem, create};
 use support::contents::{for_each_item, trees};
@@ -17,8 +16,6 @@ const SECTOR: u64 = 4096;
 const INFO: KeyType = KeyType(198);
 const EXTENT: KeyType = KeyType(199);
 const BITMAP: KeyType = KeyType(200);
-
-type Items = BTreeMap<Key, Vec<u8>>;
 
 /// What the items of a group say: whether each sector is free, and whether bitmaps say so. Panics on items that are not in
 /// the one form that there is for that.

@@ -3,6 +3,7 @@
 //! A view never panics: what a damaged block says is cut to what is there.
 
 pub mod edit;
+pub mod extent_item;
 pub mod item;
 pub mod reference;
 pub mod verify;

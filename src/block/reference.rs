@@ -1,12 +1,15 @@
-//! References to extents, as blocks have them.
+//! References to extents, as blocks have them and as the extent tree notes them.
 
+use std::cmp::Reverse;
 use std::fmt;
 
-use crate::disk::extent::{ExtentDataRef, InlineRef};
+use zerocopy::IntoBytes;
+
+use crate::disk::extent::{ExtentDataRef, ExtentInlineRef, InlineRef, SharedDataRef};
 use crate::disk::flags::extent::FULL_BACKREF;
 use crate::disk::inode::{FileExtentDisk, FileExtentItem, file_extent_type};
 use crate::disk::node::KeyPtr;
-use crate::disk::{KeyType, Logical};
+use crate::disk::{Key, KeyType, Logical, hash};
 
 use super::{ItemRef, Leaf, Node};
 
@@ -40,6 +43,89 @@ impl Reference {
             InlineRef::SharedData { parent, count } => (Reference::Leaf { parent: Logical(parent) }, count.into()),
             InlineRef::Owner { .. } => return None,
         })
+    }
+
+    /// What an item of the extent tree that is a reference says, and how often; nothing for other items.
+    pub fn of_item(item: &ItemRef<'_>) -> Option<(Self, u64)> {
+        let number = item.key.offset;
+        match item.key.key_type {
+            KeyType::TREE_BLOCK_REF => Some((Reference::Tree { root: number }, 1)),
+            KeyType::SHARED_BLOCK_REF => Some((Reference::Node { parent: Logical(number) }, 1)),
+            KeyType::EXTENT_DATA_REF => {
+                let (data_ref, _) = ExtentDataRef::read_prefix(item.data)?;
+                Some((Reference::of_file(data_ref), data_ref.count.get().into()))
+            }
+            KeyType::SHARED_DATA_REF => {
+                let (shared, _) = SharedDataRef::read_prefix(item.data)?;
+                Some((Reference::Leaf { parent: Logical(number) }, shared.count.get().into()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it has a count: references to data have.
+    pub fn is_counted(&self) -> bool {
+        matches!(self, Reference::File { .. } | Reference::Leaf { .. })
+    }
+
+    /// The key of its item; of a file's, whose hash others may have, the first one.
+    pub fn key(&self, extent: Logical) -> Key {
+        let (key_type, offset) = match *self {
+            Reference::Tree { root } => (KeyType::TREE_BLOCK_REF, root),
+            Reference::Node { parent } => (KeyType::SHARED_BLOCK_REF, parent.0),
+            Reference::File { root, objectid, offset } => {
+                (KeyType::EXTENT_DATA_REF, hash::extent_data_ref(root, objectid, offset))
+            }
+            Reference::Leaf { parent } => (KeyType::SHARED_DATA_REF, parent.0),
+        };
+        Key::new(extent.0, key_type, offset)
+    }
+
+    /// Appends the data of its item.
+    pub fn put_data(&self, count: u64, out: &mut Vec<u8>) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX).into();
+        match *self {
+            Reference::Tree { .. } | Reference::Node { .. } => {}
+            Reference::File { root, objectid, offset } => {
+                let (root, objectid, offset) = (root.into(), objectid.into(), offset.into());
+                out.extend_from_slice(ExtentDataRef { root, objectid, offset, count }.as_bytes());
+            }
+            Reference::Leaf { .. } => out.extend_from_slice(SharedDataRef { count }.as_bytes()),
+        }
+    }
+
+    /// The data of its item.
+    pub fn data(&self, count: u64) -> Vec<u8> {
+        let mut data = Vec::new();
+        self.put_data(count, &mut data);
+        data
+    }
+
+    /// Its place among inline references.
+    pub fn rank(&self) -> (KeyType, Reverse<u64>) {
+        let Key { key_type, offset, .. } = self.key(Logical(0));
+        (key_type, Reverse(offset))
+    }
+
+    /// Appends it as an inline reference.
+    pub fn put_inline(&self, count: u64, out: &mut Vec<u8>) {
+        match self {
+            Reference::File { .. } => out.push(KeyType::EXTENT_DATA_REF.0),
+            _ => {
+                let Key { key_type, offset, .. } = self.key(Logical(0));
+                out.extend_from_slice(ExtentInlineRef { r#type: key_type.0, offset: offset.into() }.as_bytes());
+            }
+        }
+        self.put_data(count, out);
+    }
+
+    /// Its bytes as an inline reference.
+    pub fn inline_size(&self) -> usize {
+        match self {
+            Reference::Tree { .. } | Reference::Node { .. } => size_of::<ExtentInlineRef>(),
+            Reference::File { .. } => 1 + size_of::<ExtentDataRef>(),
+            Reference::Leaf { .. } => size_of::<ExtentInlineRef>() + size_of::<SharedDataRef>(),
+        }
     }
 
     /// The numbers that make it, for hashing.

@@ -2,7 +2,7 @@
 
 use crate::block::reference::Reference;
 use crate::block::{ItemRef, Leaf};
-use crate::disk::extent::{ExtentDataRef, ExtentItem, InlineRef, InlineRefs, SharedDataRef, TreeBlockInfo};
+use crate::disk::extent::{ExtentItem, InlineRef, InlineRefs, TreeBlockInfo};
 use crate::disk::flags::extent::TREE_BLOCK;
 use crate::disk::{KeyType, Logical, Transid};
 
@@ -31,24 +31,11 @@ pub fn claims(leaf: Leaf<'_>, nodesize: u32, mut hear: impl FnMut(Claim)) {
         let logical = Logical(item.key.objectid);
         match item.key.key_type {
             KeyType::EXTENT_ITEM | KeyType::METADATA_ITEM => extent_claims(&item, nodesize, &mut hear),
-            KeyType::TREE_BLOCK_REF => {
-                hear(claim(logical, Reference::Tree { root: item.key.offset }, 1));
-            }
-            KeyType::SHARED_BLOCK_REF => {
-                hear(claim(logical, Reference::Node { parent: Logical(item.key.offset) }, 1));
-            }
-            KeyType::EXTENT_DATA_REF => {
-                if let Some((data_ref, _)) = ExtentDataRef::read_prefix(item.data) {
-                    hear(claim(logical, Reference::of_file(data_ref), data_ref.count.get().into()));
+            _ => {
+                if let Some((reference, count)) = Reference::of_item(&item) {
+                    hear(claim(logical, reference, count));
                 }
             }
-            KeyType::SHARED_DATA_REF => {
-                if let Some((shared, _)) = SharedDataRef::read_prefix(item.data) {
-                    let parent = Logical(item.key.offset);
-                    hear(claim(logical, Reference::Leaf { parent }, shared.count.get().into()));
-                }
-            }
-            _ => {}
         }
     }
 }

@@ -4,6 +4,7 @@ use zerocopy::little_endian::{U32, U64};
 
 use super::fields::{Flags, disk_struct};
 use super::flags;
+use super::hash;
 use super::key::{DiskKey, KeyType};
 
 disk_struct! {
@@ -47,6 +48,12 @@ disk_struct! {
     }
 }
 
+impl ExtentDataRef {
+    pub fn hash(&self) -> u64 {
+        hash::extent_data_ref(self.root.get(), self.objectid.get(), self.offset.get())
+    }
+}
+
 /// An inline reference.
 #[derive(Clone, Copy)]
 pub enum InlineRef<'a> {
@@ -55,6 +62,27 @@ pub enum InlineRef<'a> {
     ExtentData(&'a ExtentDataRef),
     SharedData { parent: u64, count: u32 },
     Owner { root: u64 },
+}
+
+impl InlineRef<'_> {
+    pub fn key_type(&self) -> KeyType {
+        match self {
+            InlineRef::TreeBlock { .. } => KeyType::TREE_BLOCK_REF,
+            InlineRef::SharedBlock { .. } => KeyType::SHARED_BLOCK_REF,
+            InlineRef::ExtentData(_) => KeyType::EXTENT_DATA_REF,
+            InlineRef::SharedData { .. } => KeyType::SHARED_DATA_REF,
+            InlineRef::Owner { .. } => KeyType::EXTENT_OWNER_REF,
+        }
+    }
+
+    /// By which references of one type are ordered, the greatest first.
+    pub fn sequence(&self) -> u64 {
+        match *self {
+            InlineRef::TreeBlock { root } | InlineRef::Owner { root } => root,
+            InlineRef::SharedBlock { parent } | InlineRef::SharedData { parent, .. } => parent,
+            InlineRef::ExtentData(data_ref) => data_ref.hash(),
+        }
+    }
 }
 
 /// The inline references in the tail of an extent item.

@@ -38,3 +38,8 @@ pub mod free_space_entry_type {
 
 /// Bytes of one bitmap item in the free space tree; each bit stands for a sector.
 pub const FREE_SPACE_BITMAP_SIZE: usize = 256;
+
+/// Bytes that a whole bitmap item stands for.
+pub fn free_space_bitmap_range(sectorsize: u64) -> u64 {
+    FREE_SPACE_BITMAP_SIZE as u64 * 8 * sectorsize
+}

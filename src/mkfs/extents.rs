@@ -1,17 +1,16 @@
 //! The extents of a new filesystem: tree blocks and data, and who refers to them.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::disk::extent::{ExtentDataRef, ExtentInlineRef, ExtentItem, ExtentOwnerRef, TreeBlockInfo};
-use crate::disk::flags::{extent, incompat};
-use crate::disk::node::{Item, leaf_data_size};
-use crate::disk::{Key, KeyType, hash};
+use crate::block::extent_item::{Format, Kind, Record};
+use crate::block::reference::Reference;
+use crate::disk::flags::incompat;
+use crate::disk::{Key, KeyType, Logical};
 use crate::error::{Error, Result};
-use crate::table::{Record, Table};
+use crate::table::{self, Table};
 use crate::tree::build::BuiltBlock;
 
 use super::features::Quotas;
@@ -47,7 +46,7 @@ impl BlockRecord {
     }
 }
 
-impl Record for BlockRecord {
+impl table::Record for BlockRecord {
     fn key(&self) -> u64 {
         self.logical
     }
@@ -69,7 +68,7 @@ pub struct DataRef {
     pub count: u64,
 }
 
-impl Record for DataRef {
+impl table::Record for DataRef {
     fn key(&self) -> u64 {
         self.start
     }
@@ -153,56 +152,47 @@ impl Extents<'_> {
         failure.map_or(Ok(()), |failure| Err(Error::Temporary(failure)))
     }
 
-    fn emit_block(&self, block: &BlockRecord, emit: &mut impl FnMut(Key, &[u8]) -> Result<()>) -> Result<()> {
-        let (refs, generation) = (1.into(), GENERATION.0.into());
-        let item = ExtentItem { refs, generation, flags: extent::TREE_BLOCK.into() };
-        let back = ExtentInlineRef { r#type: KeyType::TREE_BLOCK_REF.0, offset: block.owner.into() };
-        if self.options.has_incompat(incompat::SKINNY_METADATA) {
-            let key = Key::new(block.logical, KeyType::METADATA_ITEM, block.level.into());
-            return emit(key, &[item.as_bytes(), back.as_bytes()].concat());
-        }
-        let info = TreeBlockInfo { key: block.first_key().into(), level: block.level as u8 };
-        let key = Key::new(block.logical, KeyType::EXTENT_ITEM, self.options.nodesize.into());
-        emit(key, &[item.as_bytes(), info.as_bytes(), back.as_bytes()].concat())
+    fn format(&self) -> Format {
+        let is_skinny = self.options.has_incompat(incompat::SKINNY_METADATA);
+        Format { nodesize: self.options.nodesize, is_skinny, generation: GENERATION }
     }
 
-    /// The extent with as many references as its item takes, the others in items of their own
-    /// (`BTRFS_MAX_EXTENT_ITEM_SIZE`).
-    fn emit_data(&self, mut refs: Vec<DataRef>, emit: &mut impl FnMut(Key, &[u8]) -> Result<()>) -> Result<()> {
-        let Some(first) = refs.first().copied() else { return Ok(()) };
-        let count: u64 = refs.iter().map(|data_ref| data_ref.count).sum();
-        let (generation, flags) = (GENERATION.0.into(), extent::DATA.into());
-        let mut item = ExtentItem { refs: count.into(), generation, flags }.as_bytes().to_vec();
-        if self.options.quotas == Some(Quotas::Simple) {
-            item.push(KeyType::EXTENT_OWNER_REF.0);
-            item.extend_from_slice(ExtentOwnerRef { root_id: first.root.into() }.as_bytes());
-        }
-        // Found by their hashes, the greatest first.
-        let hash = |data_ref: &DataRef| hash::extent_data_ref(data_ref.root, data_ref.inode, data_ref.offset);
-        refs.sort_by_key(|data_ref| Reverse(hash(data_ref)));
-        let most = (leaf_data_size(self.options.nodesize) as usize >> 4) - size_of::<Item>();
+    fn emit_block(&self, block: &BlockRecord, emit: &mut impl FnMut(Key, &[u8]) -> Result<()>) -> Result<()> {
+        let kind = Kind::Block { level: block.level as u8 };
+        let mut record = Record::new(Logical(block.logical), kind, block.first_key(), &self.format());
+        record.extent.refs = 1.into();
+        record.refs.push((Reference::Tree { root: block.owner }, 1));
+        emit(record.key, &record.to_bytes())
+    }
+
+    /// The extent with as many references as its item takes, the others in items of their own.
+    fn emit_data(&self, data_refs: Vec<DataRef>, emit: &mut impl FnMut(Key, &[u8]) -> Result<()>) -> Result<()> {
+        let Some(first) = data_refs.first().copied() else { return Ok(()) };
+        let (logical, kind) = (Logical(first.start), Kind::Data { length: first.length });
+        let mut record = Record::new(logical, kind, Key::MIN, &self.format());
+        let count: u64 = data_refs.iter().map(|data_ref| data_ref.count).sum();
+        record.extent.refs = count.into();
+        record.owner = (self.options.quotas == Some(Quotas::Simple)).then_some(first.root);
+        let reference = |data_ref: &DataRef| {
+            let DataRef { root, inode: objectid, offset, count, .. } = *data_ref;
+            (Reference::File { root, objectid, offset }, count)
+        };
+        let mut refs: Vec<_> = data_refs.iter().map(reference).collect();
+        refs.sort_by_cached_key(|(reference, _)| reference.rank());
         let mut keyed = Vec::new();
-        for data_ref in &refs {
-            let disk = ExtentDataRef {
-                root: data_ref.root.into(),
-                objectid: data_ref.inode.into(),
-                offset: data_ref.offset.into(),
-                count: u32::try_from(data_ref.count).unwrap_or(u32::MAX).into(),
-            };
-            if item.len() + 1 + size_of::<ExtentDataRef>() <= most {
-                item.push(KeyType::EXTENT_DATA_REF.0);
-                item.extend_from_slice(disk.as_bytes());
-            } else {
-                keyed.push((hash(data_ref), disk));
+        for (reference, count) in refs {
+            match record.has_room_for(reference, self.options.nodesize) {
+                true => record.refs.push((reference, count)),
+                false => keyed.push((reference.key(logical), reference.data(count))),
             }
         }
-        emit(Key::new(first.start, KeyType::EXTENT_ITEM, first.length), &item)?;
+        emit(record.key, &record.to_bytes())?;
         let mut free = 0;
-        for (hash, disk) in keyed.into_iter().rev() {
+        for (key, data) in keyed.into_iter().rev() {
             // One whose hash is taken has the next number.
-            let offset = hash.max(free);
+            let offset = key.offset.max(free);
             free = offset.saturating_add(1);
-            emit(Key::new(first.start, KeyType::EXTENT_DATA_REF, offset), disk.as_bytes())?;
+            emit(Key { offset, ..key }, &data)?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::disk::flags::compat_ro;
 use crate::disk::{Key, Logical, objectid};
 use crate::error::{Error, Result};
-use crate::tree::build::{Builder, BuiltBlock, BuiltTree, Outline, Store};
+use crate::tree::build::{Builder, BuiltBlock, BuiltTree, Store};
 use crate::volume::FirstWriter;
 
 use super::extents::{BlockRecord, Extents};
@@ -47,9 +47,7 @@ impl LateTrees<'_> {
         state.layout.fit_images(writer)?;
         for (tree, places) in &attempt.places {
             let mut store = PlacedStore { layout: &state.layout, writer, places: places.iter() };
-            let mut builder = Builder::new(new_tree(self.extents.options, *tree))?;
-            self.for_each(*tree, &attempt, |key, data| builder.push(&mut store, key, data))?;
-            let built = builder.finish(&mut store)?;
+            let built = self.build(*tree, &attempt, &mut store)?;
             state.trees.insert(*tree, built);
         }
         Ok(())
@@ -70,12 +68,9 @@ impl LateTrees<'_> {
             let attempt = self.attempt(layout, &outlines, round / ROUNDS)?;
             let mut next = Outlines::new();
             for tree in self.trees() {
-                let mut outline = Outline::new(self.extents.options.nodesize);
-                self.for_each(tree, &attempt, |key, data| {
-                    outline.push(key, data.len());
-                    Ok(())
-                })?;
-                next.insert(tree, outline.finish());
+                let mut outline = OutlineStore::default();
+                self.build(tree, &attempt, &mut outline)?;
+                next.insert(tree, outline.blocks);
             }
             if next == outlines {
                 return Ok(attempt);
@@ -113,25 +108,46 @@ impl LateTrees<'_> {
             let items = match tree {
                 objectid::CHUNK_TREE => trees::chunk_tree(options, &layout),
                 objectid::DEV_TREE => trees::dev_tree(options, &layout),
-                objectid::FREE_SPACE_TREE => trees::free_space_tree(&layout),
+                objectid::FREE_SPACE_TREE => trees::free_space_tree(options, &layout)?,
                 objectid::BLOCK_GROUP_TREE => trees::block_groups(&layout),
                 objectid::ROOT_TREE => Roots { trees: std::mem::take(&mut roots), ..self.roots }.items(),
                 _ if options.has_compat_ro(compat_ro::BLOCK_GROUP_TREE) => Items::new(),
                 _ => trees::block_groups(&layout),
             };
-            (tree, items)
+            Ok((tree, items))
         });
-        let items = items.collect();
+        let items = items.collect::<Result<_>>()?;
         Ok(Attempt { layout, places, records, items })
     }
 
-    /// Calls `emit` with the items of a late tree in the order of their keys.
-    fn for_each(&self, tree: u64, attempt: &Attempt, mut emit: impl FnMut(Key, &[u8]) -> Result<()>) -> Result<()> {
-        let Some(items) = attempt.items.get(&tree) else { return Ok(()) };
-        match tree {
-            objectid::EXTENT_TREE => self.extents.for_each(&attempt.records, items, emit),
-            _ => items.iter().try_for_each(|(key, data)| emit(*key, data)),
+    /// Builds a late tree of the items that an attempt has for it.
+    fn build(&self, tree: u64, attempt: &Attempt, store: &mut impl Store) -> Result<BuiltTree> {
+        let mut builder = Builder::new(new_tree(self.extents.options, tree))?;
+        let mut push = |key, data: &[u8]| builder.push(store, key, data);
+        match attempt.items.get(&tree) {
+            Some(items) if tree == objectid::EXTENT_TREE => self.extents.for_each(&attempt.records, items, push)?,
+            items => items.into_iter().flatten().try_for_each(|(key, data)| push(*key, data))?,
         }
+        builder.finish(store)
+    }
+}
+
+/// Blocks that are noted instead of written: where they would stand does not change how many there are.
+#[derive(Default)]
+struct OutlineStore {
+    blocks: Vec<(u8, Key)>,
+}
+
+impl Store for OutlineStore {
+    const WRITES: bool = false;
+
+    fn allocate(&mut self) -> Result<Logical> {
+        Ok(Logical(0))
+    }
+
+    fn write(&mut self, block: &BuiltBlock, _: &[u8]) -> Result<()> {
+        self.blocks.push((block.level, block.first_key));
+        Ok(())
     }
 }
 

@@ -10,10 +10,12 @@ use crate::disk::flags::{inode, qgroup_status, root};
 use crate::disk::inode::{DirItem, InodeItem, InodeRef, Timespec, dir_type};
 use crate::disk::quota::{QgroupInfoItem, QgroupLimitItem, QgroupStatusItem, QgroupStatusSimple};
 use crate::disk::root::{RootItem, RootRef};
-use crate::disk::space::FreeSpaceInfo;
 use crate::disk::volume::{DevItem, DevStatsItem};
 use crate::disk::{Key, KeyType, hash, objectid};
+use crate::error::Result;
+use crate::space::free_space_items::Group;
 use crate::tree::build::BuiltTree;
+use crate::volume::ChunkMapping;
 
 use super::extents::Usage;
 use super::features::Quotas;
@@ -80,18 +82,13 @@ pub fn block_groups(layout: &Layout) -> Items {
     layout.groups.iter().map(item).collect()
 }
 
-/// A range is an item: so few of them there are that no bitmap would take less.
-pub fn free_space_tree(layout: &Layout) -> Items {
+pub fn free_space_tree(options: &Options, layout: &Layout) -> Result<Items> {
     let mut items = Items::new();
     for group in &layout.groups {
-        let ranges = group.free.iter().map(|(start, length)| Key::new(start.0, KeyType::FREE_SPACE_EXTENT, length));
-        let before = items.len();
-        items.extend(ranges.map(|key| (key, Vec::new())));
-        let info = FreeSpaceInfo { extent_count: ((items.len() - before) as u32).into(), flags: 0.into() };
-        let key = Key::new(group.chunk.logical.0, KeyType::FREE_SPACE_INFO, group.chunk.length);
-        items.insert(key, info.as_bytes().to_vec());
+        let ChunkMapping { logical, length, .. } = group.chunk;
+        items.append(&mut Group { logical, length }.items(&Items::new(), &group.free, options.sectorsize)?);
     }
-    items
+    Ok(items)
 }
 
 /// The top-level tree and the other subvolumes, by the halves of their uuids.

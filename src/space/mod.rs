@@ -3,6 +3,7 @@
 //! Nothing here calls up: what has no room says so, and whoever is above allocates a chunk.
 
 mod free_extents;
+pub mod free_space_items;
 mod group;
 mod holes;
 mod load;

@@ -10,6 +10,7 @@ use crate::disk::volume::{BlockGroupItem, DevItem};
 use crate::disk::{Key, KeyType, Logical, Transid, objectid};
 use crate::error::{Error, Result};
 use crate::parallel::lock;
+use crate::space::free_space_items::Group;
 use crate::space::reservation::to_insert_item;
 use crate::tree::TreeRoot;
 use crate::volume::{Commit, Staged, superblock_ranges};
@@ -145,7 +146,7 @@ impl Filesystem {
             drop(chunks);
             let sectorsize = self.volume().format().sectorsize;
             let (root, mut store) = tree.parts(self);
-            let group = free_space_tree::Group { logical: *logical, length };
+            let group = Group { logical: *logical, length };
             free_space_tree::update(root, &mut store, &group, &free, sectorsize)?;
         }
         Ok(!touched.is_empty())

@@ -1,5 +1,6 @@
 //! Extents of data: space for them, the references to them, and their checksums.
 
+use crate::block::extent_item::Kind;
 use crate::block::reference::Reference;
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, objectid};
@@ -9,7 +10,7 @@ use crate::tree::TreeRoot;
 use crate::tree::edit::{Blocks, Cursor, Editor};
 
 use super::Filesystem;
-use super::references::{FreedData, Kind};
+use super::references::FreedData;
 
 const DATA: BlockGroupFlags = BlockGroupFlags(block_group::DATA);
 

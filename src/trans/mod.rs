@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use crate::block::Block;
+use crate::block::extent_item::Kind;
 use crate::block::verify::Expected;
 use crate::disk::fields::Uuid;
 use crate::disk::flags::block_group;
@@ -38,7 +39,7 @@ pub use data::Checksums;
 pub use handle::Handle;
 pub use staged::{StagedTree, Store};
 
-use references::{Changes, Kind, item};
+use references::{Changes, item};
 use trees::OpenedTrees;
 
 /// A filesystem that is being changed: one transaction, which any number of threads take part in by [`Handle`]s of their

@@ -1,6 +1,7 @@
 //! What becomes of the references of a block that trees share when one of them gets a copy of it
 //! (`update_ref_for_cow` and `btrfs_block_can_be_shared` in fs/btrfs/ctree.c).
 
+use crate::block::extent_item::Kind;
 use crate::block::reference::{file_extents, node_children};
 use crate::block::{Block, Kind as BlockKind};
 use crate::disk::Transid;
@@ -8,7 +9,7 @@ use crate::disk::flags::extent::FULL_BACKREF;
 use crate::disk::flags::header::RELOC;
 use crate::error::{Error, Result};
 
-use super::references::{Changes, Kind, Sharing};
+use super::references::{Changes, Sharing};
 
 /// Whether other trees may refer to a block of a tree whose last snapshot was made in the generation `last_snapshot`: in
 /// no later generation was it made, or a relocation put it in the place of one that may be shared.

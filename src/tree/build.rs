@@ -18,6 +18,9 @@ pub struct BuiltBlock {
 
 /// Where a tree gets the addresses of its blocks, and where the blocks go.
 pub trait Store {
+    /// Whether blocks are written. Where they are only counted they have no items.
+    const WRITES: bool = true;
+
     /// An address for the next block. Blocks are written in the order in which addresses are given to them.
     fn allocate(&mut self) -> Result<Logical>;
 
@@ -34,56 +37,6 @@ pub struct NewTree {
     pub chunk_tree_uuid: Uuid,
     pub nodesize: u32,
     pub csum_type: CsumType,
-}
-
-/// What a tree will look like: its blocks in the order in which a [`Builder`] writes them, before they have addresses.
-#[derive(Clone, Debug)]
-pub struct Outline {
-    nodesize: u32,
-    /// First key and bytes left of the last block of each level.
-    levels: Vec<(Option<Key>, usize)>,
-    blocks: Vec<(u8, Key)>,
-}
-
-impl Outline {
-    pub fn new(nodesize: u32) -> Self {
-        Self { nodesize, levels: vec![(None, capacity(nodesize, 0))], blocks: Vec::new() }
-    }
-
-    /// Adds an item with so many bytes of data.
-    pub fn push(&mut self, key: Key, size: usize) {
-        self.add(0, key, NewItem { key, data: &[] }.space() + size);
-    }
-
-    fn add(&mut self, level: usize, key: Key, space: usize) {
-        if level == self.levels.len() {
-            self.levels.push((None, capacity(self.nodesize, level)));
-        }
-        if self.levels[level].1 < space {
-            self.close(level);
-            self.levels[level] = (None, capacity(self.nodesize, level));
-        }
-        let (first_key, room) = &mut self.levels[level];
-        first_key.get_or_insert(key);
-        *room = room.saturating_sub(space);
-    }
-
-    fn close(&mut self, level: usize) {
-        let first_key = self.levels[level].0.unwrap_or(Key::MIN);
-        self.blocks.push((level as u8, first_key));
-        self.add(level + 1, first_key, size_of::<KeyPtr>());
-    }
-
-    /// Level and first key of each block, that of the root at the end.
-    pub fn finish(mut self) -> Vec<(u8, Key)> {
-        let mut level = 0;
-        while level + 1 < self.levels.len() {
-            self.close(level);
-            level += 1;
-        }
-        self.blocks.push((level as u8, self.levels[level].0.unwrap_or(Key::MIN)));
-        self.blocks
-    }
 }
 
 /// Bytes for the elements of a block.
@@ -130,7 +83,7 @@ impl Builder {
     }
 
     /// Adds an item, whose key is above those of all before it.
-    pub fn push(&mut self, store: &mut impl Store, key: Key, data: &[u8]) -> Result<()> {
+    pub fn push<S: Store>(&mut self, store: &mut S, key: Key, data: &[u8]) -> Result<()> {
         let limit = leaf_data_size(self.tree.nodesize) as usize - NewItem { key, data: &[] }.space();
         if data.len() > limit {
             return Err(self.refuse(key, EditProblem::TooLarge { size: data.len(), limit }));
@@ -144,8 +97,10 @@ impl Builder {
             self.close(store, 0)?;
         }
         let leaf = &mut self.levels[0];
-        let inserted = LeafMut::new(&mut leaf.bytes).and_then(|mut block| block.insert(leaf.count, &[item]));
-        inserted.map_err(|error| malformed(key, error))?;
+        if S::WRITES {
+            let inserted = LeafMut::new(&mut leaf.bytes).and_then(|mut block| block.insert(leaf.count, &[item]));
+            inserted.map_err(|error| malformed(key, error))?;
+        }
         leaf.added(key, item.space());
         Ok(())
     }
@@ -162,7 +117,7 @@ impl Builder {
     }
 
     /// Writes the block of a level, has the level above point to it, and begins an empty one.
-    fn close(&mut self, store: &mut impl Store, level: usize) -> Result<()> {
+    fn close<S: Store>(&mut self, store: &mut S, level: usize) -> Result<()> {
         let logical = self.write(store, level)?;
         let first_key = self.levels[level].first_key;
         self.levels[level] = self.new_level(level)?;
@@ -175,17 +130,21 @@ impl Builder {
         let (blockptr, generation) = (logical.0.into(), self.tree.generation.0.into());
         let node = &mut self.levels[level + 1];
         let ptr = KeyPtr { key: first_key.into(), blockptr, generation };
-        let inserted = NodeMut::new(&mut node.bytes).and_then(|mut block| block.insert(node.count, &[ptr]));
-        inserted.map_err(|error| malformed(first_key, error))?;
+        if S::WRITES {
+            let inserted = NodeMut::new(&mut node.bytes).and_then(|mut block| block.insert(node.count, &[ptr]));
+            inserted.map_err(|error| malformed(first_key, error))?;
+        }
         node.added(first_key, size_of::<KeyPtr>());
         Ok(())
     }
 
-    fn write(&mut self, store: &mut impl Store, level: usize) -> Result<Logical> {
+    fn write<S: Store>(&mut self, store: &mut S, level: usize) -> Result<Logical> {
         let logical = store.allocate()?;
         let Level { bytes, first_key, .. } = &mut self.levels[level];
-        crate::block::edit::set_logical(bytes, logical).map_err(|error| malformed(*first_key, error))?;
-        self.tree.csum_type.stamp(bytes);
+        if S::WRITES {
+            crate::block::edit::set_logical(bytes, logical).map_err(|error| malformed(*first_key, error))?;
+            self.tree.csum_type.stamp(bytes);
+        }
         store.write(&BuiltBlock { logical, level: level as u8, first_key: *first_key }, bytes)?;
         self.blocks += 1;
         Ok(logical)
@@ -273,6 +232,22 @@ mod tests {
         }
     }
 
+    #[derive(Default)]
+    struct Counted(Vec<(u8, Key)>);
+
+    impl Store for Counted {
+        const WRITES: bool = false;
+
+        fn allocate(&mut self) -> Result<Logical> {
+            Ok(Logical(0))
+        }
+
+        fn write(&mut self, block: &BuiltBlock, _: &[u8]) -> Result<()> {
+            self.0.push((block.level, block.first_key));
+            Ok(())
+        }
+    }
+
     impl Memory {
         /// The items below a block, which is what `expected` says.
         fn items(&self, expected: &Expected, items: &mut Vec<(Key, Vec<u8>)>) {
@@ -311,9 +286,11 @@ mod tests {
             items.iter().for_each(|(key, data)| builder.push(&mut store, *key, data).unwrap());
             let built = builder.finish(&mut store).unwrap();
             assert_eq!(built.blocks, store.blocks.len() as u64);
-            let mut outline = Outline::new(NODESIZE);
-            items.iter().for_each(|(key, data)| outline.push(*key, data.len()));
-            assert!(outline.finish() == store.order, "the outline of {count} items is another one");
+            let mut counted = Counted::default();
+            let mut builder = Builder::new(new_tree()).unwrap();
+            items.iter().for_each(|(key, data)| builder.push(&mut counted, *key, data).unwrap());
+            builder.finish(&mut counted).unwrap();
+            assert!(counted.0 == store.order, "{count} items are counted as other blocks");
             assert!(built.level >= least_level, "{count} items make {} levels", built.level);
             let (level, generation) = (Some(built.level), Some(Transid(3)));
             let mut found = Vec::new();

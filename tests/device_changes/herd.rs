@@ -1,5 +1,7 @@
 //! Devices come and go while other threads allocate and remove chunks.
 
+use std::sync::Barrier;
+
 use rbtrfs::chunk::device::{Occupied, add, remove, resize};
 use rbtrfs::chunk::{begin_to_free, finish};
 use rbtrfs::disk::flags::block_group::{DATA, METADATA, SYSTEM};
@@ -82,5 +84,44 @@ fn devices_change_while_chunks_do() {
         drop(fs);
         assert!(images.len() > 1, "{name}: some stayed");
         assert_whole(&paths(&images), &contents, name);
+    }
+}
+
+/// All see it there before one has made it go.
+#[test]
+fn a_device_that_many_remove_at_once_goes_once() {
+    for name in ["single", "raid1", "nodesize-4k"] {
+        let scratch = Scratch::new();
+        let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
+        let Some(contents) = contents(&images) else { return };
+        let mut fs = open_for_change(&images);
+        let before = devices(&images);
+        for round in 0..40 {
+            let path = scratch.zeros(&format!("more-{round}.img"), 100 * MIB);
+            let devid = add(&fs, &path, Occupied::Refuse).unwrap();
+            let is_committed = round % 2 == 0;
+            if is_committed {
+                fs.commit().unwrap();
+            }
+            let start = Barrier::new(2);
+            let remove = || {
+                start.wait();
+                remove(&fs, devid)
+            };
+            let (one, other) = std::thread::scope(|scope| {
+                let other = scope.spawn(remove);
+                (remove(), other.join().unwrap())
+            });
+            let what = format!("{name}, round {round}: {one:?}, {other:?}");
+            let (gone, refused) = if one.is_ok() { (one, other) } else { (other, one) };
+            assert!(gone.is_ok() && matches!(refused, Err(Error::Device { .. })), "{what}");
+            assert!(!fs.is_poisoned(), "{what}");
+            fs.commit().unwrap();
+            assert_eq!(devices(&images), before, "{what}");
+            assert_eq!(superblocks(&path), [0_u64; 0], "{what}");
+            std::fs::remove_file(&path).unwrap();
+        }
+        drop(fs);
+        assert_whole(&images, &contents, name);
     }
 }

@@ -5,6 +5,7 @@ mod support;
 
 mod callers;
 mod content;
+mod discard;
 mod failures;
 mod matrix;
 mod refusals;

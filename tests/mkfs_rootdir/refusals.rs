@@ -1,16 +1,17 @@
 //! What cannot be made into a filesystem is named, and nothing is left behind.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rbtrfs::Error;
-use rbtrfs::mkfs::source::{self, Source};
+use rbtrfs::mkfs::source::{self, Link, Source};
 use rbtrfs::progress::Progress;
 use rbtrfs::table::Room;
 
 use super::support::failing_disk::FailingDisk;
-use super::support::{Run, Scratch, or_skip, tool};
-use super::{mkfs, tree};
+use super::support::{Run, Scratch, assert_identical, or_skip, tool};
+use super::{is_root, mkfs, tree};
 
 fn refused(root: &Path, image: &Path, options: &[&str]) -> Run {
     let mut words = options.to_vec();
@@ -105,5 +106,87 @@ fn a_file_that_changes_or_vanishes_is_named() {
             );
             assert!(error.to_string().contains(says), "{error}");
         }
+    }
+}
+
+/// A small tmpfs, gone when dropped.
+struct Small(PathBuf);
+
+impl Small {
+    fn new(size: &str, scratch: &Scratch) -> Option<Self> {
+        let path = scratch.new_directory();
+        let options = format!("size={size}");
+        or_skip(tool("mount", ["-t", "tmpfs", "-o", &options, "small", path.to_str().unwrap()]))?;
+        Some(Self(path))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn no_room_for_temporary_files_is_said_and_leaves_nothing() {
+    if !is_root() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let root = scratch.new_directory();
+    fs::write(root.join("file of many names"), "x").unwrap();
+    for link in 0..5000 {
+        fs::hard_link(root.join("file of many names"), root.join(format!("{link}"))).unwrap();
+    }
+    let Some(small) = Small::new("64k", &scratch) else { return };
+    let (new, old) = (scratch.path("new"), scratch.zeros("old", 300 << 20));
+    assert_eq!(mkfs(&[&old], &[]).code, 0);
+    let both = [old.clone(), scratch.path("before")];
+    fs::copy(&old, &both[1]).unwrap();
+    for (directory, telling) in [(&small.0, "No space left"), (&scratch.path("missing"), "No such file")] {
+        for image in [&new, &old] {
+            let words = ["-q".as_ref(), "-f".as_ref(), "-r".as_ref(), root.as_os_str(), image.as_os_str()];
+            let run = mkfs(&words, &[("TMPDIR", directory.to_str().unwrap())]);
+            assert!(run.code == 2 && run.says(&["temporary file", telling]), "{run:?}");
+            assert_eq!(run.stderr.lines().count(), 1, "{run:?}");
+        }
+        assert!(!new.exists(), "a file was left behind");
+        assert_identical(&both[..1], &both[1..], "nothing was begun");
+    }
+}
+
+/// The temporary file of this process that has so many bytes.
+fn temporary_file(length: u64) -> PathBuf {
+    let files = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
+    let is_it = |path: &PathBuf| {
+        let is_gone = fs::read_link(path).is_ok_and(|target| target.to_string_lossy().ends_with(" (deleted)"));
+        is_gone && fs::metadata(path).is_ok_and(|metadata| metadata.len() == length)
+    };
+    let found: Vec<PathBuf> = files.filter(is_it).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    found[0].clone()
+}
+
+/// Names that cannot be read look as if there were none.
+#[test]
+fn links_that_cannot_be_read_again_are_an_error() {
+    const LINKS: usize = 3001;
+    let scratch = Scratch::new();
+    let root = scratch.new_directory();
+    fs::write(root.join("a file"), "x").unwrap();
+    for link in 0..LINKS {
+        fs::hard_link(root.join("a file"), root.join(format!("{link}"))).unwrap();
+    }
+    for left in [0, LINKS / 2, LINKS - 1] {
+        let (room, progress) = (Room::new(0), Progress::default());
+        let request = source::Request { directory: root.clone(), ..source::Request::default() };
+        let options = source::Options { threads: 2, room: &room, progress: &progress, sectorsize: 4096 };
+        let source = Source::walk(&request, options).unwrap();
+        assert_eq!(source.trees[0].links.count(), LINKS as u64);
+        let file = temporary_file((LINKS * size_of::<Link>()) as u64);
+        let file = fs::File::options().write(true).open(file).unwrap();
+        file.set_len((left * size_of::<Link>()) as u64).unwrap();
+        let error = super::fill(&scratch, &source, &progress).unwrap_err();
+        assert!(matches!(error, Error::Temporary(_)), "{left} are left: {error}");
     }
 }

@@ -7,6 +7,7 @@ pub mod contents;
 pub mod damage;
 pub mod extents;
 pub mod failing_disk;
+pub mod file_disk;
 pub mod inject;
 pub mod limits;
 pub mod mounted;

@@ -1,6 +1,7 @@
 //! Extents in use, and the references to them.
 
 use crate::block::ItemRef;
+use crate::block::reference::Reference;
 use crate::disk::extent::{ExtentDataRef, ExtentItem, InlineRef, InlineRefs, SharedDataRef, TreeBlockInfo};
 use crate::disk::flags::{extent, incompat};
 use crate::disk::{Key, KeyType, MAX_LEVEL, hash, objectid};
@@ -219,7 +220,7 @@ fn check_inline_refs(cx: &mut Context<'_>, refs: &[u8], extent_flags: u64, is_da
                 }
             }
         }
-        total = total.saturating_add(inline_ref.count());
+        total = total.saturating_add(Reference::of_inline(inline_ref).map_or(0, |(_, count)| count));
         if let Some(last) = last {
             check_order(cx, last, inline_ref);
         }
@@ -235,54 +236,12 @@ fn check_order(cx: &mut Context<'_>, last: InlineRef<'_>, inline_ref: InlineRef<
         return;
     }
     let (previous, have) = (last.sequence(), inline_ref.sequence());
+    let source = |inline_ref| Reference::of_inline(inline_ref).map(|(reference, _)| reference);
     if previous_type > ref_type || previous < have {
         cx.found(ExtentDamage::InlineOrder { ref_type, have, previous_type, previous });
-    } else if previous == have && last.is_same(inline_ref) {
+    } else if previous == have && source(last) == source(inline_ref) {
         cx.found(ExtentDamage::InlineDuplicate { ref_type, have });
     }
-}
-
-impl InlineRef<'_> {
-    fn key_type(&self) -> KeyType {
-        match self {
-            InlineRef::TreeBlock { .. } => KeyType::TREE_BLOCK_REF,
-            InlineRef::SharedBlock { .. } => KeyType::SHARED_BLOCK_REF,
-            InlineRef::ExtentData(_) => KeyType::EXTENT_DATA_REF,
-            InlineRef::SharedData { .. } => KeyType::SHARED_DATA_REF,
-            InlineRef::Owner { .. } => KeyType::EXTENT_OWNER_REF,
-        }
-    }
-
-    fn sequence(&self) -> u64 {
-        match *self {
-            InlineRef::TreeBlock { root } | InlineRef::Owner { root } => root,
-            InlineRef::SharedBlock { parent } | InlineRef::SharedData { parent, .. } => parent,
-            InlineRef::ExtentData(data_ref) => data_ref_hash(data_ref),
-        }
-    }
-
-    fn count(&self) -> u64 {
-        match *self {
-            InlineRef::TreeBlock { .. } | InlineRef::SharedBlock { .. } => 1,
-            InlineRef::ExtentData(data_ref) => data_ref.count.get().into(),
-            InlineRef::SharedData { count, .. } => count.into(),
-            InlineRef::Owner { .. } => 0,
-        }
-    }
-
-    /// Whether two references of the same type and sequence have the same source.
-    fn is_same(&self, other: InlineRef<'_>) -> bool {
-        match (self, other) {
-            (InlineRef::ExtentData(one), InlineRef::ExtentData(two)) => {
-                (one.root, one.objectid, one.offset) == (two.root, two.objectid, two.offset)
-            }
-            _ => true,
-        }
-    }
-}
-
-fn data_ref_hash(data_ref: &ExtentDataRef) -> u64 {
-    hash::extent_data_ref(data_ref.root.get(), data_ref.objectid.get(), data_ref.offset.get())
 }
 
 fn check_data_ref(cx: &mut Context<'_>, data_ref: &ExtentDataRef) {
@@ -344,7 +303,7 @@ pub(super) fn check_keyed_ref(cx: &mut Context<'_>, item: &ItemRef<'_>) {
         _ => {
             let Some(data_ref) = cx.exact::<ExtentDataRef, _>(item.data, size) else { return };
             check_data_ref(cx, data_ref);
-            let have = data_ref_hash(data_ref);
+            let have = data_ref.hash();
             if offset.wrapping_sub(have) >= hash::MAX_COLLISIONS {
                 cx.found(ExtentDamage::RefHash { have, expect: offset });
             }

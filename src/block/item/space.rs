@@ -2,7 +2,7 @@
 
 use crate::block::ItemRef;
 use crate::disk::flags::{block_group, free_space_info, incompat};
-use crate::disk::space::{FREE_SPACE_BITMAP_SIZE, FreeSpaceHeader, FreeSpaceInfo};
+use crate::disk::space::{FreeSpaceHeader, FreeSpaceInfo, free_space_bitmap_range};
 use crate::disk::volume::{BlockGroupItem, BlockGroupRemap};
 use crate::disk::{BlockGroupFlags, Key, KeyType, flags, objectid};
 use crate::finding::findings;
@@ -152,7 +152,7 @@ pub(super) fn check_free_space(cx: &mut Context<'_>, item: &ItemRef<'_>) {
         cx.exact::<[u8; 0], _>(item.data, size);
     } else {
         let sector = u64::from(rules.sectorsize.max(1));
-        let limit = FREE_SPACE_BITMAP_SIZE as u64 * 8 * sector;
+        let limit = free_space_bitmap_range(sector);
         let (have, expect) = (item.data.len() as u32, length.div_ceil(sector).div_ceil(8) as u32);
         if length > limit {
             cx.found(SpaceDamage::BitmapTooLong { have: length, limit });

@@ -58,8 +58,9 @@ pub fn remove(fs: &Filesystem, devid: u64) -> Result<()> {
         finish(handle)?;
         removed
     });
-    if removed.is_err() {
-        set_writable(&mut fs.chunks(), devid, was_writable);
+    // Whoever found it so already does not know whether it is to stay so.
+    if removed.is_err() && was_writable {
+        set_writable(&mut fs.chunks(), devid, true);
     }
     removed
 }

@@ -193,31 +193,17 @@ impl<'a> Payload<'a> {
 }
 
 fn put_inline_ref(inline_ref: InlineRef<'_>, object: &mut Object<'_>) {
-    let mut put_type = |key_type: KeyType| {
-        object.plain("type", key_type.0);
-        object.string("type_name", key_type.name().unwrap_or_default());
-    };
+    let key_type = inline_ref.key_type();
+    object.plain("type", key_type.0);
+    object.string("type_name", key_type.name().unwrap_or_default());
     match inline_ref {
-        InlineRef::TreeBlock { root } => {
-            put_type(KeyType::TREE_BLOCK_REF);
-            object.plain("root", root);
-        }
-        InlineRef::SharedBlock { parent } => {
-            put_type(KeyType::SHARED_BLOCK_REF);
-            object.plain("parent", parent);
-        }
-        InlineRef::ExtentData(data_ref) => {
-            put_type(KeyType::EXTENT_DATA_REF);
-            data_ref.visit(object);
-        }
+        InlineRef::TreeBlock { root } => object.plain("root", root),
+        InlineRef::SharedBlock { parent } => object.plain("parent", parent),
+        InlineRef::ExtentData(data_ref) => data_ref.visit(object),
         InlineRef::SharedData { parent, count } => {
-            put_type(KeyType::SHARED_DATA_REF);
             object.plain("parent", parent);
             object.plain("count", count);
         }
-        InlineRef::Owner { root } => {
-            put_type(KeyType::EXTENT_OWNER_REF);
-            object.plain("root_id", root);
-        }
+        InlineRef::Owner { root } => object.plain("root_id", root),
     }
 }

@@ -1,11 +1,11 @@
 //! Extents, references to them, and checksums.
 
 use crate::block::ItemRef;
+use crate::disk::KeyType;
 use crate::disk::extent::{
     ExtentDataRef, ExtentItem, ExtentOwnerRef, InlineRef, InlineRefs, SharedDataRef, TreeBlockInfo,
 };
 use crate::disk::flags::extent as extent_flags;
-use crate::disk::{KeyType, hash};
 
 use super::super::Style;
 use super::super::put::{HexBytes, HexNumber, Joined, put};
@@ -31,32 +31,17 @@ pub fn extent_item(item: &ItemRef<'_>, out: &mut Vec<u8>) -> Option<()> {
 
 /// Each line begins with the type and the number by which references are ordered.
 fn put_inline_ref(inline_ref: InlineRef<'_>, out: &mut Vec<u8>) {
-    let mut start = |tabs: &str, key_type: KeyType, sequence: u64| {
-        put!(out, tabs, "(", key_type.0, " 0x", HexNumber(sequence), ") ");
-    };
+    // One tab too few, and a t too many, before an owner: so it stands in btrfs-progs 6.19.
+    let tabs = if let InlineRef::Owner { .. } = inline_ref { "\t" } else { "\t\t" };
+    put!(out, tabs, "(", inline_ref.key_type().0, " 0x", HexNumber(inline_ref.sequence()), ") ");
     match inline_ref {
-        InlineRef::TreeBlock { root } => {
-            start("\t\t", KeyType::TREE_BLOCK_REF, root);
-            put!(out, "tree block backref root ", ObjectId(root, KeyType(0)), "\n");
-        }
-        InlineRef::SharedBlock { parent } => {
-            start("\t\t", KeyType::SHARED_BLOCK_REF, parent);
-            put!(out, "shared block backref parent ", parent, "\n");
-        }
-        InlineRef::ExtentData(data_ref) => {
-            let [root, objectid, offset] = [data_ref.root, data_ref.objectid, data_ref.offset].map(u64::from);
-            start("\t\t", KeyType::EXTENT_DATA_REF, hash::extent_data_ref(root, objectid, offset));
-            put_data_ref(data_ref, out);
-        }
+        InlineRef::TreeBlock { root } => put!(out, "tree block backref root ", ObjectId(root, KeyType(0)), "\n"),
+        InlineRef::SharedBlock { parent } => put!(out, "shared block backref parent ", parent, "\n"),
+        InlineRef::ExtentData(data_ref) => put_data_ref(data_ref, out),
         InlineRef::SharedData { parent, count } => {
-            start("\t\t", KeyType::SHARED_DATA_REF, parent);
             put!(out, "shared data backref parent ", parent, " count ", count, "\n");
         }
-        InlineRef::Owner { root } => {
-            // One tab and a t too many: so it stands in btrfs-progs 6.19.
-            start("\t", KeyType::EXTENT_OWNER_REF, root);
-            put!(out, "textent owner root ", root, "\n");
-        }
+        InlineRef::Owner { root } => put!(out, "textent owner root ", root, "\n"),
     }
 }
 

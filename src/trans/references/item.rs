@@ -1,33 +1,15 @@
-//! The item of an extent, with the references that stand in it, and the items of references behind it.
-//!
-//! References stand in the item, in the order of their types and against that of their sequences, until it grows too
-//! large; then they get items of their own, and none is added to the extent's before those are gone (`insert_inline_backref`
-//! and `lookup_inline_extent_backref` in fs/btrfs/extent-tree.c).
+//! Bringing the items of an extent up to date: its own, with the references that stand in it, and those of references
+//! behind it.
 
-use std::cmp::Reverse;
-
-use zerocopy::IntoBytes;
-
+use crate::block::extent_item::{Format, Kind, Record, keys};
 use crate::block::reference::Reference;
-use crate::disk::extent::{ExtentDataRef, ExtentItem, InlineRef, InlineRefs, SharedDataRef, TreeBlockInfo};
-use crate::disk::flags::extent::{DATA, FULL_BACKREF, TREE_BLOCK};
-use crate::disk::node::{Item, leaf_data_size};
-use crate::disk::{Key, KeyType, Logical, Transid, hash};
+use crate::disk::flags::extent::FULL_BACKREF;
+use crate::disk::{Key, KeyType, Logical, hash};
 use crate::error::Result;
 use crate::tree::TreeRoot;
 use crate::tree::edit::{Blocks, Cursor, Editor};
 
-use super::{Change, Kind, Sharing, damage};
-
-/// What the items of a filesystem's extents have in common.
-#[derive(Clone, Copy, Debug)]
-pub struct Format {
-    pub nodesize: u32,
-    /// Whether new blocks get items with skinny metadata.
-    pub is_skinny: bool,
-    /// Of new extents.
-    pub generation: Transid,
-}
+use super::{Change, Sharing, damage};
 
 /// What becomes of an extent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,27 +17,6 @@ pub enum Fate {
     InUse,
     /// Nobody refers to it.
     Free,
-}
-
-/// An extent's item.
-struct Record {
-    key: Key,
-    extent: ExtentItem,
-    /// Of a block without skinny metadata.
-    info: Option<TreeBlockInfo>,
-    /// Who pays for it under simple quotas, which stands before the references.
-    owner: Option<u64>,
-    refs: Vec<(Reference, u64)>,
-}
-
-/// The keys that the item of an extent may have.
-fn keys(logical: Logical, kind: Kind, nodesize: u32) -> impl Iterator<Item = Key> {
-    let (level, length) = match kind {
-        Kind::Block { level } => (Some(level), nodesize.into()),
-        Kind::Data { length } => (None, length),
-    };
-    let skinny = level.map(|level| Key::new(logical.0, KeyType::METADATA_ITEM, level.into()));
-    skinny.into_iter().chain([Key::new(logical.0, KeyType::EXTENT_ITEM, length)])
 }
 
 /// How an extent is shared whose item `find` finds.
@@ -67,7 +28,7 @@ pub fn sharing(
 ) -> Result<Sharing> {
     for key in keys(logical, kind, nodesize) {
         if let Some(data) = find(key)? {
-            let record = Record::parse(key, kind, &data)?;
+            let record = Record::parse(key, kind, &data).map_err(|problem| damage(logical, problem))?;
             let has_full_backref = record.extent.flags.get() & FULL_BACKREF != 0;
             return Ok(Sharing { refs: record.extent.refs.get(), has_full_backref });
         }
@@ -108,75 +69,6 @@ pub fn apply<S: Blocks>(
     items.write(change.new.is_some())
 }
 
-impl Record {
-    fn new(logical: Logical, kind: Kind, first_key: Key, format: &Format) -> Self {
-        let mut extent = ExtentItem::zeroed();
-        extent.generation = format.generation.0.into();
-        let (key, info) = match kind {
-            Kind::Block { level } if !format.is_skinny => {
-                let info = TreeBlockInfo { key: first_key.into(), level };
-                (Key::new(logical.0, KeyType::EXTENT_ITEM, format.nodesize.into()), Some(info))
-            }
-            Kind::Block { level } => (Key::new(logical.0, KeyType::METADATA_ITEM, level.into()), None),
-            Kind::Data { length } => (Key::new(logical.0, KeyType::EXTENT_ITEM, length), None),
-        };
-        extent.flags = flag_of(kind).into();
-        Self { key, extent, info, owner: None, refs: Vec::new() }
-    }
-
-    fn parse(key: Key, kind: Kind, data: &[u8]) -> Result<Self> {
-        let error = |problem| damage(Logical(key.objectid), problem);
-        let (extent, mut rest) = ExtentItem::read_prefix(data).ok_or_else(|| error("has an item that is too short"))?;
-        let mut info = None;
-        if let (Kind::Block { level }, KeyType::EXTENT_ITEM) = (kind, key.key_type) {
-            let (found, after) =
-                TreeBlockInfo::read_prefix(rest).ok_or_else(|| error("has an item that is too short"))?;
-            if found.level != level {
-                return Err(error("is of another level"));
-            }
-            (info, rest) = (Some(*found), after);
-        }
-        if extent.flags.get() & !FULL_BACKREF != flag_of(kind) {
-            return Err(error("has the flags of another kind"));
-        }
-        let (mut owner, mut refs) = (None, Vec::new());
-        for inline_ref in InlineRefs::new(rest) {
-            let inline_ref = inline_ref.map_err(|_| error("has an inline reference that makes no sense"))?;
-            match (inline_ref, Reference::of_inline(inline_ref)) {
-                (_, Some((reference, count))) if goes_with(reference, kind) => refs.push((reference, count)),
-                (InlineRef::Owner { root }, _) if owner.is_none() && refs.is_empty() => owner = Some(root),
-                _ => return Err(error("has an inline reference that is out of place")),
-            }
-        }
-        if refs.windows(2).any(|pair| rank(pair[0].0) > rank(pair[1].0) || pair[0].0 == pair[1].0) {
-            return Err(error("has inline references out of order"));
-        }
-        let inline = refs.iter().fold(0_u64, |sum, (_, count)| sum.saturating_add(*count));
-        if extent.refs.get() < inline || extent.refs.get() == 0 {
-            return Err(error("has fewer references than are listed"));
-        }
-        Ok(Self { key, extent: *extent, info, owner, refs })
-    }
-
-    fn to_bytes(&self) -> Vec<u8> {
-        let mut data = self.extent.as_bytes().to_vec();
-        self.info.iter().for_each(|info| data.extend_from_slice(info.as_bytes()));
-        if let Some(root) = self.owner {
-            put_number(&mut data, KeyType::EXTENT_OWNER_REF, root);
-        }
-        for (reference, count) in &self.refs {
-            put_inline(&mut data, *reference, *count);
-        }
-        data
-    }
-
-    /// Puts a reference that is not there in its place.
-    fn insert(&mut self, reference: Reference, count: u64) {
-        let slot = self.refs.partition_point(|(other, _)| rank(*other) <= rank(reference));
-        self.refs.insert(slot, (reference, count));
-    }
-}
-
 /// The items of an extent in their tree.
 struct Items<'e, S> {
     record: Record,
@@ -190,7 +82,7 @@ impl<'e, S: Blocks> Items<'e, S> {
     fn read(root: &'e mut TreeRoot, store: &'e mut S, logical: Logical, kind: Kind, nodesize: u32) -> Result<Self> {
         for key in keys(logical, kind, nodesize) {
             let Some(cursor) = Cursor::at(root, store, key)? else { continue };
-            let record = Record::parse(key, kind, cursor.item()?.data)?;
+            let record = Record::parse(key, kind, cursor.item()?.data).map_err(|problem| damage(logical, problem))?;
             let has_keyed = is_before_keyed(cursor, logical)?;
             return Ok(Self { record, has_keyed, root, store });
         }
@@ -228,7 +120,7 @@ impl<'e, S: Blocks> Items<'e, S> {
                     let cursor = Cursor::at(self.root, self.store, self.record.key)?;
                     self.has_keyed = cursor.map_or(Ok(false), |cursor| is_before_keyed(cursor, self.logical()))?;
                 }
-                Some(left) => self.editor().replace(key, &keyed_data(reference, left))?,
+                Some(left) => self.editor().replace(key, &reference.data(left))?,
                 None => return Err(too_few(self)),
             }
         }
@@ -240,7 +132,7 @@ impl<'e, S: Blocks> Items<'e, S> {
     fn add(&mut self, reference: Reference, by: u64, format: &Format) -> Result<()> {
         let more = |items: &Self, count: u64| {
             // A tree or a node refers to a block once.
-            let most = if is_counted(reference) { u32::MAX.into() } else { 1 };
+            let most = if reference.is_counted() { u32::MAX.into() } else { 1 };
             let count = count.checked_add(by).filter(|count| *count <= most);
             count.ok_or_else(|| items.error(reference, "has too many references"))
         };
@@ -253,22 +145,22 @@ impl<'e, S: Blocks> Items<'e, S> {
         let found = if self.has_keyed { self.find_keyed(reference)? } else { None };
         if let Some((key, count)) = found {
             let count = more(self, count)?;
-            return self.editor().replace(key, &keyed_data(reference, count));
+            return self.editor().replace(key, &reference.data(count));
         }
         let count = more(self, 0)?;
-        if !self.has_keyed && self.record.to_bytes().len() + inline_size(reference) < largest_item(format.nodesize) {
+        if !self.has_keyed && self.record.has_room_for(reference, format.nodesize) {
             self.record.insert(reference, count);
             return Ok(());
         }
         let key = self.free_key(reference)?;
-        self.editor().insert(key, &keyed_data(reference, count))?;
+        self.editor().insert(key, &reference.data(count))?;
         self.has_keyed = true;
         Ok(())
     }
 
     /// The key and the count of a reference that has an item.
     fn find_keyed(&self, reference: Reference) -> Result<Option<(Key, u64)>> {
-        let first = keyed_key(self.logical(), reference);
+        let first = reference.key(self.logical());
         let Some(mut cursor) = Cursor::at_or_after(self.root, self.store, first)? else { return Ok(None) };
         loop {
             let item = cursor.item()?;
@@ -276,7 +168,7 @@ impl<'e, S: Blocks> Items<'e, S> {
                 return Ok(None);
             }
             let error = || self.error(reference, "has a malformed item");
-            let (found, count) = keyed_reference(item.key, item.data).ok_or_else(error)?;
+            let (found, count) = Reference::of_item(&item).ok_or_else(error)?;
             if found == reference {
                 return Ok(Some((item.key, count)));
             }
@@ -288,7 +180,7 @@ impl<'e, S: Blocks> Items<'e, S> {
 
     /// The first free key for a reference that has no item.
     fn free_key(&self, reference: Reference) -> Result<Key> {
-        let first = keyed_key(self.logical(), reference);
+        let first = reference.key(self.logical());
         let mut free = first;
         let mut cursor = Cursor::at_or_after(self.root, self.store, first)?;
         while let Some(at) = &mut cursor {
@@ -326,41 +218,6 @@ impl<'e, S: Blocks> Items<'e, S> {
     }
 }
 
-fn flag_of(kind: Kind) -> u64 {
-    match kind {
-        Kind::Block { .. } => TREE_BLOCK,
-        Kind::Data { .. } => DATA,
-    }
-}
-
-fn goes_with(reference: Reference, kind: Kind) -> bool {
-    is_counted(reference) == matches!(kind, Kind::Data { .. })
-}
-
-/// Whether a reference has a count: those to data have.
-fn is_counted(reference: Reference) -> bool {
-    matches!(reference, Reference::File { .. } | Reference::Leaf { .. })
-}
-
-/// The place of an inline reference.
-fn rank(reference: Reference) -> (KeyType, Reverse<u64>) {
-    let Key { key_type, offset, .. } = keyed_key(Logical(0), reference);
-    (key_type, Reverse(offset))
-}
-
-/// The key of a reference's item; the first one of a file's.
-fn keyed_key(extent: Logical, reference: Reference) -> Key {
-    let (key_type, offset) = match reference {
-        Reference::Tree { root } => (KeyType::TREE_BLOCK_REF, root),
-        Reference::Node { parent } => (KeyType::SHARED_BLOCK_REF, parent.0),
-        Reference::File { root, objectid, offset } => {
-            (KeyType::EXTENT_DATA_REF, hash::extent_data_ref(root, objectid, offset))
-        }
-        Reference::Leaf { parent } => (KeyType::SHARED_DATA_REF, parent.0),
-    };
-    Key::new(extent.0, key_type, offset)
-}
-
 /// Whether a reference whose first key is `first` may have this one: hashes collide.
 fn may_be_at(reference: Reference, first: Key, key: Key) -> bool {
     let collisions = if let Reference::File { .. } = reference { hash::MAX_COLLISIONS } else { 1 };
@@ -372,59 +229,4 @@ fn may_be_at(reference: Reference, first: Key, key: Key) -> bool {
 fn is_before_keyed<S: Blocks>(mut cursor: Cursor<'_, S>, extent: Logical) -> Result<bool> {
     let is_keyed = |key: Key| key.objectid == extent.0 && key.key_type < KeyType::BLOCK_GROUP_ITEM;
     Ok(cursor.to_next()? && is_keyed(cursor.item()?.key))
-}
-
-/// What the item of a reference says; nothing if it is none.
-fn keyed_reference(key: Key, data: &[u8]) -> Option<(Reference, u64)> {
-    match key.key_type {
-        KeyType::TREE_BLOCK_REF => Some((Reference::Tree { root: key.offset }, 1)),
-        KeyType::SHARED_BLOCK_REF => Some((Reference::Node { parent: Logical(key.offset) }, 1)),
-        KeyType::EXTENT_DATA_REF => {
-            let (data_ref, _) = ExtentDataRef::read_prefix(data)?;
-            Some((Reference::of_file(data_ref), data_ref.count.get().into()))
-        }
-        KeyType::SHARED_DATA_REF => {
-            let (shared, _) = SharedDataRef::read_prefix(data)?;
-            Some((Reference::Leaf { parent: Logical(key.offset) }, shared.count.get().into()))
-        }
-        _ => None,
-    }
-}
-
-fn file_ref(root: u64, objectid: u64, offset: u64, count: u64) -> ExtentDataRef {
-    ExtentDataRef { root: root.into(), objectid: objectid.into(), offset: offset.into(), count: (count as u32).into() }
-}
-
-/// The data of a reference's item.
-fn keyed_data(reference: Reference, count: u64) -> Vec<u8> {
-    match reference {
-        Reference::Tree { .. } | Reference::Node { .. } => Vec::new(),
-        Reference::File { root, objectid, offset } => file_ref(root, objectid, offset, count).as_bytes().to_vec(),
-        Reference::Leaf { .. } => SharedDataRef { count: (count as u32).into() }.as_bytes().to_vec(),
-    }
-}
-
-fn put_number(data: &mut Vec<u8>, key_type: KeyType, number: u64) {
-    data.push(key_type.0);
-    data.extend_from_slice(&number.to_le_bytes());
-}
-
-fn put_inline(data: &mut Vec<u8>, reference: Reference, count: u64) {
-    let Key { key_type, offset, .. } = keyed_key(Logical(0), reference);
-    match reference {
-        Reference::File { .. } => data.push(key_type.0),
-        _ => put_number(data, key_type, offset),
-    }
-    data.extend_from_slice(&keyed_data(reference, count));
-}
-
-fn inline_size(reference: Reference) -> usize {
-    let mut data = Vec::new();
-    put_inline(&mut data, reference, 1);
-    data.len()
-}
-
-/// An extent's item stays below this size (`BTRFS_MAX_EXTENT_ITEM_SIZE` in fs/btrfs/ctree.h).
-fn largest_item(nodesize: u32) -> usize {
-    (leaf_data_size(nodesize) as usize / 16).saturating_sub(size_of::<Item>())
 }

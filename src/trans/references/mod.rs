@@ -6,6 +6,7 @@ pub mod item;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
+use crate::block::extent_item::{Format, Kind};
 use crate::block::reference::Reference;
 use crate::disk::flags::incompat::SKINNY_METADATA;
 use crate::disk::{Key, Logical};
@@ -13,19 +14,7 @@ use crate::error::{Error, Result};
 
 use super::Filesystem;
 use super::staged::StagedTree;
-use item::{Fate, Format};
-
-/// What an extent is, of which nothing changes while it is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Block {
-        level: u8,
-    },
-    /// Length in bytes.
-    Data {
-        length: u64,
-    },
-}
+use item::Fate;
 
 /// What is to become of an extent.
 #[derive(Clone, Debug)]
