@@ -39,8 +39,8 @@ pub struct Estimate {
     pub global: u64,
     /// Bytes of data, counted likewise.
     pub data: u64,
-    /// Whether more data may come, and less.
-    pub is_least: bool,
+    /// Whether that is a guess: more data may come, and less.
+    pub is_guess: bool,
 }
 
 /// A subvolume other than the top-level tree.

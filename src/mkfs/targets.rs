@@ -156,7 +156,7 @@ impl Preparation<'_> {
         if !sizes.iter().any(|(_, grows)| *grows) {
             return as_they_are.map(|_| sizes);
         }
-        if as_they_are.is_ok_and(|layout| !layout.lacks_metadata()) {
+        if as_they_are.is_ok_and(|layout| layout.has_room()) {
             return Ok(sizes);
         }
         let enlarged = |(size, grows): (u64, bool)| (if grows { size.max(new_size) } else { size }, grows);

@@ -219,6 +219,9 @@ fn what_must_not_grow_is_refused_before_it_is_touched() {
     });
     mounted::detach(&device);
     refusals.unwrap();
+    // What compression saves nobody knows before.
+    let text = text(&scratch);
+    make(&text, &scratch.path("compressed"), "-b 20m -m single --compress zstd");
     // Nothing tells how large a filesystem without content is to be.
     let small = existing(&scratch, "small", MIB);
     let run = run_rbtrfs("mkfs", std::slice::from_ref(&small));

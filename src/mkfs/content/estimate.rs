@@ -30,9 +30,9 @@ pub fn estimate(totals: &Totals, options: &Options, method: Option<Method>) -> E
     let global = blocks(csums + extents * extent, GAP, options.nodesize);
     let metadata = blocks(files, gap, options.nodesize) + global;
     // What compression saves nobody knows: this is less than it takes, and the rest is added as it is needed.
-    let is_least = method.is_some();
-    let data = if is_least { totals.data_bytes / 4 } else { totals.data_bytes };
-    Estimate { metadata, global, data, is_least }
+    let is_guess = method.is_some();
+    let data = if is_guess { totals.data_bytes / 4 } else { totals.data_bytes };
+    Estimate { metadata, global, data, is_guess }
 }
 
 /// Bytes at the end of a leaf that the next item does not fit into, about.

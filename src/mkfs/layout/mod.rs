@@ -14,7 +14,7 @@ use crate::volume::ChunkMapping;
 
 use super::maker::Estimate;
 use super::options::Options;
-use sizes::{Expected, MIB};
+use sizes::{DATA_SPARE, Expected, MIB};
 
 pub use sizes::metadata_left;
 
@@ -137,20 +137,23 @@ impl Layout {
         Ok(())
     }
 
-    /// Whether there is less room for metadata than is expected.
-    pub fn lacks_metadata(&self) -> bool {
-        self.expected.metadata > 0
+    /// Whether the devices have room for all that is expected.
+    pub fn has_room(&self) -> bool {
+        let data = self.length_of(Kind::Data).saturating_add(self.expected.data);
+        self.expected.metadata == 0 && self.room_for_data().saturating_add(DATA_SPARE) >= data
     }
 
-    /// Whether the devices have room for all data that is sure to come.
+    /// Whether they have room for the data that is sure to come.
     pub fn try_data(&self) -> Result<()> {
-        let wanted = self.length_of(Kind::Data).saturating_add(self.expected.data);
+        let (wanted, left) = (self.expected.sure, self.room_for_data());
+        if left < wanted { Err(Error::NoSpace { what: "data", wanted, left }) } else { Ok(()) }
+    }
+
+    /// Bytes of data that chunks would have, as many as are expected at the most.
+    fn room_for_data(&self) -> u64 {
         let mut layout = self.clone();
-        while !layout.expected.has_data_place() {
-            let added = layout.add_chunk(Kind::Data);
-            added.map_err(|_| Error::NoSpace { what: "data", wanted, left: layout.length_of(Kind::Data) })?;
-        }
-        Ok(())
+        while layout.expected.data > 0 && layout.add_chunk(Kind::Data).is_ok() {}
+        layout.length_of(Kind::Data)
     }
 
     fn flags(&self, kind: Kind) -> BlockGroupFlags {

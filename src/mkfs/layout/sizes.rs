@@ -13,6 +13,8 @@ pub const MIB: u64 = 1 << 20;
 pub const DATA_LEFT: u64 = MIB;
 /// Bytes of data that may be lost at superblocks and where chunks end.
 const DATA_LOST: u64 = MIB;
+/// What of the expected data is none.
+pub const DATA_SPARE: u64 = DATA_LEFT + DATA_LOST;
 /// Blocks that the kernel keeps for itself at the least (its global reserve), and those that it wants to have beside them
 /// before it lets anybody write.
 const GLOBAL_NODES: u64 = 352;
@@ -38,6 +40,8 @@ pub struct Expected {
     /// Mixed groups have all of it as data.
     pub metadata: u64,
     pub data: u64,
+    /// Bytes of data that come in any case.
+    pub sure: u64,
     /// Bytes of each chunk of data, in the place of all that is expected.
     step: Option<u64>,
 }
@@ -48,20 +52,16 @@ impl Expected {
             return Self::default();
         }
         let metadata = estimate.metadata.saturating_add(metadata_left(options.nodesize, estimate.global));
-        let data = estimate.data.saturating_add(DATA_LEFT + DATA_LOST);
+        let data = estimate.data.saturating_add(DATA_SPARE);
         let (metadata, data) = if options.mixed { (0, data.saturating_add(metadata)) } else { (metadata, data) };
-        let has_steps = estimate.is_least && options.data == Profile::Dup;
-        Self { is_known: true, metadata, data, step: has_steps.then_some(data / STEPS) }
+        let has_steps = estimate.is_guess && options.data == Profile::Dup;
+        let sure = if estimate.is_guess { 0 } else { estimate.data };
+        Self { is_known: true, metadata, data, sure, step: has_steps.then_some(data / STEPS) }
     }
 
     /// The end: so much and no more.
     pub fn only(metadata: u64, data: u64) -> Self {
-        Self { is_known: true, metadata, data, step: None }
-    }
-
-    /// Whether chunks have all but what may stay free of the data.
-    pub fn has_data_place(&self) -> bool {
-        self.step.is_some() || self.data <= DATA_LEFT + DATA_LOST
+        Self { is_known: true, metadata, data, ..Self::default() }
     }
 
     pub fn subtract(&mut self, is_metadata: bool, length: u64) {
@@ -85,7 +85,7 @@ impl Layout {
             let chunk_size = bytes.checked_next_multiple_of(MIB).unwrap_or(most).clamp(MIB, most.max(MIB));
             Limits { total_rw_bytes: u64::MAX, chunk_size: Some(chunk_size), alignment: MIB, ..kernel }
         };
-        let Expected { is_known, metadata, data, step } = self.expected;
+        let Expected { is_known, metadata, data, step, .. } = self.expected;
         match kind {
             // A file that becomes as large as its content is not to have much that nobody uses.
             Kind::System => {
