@@ -8,9 +8,6 @@ use crate::tree::build::{Builder, BuiltTree, Store};
 use super::maker::new_tree;
 use super::options::Options;
 
-/// Bytes of checksums in one item at the most (`MAX_CSUM_ITEMS` in fs/btrfs/file-item.c).
-const MOST: usize = 4096;
-
 /// Checksums, of which the last item is still open.
 #[derive(Debug)]
 pub struct Csums {
@@ -25,6 +22,7 @@ pub struct Csums {
 impl Csums {
     pub fn new(options: &Options) -> Result<Self> {
         let csum_size = options.csum_type.size();
+        // `__MAX_CSUM_ITEMS` in fs/btrfs/file-item.c
         let fits = leaf_data_size(options.nodesize) as usize - 2 * size_of::<Item>() - csum_size;
         Ok(Self {
             builder: Builder::new(new_tree(options, objectid::CSUM_TREE))?,
@@ -32,7 +30,7 @@ impl Csums {
             csums: Vec::new(),
             csum_size,
             sectorsize: options.sectorsize.into(),
-            most: fits.min(MOST) / csum_size * csum_size,
+            most: fits / csum_size * csum_size,
         })
     }
 

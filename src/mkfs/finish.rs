@@ -67,9 +67,6 @@ impl Maker<'_> {
         }
         let mut state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
         let blocks = blocks.finish(vec![std::mem::take(&mut state.blocks)]).map_err(Error::Temporary)?;
-        if shrunk.is_some() {
-            state.layout.cut_last_data_chunk();
-        }
         let late = LateTrees {
             extents: Extents { options: &options, blocks: &blocks, refs: &refs },
             roots: Roots {

@@ -98,7 +98,12 @@ impl LateTrees<'_> {
             }
         }
         gap.into_iter().for_each(|logical| layout.give_back_block(logical));
+        let global = self.global_bytes(outlines);
+        if self.shrunk.is_some() || layout.grows() {
+            layout.leave_room(global);
+        }
         if let Some(slack) = self.shrunk {
+            layout.cut(global);
             layout.shrink_devices(slack);
         }
         records.sort();
@@ -118,6 +123,15 @@ impl LateTrees<'_> {
         });
         let items = items.collect::<Result<_>>()?;
         Ok(Attempt { layout, places, records, items })
+    }
+
+    /// Bytes of the trees of which the kernel keeps the size free, to be able to write them.
+    fn global_bytes(&self, outlines: &Outlines) -> u64 {
+        const TREES: [u64; 4] =
+            [objectid::ROOT_TREE, objectid::EXTENT_TREE, objectid::FREE_SPACE_TREE, objectid::BLOCK_GROUP_TREE];
+        let late = TREES.iter().filter_map(|tree| outlines.get(tree)).map(|outline| outline.len() as u64);
+        let csums = self.roots.trees.get(&objectid::CSUM_TREE).map_or(0, |built| built.blocks);
+        (late.sum::<u64>() + csums) * u64::from(self.extents.options.nodesize)
     }
 
     /// Builds a late tree of the items that an attempt has for it.

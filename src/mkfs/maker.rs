@@ -27,7 +27,7 @@ pub struct NewDevice {
     pub image: Image,
     /// Bytes of the filesystem on it.
     pub size: u64,
-    /// Whether the image, a file, becomes as large as the content needs. `size` is what it will be at the least.
+    /// Whether the image, a file, becomes larger if the content needs that.
     pub grows: bool,
 }
 
@@ -36,8 +36,12 @@ pub struct NewDevice {
 pub struct Estimate {
     /// Bytes of tree blocks, counted once however many copies there are.
     pub metadata: u64,
+    /// Those of them that describe space: the kernel keeps as much free.
+    pub global: u64,
     /// Bytes of data, counted likewise.
     pub data: u64,
+    /// Whether that is a guess: more data may come, and less.
+    pub is_guess: bool,
 }
 
 /// A subvolume other than the top-level tree.

@@ -26,7 +26,7 @@ pub struct Preparation<'a> {
     pub byte_count: Option<u64>,
     /// Bytes of a file that is missing or empty, if `byte_count` does not say it.
     pub size: u64,
-    /// Whether such a file becomes as large as the content needs, `size` at the least.
+    /// Whether files become larger if the content needs that: one that is too small for it is made as if it were missing.
     pub grows: bool,
     /// Whether what stands on them may be lost.
     pub force: bool,
@@ -55,17 +55,20 @@ impl Targets {
     /// images in use, too small ones and those with something on them are refused first.
     pub fn prepare(paths: &[PathBuf], preparation: &Preparation<'_>) -> Result<(Self, Vec<NewDevice>)> {
         let candidates = paths.iter().map(|path| look(path, preparation)).collect::<Result<Vec<_>>>()?;
-        preparation.try_layout(&candidates)?;
+        let sizes = preparation.sizes(&candidates)?;
         let all_created = candidates.iter().all(|candidate| matches!(candidate, Candidate::Missing(_)));
         let mut targets = Self { created: Vec::new(), all_created };
         let (mut devices, mut occupied) = (Vec::new(), Vec::new());
-        for candidate in candidates {
+        for (candidate, (size, grows)) in candidates.into_iter().zip(sizes) {
             let image = match candidate {
                 Candidate::Missing(path) => targets.create(path)?,
                 Candidate::Existing(image) => image,
             };
             occupied.push(image.size() > 0);
-            devices.push(preparation.make_room(image)?);
+            if image.size() < size {
+                image.set_size(size)?;
+            }
+            devices.push(NewDevice { image, size, grows });
         }
         let mut occupied = devices.iter_mut().zip(occupied).filter(|(_, is_occupied)| *is_occupied);
         occupied.try_for_each(|(device, _)| preparation.take_over(device))?;
@@ -137,32 +140,34 @@ impl Preparation<'_> {
         size - size % u64::from(self.options.sectorsize)
     }
 
-    /// Bytes of the filesystem on a file that is empty, and whether they may become more.
-    fn new_size(&self) -> (u64, bool) {
-        (self.aligned(self.byte_count.unwrap_or(self.size)), self.grows && self.byte_count.is_none())
-    }
-
-    /// Whether there is room for a filesystem. Nothing was touched yet.
-    fn try_layout(&self, candidates: &[Candidate<'_>]) -> Result<()> {
+    /// Bytes of the filesystem on each, and whether they may become more. Nothing was touched yet: it is an error if they
+    /// have no room for it.
+    fn sizes(&self, candidates: &[Candidate<'_>]) -> Result<Vec<(u64, bool)>> {
+        let grows = self.grows && self.byte_count.is_none();
+        let new_size = self.aligned(self.byte_count.unwrap_or(self.size));
         let size = |candidate: &Candidate<'_>| match candidate {
             Candidate::Existing(image) if image.size() > 0 => {
-                (self.aligned(self.byte_count.unwrap_or(image.size())), false)
+                (self.aligned(self.byte_count.unwrap_or(image.size())), grows && !image.is_device())
             }
-            _ => self.new_size(),
+            _ => (new_size, grows),
         };
-        Layout::begin(self.options, candidates.iter().map(size), self.estimate).map(drop)
+        let sizes: Vec<(u64, bool)> = candidates.iter().map(size).collect();
+        let as_they_are = self.try_layout(sizes.iter().map(|(size, _)| (*size, false)));
+        if !sizes.iter().any(|(_, grows)| *grows) {
+            return as_they_are.map(|_| sizes);
+        }
+        if as_they_are.is_ok_and(|layout| layout.has_room()) {
+            return Ok(sizes);
+        }
+        let enlarged = |(size, grows): (u64, bool)| (if grows { size.max(new_size) } else { size }, grows);
+        let sizes: Vec<(u64, bool)> = sizes.into_iter().map(enlarged).collect();
+        self.try_layout(sizes.iter().copied()).map(|_| sizes)
     }
 
-    /// Makes a file as long as it is to be, if it is shorter.
-    fn make_room(&self, image: Image) -> Result<NewDevice> {
-        let (size, grows) = match image.size() {
-            0 => self.new_size(),
-            has => (self.aligned(self.byte_count.unwrap_or(has)), false),
-        };
-        if image.size() < size {
-            image.set_size(size)?;
-        }
-        Ok(NewDevice { image, size, grows })
+    /// The chunks that the filesystem begins with, if there is room for them and for the data that is sure to come.
+    fn try_layout(&self, sizes: impl Iterator<Item = (u64, bool)>) -> Result<Layout> {
+        let layout = Layout::begin(self.options, sizes, self.estimate)?;
+        layout.try_data().map(|()| layout)
     }
 
     /// Clears what stands on an image, as far as the filesystem is to reach.

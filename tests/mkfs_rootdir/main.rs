@@ -3,6 +3,7 @@
 mod compare;
 mod content;
 mod refusals;
+mod sizes;
 mod subvolumes;
 #[path = "../support/mod.rs"]
 mod support;

@@ -193,7 +193,7 @@ fn make(args: &Args, progress: &Progress) -> anyhow::Result<(Made, Option<Conten
     };
     let (targets, devices) = Targets::prepare(&args.images, &preparation).map_err(with_hint)?;
     let maker = Maker::new(options.clone(), devices, &estimate, &room)?;
-    content.as_ref().map_or(Ok(()), |content| content.fill(&maker, progress))?;
+    content.as_ref().map_or(Ok(()), |content| content.fill(&maker, progress)).map_err(with_hint)?;
     progress.begin("trees", 0);
     let made = maker.finish(targets.order(), args.rootdir.slack(), progress)?;
     targets.keep();

@@ -40,8 +40,9 @@ pub struct Totals {
     pub name_bytes: u64,
     /// Bytes of files, holes left out.
     pub file_bytes: u64,
-    /// Bytes of files that may stand in leaves.
+    /// Bytes of files that may stand in leaves, and how many they are.
     pub inline_bytes: u64,
+    pub inline_files: u64,
     /// Bytes that the other files take at most, in whole sectors, and how many they are.
     pub data_bytes: u64,
     pub files: u64,
@@ -253,6 +254,7 @@ impl Totals {
         self.file_bytes = self.file_bytes.saturating_add(stored);
         if attributes.size <= MAX_INLINE {
             self.inline_bytes += stored;
+            self.inline_files += 1;
         } else {
             self.files += 1;
             let sectors = stored.checked_next_multiple_of(sectorsize.into()).unwrap_or(u64::MAX);

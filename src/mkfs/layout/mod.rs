@@ -1,23 +1,23 @@
 //! Where a new filesystem has its chunks, and what of them is in use.
 
+mod cut;
+mod sizes;
+
 use crate::chunk::item;
-use crate::chunk::placement::{Limits, MAX_STRIPE, STRIPE_ALIGNMENT, place_on};
+use crate::chunk::placement::{Placement, place_on};
 use crate::disk::fields::Uuid;
 use crate::disk::flags::block_group;
-use crate::disk::{BlockGroupFlags, Logical, Physical, Profile, STRIPE_LEN};
+use crate::disk::{BlockGroupFlags, Logical, Physical, Profile};
 use crate::error::{Error, Result};
 use crate::space::{FreeExtents, Holes, without_superblocks};
 use crate::volume::{ChunkMapping, FirstWriter};
 
 use super::maker::Estimate;
 use super::options::Options;
+use sizes::{DATA_SPARE, Expected, MIB};
 
-const MIB: u64 = 1 << 20;
-/// Blocks without which the kernel lets nobody write, of which it wants to have enough for itself (its global reserve).
-const METADATA_NODES: u64 = 640;
-/// Bytes of data that stay free where a device is cut: the kernel wants a block for each file that is written, also for
-/// one that will stand in a leaf.
-const DATA_LEFT: u64 = MIB;
+pub use sizes::metadata_left;
+
 /// Where the first chunk begins.
 const FIRST_LOGICAL: Logical = Logical(MIB);
 /// What a device that grows may grow to.
@@ -38,25 +38,34 @@ pub struct Device {
     pub uuid: Uuid,
     /// Bytes of the filesystem on it.
     pub size: u64,
-    /// Whether it becomes as large as its chunks need.
+    /// Whether it becomes larger where its chunks need that.
     pub grows: bool,
     /// Bytes that chunks have.
     pub used: u64,
     holes: Holes,
+    /// Where chunks end at the latest.
+    limit: u64,
 }
 
 impl Device {
     fn new(devid: u64, uuid: Uuid, size: u64, grows: bool) -> Self {
-        let holes = Holes::of_device(if grows { UNBOUNDED } else { size });
-        Self { devid, uuid, size, grows, used: 0, holes }
+        Self { devid, uuid, size, grows, used: 0, holes: Holes::of_device(size), limit: size }
     }
 
     fn take(&mut self, start: Physical, length: u64) {
         self.holes.take(start, length);
         self.used += length;
-        if self.grows {
-            self.size = self.size.max(start.0.saturating_add(length));
+        self.size = self.size.max(start.0.saturating_add(length));
+    }
+
+    /// Whether chunks may have more than the device has, from now on.
+    fn grow(&mut self) -> bool {
+        let can_grow = self.grows && self.limit < UNBOUNDED;
+        if can_grow {
+            self.holes.resize(self.limit, UNBOUNDED);
+            self.limit = UNBOUNDED;
         }
+        can_grow
     }
 }
 
@@ -81,8 +90,7 @@ pub struct Layout {
     sectorsize: u32,
     /// Data is given addresses from here on, so that they ascend.
     next_data: Logical,
-    /// What is yet to come of data, and what there will be of metadata.
-    expected: Estimate,
+    expected: Expected,
 }
 
 impl Layout {
@@ -100,7 +108,7 @@ impl Layout {
             nodesize: options.nodesize,
             sectorsize: options.sectorsize,
             next_data: FIRST_LOGICAL,
-            expected: *estimate,
+            expected: Expected::new(options, estimate),
         };
         layout.add_first_chunks()?;
         Ok(layout)
@@ -109,8 +117,7 @@ impl Layout {
     fn add_first_chunks(&mut self) -> Result<()> {
         self.add_chunk(Kind::System)?;
         let (mut left, wanted) = (0, self.least_metadata());
-        let expected = self.expected_metadata();
-        while left == 0 || left < expected {
+        while left == 0 || self.expected.metadata > 0 {
             match self.add_chunk(Kind::Metadata) {
                 // What is expected may be more than what comes.
                 Err(_) if left > 0 => break,
@@ -124,22 +131,29 @@ impl Layout {
         if left < wanted {
             return Err(Error::NoSpace { what: "metadata", wanted, left });
         }
-        if !self.mixed && !self.devices.iter().any(|device| device.grows) {
+        if !self.mixed && !self.grows() {
             self.add_chunk(Kind::Data)?;
         }
         Ok(())
     }
 
-    fn least_metadata(&self) -> u64 {
-        u64::from(self.nodesize) * METADATA_NODES
+    /// Whether the devices have room for all that is expected.
+    pub fn has_room(&self) -> bool {
+        let data = self.length_of(Kind::Data).saturating_add(self.expected.data);
+        self.expected.metadata == 0 && self.room_for_data().saturating_add(DATA_SPARE) >= data
     }
 
-    /// What the content will need, if that is known, and what the kernel needs beside it.
-    fn expected_metadata(&self) -> u64 {
-        match self.expected.metadata {
-            0 => 0,
-            bytes => bytes.saturating_add(self.least_metadata()),
-        }
+    /// Whether they have room for the data that is sure to come.
+    pub fn try_data(&self) -> Result<()> {
+        let (wanted, left) = (self.expected.sure, self.room_for_data());
+        if left < wanted { Err(Error::NoSpace { what: "data", wanted, left }) } else { Ok(()) }
+    }
+
+    /// Bytes of data that chunks would have, as many as are expected at the most.
+    fn room_for_data(&self) -> u64 {
+        let mut layout = self.clone();
+        while layout.expected.data > 0 && layout.add_chunk(Kind::Data).is_ok() {}
+        layout.length_of(Kind::Data)
     }
 
     fn flags(&self, kind: Kind) -> BlockGroupFlags {
@@ -157,45 +171,37 @@ impl Layout {
         self.devices.iter().fold(0, |sum, device| sum.saturating_add(device.size))
     }
 
-    /// The kernel's sizes, but for system chunks, which may be small, for what is estimated, and for metadata where the
-    /// kernel would take all of a small device for it.
-    fn limits(&self, kind: Kind) -> Limits {
-        let total_rw_bytes = self.total_bytes();
-        let kernel = Limits { total_rw_bytes, nodesize: self.nodesize, chunk_size: None, alignment: STRIPE_ALIGNMENT };
-        match kind {
-            Kind::System => {
-                Limits { chunk_size: Some((total_rw_bytes / 128).clamp(MIB, 32 * MIB)), alignment: MIB, ..kernel }
+    /// Whether a device becomes larger where that is needed.
+    pub fn grows(&self) -> bool {
+        self.devices.iter().any(|device| device.grows)
+    }
+
+    /// Bytes of all chunks of a kind.
+    fn length_of(&self, kind: Kind) -> u64 {
+        let flags = self.flags(kind);
+        self.groups.iter().filter(|group| group.chunk.flags == flags).map(|group| group.chunk.length).sum()
+    }
+
+    /// Finds the place of a chunk. Devices grow rather than have data in crumbs or metadata in two chunks.
+    fn place(&mut self, kind: Kind) -> Result<Placement> {
+        let (flags, limits) = (self.flags(kind), self.limits(kind));
+        let profile = flags.profile().unwrap_or(Profile::Single);
+        let much = if kind == Kind::Data || self.mixed { MIB } else { limits.chunk_size.unwrap_or(MIB) };
+        loop {
+            let devices = self.devices.iter();
+            let devices = devices.map(|device| (device.devid, device.limit.saturating_sub(device.used), &device.holes));
+            let placed = place_on(flags, profile, &limits, devices);
+            let is_much = placed.as_ref().is_ok_and(|placement| placement.length >= much);
+            if is_much || self.devices.iter_mut().map(Device::grow).filter(|grown| *grown).count() == 0 {
+                return placed;
             }
-            Kind::Metadata if !self.mixed && self.expected.metadata > 0 => {
-                let most = kernel.wanted(self.flags(kind), Profile::Single).max(MIB);
-                Limits { chunk_size: Some(self.expected_metadata().clamp(MIB, most)), alignment: MIB, ..kernel }
-            }
-            // A tenth of the filesystem is no bound for data that is known to come: its extents would be cut.
-            Kind::Data if !self.mixed && self.expected.data > 0 => {
-                let chunk_size = Some(self.expected.data.clamp(MIB, MAX_STRIPE));
-                Limits { total_rw_bytes: u64::MAX, chunk_size, alignment: MIB, ..kernel }
-            }
-            Kind::Metadata if !self.mixed => {
-                let smallest = self.devices.iter().map(|device| device.size).min().unwrap_or_default();
-                let most = smallest / 3 * 2 / u64::from(self.metadata.geometry().dev_stripes);
-                let needed = self.least_metadata();
-                let usual = if total_rw_bytes / 10 < STRIPE_ALIGNMENT { 0 } else { STRIPE_ALIGNMENT };
-                let alignment = needed.max(usual).min(most).next_multiple_of(STRIPE_LEN).max(STRIPE_LEN);
-                Limits { alignment, ..kernel }
-            }
-            _ => kernel,
         }
     }
 
     fn add_chunk(&mut self, kind: Kind) -> Result<()> {
+        let placement = self.place(kind)?;
         let flags = self.flags(kind);
         let profile = flags.profile().unwrap_or(Profile::Single);
-        let limits = self.limits(kind);
-        let devices = self.devices.iter().map(|device| {
-            let size = if device.grows { UNBOUNDED } else { device.size };
-            (device.devid, size.saturating_sub(device.used), &device.holes)
-        });
-        let placement = place_on(flags, profile, &limits, devices)?;
         let logical = self.groups.last().map_or(FIRST_LOGICAL, |group| group.chunk.end());
         let uuid_of = |devid: u64| {
             let device = self.devices.iter().find(|device| device.devid == devid);
@@ -208,8 +214,8 @@ impl Layout {
             }
         }
         let free = without_superblocks(&chunk);
-        if kind == Kind::Data {
-            self.expected.data = self.expected.data.saturating_sub(chunk.length);
+        if kind != Kind::System {
+            self.expected.subtract(kind == Kind::Metadata && !self.mixed, chunk.length);
         }
         self.groups.push(Group { chunk, free, used: 0 });
         Ok(())
@@ -260,53 +266,6 @@ impl Layout {
         if let Some(group) = self.groups.iter_mut().rfind(|group| group.chunk.logical <= logical) {
             group.free.add(logical, nodesize);
             group.used -= nodesize;
-        }
-    }
-
-    /// Cuts the last data chunk to whole rows of what is used of it, and a little more. What its devices lose by that
-    /// stays a hole.
-    pub fn cut_last_data_chunk(&mut self) {
-        if self.mixed {
-            return;
-        }
-        let flags = self.flags(Kind::Data);
-        let last = self.groups.iter().rfind(|group| group.chunk.flags == flags);
-        let left = last.map_or(0, |group| group.chunk.end().0.saturating_sub(self.next_data.0));
-        if left < DATA_LEFT {
-            // A device without room for it is not to become smaller either.
-            let _ = self.add_chunk(Kind::Data);
-        }
-        let Some(index) = self.groups.iter().rposition(|group| group.chunk.flags == flags) else { return };
-        let chunk = &self.groups[index].chunk;
-        let row = chunk.data_stripes() * STRIPE_LEN;
-        let needed = (self.next_data.0.saturating_sub(chunk.logical.0) + DATA_LEFT).next_multiple_of(row);
-        if needed >= chunk.length {
-            return;
-        }
-        let cut = (chunk.length - needed) / chunk.data_stripes();
-        for stripe in &chunk.stripes {
-            if let Some(device) = self.devices.iter_mut().find(|device| device.devid == stripe.devid) {
-                device.used -= cut;
-            }
-        }
-        let group = &mut self.groups[index];
-        group.free.remove(Logical(group.chunk.logical.0 + needed), group.chunk.length - needed);
-        group.chunk.length = needed;
-    }
-
-    /// Has each device end so many bytes behind its last chunk, if it grows or is not shorter.
-    pub fn shrink_devices(&mut self, slack: u64) {
-        for device in &mut self.devices {
-            let mut end = MIB;
-            for Group { chunk, .. } in &self.groups {
-                let own = chunk.stripes.iter().filter(|stripe| stripe.devid == device.devid);
-                end = own.fold(end, |end, stripe| end.max(stripe.physical.0.saturating_add(chunk.stripe_size())));
-            }
-            let end = end.saturating_add(slack).checked_next_multiple_of(self.sectorsize.into());
-            device.size = match end {
-                Some(end) if device.grows || end < device.size => end,
-                _ => device.size,
-            };
         }
     }
 

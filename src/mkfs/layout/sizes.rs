@@ -1,0 +1,115 @@
+//! How large the chunks of a new filesystem become, by what is expected to come into them.
+
+use crate::chunk::placement::{Limits, MAX_STRIPE, STRIPE_ALIGNMENT};
+use crate::disk::{Profile, STRIPE_LEN};
+
+use super::super::maker::Estimate;
+use super::super::options::Options;
+use super::{Kind, Layout};
+
+pub const MIB: u64 = 1 << 20;
+/// Bytes of data that stay free where a device is cut: the kernel wants a block for each file that is written, also for
+/// one that will stand in a leaf.
+pub const DATA_LEFT: u64 = MIB;
+/// Bytes of data that may be lost at superblocks and where chunks end.
+const DATA_LOST: u64 = MIB;
+/// What of the expected data is none.
+pub const DATA_SPARE: u64 = DATA_LEFT + DATA_LOST;
+/// Blocks that the kernel keeps for itself at the least (its global reserve), and those that it wants to have beside them
+/// before it lets anybody write.
+const GLOBAL_NODES: u64 = 352;
+const WRITE_NODES: u64 = 288;
+/// The global reserve is as large as the trees that describe space, up to this.
+const MAX_GLOBAL: u64 = 512 * MIB;
+/// Copies on one device lie side by side: what is too much of a chunk stays between them. Where nobody knows how much
+/// data comes, a chunk has this part of what comes at the least.
+const STEPS: u64 = 8;
+
+/// Bytes of metadata that must be free for the kernel to write, where the trees that describe space have so many.
+pub fn metadata_left(nodesize: u32, global: u64) -> u64 {
+    let nodes = |count: u64| count * u64::from(nodesize);
+    let least = nodes(GLOBAL_NODES);
+    global.clamp(least, MAX_GLOBAL.max(least)) + nodes(WRITE_NODES)
+}
+
+/// What is yet to come, and what is to be left free.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Expected {
+    /// Whether anything is known of it.
+    pub is_known: bool,
+    /// Mixed groups have all of it as data.
+    pub metadata: u64,
+    pub data: u64,
+    /// Bytes of data that come in any case.
+    pub sure: u64,
+    /// Bytes of each chunk of data, in the place of all that is expected.
+    step: Option<u64>,
+}
+
+impl Expected {
+    pub fn new(options: &Options, estimate: &Estimate) -> Self {
+        if estimate.metadata == 0 {
+            return Self::default();
+        }
+        let metadata = estimate.metadata.saturating_add(metadata_left(options.nodesize, estimate.global));
+        let data = estimate.data.saturating_add(DATA_SPARE);
+        let (metadata, data) = if options.mixed { (0, data.saturating_add(metadata)) } else { (metadata, data) };
+        let has_steps = estimate.is_guess && options.data == Profile::Dup;
+        let sure = if estimate.is_guess { 0 } else { estimate.data };
+        Self { is_known: true, metadata, data, sure, step: has_steps.then_some(data / STEPS) }
+    }
+
+    /// The end: so much and no more.
+    pub fn only(metadata: u64, data: u64) -> Self {
+        Self { is_known: true, metadata, data, ..Self::default() }
+    }
+
+    pub fn subtract(&mut self, is_metadata: bool, length: u64) {
+        let expected = if is_metadata { &mut self.metadata } else { &mut self.data };
+        *expected = expected.saturating_sub(length);
+    }
+}
+
+impl Layout {
+    pub(super) fn least_metadata(&self) -> u64 {
+        metadata_left(self.nodesize, 0)
+    }
+
+    /// The kernel's sizes, but for system chunks, which may be small, for what is estimated, and for metadata where the
+    /// kernel would take all of a small device for it.
+    pub(super) fn limits(&self, kind: Kind) -> Limits {
+        let total_rw_bytes = self.total_bytes();
+        let kernel = Limits { total_rw_bytes, nodesize: self.nodesize, chunk_size: None, alignment: STRIPE_ALIGNMENT };
+        // A tenth of the filesystem is no bound for what is known to come: its extents would be cut.
+        let exactly = |bytes: u64, most: u64| {
+            let chunk_size = bytes.checked_next_multiple_of(MIB).unwrap_or(most).clamp(MIB, most.max(MIB));
+            Limits { total_rw_bytes: u64::MAX, chunk_size: Some(chunk_size), alignment: MIB, ..kernel }
+        };
+        let Expected { is_known, metadata, data, step, .. } = self.expected;
+        match kind {
+            // A file that becomes as large as its content is not to have much that nobody uses.
+            Kind::System => {
+                let most = if self.grows() { 4 } else { 32 } * MIB;
+                Limits { chunk_size: Some((total_rw_bytes / 128).clamp(MIB, most)), alignment: MIB, ..kernel }
+            }
+            Kind::Metadata if !self.mixed && is_known => {
+                let more = || self.length_of(kind) / STEPS;
+                let bytes = if metadata > 0 { metadata } else { more().max(self.least_metadata()) };
+                exactly(bytes, kernel.wanted(self.flags(kind), Profile::Single))
+            }
+            Kind::Metadata if !self.mixed => {
+                let smallest = self.devices.iter().map(|device| device.size).min().unwrap_or_default();
+                let most = smallest / 3 * 2 / u64::from(self.metadata.geometry().dev_stripes);
+                let needed = self.least_metadata();
+                let usual = if total_rw_bytes / 10 < STRIPE_ALIGNMENT { 0 } else { STRIPE_ALIGNMENT };
+                let alignment = needed.max(usual).min(most).next_multiple_of(STRIPE_LEN).max(STRIPE_LEN);
+                Limits { alignment, ..kernel }
+            }
+            Kind::Metadata | Kind::Data => match step {
+                Some(step) => exactly(step, MAX_STRIPE),
+                None if data > 0 => exactly(data, MAX_STRIPE),
+                None => kernel,
+            },
+        }
+    }
+}
