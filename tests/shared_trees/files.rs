@@ -15,8 +15,8 @@ use rbtrfs::trans::Filesystem;
 use rbtrfs::volume::{ChunkMap, Volume};
 use zerocopy::IntoBytes;
 
-use super::support::change::Random;
 use super::support::contents::{for_each_item, tree};
+use super::support::random::Random;
 
 /// Ids of the inodes that are made here begin above this.
 const NEW_INODES: u64 = 1 << 30;
