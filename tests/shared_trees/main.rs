@@ -8,6 +8,7 @@ mod support;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use rbtrfs::block::reference::{FileExtent, Reference};
 use rbtrfs::chunk::{begin, finish};
 use rbtrfs::disk::flags::block_group::{DATA, METADATA};
 use rbtrfs::disk::flags::qgroup_status::{INCONSISTENT, ON};
@@ -190,14 +191,18 @@ fn a_reference_that_is_not_there_is_not_dropped() {
     let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
     let (start, length) = support::contents::data_extents(&open(&images)).into_iter().next().unwrap();
     let extent = Logical(start);
+    let file = |extent, length, objectid| {
+        let reference = Reference::File { root: 5, objectid, offset: 0 };
+        FileExtent { extent, length, reference }
+    };
     type Change<'c> = &'c dyn Fn(&Filesystem) -> Result<()>;
     let cases: [Change<'_>; 4] = [
-        &|fs| fs.drop_data_reference(extent, length, 5, 1 << 40, 0),
-        &|fs| fs.drop_data_reference(Logical(start + 4096), 4096, 5, 257, 0),
-        &|fs| fs.add_data_reference(Logical(4096), 4096, 5, 257, 0),
+        &|fs| fs.drop_data_reference(&file(extent, length, 1 << 40)),
+        &|fs| fs.drop_data_reference(&file(Logical(start + 4096), 4096, 257)),
+        &|fs| fs.add_data_reference(&file(Logical(4096), 4096, 257)),
         &|fs| {
-            fs.add_data_reference(extent, length, 5, 1 << 40, 0)?;
-            fs.add_data_reference(extent, length + 4096, 5, 1 << 40, 0)
+            fs.add_data_reference(&file(extent, length, 1 << 40))?;
+            fs.add_data_reference(&file(extent, length + 4096, 1 << 40))
         },
     ];
     for change in cases {
@@ -273,6 +278,8 @@ fn data_and_references_are_refused_under_simple_quotas() {
     let Some(images) = copy_of_kernel_image_or_skip("squota", &scratch) else { return };
     let fs = open_for_change(&images);
     assert!(matches!(fs.allocate_data(4096), Err(Error::SimpleQuotas)));
-    assert!(matches!(fs.add_data_reference(Logical(4096), 4096, 5, 257, 0), Err(Error::SimpleQuotas)));
+    let reference = Reference::File { root: 5, objectid: 257, offset: 0 };
+    let file = FileExtent { extent: Logical(4096), length: 4096, reference };
+    assert!(matches!(fs.add_data_reference(&file), Err(Error::SimpleQuotas)));
     fs.tree(objectid::CSUM_TREE).unwrap();
 }
