@@ -17,10 +17,11 @@ use rbtrfs::table::Cursor;
 use rbtrfs::tree::{Levels, TreeRoot, Walk};
 use rbtrfs::volume::Volume;
 use serde_json::json;
-use support::damage::{Case, assert_each_is_found_for_itself, case, describe, problems_of};
+use support::damage::{Case, assert_each_is_found_for_itself, case, problems_of};
 use support::extents::read_extents;
 use support::inject::Injector;
 use support::kernel_image_or_skip;
+use support::soundness::describe;
 use zerocopy::{FromBytes, IntoBytes};
 
 fn header(block: &mut [u8]) -> &mut Header {

@@ -9,20 +9,21 @@ use rbtrfs::check::Problem;
 use rbtrfs::disk::flags::incompat;
 use rbtrfs::disk::inode::{FileExtentDisk, FileExtentItem, compression, file_extent_type};
 use rbtrfs::disk::{Key, KeyType, Logical, STRIPE_LEN, objectid};
-use rbtrfs::finding::{Finding, Severity};
+use rbtrfs::finding::Finding;
 use rbtrfs::volume::{ChunkMapping, Content, Volume};
 use serde_json::{Value, json};
 use support::contents::{checksums, for_each_item, place, trees};
 use support::failing_disk::FailingDisk;
 use support::inject::Injector;
+use support::soundness::beyond_notes;
 use support::{Scratch, change, check_data, copy_of_kernel_image_or_skip, kernel_image_or_skip, open, or_skip};
 
 const SECTOR: usize = 4096;
 
 /// Code and values of what is found, notes left out.
 fn problems(images: &[PathBuf]) -> Vec<(&'static str, Value)> {
-    let found = check_data(&open(images), 2).into_iter().filter(|problem| problem.severity() > Severity::Note);
-    found.map(|problem| (problem.code(), values(&problem))).collect()
+    let found = beyond_notes(check_data(&open(images), 2));
+    found.iter().map(|problem| (problem.code(), values(problem))).collect()
 }
 
 fn values(problem: &Problem) -> Value {

@@ -16,8 +16,9 @@ use rbtrfs::disk::space::FreeSpaceHeader;
 use rbtrfs::disk::{Key, KeyType, Logical, hash};
 use rbtrfs::tree::{Levels, TreeRoot, Walk};
 use serde_json::{Value, json};
-use support::damage::{Case, assert_each_is_found_for_itself, case, describe, problems_of};
+use support::damage::{Case, assert_each_is_found_for_itself, case, problems_of};
 use support::inject::Injector;
+use support::soundness::describe;
 use support::{check, kernel_image_or_skip, open};
 use zerocopy::{FromBytes, IntoBytes};
 

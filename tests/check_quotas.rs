@@ -16,7 +16,9 @@ use rbtrfs::finding::{Finding, Severity};
 use rbtrfs::progress::Progress;
 use rbtrfs::tree::{Levels, Walk};
 use serde_json::{Value, json};
+use support::damage::is;
 use support::inject::Injector;
+use support::soundness::{beyond_notes, describe};
 use support::{Scratch, copy_of_kernel_image_or_skip, kernel_image_or_skip, open, or_skip, run_rbtrfs, tool};
 
 const IMAGES: [&str; 4] = ["quota", "squota", "quota-sharing", "squota-sharing"];
@@ -35,11 +37,6 @@ fn counted(images: &[PathBuf], memory: u64) -> Counts {
     let (_, qgroups) = report(images, memory, true);
     let counts = |row: QgroupReport| (row.qgroup.to_string(), row.counted.expect("all is known"));
     qgroups.into_iter().map(counts).map(|(qgroup, usage)| (qgroup, (usage.rfer, usage.excl))).collect()
-}
-
-fn describe(problems: &[Problem]) -> String {
-    let line = |problem: &Problem| format!("\n  {} {}: {problem}", problem.severity(), problem.code());
-    problems.iter().map(line).collect()
 }
 
 /// What the kernel shows of a filesystem, after a rescan if it counts in full.
@@ -136,7 +133,7 @@ fn sound_quotas_have_no_problems() {
         let Some(images) = kernel_image_or_skip(name) else { return };
         let (mut found, _) = report(&images, 1 << 30, false);
         assert!(!found.iter().any(|problem| problem.code() == "qgroup-unsettled"), "{name} is not counted");
-        found.retain(|problem| problem.severity() > Severity::Note);
+        found = beyond_notes(found);
         assert!(found.is_empty(), "{name}:{}", describe(&found));
     }
 }
@@ -240,12 +237,7 @@ fn each_kind_of_damage_is_found_for_itself() {
         let expected = (case.damage)(&injector);
         let mut found = report(injector.images(), 1 << 30, false).0;
         found.retain(|problem| !known.contains(problem));
-        let is_expected = |problem: &Problem| {
-            let values = serde_json::to_value(problem).unwrap();
-            let has = |(name, value): (&String, &Value)| values.get(name) == Some(value);
-            problem.code() == case.code && expected.as_object().unwrap().iter().all(has)
-        };
-        if found.len() != 1 || !found.iter().all(is_expected) {
+        if found.len() != 1 || !is(&found[0], case.code, &expected) {
             failures += &format!("{image} {} {expected}, found{}\n", case.code, describe(&found));
         }
     }

@@ -13,12 +13,12 @@ use rbtrfs::disk::flags::{block_group, incompat};
 use rbtrfs::disk::space::FreeSpaceHeader;
 use rbtrfs::disk::volume::BlockGroupItem;
 use rbtrfs::disk::{BlockGroupFlags, Key, KeyType, objectid};
-use rbtrfs::finding::{Finding, Severity};
 use rbtrfs::volume::ChunkMapping;
 use serde_json::Value;
 
 use support::inject::Injector;
 use support::mounted::{Mounted, attach, btrfs_check, detach};
+use support::soundness::assert_sound_with_data;
 use support::*;
 
 /// Kernel images that the commands refuse.
@@ -49,15 +49,10 @@ fn chunks(images: &[PathBuf], type_bits: u64) -> Vec<ChunkMapping> {
     volume.chunks().iter().filter(|chunk| chunk.flags.contains(type_bits)).cloned().collect()
 }
 
-fn problems(images: &[PathBuf]) -> Vec<String> {
-    let problems = check_data(&open(images), 2).into_iter().filter(|problem| problem.severity() > Severity::Note);
-    problems.map(|problem| format!("{}: {problem}", problem.code())).collect()
-}
-
 /// Sound as far as this project and btrfs-progs see.
 #[track_caller]
 fn assert_sound(images: &[PathBuf], what: &str) {
-    assert_eq!(problems(images), Vec::<String>::new(), "{what}");
+    assert_sound_with_data(images, what);
     btrfs_check(images).unwrap();
 }
 
@@ -101,7 +96,7 @@ fn come_and_go(name: &str) {
     };
     let flag = degraded(name);
     let judge = |step: &str| {
-        assert_eq!(problems(&images), Vec::<String>::new(), "{name}: {step}");
+        assert_sound_with_data(&images, &format!("{name}: {step}"));
         if !BEYOND_BTRFS_PROGS.contains(&name) {
             btrfs_check(&images).unwrap();
         }

@@ -19,6 +19,7 @@ use rbtrfs::trans::references::Change;
 use rbtrfs::trans::references::item::{Fate, apply};
 use rbtrfs::tree::TreeRoot;
 use rbtrfs::tree::edit::{Editor, create};
+use support::random::Random;
 use support::store::{Store, TREE};
 
 const NODESIZE: u32 = 4096;
@@ -123,16 +124,9 @@ impl Extents {
     }
 }
 
-/// The same numbers each time (xorshift64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
+/// A number below `bound`.
+fn below(random: &mut Random, bound: u64) -> u64 {
+    random.next() % bound
 }
 
 const BLOCK: Kind = Kind::Block { level: 1 };
@@ -157,18 +151,22 @@ fn references_that_come_and_go_at_random_are_all_counted() {
         let mut model: BTreeMap<u64, Counts> = BTreeMap::new();
         let mut most_keyed = 0;
         for round in 0..4000 {
-            let number = 1 + random.below(12);
+            let number = 1 + below(&mut random, 12);
             let logical = number << 20;
             let kind = if number.is_multiple_of(3) { BLOCK } else { EXTENT };
             let counts = model.entry(logical).or_default();
             // Extents grow for a while, and then shrink.
             let is_shrinking = round / 500 % 2 == 1;
             let mut changes: BTreeMap<Reference, i64> = BTreeMap::new();
-            for _ in 0..1 + random.below(6) {
-                let reference = reference(kind, 1 + random.below(60));
+            for _ in 0..1 + below(&mut random, 6) {
+                let reference = reference(kind, 1 + below(&mut random, 60));
                 let count = counts.get(&reference).copied().unwrap_or_default() as i64;
                 let most = if kind == BLOCK { 1 } else { 5 };
-                let wanted = if is_shrinking { random.below(2) as i64 * count } else { 1 + random.below(most) as i64 };
+                let wanted = if is_shrinking {
+                    below(&mut random, 2) as i64 * count
+                } else {
+                    1 + below(&mut random, most) as i64
+                };
                 changes.insert(reference, wanted - count);
             }
             let changes: Vec<(Reference, i64)> = changes.into_iter().collect();
@@ -243,7 +241,7 @@ fn key_of(reference: Reference) -> (KeyType, u64) {
 fn colliding() -> (Reference, Reference) {
     let (mut random, mut seen) = (Random(3), HashMap::new());
     loop {
-        let (objectid, offset) = (257 + random.below(1 << 40), random.below(1 << 40) << 12);
+        let (objectid, offset) = (257 + below(&mut random, 1 << 40), below(&mut random, 1 << 40) << 12);
         let reference = Reference::File { root: 5, objectid, offset };
         if let Some(other) = seen.insert(key_of(reference), reference).filter(|other| *other != reference) {
             return (other, reference);
@@ -393,19 +391,19 @@ fn checksums_of_a_range_go_and_no_others() {
         for _ in 0..20 {
             let mut extents = Extents::new(true);
             let mut model: Vec<u64> = Vec::new();
-            let mut sector = 1 + random.below(3);
+            let mut sector = 1 + below(&mut random, 3);
             while sector < SECTORS {
-                let count = 1 + random.below(90);
+                let count = 1 + below(&mut random, 90);
                 let sums: Vec<u8> = (sector..sector + count).flat_map(|sector| vec![sector as u8; size]).collect();
                 let key = Key::new(objectid::EXTENT_CSUM, KeyType::EXTENT_CSUM, sector * 4096);
                 extents.edit().insert(key, &sums).unwrap();
                 model.extend(sector..sector + count);
-                sector += count + random.below(2) * random.below(10);
+                sector += count + below(&mut random, 2) * below(&mut random, 10);
             }
             let sums = Checksums { size: size as u64, sectorsize: 4096 };
             for _ in 0..60 {
-                let most = [5, 40, 300][random.below(3) as usize];
-                let (start, count) = (random.below(SECTORS), 1 + random.below(most));
+                let most = [5, 40, 300][below(&mut random, 3) as usize];
+                let (start, count) = (below(&mut random, SECTORS), 1 + below(&mut random, most));
                 sums.delete(&mut extents.root, &mut extents.store, Logical(start * 4096), count * 4096).unwrap();
                 model.retain(|sector| !(start..start + count).contains(sector));
                 assert_eq!(summed(&extents, size), model);

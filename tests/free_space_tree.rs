@@ -9,6 +9,7 @@ use rbtrfs::trans::free_space_tree::{remove, update};
 use rbtrfs::tree::TreeRoot;
 use rbtrfs::tree::edit::{Editor, NewItem, create};
 use support::contents::{for_each_item, trees};
+use support::random::Random;
 use support::store::{Store, TREE};
 use support::{kernel_image_names, kernel_image_or_skip, open};
 
@@ -76,19 +77,6 @@ fn extents(group: &Group, free: &[bool], sector: u64) -> FreeExtents {
         extents.add(Logical(group.logical.0 + first as u64 * sector), count as u64 * sector);
     }
     extents
-}
-
-/// splitmix64
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((bits ^ (bits >> 31)) % limit as u64) as usize
-    }
 }
 
 struct Tree {

@@ -11,13 +11,13 @@ use rbtrfs::block::verify::Expected;
 use rbtrfs::disk::superblock::{RootBackup, SUPER_INFO_SIZE, SUPER_OFFSETS};
 use rbtrfs::disk::volume::DevItem;
 use rbtrfs::disk::{Logical, Superblock, Transid};
-use rbtrfs::finding::{Finding, Severity};
 use rbtrfs::volume::{Commit, MissingDevices, Staged, Volume, WritableVolume};
 use zerocopy::IntoBytes;
 
 use support::contents::*;
 use support::mounted::Mounted;
 use support::recording_disk::{Event, Failure, RecordingDisk};
+use support::soundness::assert_sound;
 use support::*;
 
 /// What the engine would hand in for one commit.
@@ -124,8 +124,7 @@ fn the_same_state_published_again_changes_the_next_backup_slot_and_nothing_else(
                 assert_eq!(superblock.super_roots[slot].as_bytes(), old.super_roots[newest].as_bytes(), "{name}");
             }
         }
-        let damage = |problem: &rbtrfs::check::Problem| problem.severity() > Severity::Note;
-        assert!(!check(&open(&images), 2).iter().any(damage), "{name}");
+        assert_sound(&images, name);
         let Some(mounted) = or_skip(Mounted::new(&images, "rw", &scratch)) else { return };
         mounted.contents();
     }

@@ -18,21 +18,8 @@ use rbtrfs::tree::TreeRoot;
 
 use support::contents::*;
 use support::failing_disk::FailingDisk;
+use support::profiles::{PROFILES, Redundancy, without};
 use support::*;
-
-/// Every profile, with the number of devices of which any may be lost.
-const PROFILES: [(&str, usize); 10] = [
-    ("single", 0),
-    ("dup", 0),
-    ("raid0", 0),
-    ("raid1", 1),
-    ("raid1c3", 2),
-    ("raid1c4", 3),
-    ("raid10", 1),
-    ("raid5", 1),
-    ("raid6", 2),
-    ("raid5-data-raid1c3-meta", 2),
-];
 
 const SUPERBLOCK: u64 = 64 << 10;
 const SUPERBLOCK_MIRROR: u64 = 64 << 20;
@@ -41,7 +28,7 @@ const SUPERBLOCK_MIRROR: u64 = 64 << 20;
 
 #[test]
 fn every_copy_of_file_data_is_what_the_kernel_summed() {
-    for (name, _) in PROFILES {
+    for Redundancy { name, .. } in PROFILES {
         let Some(images) = kernel_image_or_skip(name) else { return };
         let volume = open(&images);
         let (sums, sector) = (checksums(&volume), u64::from(volume.format().sectorsize));
@@ -64,7 +51,7 @@ fn every_copy_of_file_data_is_what_the_kernel_summed() {
 
 #[test]
 fn every_copy_of_every_tree_block_is_good() {
-    for (name, _) in PROFILES {
+    for Redundancy { name, .. } in PROFILES {
         let Some(images) = kernel_image_or_skip(name) else { return };
         let volume = open(&images);
         let mut buffer = vec![0; volume.format().nodesize as usize];
@@ -103,11 +90,11 @@ fn two_damaged_stripes_of_a_raid6_row_cost_nothing_and_three_are_an_error() {
 
 #[test]
 fn a_lost_device_costs_nothing_that_the_profile_tolerates() {
-    for (name, tolerated) in PROFILES {
+    for Redundancy { name, metadata: tolerated, .. } in PROFILES {
         let Some(images) = kernel_image_or_skip(name) else { return };
         let whole = output_of("dump-tree", &images);
         for lost in (1..=tolerated).flat_map(|count| choices(&images, count)) {
-            let left: Vec<PathBuf> = images.iter().filter(|image| !lost.contains(image)).cloned().collect();
+            let left = without(&images, &lost);
             let run = run_rbtrfs("dump-tree", &left);
             assert_eq!(run.code, 0, "{name} without {lost:?}: {}", run.stderr);
             assert!(run.stdout == whole, "{name} without {lost:?} is not the same");
@@ -123,9 +110,7 @@ fn a_lost_device_costs_nothing_that_the_profile_tolerates() {
 
 #[test]
 fn a_lost_device_costs_no_file_data() {
-    for (name, tolerated) in PROFILES {
-        // Here it is the metadata that tolerates more.
-        let tolerated = if name == "raid5-data-raid1c3-meta" { 1 } else { tolerated };
+    for Redundancy { name, data: tolerated, .. } in PROFILES {
         let Some(images) = kernel_image_or_skip(name) else { return };
         for left in choices(&images, images.len() - tolerated) {
             let volume = open(&left);
@@ -144,7 +129,7 @@ fn a_lost_device_costs_no_file_data() {
 
 #[test]
 fn a_device_too_many_lost_is_an_error_and_no_panic() {
-    for (name, tolerated) in PROFILES {
+    for Redundancy { name, metadata: tolerated, .. } in PROFILES {
         let Some(images) = kernel_image_or_skip(name) else { return };
         let mut failures = 0;
         for left in choices(&images, images.len().saturating_sub(tolerated + 1)).iter().filter(|left| !left.is_empty())
@@ -164,7 +149,7 @@ fn a_device_too_many_lost_is_an_error_and_no_panic() {
 
 #[test]
 fn the_order_of_devices_changes_nothing() {
-    for (name, _) in PROFILES {
+    for Redundancy { name, .. } in PROFILES {
         let Some(images) = kernel_image_or_skip(name) else { return };
         let (mut reversed, mut rotated) = (images.clone(), images.clone());
         reversed.reverse();

@@ -15,29 +15,14 @@ use rbtrfs::block::Kind;
 use rbtrfs::block::verify::Expected;
 use rbtrfs::disk::node::{HEADER_SIZE, Item, KeyPtr};
 use rbtrfs::disk::{Logical, Profile, STRIPE_LEN};
-use rbtrfs::finding::{Finding, Severity};
 use rbtrfs::image::Image;
 use rbtrfs::volume::{ChunkMapping, MissingDevices, Staged, Volume, WritableVolume};
 
 use support::contents::*;
 use support::mounted::{Mounted, attach, attach_with, btrfs_check, detach};
+use support::profiles::{PROFILES, Redundancy, without};
+use support::soundness::assert_sound;
 use support::*;
-
-/// Every profile, with the number of devices of which any may be lost.
-const PROFILES: [(&str, usize); 12] = [
-    ("single", 0),
-    ("dup", 0),
-    ("raid0", 0),
-    ("raid1", 1),
-    ("raid1c3", 2),
-    ("raid1c4", 3),
-    ("raid10", 1),
-    ("raid5", 1),
-    ("raid6", 2),
-    ("raid5-of-2", 1),
-    ("raid6-of-3", 2),
-    ("raid5-data-raid1c3-meta", 1),
-];
 
 /// What has another form than the filesystems of the profiles.
 const FORMS: [&str; 6] = ["mixed", "nodesize-4k", "nodesize-64k", "sha256", "convert", "uuid-metadata"];
@@ -95,26 +80,12 @@ fn data(volume: &Volume) -> Ranges {
     ranges
 }
 
-fn assert_identical(images: &[PathBuf], others: &[PathBuf]) {
-    for (image, other) in images.iter().zip(others) {
-        let cmp = Command::new("cmp").args([image, other]).output().unwrap();
-        assert!(cmp.status.success(), "{}", String::from_utf8_lossy(&cmp.stdout));
-    }
-}
-
-/// Sound, on every copy of every block.
-fn assert_sound(images: &[PathBuf]) {
-    let problems: Vec<_> =
-        check(&open(images), 2).into_iter().filter(|problem| problem.severity() > Severity::Note).collect();
-    assert!(problems.is_empty(), "{images:?}: {problems:?}");
-}
-
 // ---- profiles
 
 #[test]
 fn what_is_written_as_it_was_changes_no_byte() {
     let forms = FORMS.into_iter().chain(["seed-sprout", "dev-replace"]);
-    for name in PROFILES.into_iter().map(|(name, _)| name).chain(forms) {
+    for name in PROFILES.into_iter().map(|profile| profile.name).chain(forms) {
         let scratch = Scratch::new();
         let Some(before) = kernel_image_or_skip(name) else { return };
         let images = copies(&before, &scratch.new_directory());
@@ -129,17 +100,17 @@ fn what_is_written_as_it_was_changes_no_byte() {
         ranges.retain(|logical, _| is_own(logical));
         assert!(ranges.len() > 5, "{name}");
         write(&volume, &ranges);
-        assert_identical(&images, &before);
+        assert_identical(&images, &before, name);
         for (logical, bytes) in ranges {
             write(&volume, &Ranges::from([(logical, bytes)]));
         }
-        assert_identical(&images, &before);
+        assert_identical(&images, &before, name);
     }
 }
 
 #[test]
 fn the_kernel_finds_every_copy_of_what_was_written_good() {
-    for name in PROFILES.into_iter().map(|(name, _)| name).chain(FORMS) {
+    for name in PROFILES.into_iter().map(|profile| profile.name).chain(FORMS) {
         let scratch = Scratch::new();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let Some(contents) = or_skip(Mounted::new(&images, "ro", &scratch)).map(|mounted| mounted.contents()) else {
@@ -148,7 +119,7 @@ fn the_kernel_finds_every_copy_of_what_was_written_good() {
         let volume = writable(&images, MissingDevices::Refuse);
         write(&volume, &changed_blocks(volume.volume()));
         drop(volume);
-        assert_sound(&images);
+        assert_sound(&images, name);
         btrfs_check(&images).unwrap();
         images.iter().for_each(|image| File::options().write(true).open(image).unwrap().set_len(1 << 30).unwrap());
         let mounted = Mounted::new(&images, "rw", &scratch).unwrap();
@@ -159,9 +130,8 @@ fn the_kernel_finds_every_copy_of_what_was_written_good() {
 
 #[test]
 fn parity_that_was_written_brings_back_a_lost_device() {
-    for (name, tolerated) in
-        PROFILES.into_iter().filter(|(name, _)| name.starts_with("raid5") || name.starts_with("raid6"))
-    {
+    let has_parity = |profile: &Redundancy| profile.name.starts_with("raid5") || profile.name.starts_with("raid6");
+    for Redundancy { name, data: tolerated, .. } in PROFILES.into_iter().filter(has_parity) {
         let scratch = Scratch::new();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let volume = writable(&images, MissingDevices::Refuse);
@@ -172,7 +142,7 @@ fn parity_that_was_written_brings_back_a_lost_device() {
             return;
         };
         for lost in choices(&images, tolerated) {
-            let left: Vec<PathBuf> = images.iter().filter(|image| !lost.contains(image)).cloned().collect();
+            let left = without(&images, &lost);
             let volume = open(&left);
             assert_eq!(tree_blocks(&volume, |_, _| {}), ranges, "{name} without {lost:?}");
             let mounted = Mounted::new(&left, "ro,degraded", &scratch).unwrap();
@@ -183,7 +153,7 @@ fn parity_that_was_written_brings_back_a_lost_device() {
 
 #[test]
 fn what_is_written_without_a_device_is_there_without_it_and_so_is_all_else() {
-    for (name, tolerated) in PROFILES.into_iter().filter(|(_, tolerated)| *tolerated > 0) {
+    for Redundancy { name, data: tolerated, .. } in PROFILES.into_iter().filter(|profile| profile.data > 0) {
         let scratch = Scratch::new();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let Some(contents) = or_skip(Mounted::new(&images, "ro", &scratch)).map(|mounted| mounted.contents()) else {
@@ -191,8 +161,7 @@ fn what_is_written_without_a_device_is_there_without_it_and_so_is_all_else() {
         };
         for lost in choices(&images, tolerated) {
             let scratch = Scratch::new();
-            let left: Vec<PathBuf> = images.iter().filter(|image| !lost.contains(image)).cloned().collect();
-            let left = copies(&left, &scratch.new_directory());
+            let left = copies(&without(&images, &lost), &scratch.new_directory());
             let refused = WritableVolume::open(&left, MissingDevices::Refuse);
             assert!(matches!(refused, Err(Error::MissingDevice { .. })), "{name}: {refused:?}");
             let volume = writable(&left, MissingDevices::Skip);
@@ -203,7 +172,7 @@ fn what_is_written_without_a_device_is_there_without_it_and_so_is_all_else() {
             drop(volume);
             expected.extend(written);
             assert!(tree_blocks(&open(&left), |_, _| {}) == expected, "{name} without {lost:?}");
-            assert_sound(&left);
+            assert_sound(&left, &format!("{name} without {lost:?}"));
             let mounted = Mounted::new(&left, "ro,degraded", &scratch).unwrap();
             assert_eq!(mounted.contents(), contents, "{name} without {lost:?}");
         }
@@ -225,7 +194,7 @@ fn a_chunk_that_lost_too_much_is_not_written() {
     ranges.insert(chunk.logical, vec![1; 4096]);
     let error = volume.write(chunks, &staged(&ranges)).unwrap_err().to_string();
     assert!(error.contains("2 of its stripes are missing, RAID5 tolerates 1"), "{error}");
-    assert_identical(&images, before);
+    assert_identical(&images, before, "refused");
     write(&volume, &metadata);
 }
 
@@ -328,7 +297,7 @@ fn nothing_is_written_where_it_must_not_be() {
         ("superblock", vec![staged(over)]),
     ] {
         assert!(volume.write(chunks, &staged).is_err(), "{case}");
-        assert_identical(&images, &before);
+        assert_identical(&images, &before, case);
     }
     let image = Image::open_for_writing(&scratch.zeros("short", 10_000)).unwrap();
     assert!(matches!(image.write(rbtrfs::disk::Physical(9_000), &block[..2000]), Err(Error::PastEnd { .. })));

@@ -151,7 +151,8 @@ impl fmt::Display for Reference {
     }
 }
 
-/// An extent of data that a file item refers to.
+/// An extent of data that a file item refers to. The offset of the reference wraps where the extent would begin before the
+/// file.
 #[derive(Clone, Copy, Debug)]
 pub struct FileExtent {
     pub extent: Logical,

@@ -82,19 +82,15 @@ fn fit((start, end): (u64, u64), length: u64, alignment: u64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::Random;
     use super::*;
 
     #[test]
     fn a_block_is_never_handed_out_twice() {
         const UNITS: usize = 256;
         const SIZE: u32 = 4;
-        let mut random = 0x2545_f491_4f6c_dd1d_u64;
-        let mut next = |below: usize| {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            (random % below as u64) as usize
-        };
+        let mut random = Random(0x2545_f491_4f6c_dd1d);
+        let mut next = |below: usize| random.below(below);
         let mut free = FreeExtents::default();
         let mut model = vec![false; UNITS];
         for _ in 0..100_000 {

@@ -70,6 +70,7 @@ impl Holes {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::Random;
     use super::*;
 
     /// One flag for each unit of a small device.
@@ -98,13 +99,8 @@ mod tests {
     #[test]
     fn no_range_is_handed_out_twice() {
         const UNITS: usize = 256;
-        let mut random = 88172645463325252_u64;
-        let mut next = |below: usize| {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            (random % below as u64) as usize
-        };
+        let mut random = Random(88172645463325252);
+        let mut next = |below: usize| random.below(below);
         for _ in 0..1000 {
             let mut holes = Holes::of_device(RESERVED + UNITS as u64);
             let mut model = Model { taken: vec![false; UNITS] };

@@ -2,6 +2,18 @@ use super::*;
 
 const METADATA: BlockGroupFlags = BlockGroupFlags(block_group::METADATA);
 
+/// xorshift64: the same numbers each time.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound as u64) as usize
+    }
+}
+
 fn whole(group: &BlockGroup) -> Result<FreeExtents, ()> {
     let mut free = FreeExtents::default();
     free.add(group.logical, group.length);

@@ -1,7 +1,7 @@
 //! Extents of data: space for them, the references to them, and their checksums.
 
 use crate::block::extent_item::Kind;
-use crate::block::reference::Reference;
+use crate::block::reference::FileExtent;
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, objectid};
 use crate::error::{Error, Result};
@@ -34,36 +34,20 @@ impl Filesystem {
         Ok(logical)
     }
 
-    /// A file of the tree `root` refers to an extent of `length` bytes once more: the inode `objectid`, where the whole
-    /// extent would begin at `offset`, which wraps if that is before the file. Whether there is such an extent the commit
-    /// finds out.
-    pub fn add_data_reference(
-        &self,
-        logical: Logical,
-        length: u64,
-        root: u64,
-        objectid: u64,
-        offset: u64,
-    ) -> Result<()> {
-        self.count_data_reference(logical, length, Reference::File { root, objectid, offset }, 1)
+    /// A file refers to an extent once more. Whether there is such an extent the commit finds out.
+    pub fn add_data_reference(&self, file: &FileExtent) -> Result<()> {
+        self.count_data_reference(file, 1)
     }
 
     /// The reverse of [`Filesystem::add_data_reference`]. With its last reference an extent goes, and its checksums; its
     /// place is free after the commit.
-    pub fn drop_data_reference(
-        &self,
-        logical: Logical,
-        length: u64,
-        root: u64,
-        objectid: u64,
-        offset: u64,
-    ) -> Result<()> {
-        self.count_data_reference(logical, length, Reference::File { root, objectid, offset }, -1)
+    pub fn drop_data_reference(&self, file: &FileExtent) -> Result<()> {
+        self.count_data_reference(file, -1)
     }
 
-    fn count_data_reference(&self, logical: Logical, length: u64, reference: Reference, by: i64) -> Result<()> {
+    fn count_data_reference(&self, file: &FileExtent, by: i64) -> Result<()> {
         self.prepare_quotas()?;
-        lock(&self.references).count(logical, Kind::Data { length }, reference, by)
+        lock(&self.references).count(file.extent, Kind::Data { length: file.length }, file.reference, by)
     }
 
     /// Data that was allocated, and to which nobody refers, was never there.

@@ -16,22 +16,19 @@ use rbtrfs::check::{
     QuotaProblem, SubvolumeProblem, check_structure,
 };
 use rbtrfs::disk::objectid;
-use rbtrfs::finding::{Finding, Severity};
+use rbtrfs::finding::Finding;
 use rbtrfs::image::Image;
 use rbtrfs::volume::Volume;
+use support::damage::is;
 use support::extents::read_extents;
 use support::inject::{Injector, LeafItems};
+use support::soundness::{assert_sound_with_data, describe};
 use support::{Scratch, kernel_image, kernel_image_names, or_skip, require, tool};
 
 fn problems_of(volume: &Volume) -> Vec<Problem> {
     let findings = Findings::default();
     check_structure(volume, &read_extents(volume), &findings);
     findings.into_sorted()
-}
-
-fn describe(problems: &[Problem]) -> String {
-    let line = |problem: &Problem| format!("\n  {} {}: {problem}", problem.severity(), problem.code());
-    problems.iter().map(line).collect()
 }
 
 #[test]
@@ -44,11 +41,7 @@ fn each_kind_of_damage_is_found_for_itself() {
         let expected = (case.damage)(&mut injector);
         let mut found = problems_of(&injector.volume());
         found.retain(|problem| !before.contains(problem));
-        let is_expected = |problem: &&Problem| {
-            let values = serde_json::to_value(problem).unwrap();
-            problem.code() == case.code
-                && expected.as_object().unwrap().iter().all(|(name, value)| values.get(name) == Some(value))
-        };
+        let is_expected = |problem: &&Problem| is(problem, case.code, &expected);
         let is_unrelated = |problem: &Problem| problem.code() != case.code && !case.also.contains(&problem.code());
         if !found.iter().any(|problem| is_expected(&problem)) || found.iter().any(is_unrelated) {
             failures += &format!("{} {expected}, found{}\n", case.code, describe(&found));
@@ -99,17 +92,10 @@ fn what_cannot_be_read_is_not_called_missing() {
     }
 }
 
-/// The whole check says nothing worse than a note.
-fn assert_sound(name: &str, images: &[PathBuf]) {
-    let mut found = support::check_data(&support::open(images), 2);
-    found.retain(|problem| problem.severity() > Severity::Note);
-    assert!(found.is_empty(), "{name}:{}", describe(&found));
-}
-
 #[test]
 fn filesystems_of_the_kernel_are_sound() {
     for name in kernel_image_names("filesystems_of_the_kernel_are_sound") {
-        assert_sound(&name, &kernel_image(&name));
+        assert_sound_with_data(&kernel_image(&name), &name);
     }
 }
 
@@ -120,7 +106,7 @@ fn a_filesystem_in_emulated_zones_is_sound() {
     let image = scratch.zeros("image", 4 << 30);
     let arguments = ["-q".as_ref(), "-O".as_ref(), "zoned".as_ref(), image.as_os_str()];
     if or_skip(tool("mkfs.btrfs", arguments)).is_some() {
-        assert_sound("zoned", &[image]);
+        assert_sound_with_data(&[image], "zoned");
     }
 }
 
@@ -156,7 +142,7 @@ fn sample_filesystems_are_sound() {
         archives("sample_filesystems_are_sound", "RBTRFS_SAMPLES", "../shared/samples", ".img.tar.zst")
     {
         let images = unpack(&archive, &format!("sample-{name}"));
-        assert_sound(&name, &images);
+        assert_sound_with_data(&images, &name);
         std::fs::remove_dir_all(images[0].parent().unwrap()).unwrap();
     }
 }
@@ -181,7 +167,7 @@ fn filesystems_of_others_are_judged_right() {
         let images = unpack(&archive, &format!("corpus-{name}"));
         let damage = DAMAGED.iter().find(|(number, _)| name.starts_with(number));
         if VALID.iter().any(|number| name.starts_with(number)) {
-            assert_sound(&name, &images);
+            assert_sound_with_data(&images, &name);
         } else if let Some((_, code)) = damage {
             let found = problems_of(&support::open(&images));
             assert!(found.iter().any(|problem| problem.code() == *code), "{name}:{}", describe(&found));

@@ -13,3 +13,5 @@ mod state;
 mod support;
 
 use support::change::*;
+use support::random::Random;
+use support::soundness::*;

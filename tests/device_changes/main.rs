@@ -19,6 +19,8 @@ use rbtrfs::volume::{Volume, read_copies};
 
 use support::change::*;
 use support::mounted::{Mounted, btrfs_check};
+use support::random::Random;
+use support::soundness::*;
 use support::*;
 
 const MIB: u64 = 1 << 20;

@@ -13,17 +13,15 @@ use std::time::{Duration, UNIX_EPOCH};
 use rbtrfs::disk::hash;
 use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags, lsetxattr, makedev, mkdirat, mknodat, openat, symlinkat};
 
+use super::support::random::Random;
 use super::support::tool;
 
 /// Bytes that no compression makes shorter.
 pub fn noise(length: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed | 1;
+    let mut random = Random(seed | 1);
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
+        bytes.extend_from_slice(&random.next().to_le_bytes());
     }
     bytes.truncate(length);
     bytes

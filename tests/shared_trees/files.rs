@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use rbtrfs::Result;
+use rbtrfs::block::ItemRef;
+use rbtrfs::block::reference::{FileExtent, Reference, file_extent};
 use rbtrfs::disk::flags::inode::NODATASUM;
 use rbtrfs::disk::inode::{DirItem, FileExtentDisk, FileExtentItem, InodeItem, InodeRef, dir_type, file_extent_type};
 use rbtrfs::disk::{Key, KeyType, Logical, hash, objectid};
@@ -15,8 +17,8 @@ use rbtrfs::trans::Filesystem;
 use rbtrfs::volume::{ChunkMap, Volume};
 use zerocopy::IntoBytes;
 
-use super::support::change::Random;
 use super::support::contents::{for_each_item, tree};
+use super::support::random::Random;
 
 /// Ids of the inodes that are made here begin above this.
 const NEW_INODES: u64 = 1 << 30;
@@ -243,7 +245,8 @@ impl Files {
             (disk.offset, disk.num_bytes) = (piece.offset.into(), piece.bytes.into());
             let key = Key::new(number, KeyType::EXTENT_DATA, at);
             self.insert(fs, key, &[extent.as_bytes(), disk.as_bytes()].concat())?;
-            fs.add_data_reference(piece.extent, piece.length, self.id, number, at.wrapping_sub(piece.offset))?;
+            let reference = Reference::File { root: self.id, objectid: number, offset: at.wrapping_sub(piece.offset) };
+            fs.add_data_reference(&FileExtent { extent: piece.extent, length: piece.length, reference })?;
             at += piece.bytes;
         }
         Ok(())
@@ -266,16 +269,9 @@ impl Files {
         for key in keys.collect::<Vec<_>>() {
             let data = self.items[&key].clone();
             self.delete(fs, key)?;
-            let (extent, rest) = FileExtentItem::read_prefix(&data).unwrap();
-            if extent.r#type == file_extent_type::INLINE {
-                continue;
-            }
-            let (disk, _) = FileExtentDisk::read_prefix(rest).unwrap();
-            let (extent, length) = (Logical(disk.disk_bytenr.get()), disk.disk_num_bytes.get());
-            if extent.0 != 0 {
-                let offset = key.offset.wrapping_sub(disk.offset.get());
-                fs.drop_data_reference(extent, length, self.id, key.objectid, offset)?;
-                dropped.push(extent);
+            if let Some(file) = file_extent(&ItemRef { slot: 0, key, offset: 0, data: &data }, self.id) {
+                fs.drop_data_reference(&file)?;
+                dropped.push(file.extent);
             }
         }
         Ok(dropped)

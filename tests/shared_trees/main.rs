@@ -8,29 +8,24 @@ mod support;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use rbtrfs::block::reference::{FileExtent, Reference};
 use rbtrfs::chunk::{begin, finish};
 use rbtrfs::disk::flags::block_group::{DATA, METADATA};
 use rbtrfs::disk::flags::qgroup_status::{INCONSISTENT, ON};
 use rbtrfs::disk::quota::QgroupStatusItem;
 use rbtrfs::disk::{BlockGroupFlags, KeyType, Logical, objectid};
 use rbtrfs::error::{Error, Result};
-use rbtrfs::finding::{Finding, Severity};
 use rbtrfs::trans::Filesystem;
 
 use files::Files;
-use support::change::{Random, allocate, open_for_change, wish};
+use support::change::{allocate, open_for_change, wish};
 use support::contents::{checksums, for_each_item, tree, trees};
 use support::mounted::{Mounted, btrfs_check};
+use support::random::Random;
+use support::soundness::assert_sound_with_data;
 use support::*;
 
 const MIB: u64 = 1 << 20;
-
-#[track_caller]
-fn assert_sound(images: &[PathBuf], what: &str) {
-    let problems = check_data(&open(images), 2).into_iter().filter(|problem| problem.severity() > Severity::Note);
-    let problems: Vec<String> = problems.map(|problem| format!("{}: {problem}", problem.code())).collect();
-    assert_eq!(problems, Vec::<String>::new(), "{what}");
-}
 
 /// The ids of all trees of files.
 fn file_trees(images: &[PathBuf]) -> Vec<u64> {
@@ -112,12 +107,12 @@ fn change_and_use(name: &str, steps: usize) {
         let what = format!("{name}, round {round}");
         let trees = transaction(&images, steps, 1 + round, 7 * round as u64 + name.len() as u64);
         assert_items(&images, &trees, &what);
-        assert_sound(&images, &what);
+        assert_sound_with_data(&images, &what);
         btrfs_check(&images).unwrap();
         if use_by_kernel(&images, &trees, round).is_none() {
             return;
         }
-        assert_sound(&images, &format!("{what}, after the kernel"));
+        assert_sound_with_data(&images, &format!("{what}, after the kernel"));
     }
     btrfs_check(&images).unwrap();
 }
@@ -170,7 +165,7 @@ fn data_that_is_given_up_is_not_handed_out_before_the_commit() {
     finish(handle).unwrap();
     fs.commit().unwrap();
     // To what was taken nobody refers: it is free again.
-    assert_sound(&images, "after the commit");
+    assert_sound_with_data(&images, "after the commit");
     assert_items(&images, &[files], "after the commit");
     btrfs_check(&images).unwrap();
     let (after, sums) = (support::contents::data_extents(&open(&images)), checksums(&open(&images)));
@@ -196,14 +191,18 @@ fn a_reference_that_is_not_there_is_not_dropped() {
     let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
     let (start, length) = support::contents::data_extents(&open(&images)).into_iter().next().unwrap();
     let extent = Logical(start);
+    let file = |extent, length, objectid| {
+        let reference = Reference::File { root: 5, objectid, offset: 0 };
+        FileExtent { extent, length, reference }
+    };
     type Change<'c> = &'c dyn Fn(&Filesystem) -> Result<()>;
     let cases: [Change<'_>; 4] = [
-        &|fs| fs.drop_data_reference(extent, length, 5, 1 << 40, 0),
-        &|fs| fs.drop_data_reference(Logical(start + 4096), 4096, 5, 257, 0),
-        &|fs| fs.add_data_reference(Logical(4096), 4096, 5, 257, 0),
+        &|fs| fs.drop_data_reference(&file(extent, length, 1 << 40)),
+        &|fs| fs.drop_data_reference(&file(Logical(start + 4096), 4096, 257)),
+        &|fs| fs.add_data_reference(&file(Logical(4096), 4096, 257)),
         &|fs| {
-            fs.add_data_reference(extent, length, 5, 1 << 40, 0)?;
-            fs.add_data_reference(extent, length + 4096, 5, 1 << 40, 0)
+            fs.add_data_reference(&file(extent, length, 1 << 40))?;
+            fs.add_data_reference(&file(extent, length + 4096, 1 << 40))
         },
     ];
     for change in cases {
@@ -232,7 +231,7 @@ fn quotas_that_are_no_longer_true_are_counted_anew() {
     let trees = transaction(&images, 200, 1, 3);
     assert_eq!(status(&images), ON | INCONSISTENT);
     assert_items(&images, &trees, "quota");
-    assert_sound(&images, "quota");
+    assert_sound_with_data(&images, "quota");
     let Some(mounted) = or_skip(Mounted::new(&images, "rw", &scratch)) else { return };
     tool("btrfs", ["quota", "rescan", "-w", mounted.path().to_str().unwrap()]).unwrap();
     drop(mounted);
@@ -279,6 +278,8 @@ fn data_and_references_are_refused_under_simple_quotas() {
     let Some(images) = copy_of_kernel_image_or_skip("squota", &scratch) else { return };
     let fs = open_for_change(&images);
     assert!(matches!(fs.allocate_data(4096), Err(Error::SimpleQuotas)));
-    assert!(matches!(fs.add_data_reference(Logical(4096), 4096, 5, 257, 0), Err(Error::SimpleQuotas)));
+    let reference = Reference::File { root: 5, objectid: 257, offset: 0 };
+    let file = FileExtent { extent: Logical(4096), length: 4096, reference };
+    assert!(matches!(fs.add_data_reference(&file), Err(Error::SimpleQuotas)));
     fs.tree(objectid::CSUM_TREE).unwrap();
 }

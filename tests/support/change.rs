@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use rbtrfs::chunk::{Force, Wish, alloc, begin, finish};
 use rbtrfs::disk::{Logical, Profile};
-use rbtrfs::finding::{Finding, Severity};
 use rbtrfs::trans::Filesystem;
 use rbtrfs::volume::MissingDevices;
 use rbtrfs::{Error, Result};
 
-use super::{Scratch, check, open, or_skip, tool};
+use super::{Scratch, or_skip, tool};
 
 pub fn open_for_change(images: &[PathBuf]) -> Filesystem {
     for _ in 0..500 {
@@ -47,27 +46,4 @@ pub fn make_filesystem(options: &[&str], devices: usize, size: u64, scratch: &Sc
     let words = ["-q", "-K"].iter().chain(options).map(OsStr::new);
     or_skip(tool("mkfs.btrfs", words.chain(images.iter().map(|image| image.as_os_str()))))?;
     Some(images)
-}
-
-/// What a check says beyond notes.
-pub fn problems(images: &[PathBuf]) -> Vec<String> {
-    let problems = check(&open(images), 2).into_iter().filter(|problem| problem.severity() > Severity::Note);
-    problems.map(|problem| format!("{}: {problem}", problem.code())).collect()
-}
-
-#[track_caller]
-pub fn assert_sound(images: &[PathBuf], what: &str) {
-    assert_eq!(problems(images), Vec::<String>::new(), "{what}");
-}
-
-/// The same numbers each time (xorshift64).
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound.max(1) as u64) as usize
-    }
 }

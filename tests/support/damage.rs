@@ -1,10 +1,11 @@
 //! Cases of damage to filesystems of the kernel: one problem each, which is to be found for itself and at its place.
 
 use rbtrfs::check::Problem;
-use rbtrfs::finding::{Finding, Severity};
+use rbtrfs::finding::Finding;
 use serde_json::Value;
 
 use super::inject::Injector;
+use super::soundness::{beyond_notes, describe};
 use super::{check, kernel_image_or_skip, open};
 
 /// Damage of one kind to a filesystem that the kernel made. `also` are the problems that come with it because it takes
@@ -33,14 +34,13 @@ impl Case {
 
 /// What a check says beyond notes.
 pub fn problems_of(injector: &Injector) -> Vec<Problem> {
-    let mut problems = check(&open(injector.images()), 2);
-    problems.retain(|problem| problem.severity() > Severity::Note);
-    problems
+    beyond_notes(check(&open(injector.images()), 2))
 }
 
-pub fn describe(problems: &[Problem]) -> String {
-    let line = |problem: &Problem| format!("\n  {} {}: {problem}", problem.severity(), problem.code());
-    problems.iter().map(line).collect()
+/// Whether a problem has this code, and these values among its own.
+pub fn is(problem: &Problem, code: &str, values: &Value) -> bool {
+    let has = serde_json::to_value(problem).unwrap();
+    problem.code() == code && values.as_object().unwrap().iter().all(|(name, value)| has.get(name) == Some(value))
 }
 
 /// Fails on cases whose problem is not found, and on those with which anything else is found. Problems that are not
@@ -53,11 +53,7 @@ pub fn assert_each_is_found_for_itself(cases: &[Case], judged: fn(&Problem) -> b
         let expected = (case.damage)(&injector);
         let mut found = problems_of(&injector);
         found.retain(judged);
-        let is_expected = |problem: &Problem| {
-            let values = serde_json::to_value(problem).unwrap();
-            let has = |(name, value): (&String, &Value)| values.get(name) == Some(value);
-            problem.code() == case.code && expected.as_object().unwrap().iter().all(has)
-        };
+        let is_expected = |problem: &Problem| is(problem, case.code, &expected);
         let is_unrelated = |problem: &Problem| problem.code() != case.code && !case.also.contains(&problem.code());
         let lacks = |code: &&str| !found.iter().any(|problem| problem.code() == *code);
         if !found.iter().any(is_expected) || found.iter().any(is_unrelated) || case.also.iter().any(lacks) {

@@ -11,9 +11,12 @@ pub mod file_disk;
 pub mod inject;
 pub mod limits;
 pub mod mounted;
+pub mod profiles;
+pub mod random;
 pub mod recording_disk;
 #[path = "../fixtures/small_image.rs"]
 pub mod small_image;
+pub mod soundness;
 pub mod store;
 
 use std::ffi::OsStr;

@@ -14,6 +14,7 @@ use rbtrfs::disk::{Key, KeyType, Logical};
 use rbtrfs::error::{EditProblem, Error};
 use rbtrfs::tree::TreeRoot;
 use rbtrfs::tree::edit::{Cursor, Editor, NewItem, create};
+use support::random::Random;
 use support::store::{Store, TREE};
 
 const ROOT_KEY: Key = Key::new(TREE, KeyType::ROOT_ITEM, 0);
@@ -21,22 +22,7 @@ const ROOT_KEY: Key = Key::new(TREE, KeyType::ROOT_ITEM, 0);
 /// Types without a name, so that nobody has an opinion of their items.
 const TYPES: [u8; 5] = [3, 31, 77, 150, 222];
 
-/// splitmix64
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit.max(1) as u64) as usize
-    }
-
     fn key(&mut self) -> Key {
         let offset = match self.below(3) {
             0 => self.next() % 64,

@@ -17,8 +17,17 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// ` SECONDS.NANOSECONDS (LOCAL TIME)`
-    pub fn put_timespec(&mut self, time: &Timespec, out: &mut Vec<u8>) {
+    /// A line for each of the times, after its name.
+    pub fn put_times(&mut self, times: &[(&str, Timespec)], out: &mut Vec<u8>) {
+        for (name, time) in times {
+            put!(out, "\t\t", *name, " ");
+            self.put_timespec(time, out);
+            out.push(b'\n');
+        }
+    }
+
+    /// `SECONDS.NANOSECONDS (LOCAL TIME)`
+    fn put_timespec(&mut self, time: &Timespec, out: &mut Vec<u8>) {
         put!(out, time.sec, ".", time.nsec, " (");
         self.put_seconds(time.sec.get(), out);
         put!(out, ")");

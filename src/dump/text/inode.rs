@@ -19,13 +19,8 @@ pub fn inode_item(data: &[u8], clock: &mut Clock, out: &mut Vec<u8>) -> Option<(
     put!(out, " links ", inode.nlink, " uid ", inode.uid, " gid ", inode.gid, " rdev ", inode.rdev, "\n");
     let flags = inode.flags.get();
     put!(out, "\t\tsequence ", inode.sequence, " flags 0x", HexNumber(flags), "(", InodeFlags(flags), ")\n");
-    for (name, time) in
-        [("atime ", inode.atime), ("ctime ", inode.ctime), ("mtime ", inode.mtime), ("otime ", inode.otime)]
-    {
-        put!(out, "\t\t", name);
-        clock.put_timespec(&time, out);
-        out.push(b'\n');
-    }
+    let times = [("atime", inode.atime), ("ctime", inode.ctime), ("mtime", inode.mtime), ("otime", inode.otime)];
+    clock.put_times(&times, out);
     Some(())
 }
 

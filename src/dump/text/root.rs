@@ -23,13 +23,8 @@ pub fn root_item(data: &[u8], clock: &mut Clock, out: &mut Vec<u8>) -> Option<()
         put!(out, "\n\t\treceived_uuid ", root.received_uuid, "\n");
         put!(out, "\t\tctransid ", root.ctransid, " otransid ", root.otransid);
         put!(out, " stransid ", root.stransid, " rtransid ", root.rtransid, "\n");
-        for (name, time) in
-            [("ctime ", root.ctime), ("otime ", root.otime), ("stime ", root.stime), ("rtime ", root.rtime)]
-        {
-            put!(out, "\t\t", name);
-            clock.put_timespec(&time, out);
-            out.push(b'\n');
-        }
+        let times = [("ctime", root.ctime), ("otime", root.otime), ("stime", root.stime), ("rtime", root.rtime)];
+        clock.put_times(&times, out);
     }
     Some(())
 }

@@ -1,0 +1,44 @@
+//! Whether a filesystem is sound: nothing that a check says of it is more than a note.
+
+use std::path::PathBuf;
+
+use rbtrfs::check::Problem;
+use rbtrfs::finding::{Finding, Severity};
+
+use super::{check, check_data, open};
+
+pub fn beyond_notes(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.retain(|problem| problem.severity() > Severity::Note);
+    problems
+}
+
+pub fn describe(problems: &[Problem]) -> String {
+    let line = |problem: &Problem| format!("\n  {} {}: {problem}", problem.severity(), problem.code());
+    problems.iter().map(line).collect()
+}
+
+/// Its data not read.
+#[track_caller]
+pub fn assert_sound(images: &[PathBuf], what: &str) {
+    assert_none(check(&open(images), 2), what);
+}
+
+#[track_caller]
+pub fn assert_sound_with_data(images: &[PathBuf], what: &str) {
+    assert_none(check_data(&open(images), 2), what);
+}
+
+/// Sound, but for superblocks that were still to be written. Returns whether some device has none of the new ones.
+#[track_caller]
+pub fn assert_sound_but_stale(images: &[PathBuf], what: &str) -> bool {
+    let is_stale = |problem: &Problem| ["super-stale", "device-stale"].contains(&problem.code());
+    let (stale, others): (Vec<_>, Vec<_>) = check(&open(images), 2).into_iter().partition(is_stale);
+    assert_none(others, what);
+    stale.iter().any(|problem| problem.code() == "device-stale")
+}
+
+#[track_caller]
+fn assert_none(problems: Vec<Problem>, what: &str) {
+    let problems = beyond_notes(problems);
+    assert!(problems.is_empty(), "{what}:{}", describe(&problems));
+}
