@@ -40,6 +40,9 @@ pub struct Estimate {
     pub global: u64,
     /// Bytes of data, counted likewise.
     pub data: u64,
+    /// What of both comes in any case.
+    pub least_metadata: u64,
+    pub least_data: u64,
     /// Whether that is a guess: more data may come, and less.
     pub is_guess: bool,
 }

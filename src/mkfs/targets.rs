@@ -58,20 +58,23 @@ impl Targets {
         let sizes = preparation.sizes(&candidates)?;
         let all_created = candidates.iter().all(|candidate| matches!(candidate, Candidate::Missing(_)));
         let mut targets = Self { created: Vec::new(), all_created };
-        let (mut devices, mut occupied) = (Vec::new(), Vec::new());
+        let mut devices = Vec::new();
         for (candidate, (size, grows)) in candidates.into_iter().zip(sizes) {
             let image = match candidate {
                 Candidate::Missing(path) => targets.create(path)?,
                 Candidate::Existing(image) => image,
             };
-            occupied.push(image.size() > 0);
-            if image.size() < size {
-                image.set_size(size)?;
-            }
             devices.push(NewDevice { image, size, grows });
         }
-        let mut occupied = devices.iter_mut().zip(occupied).filter(|(_, is_occupied)| *is_occupied);
-        occupied.try_for_each(|(device, _)| preparation.take_over(device))?;
+        for device in &devices {
+            let is_occupied = device.image.size() > 0;
+            if device.image.size() < device.size {
+                device.image.set_size(device.size)?;
+            }
+            if is_occupied {
+                preparation.take_over(device)?;
+            }
+        }
         Ok((targets, devices))
     }
 
@@ -164,14 +167,17 @@ impl Preparation<'_> {
         self.try_layout(sizes.iter().copied()).map(|_| sizes)
     }
 
-    /// The chunks that the filesystem begins with, if there is room for them and for the data that is sure to come.
+    /// The chunks that the filesystem begins with, if there is room for them and for what is sure to come.
     fn try_layout(&self, sizes: impl Iterator<Item = (u64, bool)>) -> Result<Layout> {
         let layout = Layout::begin(self.options, sizes, self.estimate)?;
-        layout.try_data().map(|()| layout)
+        if !layout.grows() {
+            layout.try_least()?;
+        }
+        Ok(layout)
     }
 
     /// Clears what stands on an image, as far as the filesystem is to reach.
-    fn take_over(&self, device: &mut NewDevice) -> Result<()> {
+    fn take_over(&self, device: &NewDevice) -> Result<()> {
         let NewDevice { image, size, .. } = device;
         if self.byte_count.is_some() && !image.is_device() {
             image.set_size(*size)?;

@@ -191,13 +191,26 @@ fn make(args: &Args, progress: &Progress) -> anyhow::Result<(Made, Option<Conten
         discard: !args.nodiscard,
         progress,
     };
-    let (targets, devices) = Targets::prepare(&args.images, &preparation).map_err(with_hint)?;
-    let maker = Maker::new(options.clone(), devices, &estimate, &room)?;
-    content.as_ref().map_or(Ok(()), |content| content.fill(&maker, progress)).map_err(with_hint)?;
-    progress.begin("trees", 0);
-    let made = maker.finish(targets.order(), args.rootdir.slack(), progress)?;
-    targets.keep();
+    let fill = |maker: &Maker<'_>| content.as_ref().map_or(Ok(()), |content| content.fill(maker, progress));
+    let made = make_on(&args.images, &preparation, &room, fill, args.rootdir.slack()).map_err(with_hint)?;
     Ok((made, content))
+}
+
+fn make_on(
+    images: &[PathBuf],
+    preparation: &Preparation<'_>,
+    room: &Room,
+    fill: impl Fn(&Maker<'_>) -> crate::Result<()>,
+    shrunk: Option<u64>,
+) -> crate::Result<Made> {
+    let Preparation { options, estimate, progress, .. } = preparation;
+    let (targets, devices) = Targets::prepare(images, preparation)?;
+    let maker = Maker::new((*options).clone(), devices, estimate, room)?;
+    fill(&maker)?;
+    progress.begin("trees", 0);
+    let made = maker.finish(targets.order(), shrunk, progress)?;
+    targets.keep();
+    Ok(made)
 }
 
 /// What a person may do about an error.

@@ -26,13 +26,15 @@ pub fn estimate(totals: &Totals, options: &Options, method: Option<Method>) -> E
     let inline = totals.inline_files * item(size_of::<FileExtentItem>()) + totals.inline_bytes;
     let files = totals.inodes * inode + totals.entries * entry + 3 * totals.name_bytes + inline + extents * file_extent;
     // What ends a leaf is more likely a large item than a small one.
-    let gap = GAP + inline * 1024 / files.max(1) * (inline / totals.inline_files.max(1)) / 1024;
+    let gap = GAP + inline * 1024 / files.max(1) * (inline / totals.inline_files.max(1)) / 2048;
     let global = blocks(csums + extents * extent, GAP, options.nodesize);
     let metadata = blocks(files, gap, options.nodesize) + global;
     // What compression saves nobody knows: this is less than it takes, and the rest is added as it is needed.
     let is_guess = method.is_some();
     let data = if is_guess { totals.data_bytes / 4 } else { totals.data_bytes };
-    Estimate { metadata, global, data, is_guess }
+    let (least_inline, least_data) = if is_guess { (0, 0) } else { (totals.dense_inline_bytes, totals.dense_bytes) };
+    let least_metadata = totals.inodes * inode + least_inline;
+    Estimate { metadata, global, data, least_metadata, least_data, is_guess }
 }
 
 /// Bytes at the end of a leaf that the next item does not fit into, about.

@@ -29,15 +29,13 @@ impl Layout {
             _ if flags == self.flags(Kind::Metadata) => metadata,
             _ => DATA_LEFT,
         };
-        let free = self.groups.iter().filter(|group| group.chunk.flags == flags).map(|group| group.free.bytes());
-        self.cut_group(last, free.sum::<u64>().saturating_sub(wanted));
+        let kind = if flags == self.flags(Kind::Metadata) { Kind::Metadata } else { Kind::Data };
+        self.cut_group(last, self.free_of(kind).saturating_sub(wanted));
     }
 
     /// Has so many bytes free for a kind, if the devices have room for them.
     fn leave(&mut self, kind: Kind, wanted: u64) {
-        let flags = self.flags(kind);
-        let free = self.groups.iter().filter(|group| group.chunk.flags == flags).map(|group| group.free.bytes());
-        let missing = wanted.saturating_sub(free.sum());
+        let missing = wanted.saturating_sub(self.free_of(kind));
         if missing > 0 {
             let (metadata, data) = if kind == Kind::Metadata { (missing, 0) } else { (0, missing) };
             self.expected = Expected::only(metadata, data);

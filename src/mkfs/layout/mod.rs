@@ -14,7 +14,7 @@ use crate::volume::{ChunkMapping, FirstWriter};
 
 use super::maker::Estimate;
 use super::options::Options;
-use sizes::{DATA_SPARE, Expected, MIB};
+use sizes::{Expected, MIB};
 
 pub use sizes::metadata_left;
 
@@ -110,11 +110,17 @@ impl Layout {
             next_data: FIRST_LOGICAL,
             expected: Expected::new(options, estimate),
         };
-        layout.add_first_chunks()?;
-        Ok(layout)
+        let begun = layout.clone().with_first_chunks();
+        let is_settled = layout.mixed || layout.grows() || !layout.expected.is_known;
+        if is_settled || begun.as_ref().is_ok_and(Self::has_room) {
+            return begun;
+        }
+        // More metadata is expected than there is room for beside the data: it has what the data leaves, as it comes.
+        layout.expected.metadata = layout.least_metadata();
+        layout.with_first_chunks()
     }
 
-    fn add_first_chunks(&mut self) -> Result<()> {
+    fn with_first_chunks(mut self) -> Result<Self> {
         self.add_chunk(Kind::System)?;
         let (mut left, wanted) = (0, self.least_metadata());
         while left == 0 || self.expected.metadata > 0 {
@@ -131,29 +137,33 @@ impl Layout {
         if left < wanted {
             return Err(Error::NoSpace { what: "metadata", wanted, left });
         }
-        if !self.mixed && !self.grows() {
-            self.add_chunk(Kind::Data)?;
+        if !self.grows() {
+            if !self.mixed {
+                self.add_chunk(Kind::Data)?;
+            }
+            while self.expected.data > 0 && self.add_chunk(Kind::Data).is_ok() {}
         }
-        Ok(())
+        Ok(self)
     }
 
-    /// Whether the devices have room for all that is expected.
+    /// Whether devices that do not grow have room for all that is expected.
     pub fn has_room(&self) -> bool {
-        let data = self.length_of(Kind::Data).saturating_add(self.expected.data);
-        self.expected.metadata == 0 && self.room_for_data().saturating_add(DATA_SPARE) >= data
+        self.expected.is_met() && self.try_least().is_ok()
     }
 
-    /// Whether they have room for the data that is sure to come.
-    pub fn try_data(&self) -> Result<()> {
-        let (wanted, left) = (self.expected.sure, self.room_for_data());
-        if left < wanted { Err(Error::NoSpace { what: "data", wanted, left }) } else { Ok(()) }
-    }
-
-    /// Bytes of data that chunks would have, as many as are expected at the most.
-    fn room_for_data(&self) -> u64 {
+    /// Whether such devices have room for what is sure to come.
+    pub fn try_least(&self) -> Result<()> {
+        let Expected { least_data, least_metadata, .. } = self.expected;
         let mut layout = self.clone();
-        while layout.expected.data > 0 && layout.add_chunk(Kind::Data).is_ok() {}
-        layout.length_of(Kind::Data)
+        layout.try_free("data", Kind::Data, least_data)?;
+        if self.mixed { Ok(()) } else { layout.try_free("metadata", Kind::Metadata, least_metadata) }
+    }
+
+    /// Has so many bytes free for a kind.
+    fn try_free(&mut self, what: &'static str, kind: Kind, wanted: u64) -> Result<()> {
+        while self.free_of(kind) < wanted && self.add_chunk(kind).is_ok() {}
+        let left = self.free_of(kind);
+        if left < wanted { Err(Error::NoSpace { what, wanted, left }) } else { Ok(()) }
     }
 
     fn flags(&self, kind: Kind) -> BlockGroupFlags {
@@ -180,6 +190,12 @@ impl Layout {
     fn length_of(&self, kind: Kind) -> u64 {
         let flags = self.flags(kind);
         self.groups.iter().filter(|group| group.chunk.flags == flags).map(|group| group.chunk.length).sum()
+    }
+
+    /// Bytes that are free for a kind.
+    fn free_of(&self, kind: Kind) -> u64 {
+        let flags = self.flags(kind);
+        self.groups.iter().filter(|group| group.chunk.flags == flags).map(|group| group.free.bytes()).sum()
     }
 
     /// Finds the place of a chunk. Devices grow rather than have data in crumbs or metadata in two chunks.

@@ -24,6 +24,8 @@ const MAX_GLOBAL: u64 = 512 * MIB;
 /// Copies on one device lie side by side: what is too much of a chunk stays between them. Where nobody knows how much
 /// data comes, a chunk has this part of what comes at the least.
 const STEPS: u64 = 8;
+/// Chunks are laid out beforehand for no more than this, whatever the sizes of files say.
+const MOST: u64 = 1 << 50;
 
 /// Bytes of metadata that must be free for the kernel to write, where the trees that describe space have so many.
 pub fn metadata_left(nodesize: u32, global: u64) -> u64 {
@@ -40,8 +42,9 @@ pub struct Expected {
     /// Mixed groups have all of it as data.
     pub metadata: u64,
     pub data: u64,
-    /// Bytes of data that come in any case.
-    pub sure: u64,
+    /// What comes in any case.
+    pub least_metadata: u64,
+    pub least_data: u64,
     /// Bytes of each chunk of data, in the place of all that is expected.
     step: Option<u64>,
 }
@@ -51,12 +54,21 @@ impl Expected {
         if estimate.metadata == 0 {
             return Self::default();
         }
-        let metadata = estimate.metadata.saturating_add(metadata_left(options.nodesize, estimate.global));
-        let data = estimate.data.saturating_add(DATA_SPARE);
-        let (metadata, data) = if options.mixed { (0, data.saturating_add(metadata)) } else { (metadata, data) };
+        let most = |bytes: u64| bytes.min(MOST);
+        let metadata = most(estimate.metadata) + metadata_left(options.nodesize, most(estimate.global));
+        let data = most(estimate.data) + DATA_SPARE;
+        let (least_metadata, least_data) = (most(estimate.least_metadata), most(estimate.least_data));
+        let together = |metadata: u64, data: u64| if options.mixed { (0, data + metadata) } else { (metadata, data) };
+        let (metadata, data) = together(metadata, data);
+        let (least_metadata, least_data) = together(least_metadata, least_data);
         let has_steps = estimate.is_guess && options.data == Profile::Dup;
-        let sure = if estimate.is_guess { 0 } else { estimate.data };
-        Self { is_known: true, metadata, data, sure, step: has_steps.then_some(data / STEPS) }
+        let step = has_steps.then_some(data / STEPS);
+        Self { is_known: true, metadata, data, least_metadata, least_data, step }
+    }
+
+    /// Whether there are chunks for all of it.
+    pub fn is_met(&self) -> bool {
+        self.metadata == 0 && self.data <= DATA_SPARE
     }
 
     /// The end: so much and no more.

@@ -46,6 +46,9 @@ pub struct Totals {
     /// Bytes that the other files take at most, in whole sectors, and how many they are.
     pub data_bytes: u64,
     pub files: u64,
+    /// What of the bytes is of files without holes, and so taken in any case.
+    pub dense_inline_bytes: u64,
+    pub dense_bytes: u64,
 }
 
 /// The files of one subvolume.
@@ -251,14 +254,17 @@ impl Totals {
             return;
         }
         let stored = attributes.stored();
+        let dense = |bytes: u64| if attributes.may_have_holes() { 0 } else { bytes };
         self.file_bytes = self.file_bytes.saturating_add(stored);
         if attributes.size <= MAX_INLINE {
             self.inline_bytes += stored;
+            self.dense_inline_bytes += dense(stored);
             self.inline_files += 1;
         } else {
             self.files += 1;
             let sectors = stored.checked_next_multiple_of(sectorsize.into()).unwrap_or(u64::MAX);
             self.data_bytes = self.data_bytes.saturating_add(sectors);
+            self.dense_bytes = self.dense_bytes.saturating_add(dense(sectors));
         }
     }
 }
