@@ -125,7 +125,7 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -l shrink-slack-size
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -l threads -d 'Number of threads; as many as there are processors by default' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s A -l alloc-start -d 'Has no effect' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s M -l mixed -d 'Data and metadata in the same block groups'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -l reflink -d 'Not supported: data is always copied'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -l reflink -d 'Share the data with the files in the directory instead of copying it'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -l shrink -d 'Cut the device behind the content'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -l progress -d 'Tell each second how far the work has come, where there is no terminal for a bar'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s K -l nodiscard -d 'Do not discard what the devices hold'

@@ -49,7 +49,7 @@ pub enum Error {
     Write { path: PathBuf, offset: Physical, source: io::Error },
 
     #[error("{}: ends at {size}, cannot write {length} bytes at offset {offset}", path.display())]
-    PastEnd { path: PathBuf, offset: Physical, length: usize, size: u64 },
+    PastEnd { path: PathBuf, offset: Physical, length: u64, size: u64 },
 
     #[error("{}: what was written may not have reached the disk: {source}", path.display())]
     Sync { path: PathBuf, source: io::Error },
@@ -140,6 +140,9 @@ pub enum Error {
 
     #[error("{}: changed while it was read", path.display())]
     Changed { path: PathBuf },
+
+    #[error("{}: cannot share data with {}: {problem}", path.display(), image.display())]
+    NotShared { path: PathBuf, image: PathBuf, problem: String },
 
     #[error("{}: {problem}", path.display())]
     Unfit { path: PathBuf, problem: String },

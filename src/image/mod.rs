@@ -5,6 +5,7 @@
 //! signal or bytes that change after they were verified.
 
 mod block_device;
+mod clone;
 mod holder;
 mod mounts;
 mod writeback;
@@ -21,6 +22,7 @@ use crate::progress::Progress;
 
 use block_device::BlockDevice;
 
+pub use clone::Origin;
 pub use mounts::{Mount, mount_of};
 
 /// Bytes that are discarded at once, for such a call cannot be interrupted.
@@ -141,11 +143,17 @@ impl Image {
     /// Writes all of `bytes` at `offset`; they are sure to be on the disk after [`Image::sync`]. An image does not grow: a
     /// range that reaches past its end is an error, and nothing is written.
     pub fn write(&self, offset: Physical, bytes: &[u8]) -> Result<()> {
-        if offset.checked_add(bytes.len() as u64).is_none_or(|end| end.0 > self.size()) {
-            return Err(Error::PastEnd { path: self.path.clone(), offset, length: bytes.len(), size: self.size() });
-        }
+        self.check_range(offset, bytes.len() as u64)?;
         let error = |source| Error::Write { path: self.path.clone(), offset, source };
         self.file.write_all_at(bytes, offset.0).map_err(error)
+    }
+
+    /// Fails if a range reaches past the end.
+    fn check_range(&self, offset: Physical, length: u64) -> Result<()> {
+        match offset.checked_add(length) {
+            Some(end) if end.0 <= self.size() => Ok(()),
+            _ => Err(Error::PastEnd { path: self.path.clone(), offset, length, size: self.size() }),
+        }
     }
 
     /// Has the kernel begin to write to the disk what was written, that [`Image::sync`] finds less to do. Nobody waits for

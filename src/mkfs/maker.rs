@@ -7,11 +7,11 @@ use crate::disk::flags::incompat;
 use crate::disk::inode::Timespec;
 use crate::disk::{Logical, Transid, objectid};
 use crate::error::{Error, Result};
-use crate::image::Image;
+use crate::image::{Image, Origin};
 use crate::parallel::lock;
 use crate::table::{Part, Room, Writer};
 use crate::tree::build::{Builder, BuiltBlock, BuiltTree, NewTree, Store};
-use crate::volume::{ChunkMapping, FirstWriter};
+use crate::volume::FirstWriter;
 
 use super::csums::Csums;
 use super::extents::{BlockRecord, DataRef};
@@ -147,7 +147,27 @@ impl<'r> Maker<'r> {
     /// Writes data where space was taken, each byte once, and on as many threads as there are. With parity it should come
     /// about in the order of addresses: rows stay in memory until they are full.
     pub fn write_data(&self, logical: Logical, bytes: &[u8]) -> Result<()> {
-        write(&self.writer, |logical| self.state().layout.chunk_at(logical).cloned(), logical, bytes)
+        self.write_or_share(logical, bytes, None)
+    }
+
+    /// The same for data that stands in a file, too, from `origin` on, whose blocks are shared where they are whole.
+    pub fn share_data(&self, logical: Logical, bytes: &[u8], origin: Origin<'_>) -> Result<()> {
+        self.write_or_share(logical, bytes, Some(origin))
+    }
+
+    /// Writes bytes that may lie in several chunks.
+    fn write_or_share(&self, logical: Logical, bytes: &[u8], origin: Option<Origin<'_>>) -> Result<()> {
+        let mut rest = bytes;
+        let mut done = 0;
+        while !rest.is_empty() {
+            let logical = Logical(logical.0 + done);
+            let chunk = self.state().layout.chunk_at(logical)?.clone();
+            let inside = (chunk.end().0 - logical.0).min(rest.len() as u64);
+            let (piece, tail) = rest.split_at(inside as usize);
+            self.writer.write_or_share(&chunk, logical, piece, origin.map(|origin| origin.after(done)))?;
+            (done, rest) = (done + inside, tail);
+        }
+        Ok(())
     }
 
     /// Records the checksums of data, one for each sector from `logical` on, one after the other. Addresses ascend.
@@ -192,25 +212,6 @@ impl<'r> Maker<'r> {
         self.state().trees.insert(objectid::CSUM_TREE, built);
         Ok(())
     }
-}
-
-/// Writes bytes that may lie in several chunks.
-pub(super) fn write(
-    writer: &FirstWriter,
-    chunk_at: impl Fn(Logical) -> Result<ChunkMapping>,
-    logical: Logical,
-    bytes: &[u8],
-) -> Result<()> {
-    let mut rest = bytes;
-    let mut logical = logical;
-    while !rest.is_empty() {
-        let chunk = chunk_at(logical)?;
-        let inside = (chunk.end().0 - logical.0).min(rest.len() as u64);
-        let (piece, tail) = rest.split_at(inside as usize);
-        writer.write(&chunk, logical, piece)?;
-        (logical, rest) = (Logical(logical.0 + inside), tail);
-    }
-    Ok(())
 }
 
 /// What the blocks of a tree have in common.

@@ -30,6 +30,8 @@ pub struct Preparation<'a> {
     pub grows: bool,
     /// Whether what stands on them may be lost.
     pub force: bool,
+    /// The directory whose files share their blocks with the images.
+    pub shared: Option<&'a Path>,
     /// Whether devices are told that nothing on them is needed any more.
     pub discard: bool,
     /// Stops it.
@@ -64,6 +66,7 @@ impl Targets {
                 Candidate::Missing(path) => targets.create(path)?,
                 Candidate::Existing(image) => image,
             };
+            preparation.shared.map_or(Ok(()), |directory| image.check_sharing(directory))?;
             devices.push(NewDevice { image, size, grows });
         }
         for device in &devices {

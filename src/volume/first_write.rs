@@ -1,4 +1,5 @@
-//! Writing the devices of a filesystem that is being made: every byte once, to all copies, and rows with their parity.
+//! Writing the devices of a filesystem that is being made: every byte once, to all copies, and rows with their parity. What
+//! stands in a file already may be shared with it instead.
 //!
 //! Nothing is read: what is not written of a row with parity is zeroes.
 
@@ -9,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::disk::superblock::is_over_superblock;
 use crate::disk::{Logical, Physical, STRIPE_LEN};
 use crate::error::{Error, Result};
-use crate::image::Image;
+use crate::image::{Image, Origin};
 use crate::parallel::lock;
 
 use super::segment::Segment;
@@ -87,6 +88,18 @@ impl FirstWriter {
     /// Writes bytes at an address of the chunk, where nothing was written before. Rows with parity are held in memory
     /// until they are full: whoever writes about in the order of addresses keeps few of them open.
     pub fn write(&self, chunk: &ChunkMapping, logical: Logical, bytes: &[u8]) -> Result<()> {
+        self.write_or_share(chunk, logical, bytes, None)
+    }
+
+    /// The same for bytes that stand at `origin`, too, if that is said: the blocks of that file are shared then, as far as
+    /// they are whole and have no parity.
+    pub fn write_or_share(
+        &self,
+        chunk: &ChunkMapping,
+        logical: Logical,
+        bytes: &[u8],
+        mut origin: Option<Origin<'_>>,
+    ) -> Result<()> {
         let outside = || Error::NoChunk { logical };
         let mut offset = logical.0.checked_sub(chunk.logical.0).ok_or_else(outside)?;
         if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > chunk.length) {
@@ -101,10 +114,11 @@ impl FirstWriter {
                 self.add_to_row(chunk, segment, piece)?;
             } else {
                 for mirror in 1..=chunk.profile.geometry().ncopies {
-                    self.put(chunk, segment, mirror, piece)?;
+                    self.put(chunk, segment, mirror, piece, origin)?;
                 }
             }
             offset += piece.len() as u64;
+            origin = origin.map(|origin| origin.after(piece.len() as u64));
             rest = tail;
         }
         Ok(())
@@ -130,13 +144,20 @@ impl FirstWriter {
         let columns = row.data.chunks_exact(STRIPE_LEN as usize);
         columns.clone().rev().for_each(|column| parity::prepend(&mut parities, column));
         for (column, bytes) in columns.chain(parities.iter().map(Vec::as_slice)).enumerate() {
-            self.put(&row.chunk, Segment { row: number, column: column as u64, within: 0 }, 1, bytes)?;
+            self.put(&row.chunk, Segment { row: number, column: column as u64, within: 0 }, 1, bytes, None)?;
         }
         Ok(())
     }
 
     /// Writes one copy of bytes that lie in one stripe.
-    fn put(&self, chunk: &ChunkMapping, segment: Segment, mirror: u16, bytes: &[u8]) -> Result<()> {
+    fn put(
+        &self,
+        chunk: &ChunkMapping,
+        segment: Segment,
+        mirror: u16,
+        bytes: &[u8],
+        origin: Option<Origin<'_>>,
+    ) -> Result<()> {
         let error = |problem: &str| {
             let problem = format!("row {}: {problem}", segment.row);
             Error::Block { what: "chunk", logical: chunk.logical, problem }
@@ -147,7 +168,11 @@ impl FirstWriter {
             return Err(error("lies over a superblock"));
         }
         let target = self.target(stripe.devid).ok_or_else(|| error("lies on a device that is not there"))?;
-        target.write(physical, bytes)
+        let shared = origin.map_or(Ok(0), |origin| target.share(physical, bytes.len() as u64, origin))?;
+        match bytes.get(shared as usize..) {
+            Some(rest) if !rest.is_empty() => target.write(Physical(physical.0 + shared), rest),
+            _ => Ok(()),
+        }
     }
 
     /// Writes all that is held in memory.
@@ -169,6 +194,11 @@ impl FirstWriter {
 }
 
 impl Target {
+    fn share(&self, start: Physical, length: u64, origin: Origin<'_>) -> Result<u64> {
+        let _turn = lock(&self.turn);
+        self.image.share(start, length, origin)
+    }
+
     fn write(&self, start: Physical, bytes: &[u8]) -> Result<()> {
         if bytes.len() as u64 >= STRIPE_LEN {
             return self.write_through(start, bytes);

@@ -140,7 +140,17 @@ fn preparation<'a>(
     (size, grows): Size,
     progress: &'a Progress,
 ) -> Preparation<'a> {
-    Preparation { options, estimate, byte_count: None, size, grows, force: false, discard: false, progress }
+    Preparation {
+        options,
+        estimate,
+        byte_count: None,
+        size,
+        grows,
+        force: false,
+        shared: None,
+        discard: false,
+        progress,
+    }
 }
 
 fn make(

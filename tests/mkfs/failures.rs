@@ -27,6 +27,7 @@ fn make_on(images: &[PathBuf]) -> rbtrfs::Result<()> {
         size: 0,
         grows: false,
         force: true,
+        shared: None,
         discard: false,
         progress,
     };

@@ -32,7 +32,7 @@ pub struct Facts {
 pub fn facts(root: &Path) -> BTreeMap<PathBuf, Facts> {
     let mut all = BTreeMap::new();
     let mut first = HashMap::new();
-    let open = openat(CWD, root, OFlags::DIRECTORY, Mode::empty()).unwrap();
+    let open = openat(CWD, root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap();
     visit(&open, OsStr::new("."), Path::new(""), &mut all, &mut first);
     all
 }
@@ -64,7 +64,8 @@ fn visit(
         0o040_000 => {
             // The size of a directory, and the number of its links, are for each filesystem to choose.
             (facts.size, facts.nlink) = (0, 0);
-            let open = openat(directory, name, OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty()).unwrap();
+            let open =
+                openat(directory, name, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).unwrap();
             let mut names: Vec<OsString> = Dir::read_from(&open)
                 .unwrap()
                 .map(|entry| OsStr::from_bytes(entry.unwrap().file_name().to_bytes()).to_owned())
@@ -75,7 +76,7 @@ fn visit(
         }
         0o120_000 => facts.target = readlinkat(directory, name, Vec::new()).unwrap().into_bytes(),
         0o100_000 => {
-            let file = openat(directory, name, OFlags::NOFOLLOW, Mode::empty()).unwrap();
+            let file = openat(directory, name, OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).unwrap();
             (facts.data, facts.sum) = contents(&File::from(file), facts.size);
         }
         _ => {}

@@ -3,6 +3,7 @@
 mod compare;
 mod content;
 mod refusals;
+mod sharing;
 mod sizes;
 mod subvolumes;
 #[path = "../support/mod.rs"]
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rbtrfs::image::Image;
+use rbtrfs::mkfs::content::Transfer;
 use rbtrfs::mkfs::options::{Options, Wishes};
 use rbtrfs::mkfs::source::Source;
 use rbtrfs::mkfs::{Estimate, Maker, NewDevice};
@@ -73,5 +75,5 @@ fn fill(scratch: &Scratch, source: &Source, progress: &Progress) -> rbtrfs::Resu
     let options = Options::new(Wishes::default(), 1).unwrap();
     let room = Room::new(1 << 20);
     let maker = Maker::new(options, vec![NewDevice { image, size, grows: false }], &Estimate::default(), &room)?;
-    rbtrfs::mkfs::content::fill(&maker, source, None, 2, progress)
+    rbtrfs::mkfs::content::fill(&maker, source, Transfer::Copied, 2, progress)
 }

@@ -167,15 +167,16 @@ fn make_xattrs(root: &Path) {
 
 /// A path that is longer than the kernel takes at once.
 fn make_deep(root: &Path) {
-    let open =
-        |directory: BorrowedFd<'_>, name: &str| openat(directory, name, OFlags::DIRECTORY, Mode::empty()).unwrap();
+    let open = |directory: BorrowedFd<'_>, name: &str| {
+        openat(directory, name, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap()
+    };
     let mut directory: OwnedFd = File::open(root).unwrap().into();
     for _ in 0..30 {
         let name = "d".repeat(200);
         mkdirat(&directory, &name, Mode::RWXU).unwrap();
         directory = open(directory.as_fd(), &name);
     }
-    let file = openat(&directory, "file", OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
+    let file = openat(&directory, "file", OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR).unwrap();
     File::from(file).write_all(&text(5000)).unwrap();
     symlinkat("file", &directory, "symlink").unwrap();
 }

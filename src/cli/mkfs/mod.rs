@@ -161,6 +161,10 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
         output::error(program, &"no image is named");
         return Ok(Exit::Usage);
     }
+    if let Some(contradiction) = args.rootdir.contradiction() {
+        output::error(program, &contradiction);
+        return Ok(Exit::Usage);
+    }
     let progress = Progress::new(interrupt::flag()?);
     let (made, content) = watched(args.rootdir.display(args.quiet), &progress, || make(&args, &progress))?;
     if args.json {
@@ -188,6 +192,7 @@ fn make(args: &Args, progress: &Progress) -> anyhow::Result<(Made, Option<Conten
         size: args.size.or_else(needed).unwrap_or(DEFAULT_SIZE),
         grows: content.is_some() && args.size.is_none(),
         force: args.force,
+        shared: content.as_ref().and_then(Content::shared),
         discard: !args.nodiscard,
         progress,
     };
@@ -217,6 +222,7 @@ fn make_on(
 fn with_hint(error: crate::Error) -> anyhow::Error {
     match error {
         crate::Error::Occupied { .. } => anyhow::Error::msg(format!("{error}, -f overwrites it")),
+        crate::Error::NotShared { .. } => anyhow::Error::msg(format!("{error}; without --reflink it is copied")),
         crate::Error::NoSpace { .. } => anyhow::Error::msg(format!("too small for such a filesystem: {error}")),
         other => other.into(),
     }

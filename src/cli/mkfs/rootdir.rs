@@ -3,13 +3,13 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use serde::Serialize;
 
 use crate::disk::objectid;
-use crate::mkfs::content::{Method, estimate, fill};
+use crate::mkfs::content::{Method, Transfer, estimate, fill};
 use crate::mkfs::options::Options;
 use crate::mkfs::source::{self, FlagRequest, Request, Source, SubvolumeRequest};
 use crate::mkfs::{Estimate, Maker};
@@ -40,8 +40,8 @@ pub struct Filling {
     #[arg(long, value_name = "FLAGS:PATH", requires = "rootdir")]
     inode_flags: Vec<OsString>,
 
-    /// Not supported: data is always copied
-    #[arg(long)]
+    /// Share the data with the files in the directory instead of copying it
+    #[arg(long, requires = "rootdir")]
     reflink: bool,
 
     /// Cut the device behind the content
@@ -139,7 +139,7 @@ pub struct SubvolumeRecord {
 pub struct Content {
     request: Request,
     source: Source,
-    method: Option<Method>,
+    transfer: Transfer,
     threads: usize,
 }
 
@@ -153,6 +153,25 @@ impl Filling {
         self.shrink.then(|| self.shrink_slack_size.unwrap_or_default())
     }
 
+    /// What was asked for and cannot be had together.
+    pub fn contradiction(&self) -> Option<&'static str> {
+        let is_contradiction = self.reflink && self.method().is_some();
+        is_contradiction
+            .then_some("--reflink shares data as it is, and --compress would change it: leave out one of them")
+    }
+
+    fn method(&self) -> Option<Method> {
+        self.compress.and_then(|compress| compress.0)
+    }
+
+    fn transfer(&self) -> Transfer {
+        match self.method() {
+            Some(method) => Transfer::Compressed(method),
+            None if self.reflink => Transfer::Shared,
+            None => Transfer::Copied,
+        }
+    }
+
     /// Walks the directory, if there is one.
     pub fn walk(
         &self,
@@ -161,9 +180,6 @@ impl Filling {
         room: &Room,
         progress: &Progress,
     ) -> anyhow::Result<Option<Content>> {
-        if self.reflink {
-            bail!("--reflink is not supported: leave it out, and the data is copied");
-        }
         let Some(directory) = &self.rootdir else { return Ok(None) };
         let request = Request {
             directory: directory.clone(),
@@ -180,13 +196,13 @@ impl Filling {
         let threads = self.threads.map_or_else(default_threads, usize::from);
         let walk = source::Options { threads, room, progress, sectorsize: options.sectorsize };
         let source = Source::walk(&request, walk)?;
-        Ok(Some(Content { request, source, method: self.compress.and_then(|compress| compress.0), threads }))
+        Ok(Some(Content { request, source, transfer: self.transfer(), threads }))
     }
 
     /// What was done, as btrfs-progs tells it.
     pub fn describe(&self, content: &Content) -> String {
         let mut text = format!("Rootdir from:       {}\n", content.request.directory.display());
-        let compress = match content.method {
+        let compress = match content.transfer.method() {
             None => "no".to_owned(),
             Some(Method::Lzo) => "lzo".to_owned(),
             Some(Method::Zlib { level }) => format!("zlib:{level}"),
@@ -204,6 +220,7 @@ impl Filling {
             let names: Vec<&str> = names.into_iter().filter(|(is_set, _)| *is_set).map(|(_, name)| name).collect();
             let _ = writeln!(text, "  Inode flags ({}):  {}", names.join(", "), flags.path.display());
         }
+        text += &format!("  Reflink:          {}\n", if self.reflink { "yes" } else { "no" });
         text += &format!("  Shrink:           {}\n", if self.shrink { "yes" } else { "no" });
         text
     }
@@ -224,11 +241,16 @@ impl Content {
         (objectid::FIRST_FREE..).zip(&self.request.subvolumes).map(record).collect()
     }
 
+    /// The directory whose files are to share their data with the images.
+    pub fn shared(&self) -> Option<&Path> {
+        (self.transfer == Transfer::Shared).then_some(&self.request.directory)
+    }
+
     pub fn estimate(&self, options: &Options) -> Estimate {
-        estimate(&self.source.totals, options, self.method)
+        estimate(&self.source.totals, options, self.transfer.method())
     }
 
     pub fn fill(&self, maker: &Maker<'_>, progress: &Progress) -> crate::Result<()> {
-        fill(maker, &self.source, self.method, self.threads, progress)
+        fill(maker, &self.source, self.transfer, self.threads, progress)
     }
 }

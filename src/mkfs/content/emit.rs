@@ -13,10 +13,11 @@ use crate::progress::Progress;
 
 use super::super::source::{Source, Tree};
 use super::super::{DataRef, Maker, Subvolume, TreeWriter};
+use super::Transfer;
 use super::compress::Method;
 use super::items::Encoding;
 use super::names::{Named, Names};
-use super::plan::{Job, Plan};
+use super::plan::{Cut, Job, Plan};
 use super::read::{Batch, Data, Reading, Step};
 
 /// The longest extent (`BTRFS_MAX_EXTENT_SIZE`).
@@ -25,13 +26,7 @@ const MAX_EXTENT: u64 = 128 << 20;
 const LEAST_EXTENT: u64 = 1 << 20;
 
 /// Puts all files into the filesystem.
-pub fn fill(
-    maker: &Maker<'_>,
-    source: &Source,
-    method: Option<Method>,
-    threads: usize,
-    progress: &Progress,
-) -> Result<()> {
+pub fn fill(maker: &Maker<'_>, source: &Source, transfer: Transfer, threads: usize, progress: &Progress) -> Result<()> {
     let options = maker.options();
     let encoding = Encoding {
         generation: maker.generation().0,
@@ -42,8 +37,8 @@ pub fn fill(
         extref: options.has_incompat(incompat::EXTENDED_IREF),
         no_holes: options.has_incompat(incompat::NO_HOLES),
     };
-    let reading = Reading { root: &source.root, encoding, csum_type: options.csum_type, method };
-    maker.add_incompat(method.map_or(0, Method::incompat));
+    let reading = Reading { root: &source.root, encoding, csum_type: options.csum_type, transfer };
+    maker.add_incompat(transfer.method().map_or(0, Method::incompat));
     progress.begin("files", source.totals.file_bytes);
     let mut filler = Filler { maker, encoding, tree: None, open: None, item: Vec::new() };
     let work = |job: Result<Job<'_>>, made: &mut Made| {
@@ -62,10 +57,8 @@ pub fn fill(
         progress.add_files(made.batch.files);
         Ok(())
     };
-    let after = |made: &mut Made| {
-        made.placed.drain(..).try_for_each(|placed| maker.write_data(placed.logical, &made.batch.data()[placed.data]))
-    };
-    ordered_then(threads, Plan::new(source, options.sectorsize), work, emit, after)?;
+    let plan = Plan::new(source, Cut::new(options.sectorsize, transfer));
+    ordered_then(threads, plan, work, emit, |made: &mut Made| made.bring_data(maker))?;
     filler.finish()?;
     source.trees.iter().for_each(|tree| hang(maker, tree));
     Ok(())
@@ -99,6 +92,23 @@ struct Made {
 impl Default for Made {
     fn default() -> Self {
         Self { tree: 0, batch: Batch::default(), placed: Vec::new(), outcome: Ok(()) }
+    }
+}
+
+impl Made {
+    /// Writes the data to its places, or shares it.
+    fn bring_data(&mut self, maker: &Maker<'_>) -> Result<()> {
+        let data = self.batch.data();
+        let mut placed = self.placed.drain(..);
+        let Some((file, start)) = &self.batch.origin else {
+            return placed.try_for_each(|placed| maker.write_data(placed.logical, &data[placed.data]));
+        };
+        let shared = placed.try_for_each(|placed| {
+            let origin = file.origin(start + placed.data.start as u64);
+            maker.share_data(placed.logical, &data[placed.data], origin)
+        });
+        // What was shared is what was summed, and what could not be shared is not what became too short meanwhile.
+        file.check_unchanged().and(shared)
     }
 }
 

@@ -8,13 +8,15 @@ use std::sync::Arc;
 
 use crate::disk::objectid;
 use crate::error::{Error, Result};
+use crate::image::Origin;
 use crate::table;
 
 use super::super::source::{Attributes, Directories, Directory, Entries, FIRST_INDEX, Link, Place, Source, Tree, What};
+use super::Transfer;
 use super::names::Names;
 
-/// Files larger than this are read in pieces of this size, and smaller ones together.
-pub const PIECE: u64 = 1 << 20;
+/// Bytes of a piece of a file, and of the files that a job reads together.
+const PIECE: u64 = 1 << 20;
 /// Inodes, and names of directories, that a job has at most if it has more than one.
 const BATCH: usize = 256;
 const NAMES: usize = 4096;
@@ -55,12 +57,29 @@ pub enum Kind {
     Other,
 }
 
-/// A file that is read in pieces.
+/// A file that stays open and is read in pieces.
 pub struct Large {
     pub file: File,
     pub path: PathBuf,
     pub attributes: Attributes,
     pub segments: Vec<Range<u64>>,
+}
+
+impl Large {
+    /// Fails if the file is not what the walk saw.
+    pub fn check_unchanged(&self) -> Result<()> {
+        check_unchanged(&self.file, &self.attributes, || Error::Changed { path: self.path.clone() })
+    }
+
+    pub fn origin(&self, offset: u64) -> Origin<'_> {
+        Origin { file: &self.file, path: &self.path, offset, size: self.attributes.size }
+    }
+}
+
+/// Fails if a file is not what the walk saw.
+pub fn check_unchanged(file: &File, attributes: &Attributes, changed: impl Fn() -> Error) -> Result<()> {
+    let now = rustix::fs::fstat(file).map_err(|_| changed())?;
+    if Attributes::new(&now).is_unchanged(attributes) { Ok(()) } else { Err(changed()) }
 }
 
 /// A part of a large file.
@@ -107,24 +126,41 @@ pub fn segments(file: &File, attributes: &Attributes, sectorsize: u64) -> std::i
     Ok(segments)
 }
 
+/// How files are cut into jobs.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut {
+    pub sectorsize: u64,
+    /// Files larger than this are read in pieces, and smaller ones together.
+    pub together: u64,
+}
+
+impl Cut {
+    /// A file whose blocks are shared stays open until they are: such files are read one by one, so that no more of them
+    /// are open than there are threads. Those without a whole sector have nothing to share.
+    pub fn new(sectorsize: u32, transfer: Transfer) -> Self {
+        let sectorsize = u64::from(sectorsize);
+        Self { sectorsize, together: if transfer == Transfer::Shared { sectorsize - 1 } else { PIECE } }
+    }
+}
+
 /// The jobs of all trees.
 pub struct Plan<'s> {
     source: &'s Source,
-    sectorsize: u64,
+    cut: Cut,
     trees: std::slice::Iter<'s, Tree>,
     tree: Option<TreePlan<'s>>,
     has_failed: bool,
 }
 
 impl<'s> Plan<'s> {
-    pub fn new(source: &'s Source, sectorsize: u32) -> Self {
-        Self { source, sectorsize: sectorsize.into(), trees: source.trees.iter(), tree: None, has_failed: false }
+    pub fn new(source: &'s Source, cut: Cut) -> Self {
+        Self { source, cut, trees: source.trees.iter(), tree: None, has_failed: false }
     }
 
     fn find(&mut self) -> Result<Option<Job<'s>>> {
         loop {
             if let Some(plan) = &mut self.tree {
-                if let Some(work) = plan.next(self.source, self.sectorsize)? {
+                if let Some(work) = plan.next(self.source, self.cut)? {
                     return Ok(Some(Job { tree: plan.tree, work }));
                 }
                 // Links that could not be read look as if there were none.
@@ -188,8 +224,8 @@ impl<'s> TreePlan<'s> {
         }
     }
 
-    fn next(&mut self, source: &Source, sectorsize: u64) -> Result<Option<Work>> {
-        if let Some(piece) = self.cut(sectorsize) {
+    fn next(&mut self, source: &Source, cut: Cut) -> Result<Option<Work>> {
+        if let Some(piece) = self.cut(cut.sectorsize) {
             return Ok(Some(Work::Piece(piece)));
         }
         let mut batch: Vec<Planned> = Vec::new();
@@ -197,7 +233,7 @@ impl<'s> TreePlan<'s> {
         loop {
             let planned = match self.waiting.take() {
                 Some(planned) => planned,
-                None => match self.find(source, sectorsize)? {
+                None => match self.find(source, cut)? {
                     Some(planned) => planned,
                     None => break,
                 },
@@ -247,7 +283,7 @@ impl<'s> TreePlan<'s> {
     }
 
     /// The next inode.
-    fn find(&mut self, source: &Source, sectorsize: u64) -> Result<Option<Planned>> {
+    fn find(&mut self, source: &Source, cut: Cut) -> Result<Option<Planned>> {
         if !self.has_root {
             self.has_root = true;
             return self.root().map(Some);
@@ -277,10 +313,10 @@ impl<'s> TreePlan<'s> {
             }
             let kind = if attributes.is_directory() {
                 Kind::Directory(self.names()?.1)
-            } else if attributes.is_file() && attributes.size > PIECE {
+            } else if attributes.is_file() && attributes.size > cut.together {
                 let place = Place::open(&source.root, &directory)?;
                 let (file, path) = (place.open_file(&names[0].name)?, place.path_of(&names[0].name));
-                let segments = segments(&file, &attributes, sectorsize)
+                let segments = segments(&file, &attributes, cut.sectorsize)
                     .map_err(|source| Error::Source { path: path.clone(), source })?;
                 Kind::Large(Arc::new(Large { file, path, attributes, segments }))
             } else {

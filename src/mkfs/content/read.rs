@@ -17,10 +17,11 @@ use crate::error::{Error, Result};
 
 use super::super::MAX_INLINE;
 use super::super::source::{Attributes, Place, Xattrs};
+use super::Transfer;
 use super::compress::{self, Compressor, Method};
 use super::items::{Encoding, Items, Name, Sizes};
 use super::names::Names;
-use super::plan::{Kind, Piece, Planned, PlannedName, Work, segments};
+use super::plan::{Kind, Large, Piece, Planned, PlannedName, Work, check_unchanged, segments};
 
 /// How to read.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +30,7 @@ pub struct Reading<'a> {
     pub root: &'a Path,
     pub encoding: Encoding,
     pub csum_type: CsumType,
-    pub method: Option<Method>,
+    pub transfer: Transfer,
 }
 
 /// What comes next in a tree.
@@ -65,6 +66,8 @@ pub struct Batch {
     /// The data of all [`Step::Data`], one after the other.
     data: Vec<u8>,
     data_end: usize,
+    /// The file that all of the data is shared with, and where in it the data begins.
+    pub origin: Option<(Arc<Large>, u64)>,
     /// The checksums of those that have some.
     pub sums: Vec<u8>,
     /// Bytes of files.
@@ -90,6 +93,7 @@ impl Batch {
         self.items.clear();
         self.sums.clear();
         (self.data_end, self.stepped, self.file_bytes, self.files) = (0, 0, 0, 0);
+        self.origin = None;
         match work {
             Work::Inodes(inodes) => {
                 for planned in inodes {
@@ -227,7 +231,7 @@ impl Batch {
             _ => place.error(name, error),
         });
         let outcome = outcome.and_then(|()| {
-            unchanged(file, new.attributes, changed)?;
+            check_unchanged(file, new.attributes, changed)?;
             self.add_contents(new, place, &plain[..end as usize], &segments)
         });
         self.plain = plain;
@@ -304,7 +308,6 @@ impl Batch {
         reading.encoding.push_hole(&mut self.items, *inode, hole_before.clone());
         let length = (range.end - range.start) as usize;
         let inside = (range.end.min(file.attributes.size) - range.start) as usize;
-        let changed = || Error::Changed { path: file.path.clone() };
         let mut plain = std::mem::take(&mut self.plain);
         // What is not compressed is read to where it is written from.
         let is_compressed = reading.method_for(*flags).is_some();
@@ -313,11 +316,12 @@ impl Batch {
         let read = file.file.read_exact_at(&mut buffer[..inside], range.start);
         buffer[inside..length].fill(0);
         read.map_err(|source| match source.kind() {
-            io::ErrorKind::UnexpectedEof => changed(),
+            io::ErrorKind::UnexpectedEof => Error::Changed { path: file.path.clone() },
             _ => Error::Source { path: file.path.clone(), source },
         })?;
-        unchanged(&file.file, &file.attributes, changed)?;
+        file.check_unchanged()?;
         self.file_bytes += inside as u64;
+        self.origin = (reading.transfer == Transfer::Shared).then(|| (Arc::clone(file), range.start));
         if is_compressed {
             self.add_data(reading, *inode, *flags, range.start, &plain[..length], inside, *run)?;
         } else {
@@ -419,7 +423,7 @@ impl Data {
 impl Reading<'_> {
     /// The kernel compresses nothing that has no checksums.
     fn method_for(&self, flags: u64) -> Option<Method> {
-        self.method.filter(|_| flags & (NODATACOW | NODATASUM) == 0)
+        self.transfer.method().filter(|_| flags & (NODATACOW | NODATASUM) == 0)
     }
 }
 
@@ -435,12 +439,6 @@ struct Inode<'a> {
 /// What an inode is called in its directory. The top of a tree has no name.
 fn opened_as(inode: u64, names: &[PlannedName]) -> &[u8] {
     if inode == objectid::ROOT_DIR { b"." } else { &names[0].name }
-}
-
-/// Fails if a file is not what the walk saw.
-fn unchanged(file: &File, attributes: &Attributes, changed: impl Fn() -> Error) -> Result<()> {
-    let now = rustix::fs::fstat(file).map_err(|_| changed())?;
-    if Attributes::new(&now).is_unchanged(attributes) { Ok(()) } else { Err(changed()) }
 }
 
 /// Makes room, and keeps what is there.
