@@ -228,3 +228,57 @@ fn what_must_not_grow_is_refused_before_it_is_touched() {
     assert!(run.code == 2 && run.says(&["too small"]), "{run:?}");
     assert_eq!(fs::metadata(&small).unwrap().len(), MIB);
 }
+
+/// One file that comes in any case.
+fn dense(scratch: &Scratch) -> PathBuf {
+    directory(scratch, [tree::noise(50 << 20, 3)].into_iter())
+}
+
+/// A file with a hole, of which most of the rest is allocated and never was written.
+fn preallocated(scratch: &Scratch) -> PathBuf {
+    let root = directory(scratch, [tree::noise(1 << 20, 3)].into_iter());
+    let file = File::options().write(true).open(root.join("0")).unwrap();
+    file.set_len(400 << 20).unwrap();
+    let allocated = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, 100 << 20);
+    allocated.unwrap();
+    root
+}
+
+#[test]
+fn a_device_that_is_large_enough_is_not_refused_and_a_small_one_is_not_touched() {
+    let scratch = Scratch::new();
+    let image = scratch.path("image");
+    // Content, and a size in MiB that has room for it; one a little smaller has none.
+    for (root, options, most) in [
+        (dense(&scratch), "-m single", 64),
+        (dense(&scratch), "", 76),
+        (dense(&scratch), "-d dup", 128),
+        (dense(&scratch), "--mixed", 54),
+        (dense(&scratch), "--mixed -m dup -d dup", 106),
+        (preallocated(&scratch), "-m single", 16),
+    ] {
+        let root = root.to_str().unwrap();
+        let mut last_refused = 0;
+        for size in (most - 6..most + 6).rev() {
+            let size = size * MIB;
+            fs::write(&image, vec![7; size as usize]).unwrap();
+            let byte_count = size.to_string();
+            let mut words: Vec<&str> = options.split_whitespace().collect();
+            words.extend(["-f", "-r", root, "-b", &byte_count, image.to_str().unwrap()]);
+            let run = mkfs(&words, &[]);
+            match run.code {
+                0 => {
+                    assert_sound(&image);
+                    assert_eq!(last_refused, 0, "{options}: {size} bytes are enough, and {last_refused} were not");
+                }
+                _ => {
+                    assert!(run.says(&["too small"]), "{options} {size}: {run:?}");
+                    assert!(fs::read(&image).unwrap().iter().all(|byte| *byte == 7), "{options} {size}: touched");
+                    assert!(size < most * MIB, "{options}: {size} bytes are enough");
+                    last_refused = size;
+                }
+            }
+        }
+        assert!(last_refused > 0, "{options}: nothing was refused");
+    }
+}
