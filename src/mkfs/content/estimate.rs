@@ -26,7 +26,7 @@ pub fn estimate(totals: &Totals, options: &Options, method: Option<Method>) -> E
     let inline = totals.inline_files * item(size_of::<FileExtentItem>()) + totals.inline_bytes;
     let files = totals.inodes * inode + totals.entries * entry + 3 * totals.name_bytes + inline + extents * file_extent;
     // What ends a leaf is more likely a large item than a small one.
-    let gap = GAP + inline * 1024 / files.max(1) * (inline / totals.inline_files.max(1)) / 2048;
+    let gap = GAP + inline * 1024 / files.max(1) * (inline / totals.inline_files.max(1)) / 1024;
     let global = blocks(csums + extents * extent, GAP, options.nodesize);
     let metadata = blocks(files, gap, options.nodesize) + global;
     // What compression saves nobody knows: this is less than it takes, and the rest is added as it is needed.
