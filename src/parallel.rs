@@ -1,11 +1,15 @@
 //! Work on many threads whose results come out in the order of the input.
 
+use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Whose turn it is to hand out a result.
-struct Turn<F, E> {
+struct Turn<F, R, E> {
     next: u64,
     emit: F,
+    /// Results that came before their turn, and what is used again for others.
+    early: BTreeMap<u64, R>,
+    spare: Vec<R>,
     outcome: Result<(), E>,
     /// Set when a worker panicked: nobody waits for its turn any longer.
     abandoned: bool,
@@ -17,9 +21,9 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Runs `work` on each job of `source` on `threads` threads, and calls `emit` with the results in the order of the
-/// source. Memory is bounded: each thread holds one job and one result, which it uses again for its next job. The first
-/// error of `emit` ends the run and is returned.
-pub fn ordered<J, R: Default, E: Send>(
+/// source. Memory is bounded: each thread holds one job and one result, and as many results may be there before their turn;
+/// they are used again for later jobs. The first error of `emit` ends the run and is returned.
+pub fn ordered<J, R: Default + Send, E: Send>(
     threads: usize,
     source: impl Iterator<Item = J> + Send,
     work: impl Fn(J, &mut R) + Sync,
@@ -30,7 +34,7 @@ pub fn ordered<J, R: Default, E: Send>(
 
 /// The same, with what of each result may be done in any order `after` it was emitted, on all threads. Its errors end the
 /// run too.
-pub fn ordered_then<J, R: Default, E: Send>(
+pub fn ordered_then<J, R: Default + Send, E: Send>(
     threads: usize,
     source: impl Iterator<Item = J> + Send,
     work: impl Fn(J, &mut R) + Sync,
@@ -38,7 +42,14 @@ pub fn ordered_then<J, R: Default, E: Send>(
     after: impl Fn(&mut R) -> Result<(), E> + Sync,
 ) -> Result<(), E> {
     let source = Mutex::new(source.enumerate());
-    let turns = Mutex::new(Turn { next: 0, emit, outcome: Ok(()), abandoned: false });
+    let turns = Mutex::new(Turn {
+        next: 0,
+        emit,
+        early: BTreeMap::new(),
+        spare: Vec::new(),
+        outcome: Ok(()),
+        abandoned: false,
+    });
     let turn_changed = Condvar::new();
     let worker = || {
         let _abandon = OnPanic(|| {
@@ -51,21 +62,38 @@ pub fn ordered_then<J, R: Default, E: Send>(
             let next = lock(&source).next();
             let Some((index, job)) = next else { return };
             work(job, &mut result);
-            let waiting = |turn: &mut Turn<_, _>| turn.next != index as u64 && turn.outcome.is_ok() && !turn.abandoned;
+            let index = index as u64;
+            let waiting = |turn: &mut Turn<_, _, _>| {
+                turn.next != index && turn.early.len() >= threads && turn.outcome.is_ok() && !turn.abandoned
+            };
             let mut turn = turn_changed.wait_while(lock(&turns), waiting).unwrap_or_else(PoisonError::into_inner);
             if turn.outcome.is_err() || turn.abandoned {
                 return;
             }
-            turn.outcome = (turn.emit)(&mut result);
-            turn.next += 1;
-            let is_emitted = turn.outcome.is_ok();
-            drop(turn);
-            turn_changed.notify_all();
-            if is_emitted && let Err(error) = after(&mut result) {
-                let mut turn = lock(&turns);
-                turn.outcome = std::mem::replace(&mut turn.outcome, Ok(())).and(Err(error));
-                turn_changed.notify_all();
+            if turn.next != index {
+                let spare = turn.spare.pop().unwrap_or_default();
+                turn.early.insert(index, std::mem::replace(&mut result, spare));
+                continue;
             }
+            // Whoever hands out a result hands out those that wait for it, too.
+            loop {
+                turn.outcome = (turn.emit)(&mut result);
+                turn.next += 1;
+                let is_emitted = turn.outcome.is_ok();
+                drop(turn);
+                turn_changed.notify_all();
+                let done = if is_emitted { after(&mut result) } else { Ok(()) };
+                turn = lock(&turns);
+                if let Err(error) = done {
+                    turn.outcome = std::mem::replace(&mut turn.outcome, Ok(())).and(Err(error));
+                }
+                let next = turn.next;
+                match turn.early.remove(&next).filter(|_| turn.outcome.is_ok()) {
+                    Some(early) => turn.spare.push(std::mem::replace(&mut result, early)),
+                    None => break,
+                }
+            }
+            turn_changed.notify_all();
         }
     };
     std::thread::scope(|scope| {

@@ -118,7 +118,7 @@ pub enum Step {
 /// A form of output. Its methods append to `out`, and are called in the order of the steps; a printer is kept for each
 /// thread.
 pub trait Form: Sync {
-    type Printer: Default;
+    type Printer: Default + Send;
 
     fn step(&self, volume: &Volume, step: &Step, out: &mut Vec<u8>);
 
