@@ -145,18 +145,9 @@ impl<'r> Maker<'r> {
     }
 
     /// Writes data where space was taken, each byte once, and on as many threads as there are. With parity it should come
-    /// about in the order of addresses: rows stay in memory until they are full.
-    pub fn write_data(&self, logical: Logical, bytes: &[u8]) -> Result<()> {
-        self.write_or_share(logical, bytes, None)
-    }
-
-    /// The same for data that stands in a file, too, from `origin` on, whose blocks are shared where they are whole.
-    pub fn share_data(&self, logical: Logical, bytes: &[u8], origin: Origin<'_>) -> Result<()> {
-        self.write_or_share(logical, bytes, Some(origin))
-    }
-
-    /// Writes bytes that may lie in several chunks.
-    fn write_or_share(&self, logical: Logical, bytes: &[u8], origin: Option<Origin<'_>>) -> Result<()> {
+    /// about in the order of addresses: rows stay in memory until they are full. If the data stands in a file, too, from
+    /// `origin` on, blocks of the file are shared where they are whole.
+    pub fn write_data(&self, logical: Logical, bytes: &[u8], origin: Option<Origin<'_>>) -> Result<()> {
         let mut rest = bytes;
         let mut done = 0;
         while !rest.is_empty() {

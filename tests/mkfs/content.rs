@@ -80,7 +80,7 @@ impl Content {
         let bytes = bytes_of(file, extent);
         // In pieces that fit neither blocks nor rows.
         for (index, piece) in bytes.chunks(100_000).enumerate() {
-            maker.write_data(Logical(start.0 + index as u64 * 100_000), piece).unwrap();
+            maker.write_data(Logical(start.0 + index as u64 * 100_000), piece, None).unwrap();
         }
         let csum_type = maker.options().csum_type;
         let csums = bytes.chunks(4096).flat_map(|sector| csum_type.compute(sector).into_iter().take(csum_type.size()));

@@ -98,17 +98,13 @@ impl Default for Made {
 impl Made {
     /// Writes the data to its places, or shares it.
     fn bring_data(&mut self, maker: &Maker<'_>) -> Result<()> {
-        let data = self.batch.data();
-        let mut placed = self.placed.drain(..);
-        let Some((file, start)) = &self.batch.origin else {
-            return placed.try_for_each(|placed| maker.write_data(placed.logical, &data[placed.data]));
-        };
-        let shared = placed.try_for_each(|placed| {
-            let origin = file.origin(start + placed.data.start as u64);
-            maker.share_data(placed.logical, &data[placed.data], origin)
+        let (data, origin) = (self.batch.data(), self.batch.origin.as_ref());
+        let brought = self.placed.drain(..).try_for_each(|placed| {
+            let origin = origin.map(|(file, start)| file.origin(start + placed.data.start as u64));
+            maker.write_data(placed.logical, &data[placed.data], origin)
         });
         // What was shared is what was summed, and what could not be shared is not what became too short meanwhile.
-        file.check_unchanged().and(shared)
+        origin.map_or(Ok(()), |(file, _)| file.check_unchanged()).and(brought)
     }
 }
 

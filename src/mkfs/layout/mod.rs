@@ -116,13 +116,13 @@ impl Layout {
             return begun;
         }
         // More metadata is expected than there is room for beside the data: it has what the data leaves, as it comes.
-        layout.expected.metadata = layout.least_metadata();
+        layout.expected.metadata = layout.writable_metadata();
         layout.with_first_chunks()
     }
 
     fn with_first_chunks(mut self) -> Result<Self> {
         self.add_chunk(Kind::System)?;
-        let (mut left, wanted) = (0, self.least_metadata());
+        let (mut left, wanted) = (0, self.writable_metadata());
         while left == 0 || self.expected.metadata > 0 {
             match self.add_chunk(Kind::Metadata) {
                 // What is expected may be more than what comes.

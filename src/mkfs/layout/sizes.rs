@@ -83,7 +83,8 @@ impl Expected {
 }
 
 impl Layout {
-    pub(super) fn least_metadata(&self) -> u64 {
+    /// Bytes of metadata without which the kernel writes to no filesystem.
+    pub(super) fn writable_metadata(&self) -> u64 {
         metadata_left(self.nodesize, 0)
     }
 
@@ -106,13 +107,13 @@ impl Layout {
             }
             Kind::Metadata if !self.mixed && is_known => {
                 let more = || self.length_of(kind) / STEPS;
-                let bytes = if metadata > 0 { metadata } else { more().max(self.least_metadata()) };
+                let bytes = if metadata > 0 { metadata } else { more().max(self.writable_metadata()) };
                 exactly(bytes, kernel.wanted(self.flags(kind), Profile::Single))
             }
             Kind::Metadata if !self.mixed => {
                 let smallest = self.devices.iter().map(|device| device.size).min().unwrap_or_default();
                 let most = smallest / 3 * 2 / u64::from(self.metadata.geometry().dev_stripes);
-                let needed = self.least_metadata();
+                let needed = self.writable_metadata();
                 let usual = if total_rw_bytes / 10 < STRIPE_ALIGNMENT { 0 } else { STRIPE_ALIGNMENT };
                 let alignment = needed.max(usual).min(most).next_multiple_of(STRIPE_LEN).max(STRIPE_LEN);
                 Limits { alignment, ..kernel }
