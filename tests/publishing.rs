@@ -66,6 +66,7 @@ impl Prepared {
         let staged: Vec<_> = self.blocks.iter().map(|(logical, bytes)| Staged { logical: *logical, bytes }).collect();
         volume.publish(&Commit {
             staged: &staged,
+            mended: &[],
             chunks: &chunks,
             superblock: &self.superblock,
             backup: &self.backup,

@@ -25,6 +25,16 @@ pub enum Kind {
     },
 }
 
+impl Kind {
+    /// Bytes of the extent.
+    pub fn length(self, nodesize: u32) -> u64 {
+        match self {
+            Kind::Block { .. } => nodesize.into(),
+            Kind::Data { length } => length,
+        }
+    }
+}
+
 /// What the items of a filesystem's extents have in common.
 #[derive(Clone, Copy, Debug)]
 pub struct Format {
@@ -50,12 +60,11 @@ pub struct Record {
 
 /// The keys that the item of an extent may have.
 pub fn keys(logical: Logical, kind: Kind, nodesize: u32) -> impl Iterator<Item = Key> {
-    let (level, length) = match kind {
-        Kind::Block { level } => (Some(level), nodesize.into()),
-        Kind::Data { length } => (None, length),
+    let skinny = match kind {
+        Kind::Block { level } => Some(Key::new(logical.0, KeyType::METADATA_ITEM, level.into())),
+        Kind::Data { .. } => None,
     };
-    let skinny = level.map(|level| Key::new(logical.0, KeyType::METADATA_ITEM, level.into()));
-    skinny.into_iter().chain([Key::new(logical.0, KeyType::EXTENT_ITEM, length)])
+    skinny.into_iter().chain([Key::new(logical.0, KeyType::EXTENT_ITEM, kind.length(nodesize))])
 }
 
 impl Record {

@@ -48,16 +48,20 @@ const MIB: u64 = 1 << 20;
 pub fn begin(fs: &Filesystem, items: u64) -> Result<Handle<'_>> {
     let metadata = Wish { type_bits: block_group::METADATA, profile: None, size: None, force: Force::Force };
     loop {
-        match fs.begin(items) {
-            Err(Error::NoSpace { .. }) => {}
+        let lack = match fs.begin(items) {
+            Err(lack @ Error::NoSpace { .. }) => lack,
             begun => return begun,
-        }
+        };
         let mut handle = fs.begin(0)?;
         let allocated = alloc(&mut handle, &metadata);
         // Ended in any case: an attempt that found no room has changed nothing.
         finish(handle)?;
-        // Others may have taken what was allocated: until there is no more, there is an end to it.
-        allocated?;
+        match allocated {
+            // Others may have taken what was allocated: until there is no more, there is an end to it.
+            Ok(_) => {}
+            Err(Error::NoSpace { .. }) => return Err(lack),
+            Err(error) => return Err(error),
+        }
     }
 }
 

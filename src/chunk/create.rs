@@ -41,6 +41,7 @@ pub fn create(
     let mapping = item::map(logical, &placement, flags, profile, sectorsize, uuid_of)?;
     let error = |problem: String| Error::Block { what: "chunk", logical, problem };
     let free = without_superblocks(&mapping);
+    let group = BlockGroup::new(logical, placement.length, flags, free).in_rows_of(&mapping);
     let inserted = chunks.map.insert(mapping);
     inserted.map_err(|(_, other)| error(format!("would overlap chunk {other}")))?;
     for (devid, physical) in &placement.stripes {
@@ -52,7 +53,7 @@ pub fn create(
     if let Some(feature) = feature_of(profile) {
         chunks.superblock.incompat_flags |= feature;
     }
-    handle.fs.space().add(BlockGroup::new(logical, placement.length, flags, free));
+    handle.fs.space().add(group);
     handle.new_groups.push(logical);
     Ok(logical)
 }

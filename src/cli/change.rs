@@ -27,6 +27,10 @@ pub struct Images {
     #[arg(long)]
     degraded: bool,
 
+    /// Write to rows of RAID5 and RAID6 chunks that hold something already, too
+    #[arg(long)]
+    allow_partial_rows: bool,
+
     /// Print nothing but errors
     #[arg(short, long)]
     pub quiet: bool,
@@ -39,7 +43,25 @@ pub struct Images {
 impl Images {
     pub fn open_for_change(&self) -> crate::Result<Filesystem> {
         let missing = if self.degraded { MissingDevices::Skip } else { MissingDevices::Refuse };
-        Filesystem::open(&self.images, missing)
+        let mut fs = Filesystem::open(&self.images, missing)?;
+        if self.allow_partial_rows {
+            fs.allow_partial_rows()?;
+        }
+        Ok(fs)
+    }
+
+    /// Adds to an error of space what an option would give.
+    pub fn explain(&self, fs: &Filesystem, error: crate::Error) -> anyhow::Error {
+        let partial: u64 = fs.space().groups().map(|group| group.partial().bytes()).sum();
+        match error {
+            crate::Error::NoSpace { what: "metadata" | "system", .. } if partial > 0 && !self.allow_partial_rows => {
+                anyhow::anyhow!(
+                    "{error}; {partial} bytes more are free in rows with parity that hold something already: \
+                 --allow-partial-rows writes there"
+                )
+            }
+            error => error.into(),
+        }
     }
 }
 

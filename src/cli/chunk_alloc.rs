@@ -73,7 +73,8 @@ pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     };
     let before = SystemRecord::of(&fs);
     let existing: std::collections::BTreeSet<Logical> = fs.chunks().map.iter().map(|chunk| chunk.logical).collect();
-    allocate(&fs, &wish, args.count, args.threads)?;
+    let allocated = allocate(&fs, &wish, args.count, args.threads);
+    allocated.map_err(|error| args.images.explain(&fs, error))?;
     // The engine may have added system or metadata chunks of its own accord.
     let chunks: Vec<ChunkRecord> = {
         let chunks = fs.chunks();

@@ -49,7 +49,8 @@ pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let mut chunks = Vec::new();
     for logical in chosen {
         let record = fs.chunks().map.find(logical).map(ChunkRecord::new);
-        let mut handle = begin_to_free(&fs, items_of_chunk(&fs))?;
+        let begun = begin_to_free(&fs, items_of_chunk(&fs));
+        let mut handle = begun.map_err(|error| args.images.explain(&fs, error))?;
         // Of the empty ones the last of its type stays, and one without which there would be too little space.
         if args.unused && refusal(&fs, logical).is_some() {
             finish(handle)?;

@@ -65,6 +65,21 @@ impl FreeExtents {
         Some(Logical(start))
     }
 
+    /// What of it are whole rows of `row` bytes, counted from `start`, and the rest.
+    pub fn split_rows(self, start: Logical, row: u64) -> (Self, Self) {
+        let (mut whole, mut partial) = (Self::default(), Self::default());
+        for (from, length) in self.iter() {
+            let (from, end) = (from.0, from.0.saturating_add(length));
+            let offset = from.saturating_sub(start.0);
+            let first = from.saturating_add(offset.next_multiple_of(row) - offset).min(end);
+            let last = (end - (end - start.0.min(end)) % row).max(first);
+            whole.add(Logical(first), last - first);
+            partial.add(Logical(from), first - from);
+            partial.add(Logical(last), end - last);
+        }
+        (whole, partial)
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (Logical, u64)> {
         self.ranges.from(0).map(|(start, end)| (Logical(start), end - start))
     }

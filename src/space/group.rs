@@ -1,6 +1,7 @@
 //! A block group as it is used now.
 
 use crate::disk::{BlockGroupFlags, Logical};
+use crate::volume::ChunkMapping;
 
 use super::free_extents::FreeExtents;
 
@@ -19,8 +20,13 @@ pub struct BlockGroup {
     pub is_writable: bool,
     /// Whether the chunk tree, and of a system chunk the array, knows its chunk.
     pub has_chunk_item: bool,
-    /// Free ranges, once somebody allocated from it.
+    /// Bytes of data in a row, of a chunk with parity.
+    row: Option<u64>,
+    /// Free ranges that are allocated from, once they are known.
     pub(super) free: Option<FreeExtents>,
+    /// Free ranges in rows that hold something of the last commit. A write there changes the parity that protects it: a
+    /// crash between the two writes, and then a lost device, would take it away.
+    pub(super) partial: FreeExtents,
     /// Ranges that were freed since the last commit: free after the next.
     pub(super) pinned: FreeExtents,
 }
@@ -28,9 +34,28 @@ pub struct BlockGroup {
 impl BlockGroup {
     /// A group with an item that says how much is used.
     pub fn existing(logical: Logical, length: u64, flags: BlockGroupFlags, used: u64, is_writable: bool) -> Self {
-        let (free, pinned) = Default::default();
-        let (item_used, has_chunk_item) = (Some(used), true);
-        Self { logical, length, flags, used, item_used, is_read_only: false, is_writable, has_chunk_item, free, pinned }
+        let (free, partial, pinned, row) = Default::default();
+        let (item_used, has_chunk_item, is_read_only) = (Some(used), true, false);
+        Self {
+            logical,
+            length,
+            flags,
+            used,
+            item_used,
+            is_read_only,
+            is_writable,
+            has_chunk_item,
+            row,
+            free,
+            partial,
+            pinned,
+        }
+    }
+
+    /// The group of a chunk with parity: it is allocated from in rows that hold nothing of the last commit.
+    #[must_use]
+    pub fn in_rows_of(self, chunk: &ChunkMapping) -> Self {
+        Self { row: chunk.row_length(), ..self }
     }
 
     /// A new group; `free` is all of it but for the superblocks.
@@ -59,5 +84,45 @@ impl BlockGroup {
 
     pub fn is_usable(&self) -> bool {
         !self.is_read_only && self.is_writable
+    }
+
+    /// Whether only whole rows of it are allocated from.
+    pub fn has_rows(&self) -> bool {
+        self.row.is_some()
+    }
+
+    /// Free ranges of the last commit that are not allocated from, for something shares their rows.
+    pub fn partial(&self) -> &FreeExtents {
+        &self.partial
+    }
+
+    /// Bytes that are neither used nor freed since the last commit.
+    pub(super) fn unused(&self) -> u64 {
+        self.length.saturating_sub(self.used).saturating_sub(self.pinned())
+    }
+
+    /// Unused bytes that are not allocated from.
+    pub(super) fn readonly(&self) -> u64 {
+        if self.is_usable() { self.partial.bytes() } else { self.unused() }
+    }
+
+    /// Takes what is free in the last commit.
+    pub(super) fn set_free(&mut self, free: FreeExtents) {
+        let (free, partial) = match self.row {
+            Some(row) => free.split_rows(self.logical, row),
+            None => (free, FreeExtents::default()),
+        };
+        (self.free, self.partial) = (Some(free), partial);
+    }
+
+    /// What was freed before the commit is free.
+    pub(super) fn unpin(&mut self) -> u64 {
+        let pinned = std::mem::take(&mut self.pinned);
+        if let Some(mut free) = self.free.take() {
+            let partial = std::mem::take(&mut self.partial);
+            partial.iter().chain(pinned.iter()).for_each(|(start, length)| free.add(start, length));
+            self.set_free(free);
+        }
+        pinned.bytes()
     }
 }

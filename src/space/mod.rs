@@ -119,6 +119,27 @@ impl SpaceInfo {
         self.reserve.reserved >= bytes || self.total.saturating_sub(self.taken_or_promised()) >= bytes
     }
 
+    /// Changes what of a group is not allocated from.
+    fn change_readonly<T>(&mut self, group: &mut BlockGroup, change: impl FnOnce(&mut BlockGroup) -> T) -> T {
+        let before = group.readonly();
+        let changed = change(group);
+        self.readonly = self.readonly.saturating_sub(before) + group.readonly();
+        changed
+    }
+
+    /// What of a group is allocated from; `load` tells what is free in one of the last commit, if nothing is known yet.
+    fn load<'g, E>(
+        &mut self,
+        group: &'g mut BlockGroup,
+        load: impl FnOnce(&BlockGroup) -> Result<FreeExtents, E>,
+    ) -> Result<&'g mut FreeExtents, E> {
+        if group.free.is_none() {
+            let free = load(group)?;
+            self.change_readonly(group, |group| group.set_free(free));
+        }
+        Ok(group.free.get_or_insert_default())
+    }
+
     fn take(&mut self, bytes: u64) {
         self.used += bytes;
         if self.reserve.reserved >= bytes {
@@ -196,9 +217,7 @@ impl Space {
         if let Some(profile) = group.flags.profile() {
             *info.profiles.entry(profile).or_default() += 1;
         }
-        if !group.is_usable() {
-            info.readonly += unused(&group);
-        }
+        info.readonly += group.readonly();
         let index = self.index(group.flags);
         if group.item_used.is_none() {
             self.touched.insert(group.logical);
@@ -209,7 +228,6 @@ impl Space {
     /// Takes a group away; its pinned bytes with it.
     pub fn remove(&mut self, logical: Logical) -> Option<BlockGroup> {
         let group = self.groups.iter_mut().find_map(|groups| groups.remove(&logical))?;
-        let unusable = if group.is_usable() { 0 } else { unused(&group) };
         let info = self.info_mut(group.flags);
         info.total = info.total.saturating_sub(group.length);
         info.used = info.used.saturating_sub(group.used);
@@ -222,7 +240,7 @@ impl Space {
             }
         }
         info.pinned = info.pinned.saturating_sub(group.pinned());
-        info.readonly = info.readonly.saturating_sub(unusable);
+        info.readonly = info.readonly.saturating_sub(group.readonly());
         Some(group)
     }
 
@@ -235,35 +253,35 @@ impl Space {
     pub fn unpin(&mut self) {
         for (info, groups) in self.infos.iter_mut().zip(&mut self.groups) {
             for group in groups.values_mut() {
-                let pinned = std::mem::take(&mut group.pinned);
-                if let Some(free) = &mut group.free {
-                    pinned.iter().for_each(|(start, length)| free.add(start, length));
-                }
-                info.pinned = info.pinned.saturating_sub(pinned.bytes());
-                if !group.is_usable() {
-                    info.readonly += pinned.bytes();
-                }
+                info.pinned = info.pinned.saturating_sub(info.change_readonly(group, BlockGroup::unpin));
             }
         }
     }
 
     /// Keeps everybody from allocating in a group.
     pub fn set_read_only(&mut self, logical: Logical) {
-        let Some(group) = self.group_mut(logical).filter(|group| !group.is_read_only) else { return };
-        let unused = if group.is_usable() { unused(group) } else { 0 };
-        group.is_read_only = true;
-        let flags = group.flags;
-        self.info_mut(flags).readonly += unused;
+        self.change_group(logical, |group| group.is_read_only = true);
     }
 
     /// Takes [`Space::set_read_only`] back.
     pub fn set_read_write(&mut self, logical: Logical) {
-        let Some(group) = self.group_mut(logical).filter(|group| group.is_read_only) else { return };
-        group.is_read_only = false;
-        if group.is_usable() {
-            let (unused, flags) = (unused(group), group.flags);
-            let info = self.info_mut(flags);
-            info.readonly = info.readonly.saturating_sub(unused);
+        self.change_group(logical, |group| group.is_read_only = false);
+    }
+
+    /// Allocates from ranges of [`BlockGroup::partial`], too, until the next commit.
+    pub fn open_rows(&mut self, logical: Logical, ranges: &FreeExtents) {
+        self.change_group(logical, |group| {
+            for (start, length) in ranges.iter() {
+                group.partial.remove(start, length);
+                group.free.get_or_insert_default().add(start, length);
+            }
+        });
+    }
+
+    fn change_group(&mut self, logical: Logical, change: impl FnOnce(&mut BlockGroup)) {
+        let mut groups = self.infos.iter_mut().zip(&mut self.groups);
+        if let Some((info, group)) = groups.find_map(|(info, groups)| Some((info, groups.get_mut(&logical)?))) {
+            info.change_readonly(group, change);
         }
     }
 
@@ -327,17 +345,15 @@ impl Space {
         mut load: impl FnMut(&BlockGroup) -> Result<FreeExtents, E>,
         mut take: impl FnMut(&mut FreeExtents) -> Option<Logical>,
     ) -> Result<Option<Logical>, E> {
+        let (space_info, groups) = (&mut self.infos[info], &mut self.groups[info]);
         for wants_profile in [true, false] {
-            for group in self.groups[info].values_mut() {
+            for group in groups.values_mut() {
                 let taken = group.used.saturating_add(group.pinned()).saturating_add(length);
                 let fits = (group.flags.profile() == Some(profile)) == wants_profile;
                 if !fits || taken > group.length || !group.is_usable() {
                     continue;
                 }
-                if group.free.is_none() {
-                    group.free = Some(load(group)?);
-                }
-                if let Some(start) = group.free.as_mut().and_then(&mut take) {
+                if let Some(start) = take(space_info.load(group, &mut load)?) {
                     group.used += length;
                     self.touched.insert(group.logical);
                     return Ok(Some(start));
@@ -345,6 +361,18 @@ impl Space {
             }
         }
         Ok(None)
+    }
+
+    /// Learns what is free in the groups of this type whose rows may not all be allocated from: until then their sums say
+    /// that all free bytes are.
+    pub fn load_rows<E>(
+        &mut self,
+        flags: BlockGroupFlags,
+        mut load: impl FnMut(&BlockGroup) -> Result<FreeExtents, E>,
+    ) -> Result<(), E> {
+        let index = self.index(flags);
+        let groups = self.groups[index].values_mut().filter(|group| group.has_rows() && group.is_usable());
+        groups.map(|group| self.infos[index].load(group, &mut load).map(drop)).collect()
     }
 
     /// Whether blocks of so many bytes together could be taken now. Free bytes alone do not tell: they may lie in pieces
@@ -357,14 +385,12 @@ impl Space {
     ) -> Result<bool, E> {
         let (nodesize, info) = (self.nodesize, self.index(flags));
         let mut missing = bytes.div_ceil(nodesize.into());
+        let space_info = &mut self.infos[info];
         for group in self.groups[info].values_mut().filter(|group| group.is_usable()) {
             if missing == 0 {
                 break;
             }
-            if group.free.is_none() {
-                group.free = Some(load(group)?);
-            }
-            missing -= group.free.as_ref().map_or(0, |free| free.count_blocks(nodesize, missing));
+            missing -= space_info.load(group, &mut load)?.count_blocks(nodesize, missing);
         }
         Ok(missing == 0)
     }
@@ -408,17 +434,11 @@ impl Space {
         logical: Logical,
         load: impl FnOnce(&BlockGroup) -> Result<FreeExtents, E>,
     ) -> Result<FreeExtents, E> {
-        let Some(group) = self.group_mut(logical) else { return Ok(FreeExtents::default()) };
-        if group.free.is_none() {
-            group.free = Some(load(group)?);
-        }
-        let mut free = group.free.clone().unwrap_or_default();
-        group.pinned.iter().for_each(|(start, length)| free.add(start, length));
+        let mut groups = self.infos.iter_mut().zip(&mut self.groups);
+        let found = groups.find_map(|(info, groups)| Some((info, groups.get_mut(&logical)?)));
+        let Some((info, group)) = found else { return Ok(FreeExtents::default()) };
+        let mut free = info.load(group, load)?.clone();
+        group.partial.iter().chain(group.pinned.iter()).for_each(|(start, length)| free.add(start, length));
         Ok(free)
     }
-}
-
-/// Bytes of a group that are neither used nor freed since the last commit.
-fn unused(group: &BlockGroup) -> u64 {
-    group.length.saturating_sub(group.used).saturating_sub(group.pinned())
 }

@@ -219,8 +219,7 @@ impl Filesystem {
             blocks.extend(stamped(self, std::mem::take(&mut lock(tree).blocks)));
         }
         blocks.sort_unstable_by_key(|(logical, _)| *logical);
-        let staged: Vec<Staged<'_>> =
-            blocks.iter().map(|(logical, bytes)| Staged { logical: *logical, bytes }).collect();
+        let (staged, mended) = (as_staged(&blocks), as_staged(&self.mended));
         let dev_items: Vec<DevItem> = chunks.devices.iter().map(|device| device.item).collect();
         let removed_devices = std::mem::take(&mut chunks.removed_devices);
         let joining = |device: &mut DeviceState| Some((device.image.take()?, device.item));
@@ -229,8 +228,14 @@ impl Filesystem {
         joining.into_iter().for_each(|(image, item)| self.volume.join(image, &item));
         removed_devices.iter().for_each(|item| self.volume.leave(item.uuid));
         let chunks = &self.chunks.get_mut().unwrap_or_else(PoisonError::into_inner).map;
-        let commit =
-            Commit { staged: &staged, chunks, superblock: &superblock, backup: &backup, dev_items: &dev_items };
+        let commit = Commit {
+            staged: &staged,
+            mended: &mended,
+            chunks,
+            superblock: &superblock,
+            backup: &backup,
+            dev_items: &dev_items,
+        };
         self.volume.publish(&commit)
     }
 
@@ -238,6 +243,7 @@ impl Filesystem {
     fn begin_next(&mut self, kept: u64) {
         self.generation = Transid(self.generation.0.saturating_add(1));
         self.extent_root = lock(&self.extent_tree).root;
+        self.mended.clear();
         let superblock = Box::new(*self.volume().superblock());
         self.chunks().superblock = superblock;
         let mut space = self.space();
@@ -268,4 +274,8 @@ impl Filesystem {
         }
         Ok(backup)
     }
+}
+
+fn as_staged(ranges: &[(Logical, Vec<u8>)]) -> Vec<Staged<'_>> {
+    ranges.iter().map(|(logical, bytes)| Staged { logical: *logical, bytes }).collect()
 }

@@ -14,6 +14,7 @@ mod handle;
 mod open;
 mod quotas;
 pub mod references;
+mod rows;
 mod sharing;
 mod space_cache;
 mod staged;
@@ -61,6 +62,8 @@ pub struct Filesystem {
     chunks: Mutex<Chunks>,
     space: Mutex<Space>,
     references: Mutex<Changes>,
+    /// What the commit writes anew first, by address.
+    mended: rows::Mended,
     /// Flags of the quota tree in the last commit.
     quota_status: u64,
     /// Whether what quota groups count was changed.

@@ -10,7 +10,7 @@ use crate::disk::fields::Uuid;
 use crate::disk::flags::{block_group, compat_ro, incompat};
 use crate::disk::root::RootItem;
 use crate::disk::volume::{BlockGroupItem, DevExtent, DevItem, DevReplaceItem};
-use crate::disk::{Key, KeyType, Logical, Physical, Transid, objectid};
+use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Physical, Transid, objectid};
 use crate::error::{Error, Result};
 use crate::space::{BlockGroup, Holes, Space};
 use crate::tree::TreeRoot;
@@ -94,11 +94,15 @@ impl Filesystem {
             chunks: Mutex::new(chunks),
             space: Mutex::new(space),
             references: Mutex::default(),
+            mended: Vec::new(),
             quota_status,
             is_recount_due: AtomicBool::new(false),
             is_poisoned: AtomicBool::new(false),
             volume: writable,
         };
+        for flags in [block_group::METADATA, block_group::SYSTEM] {
+            fs.space().load_rows(BlockGroupFlags(flags), |group| fs.committed_free(group))?;
+        }
         let kept = fs.size_of_reserve()?;
         fs.space().keep(kept);
         Ok(fs)
@@ -113,7 +117,7 @@ pub(super) fn unreadable(bad: NoGoodCopy) -> Error {
     Error::Block { what: "tree block", logical: bad.logical, problem: bad.to_string() }
 }
 
-fn find_root(volume: &Volume, root_tree: &TreeRoot, tree: u64) -> Result<TreeRoot> {
+pub(super) fn find_root(volume: &Volume, root_tree: &TreeRoot, tree: u64) -> Result<TreeRoot> {
     let key = root_key(tree);
     let data = root_tree.find(volume, key).map_err(unreadable)?;
     let item = data.as_deref().and_then(RootItem::read);
@@ -220,7 +224,8 @@ fn read_block_groups(
         if (item.flags.get() ^ chunk.flags.0) & type_mask != 0 || used > chunk.length {
             return Err(damaged("block group", chunk.logical, "disagrees with its chunk"));
         }
-        space.add(BlockGroup::existing(chunk.logical, chunk.length, chunk.flags, used, is_writable(chunk)));
+        let group = BlockGroup::existing(chunk.logical, chunk.length, chunk.flags, used, is_writable(chunk));
+        space.add(group.in_rows_of(chunk));
     }
     match items.keys().next() {
         Some(key) => Err(damaged("block group", Logical(key.objectid), "has no chunk")),

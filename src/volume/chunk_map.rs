@@ -74,6 +74,11 @@ impl ChunkMapping {
         self.profile.data_stripes(self.stripes.len() as u16).max(1).into()
     }
 
+    /// Bytes of data in a row that has parity; nothing without parity.
+    pub fn row_length(&self) -> Option<u64> {
+        (self.profile.geometry().nparity > 0).then(|| self.data_stripes() * STRIPE_LEN)
+    }
+
     /// Bytes that the chunk takes of each stripe's device.
     pub fn stripe_size(&self) -> u64 {
         self.length / self.data_stripes()

@@ -17,6 +17,9 @@ use super::{ChunkMap, Device, Staged, WritableVolume};
 pub struct Commit<'a> {
     /// New blocks and data, sorted by address, none of them where the present state has something.
     pub staged: &'a [Staged<'a>],
+    /// Ranges of the present state that are bad on their device and good from parity, and share a row with something
+    /// new: they are on the disk before the parity changes that they were rebuilt from.
+    pub mended: &'a [Staged<'a>],
     /// All chunks as the new chunk tree has them.
     pub chunks: &'a ChunkMap,
     /// The new superblock, with the backup roots as they were. What differs from device to device and from copy to copy
@@ -44,6 +47,10 @@ impl WritableVolume {
         let superblocks = staying().map(|device| self.superblocks(device, commit));
         let superblocks = superblocks.collect::<Result<Vec<_>>>()?;
         self.verify_roots(commit)?;
+        if !commit.mended.is_empty() {
+            self.write_columns(commit.chunks, commit.mended)?;
+            self.barrier()?;
+        }
         self.write(commit.chunks, commit.staged)?;
         self.barrier()?;
         let write = |is_due: &dyn Fn(&Device, Physical) -> bool| -> Result<()> {

@@ -25,42 +25,60 @@ impl<'a> Row<'a> {
         self.parts.push((segment, bytes));
     }
 
-    /// All that is to be written: the parts as they are, and the parity columns as far as any part changes them. Where
-    /// the parts do not tell all of the data columns, the rest of them is read from `volume`, or rebuilt if its device is
-    /// missing or fails. `is_written` tells whether there is a device for a column.
+    /// All that is to be written: the parts as they are, and the parity columns of the sectors that a part changes, and of
+    /// no others. Where the parts do not tell all of the data columns, the rest of them is read from `volume`, or rebuilt
+    /// if its device is missing or fails. It is not verified: the caller sees to it that nothing in use is bad there.
+    /// `is_written` tells whether there is a device for a column.
     pub fn writes(
         self,
         volume: &Volume,
         is_written: impl Fn(Segment) -> Result<bool>,
     ) -> Result<Vec<(Segment, Cow<'a, [u8]>)>> {
         let columns = self.chunk.data_stripes();
-        let start = self.parts.iter().map(|(segment, _)| segment.within).min().unwrap_or_default();
-        let end = self.parts.iter().map(|(segment, bytes)| segment.within + bytes.len() as u64).max().unwrap_or(start);
         let parities = u64::from(self.chunk.profile.geometry().nparity);
-        let at = |column| Segment { row: self.row, column, within: start };
-        let parity_segments: Vec<Segment> = (columns..columns + parities).map(at).collect();
-        let mut any_parity = false;
-        for segment in &parity_segments {
-            any_parity |= is_written(*segment)?;
-        }
-        let mut sums = vec![vec![0; (end - start) as usize]; parities as usize];
-        if any_parity {
-            let mut data = vec![0; (end - start) as usize];
-            for column in (0..columns).rev() {
-                self.read_column(volume, at(column), &mut data)?;
-                parity::prepend(&mut sums, &data);
+        let mut writes = Vec::new();
+        for (start, end) in self.spans() {
+            let at = |column| Segment { row: self.row, column, within: start };
+            let parity_segments: Vec<Segment> = (columns..columns + parities).map(at).collect();
+            let mut any_parity = false;
+            for segment in &parity_segments {
+                any_parity |= is_written(*segment)?;
             }
-        } else {
-            // Nothing is left to be kept right.
-            sums.clear();
+            // Without a device for it there is no parity to be kept right.
+            if any_parity {
+                let mut sums = vec![vec![0; (end - start) as usize]; parities as usize];
+                let mut data = vec![0; (end - start) as usize];
+                for column in (0..columns).rev() {
+                    self.read_column(volume, at(column), &mut data)?;
+                    parity::prepend(&mut sums, &data);
+                }
+                writes.extend(parity_segments.into_iter().zip(sums.into_iter().map(Cow::Owned)));
+            }
         }
-        let parts = self.parts.into_iter().map(|(segment, bytes)| (segment, Cow::Borrowed(bytes)));
-        Ok(parts.chain(parity_segments.into_iter().zip(sums.into_iter().map(Cow::Owned))).collect())
+        writes.extend(self.parts.into_iter().map(|(segment, bytes)| (segment, Cow::Borrowed(bytes))));
+        Ok(writes)
     }
 
-    /// Fills `data` with what a data column will hold from `start` on.
+    /// Start and end, within their stripe elements, of what any part changes; neither overlapping nor adjacent.
+    fn spans(&self) -> Vec<(u64, u64)> {
+        let span = |(segment, bytes): &(Segment, &[u8])| (segment.within, segment.within + bytes.len() as u64);
+        let mut parts: Vec<(u64, u64)> = self.parts.iter().map(span).collect();
+        parts.sort_unstable();
+        let mut spans: Vec<(u64, u64)> = Vec::new();
+        for (start, end) in parts {
+            match spans.last_mut() {
+                Some((_, last)) if start <= *last => *last = end.max(*last),
+                _ => spans.push((start, end)),
+            }
+        }
+        spans
+    }
+
+    /// Fills `data`, a span, with what a data column will hold from `start` on.
     fn read_column(&self, volume: &Volume, start: Segment, data: &mut [u8]) -> Result<()> {
-        let parts = || self.parts.iter().filter(|(segment, _)| segment.column == start.column);
+        let span = start.within..start.within + data.len() as u64;
+        let is_here = |segment: &Segment| segment.column == start.column && span.contains(&segment.within);
+        let parts = || self.parts.iter().filter(|(segment, _)| is_here(segment));
         if parts().map(|(_, bytes)| bytes.len()).sum::<usize>() < data.len() {
             let offset = (self.row * self.chunk.data_stripes() + start.column) * STRIPE_LEN + start.within;
             let logical = Logical(self.chunk.logical.0 + offset);

@@ -25,11 +25,29 @@ const JOINED: usize = 1 << 20;
 
 impl WritableVolume {
     /// Writes what is `staged`, sorted by address and without overlap, to every copy that `chunks` map it to. Of a chunk
-    /// with parity a row that is written in part is read first; until all of its columns are on the disk, its parity does
-    /// not protect what else is in it. After an error any part may have been written.
+    /// with parity a row that is written in part is read first, and what else is in it is taken for good; until all of its
+    /// columns are on the disk, its parity does not protect what else is in it. After an error any part may have been
+    /// written.
     pub fn write(&self, chunks: &ChunkMap, staged: &[Staged<'_>]) -> Result<()> {
         let mut plan = Plan { volume: self, writes: Vec::new() };
         plan.add_all(chunks, staged)?;
+        plan.run()
+    }
+
+    /// Writes the first copy, and no parity, of ranges that are bad on their device: the parity of their rows is right
+    /// already, for it is what they were rebuilt from.
+    pub(super) fn write_columns(&self, chunks: &ChunkMap, mended: &[Staged<'_>]) -> Result<()> {
+        let mut plan = Plan { volume: self, writes: Vec::new() };
+        for Staged { logical, bytes } in mended {
+            let mut rest = *bytes;
+            for piece in chunks.pieces(*logical, bytes.len()) {
+                let piece = piece.map_err(|logical| Error::NoChunk { logical })?;
+                let (bytes, tail) = rest.split_at(piece.length);
+                rest = tail;
+                let segment = piece.chunk.segment(piece.logical.0 - piece.chunk.logical.0);
+                plan.add(piece.chunk, segment, 1, Cow::Borrowed(bytes))?;
+            }
+        }
         plan.run()
     }
 }

@@ -1,0 +1,161 @@
+//! Rows of chunks with parity that hold something of the last commit.
+//!
+//! A write to such a row changes the parity that protects what else is in it. The allocator passes these rows over, unless
+//! the caller allows them; then all that they hold is verified first, and what is bad on its device is written anew before
+//! the parity changes that it is rebuilt from.
+
+use std::collections::BTreeSet;
+
+use crate::block::extent_item::Kind;
+use crate::block::verify::Expected;
+use crate::disk::extent::{ExtentItem, TreeBlockInfo};
+use crate::disk::flags::block_group::{METADATA, SYSTEM};
+use crate::disk::flags::extent::TREE_BLOCK;
+use crate::disk::{Key, KeyType, Logical, Transid, objectid};
+use crate::error::{Error, Result};
+use crate::space::{BlockGroup, FreeExtents};
+use crate::tree::TreeRoot;
+use crate::volume::{ChunkMapping, Volume};
+
+use super::Filesystem;
+use super::open::{find_root, unreadable};
+
+/// An extent of the last commit that shares a row with free space.
+struct Live {
+    logical: Logical,
+    kind: Kind,
+    generation: Transid,
+}
+
+/// Good bytes in the place of bad ones.
+pub(super) type Mended = Vec<(Logical, Vec<u8>)>;
+
+impl Filesystem {
+    /// Allocates tree blocks, until the next commit, from rows of chunks with parity that hold something already, too.
+    /// Rows in which something in use cannot be told good by its checksum, from its device or from parity, stay as they
+    /// are.
+    ///
+    /// While such a row is written its parity protects nothing: after a crash then, and the loss of a device, what was in
+    /// it may be gone.
+    pub fn allow_partial_rows(&mut self) -> Result<()> {
+        let groups: Vec<(Logical, FreeExtents)> = {
+            let space = self.space();
+            let is_partial = |group: &&BlockGroup| group.flags.0 & (METADATA | SYSTEM) != 0 && group.is_usable();
+            let groups = space.groups().filter(is_partial).filter(|group| group.partial().bytes() > 0);
+            groups.map(|group| (group.logical, group.partial().clone())).collect()
+        };
+        for (logical, mut partial) in groups {
+            let Some(chunk) = self.volume().chunks().find(logical) else { continue };
+            let Some(length) = chunk.row_length() else { continue };
+            let row_of = |address: Logical| address.0.saturating_sub(chunk.logical.0) / length;
+            let rows = |(start, length): (Logical, u64)| row_of(start)..=row_of(Logical(start.0 + length - 1));
+            let wanted: BTreeSet<u64> = partial.iter().flat_map(rows).collect();
+            let mut mended = Mended::new();
+            let mut closed = BTreeSet::new();
+            for live in self.live_extents(chunk)? {
+                let own = rows((live.logical, live.kind.length(self.volume().format().nodesize)));
+                if wanted.range(own.clone()).next().is_some() && !self.mend(&live, &mut mended)? {
+                    closed.extend(own);
+                }
+            }
+            mended.retain(|(start, bytes)| rows((*start, bytes.len() as u64)).any(|row| !closed.contains(&row)));
+            closed.iter().for_each(|row| partial.remove(Logical(chunk.logical.0 + row * length), length));
+            self.space().open_rows(logical, &partial);
+            self.mended.append(&mut mended);
+        }
+        self.mended.sort_unstable();
+        Ok(())
+    }
+
+    /// The extents of the last commit in a chunk.
+    fn live_extents(&self, chunk: &ChunkMapping) -> Result<Vec<Live>> {
+        let from = Key::new(chunk.logical.0, KeyType(0), 0);
+        let to = Key::new(chunk.end().0 - 1, KeyType(u8::MAX), u64::MAX);
+        let mut extents = Vec::new();
+        let found = self.extent_root.range(self.volume(), from, to, |item| {
+            if !matches!(item.key.key_type, KeyType::EXTENT_ITEM | KeyType::METADATA_ITEM) {
+                return;
+            }
+            let Some((extent, rest)) = ExtentItem::read_prefix(item.data) else { return };
+            let level = match item.key.key_type {
+                KeyType::METADATA_ITEM => u8::try_from(item.key.offset).ok(),
+                _ if extent.flags.get() & TREE_BLOCK != 0 => {
+                    TreeBlockInfo::read_prefix(rest).map(|(info, _)| info.level)
+                }
+                _ => None,
+            };
+            let kind = level.map_or(Kind::Data { length: item.key.offset }, |level| Kind::Block { level });
+            extents.push(Live { logical: Logical(item.key.objectid), kind, generation: extent.generation.into() });
+        });
+        found.map_err(unreadable)?;
+        Ok(extents)
+    }
+
+    /// Whether all of an extent is good; what is bad on its device is then added to `mended` as it should be.
+    fn mend(&self, live: &Live, mended: &mut Mended) -> Result<bool> {
+        match live.kind {
+            Kind::Block { level } => Ok(self.mend_block(live, level, mended)),
+            Kind::Data { length } => self.mend_data(live.logical, length, mended),
+        }
+    }
+
+    fn mend_block(&self, live: &Live, level: u8, mended: &mut Mended) -> bool {
+        let (level, generation) = (Some(level), Some(live.generation));
+        let expected = Expected { level, generation, ..Expected::at(live.logical) };
+        let mut buffer = Vec::new();
+        if self.volume().read_copy(&expected, 1, &mut buffer).is_ok() {
+            return true;
+        }
+        let is_good = self.volume().read_block(&expected, &mut buffer).is_ok();
+        if is_good {
+            mended.push((live.logical, buffer));
+        }
+        is_good
+    }
+
+    /// Data without a checksum for each sector cannot be told good.
+    fn mend_data(&self, start: Logical, length: u64, mended: &mut Mended) -> Result<bool> {
+        let volume = self.volume();
+        let (csum_type, sectorsize) = (volume.format().csum_type, u64::from(volume.format().sectorsize));
+        let mut sector = vec![0; sectorsize as usize];
+        let csums = csums(volume, start, length)?;
+        for (index, csum) in csums.chunks_exact(csum_type.size()).enumerate() {
+            let logical = Logical(start.0 + index as u64 * sectorsize);
+            let mut is_good = |mirror| {
+                volume.read(logical, mirror, &mut sector).is_ok() && csum_type.compute(&sector).starts_with(csum)
+            };
+            match (1..=volume.mirrors(logical)).find(|mirror| is_good(*mirror)) {
+                Some(1) => {}
+                Some(_) => mended.push((logical, sector.clone())),
+                None => return Ok(false),
+            }
+        }
+        Ok((csums.len() / csum_type.size()) as u64 == length / sectorsize)
+    }
+}
+
+/// The checksums of a range in the last commit, up to the first sector without one.
+fn csums(volume: &Volume, start: Logical, length: u64) -> Result<Vec<u8>> {
+    let (size, sectorsize) = (volume.format().csum_type.size(), u64::from(volume.format().sectorsize));
+    let root = match find_root(volume, &TreeRoot::root_tree(volume), objectid::CSUM_TREE) {
+        Err(Error::NoTree { .. }) => return Ok(Vec::new()),
+        root => root?,
+    };
+    let key = |logical| Key::new(objectid::EXTENT_CSUM, KeyType::EXTENT_CSUM, logical);
+    // The item before may reach in; none is larger than a leaf.
+    let before = u64::from(volume.format().nodesize) / size as u64 * sectorsize;
+    let end = start.0.saturating_add(length);
+    let mut csums = Vec::new();
+    let mut next = start.0;
+    let found = root.range(volume, key(start.0.saturating_sub(before)), key(end), |item| {
+        for (index, csum) in item.data.chunks_exact(size).enumerate() {
+            let logical = item.key.offset.saturating_add(index as u64 * sectorsize);
+            if logical == next && next < end {
+                csums.extend_from_slice(csum);
+                next += sectorsize;
+            }
+        }
+    });
+    found.map_err(unreadable)?;
+    Ok(csums)
+}
