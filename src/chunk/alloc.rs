@@ -12,7 +12,7 @@ use crate::disk::volume::BlockGroupItem;
 use crate::disk::{BlockGroupFlags, Key, Logical, Profile};
 use crate::error::{Error, Result};
 use crate::space::BlockGroup;
-use crate::space::reservation::to_change_chunk;
+use crate::tree::reservation::to_change_chunk;
 use crate::trans::{Chunks, Filesystem, Handle};
 use crate::tree::edit::NewItem;
 

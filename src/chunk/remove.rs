@@ -15,7 +15,7 @@ use crate::volume::{ChunkMapping, StripeMapping};
 
 use super::alloc::{of_chunk, reserve_system};
 use super::array;
-use super::item::{chunk_key, feature_of};
+use super::item::chunk_key;
 
 /// Why a chunk stays.
 pub fn refusal(fs: &Filesystem, logical: Logical) -> Option<Error> {
@@ -142,9 +142,9 @@ fn remove_block_group(fs: &Filesystem, logical: Logical, length: u64) -> Result<
 
 /// Clears the feature bit of a profile when its last block group went.
 fn forget_feature(fs: &Filesystem, profile: Profile) {
-    let Some(feature) = feature_of(profile) else { return };
+    let Some(feature) = profile.feature() else { return };
     let mut chunks = fs.chunks();
-    let is_used = fs.space().groups().any(|group| group.flags.profile().and_then(feature_of) == Some(feature));
+    let is_used = fs.space().groups().any(|group| group.flags.profile().and_then(Profile::feature) == Some(feature));
     if !is_used {
         chunks.superblock.incompat_flags &= !feature;
     }

@@ -33,7 +33,7 @@ impl BlockGroup {
         Self { logical, length, flags, used, item_used, is_read_only: false, is_writable, has_chunk_item, free, pinned }
     }
 
-    /// A new group; `free` is all of it but for the superblocks.
+    /// A new group; `free` is all of it that is ever given out.
     pub fn new(logical: Logical, length: u64, flags: BlockGroupFlags, free: FreeExtents) -> Self {
         Self {
             item_used: None,

@@ -8,19 +8,19 @@ mod group;
 mod holes;
 mod load;
 mod ranges;
-pub mod reservation;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::disk::flags::block_group;
+use crate::disk::superblock::SUPER_OFFSETS;
 use crate::disk::{BlockGroupFlags, Logical, Profile};
 
 pub use free_extents::FreeExtents;
 pub use group::BlockGroup;
 pub use holes::{Hole, Holes};
-pub use load::{free_extents, without_superblocks};
+pub use load::{excluded, free_extents, without_excluded, without_extents};
 
 /// Bytes that are promised before an edit begins, so that it does not run out of space in the middle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -238,6 +238,8 @@ impl Space {
                 let pinned = std::mem::take(&mut group.pinned);
                 if let Some(free) = &mut group.free {
                     pinned.iter().for_each(|(start, length)| free.add(start, length));
+                    // What lay there is not to be followed by anything.
+                    free.remove(Logical(0), SUPER_OFFSETS[0].0);
                 }
                 info.pinned = info.pinned.saturating_sub(pinned.bytes());
                 if !group.is_usable() {

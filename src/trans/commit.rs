@@ -11,9 +11,9 @@ use crate::disk::{Key, KeyType, Logical, Transid, objectid};
 use crate::error::{Error, Result};
 use crate::parallel::lock;
 use crate::space::free_space_items::Group;
-use crate::space::reservation::to_insert_item;
+use crate::tree::reservation::to_insert_item;
 use crate::tree::TreeRoot;
-use crate::volume::{Commit, Staged, superblock_ranges};
+use crate::volume::{Commit, Staged};
 
 use super::staged::{StagedTree, stamped};
 use super::{DeviceState, Filesystem, free_space_tree, references, root_key};
@@ -135,15 +135,13 @@ impl Filesystem {
                 let free = space.free_after_commit(*logical, |group| self.committed_free(group))?;
                 (length, free)
             };
-            // The kernel lists what lies over superblocks as free.
-            let chunks = self.chunks();
-            if let Some(chunk) = chunks.map.find(*logical) {
-                for (start, end) in superblock_ranges(chunk) {
-                    free.remove(start, end.0 - start.0);
-                    free.add(start, end.0 - start.0);
-                }
+            // The kernel lists what is never given out as free.
+            let chunk = self.chunks().map.find(*logical).cloned();
+            let excluded = chunk.map(|chunk| self.excluded_free(&chunk)).transpose()?.unwrap_or_default();
+            for (start, length) in excluded.iter() {
+                free.remove(start, length);
+                free.add(start, length);
             }
-            drop(chunks);
             let sectorsize = self.volume().format().sectorsize;
             let (root, mut store) = tree.parts(self);
             let group = Group { logical: *logical, length };

@@ -4,7 +4,7 @@ use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Logical};
 use crate::error::{Error, Result};
 use crate::space::SpaceInfo;
-use crate::space::reservation::to_insert_items;
+use crate::tree::reservation::to_insert_items;
 
 use super::Filesystem;
 

@@ -30,7 +30,7 @@ use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Transid, objectid};
 use crate::error::{Error, Result};
 use crate::parallel::lock;
-use crate::space::{BlockGroup, FreeExtents, Space, free_extents, without_superblocks};
+use crate::space::{BlockGroup, FreeExtents, Space, excluded, free_extents, without_excluded, without_extents};
 use crate::tree::TreeRoot;
 use crate::volume::{ChunkMapping, Volume, WritableVolume};
 
@@ -126,7 +126,7 @@ impl Filesystem {
     /// Whether the extent tree, too, says that a chunk of the last commit is empty: the item of its block group may be wrong.
     pub fn verify_empty(&self, chunk: &ChunkMapping) -> Result<()> {
         let is_committed = self.volume().chunks().find(chunk.logical).is_some();
-        if is_committed && free_extents(self.volume(), &self.extent_root, chunk)? != (without_superblocks(chunk), 0) {
+        if is_committed && free_extents(self.volume(), &self.extent_root, chunk)? != (without_excluded(chunk), 0) {
             let (what, logical) = ("chunk", chunk.logical);
             return Err(Error::Block { what, logical, problem: "has extents, its block group says none".to_owned() });
         }
@@ -176,6 +176,17 @@ impl Filesystem {
         match group.used.saturating_add(group.pinned()) {
             expected if expected == used => Ok(free),
             expected => Err(error(format!("says that {expected} bytes are in use, its extents have {used}"))),
+        }
+    }
+
+    /// What of a chunk is never given out and was not in use in the last commit.
+    fn excluded_free(&self, chunk: &ChunkMapping) -> Result<FreeExtents> {
+        let excluded = excluded(chunk);
+        match self.volume().chunks().find(chunk.logical) {
+            Some(chunk) if excluded.bytes() > 0 => {
+                without_extents(self.volume(), &self.extent_root, chunk, excluded).map(|(free, _)| free)
+            }
+            _ => Ok(excluded),
         }
     }
 

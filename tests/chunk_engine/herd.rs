@@ -7,7 +7,7 @@ use rbtrfs::Error;
 use rbtrfs::chunk::{alloc, begin, finish};
 use rbtrfs::disk::flags::block_group::{DATA, SYSTEM};
 use rbtrfs::disk::{BlockGroupFlags, Profile, STRIPE_LEN};
-use rbtrfs::space::reservation::to_change_chunk;
+use rbtrfs::tree::reservation::to_change_chunk;
 use rbtrfs::trans::Filesystem;
 
 use super::support::mounted::btrfs_check;

@@ -11,7 +11,7 @@ use crate::disk::volume::{DEVICE_RANGE_RESERVED, DevItem};
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::space::Holes;
-use crate::space::reservation::to_insert_item;
+use crate::tree::reservation::to_insert_item;
 use crate::trans::{Chunks, DeviceState, Filesystem, Handle, device_key};
 use crate::volume::{identify, read_copies};
 

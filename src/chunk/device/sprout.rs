@@ -12,7 +12,7 @@ use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Logical};
 use crate::error::Result;
 use crate::image::Image;
-use crate::space::reservation::to_change_item;
+use crate::tree::reservation::to_change_item;
 use crate::trans::{Chunks, Filesystem, Handle};
 use crate::tree::{Levels, TreeRoot, Walk};
 
