@@ -20,7 +20,7 @@ mod staged;
 mod trees;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::block::Block;
 use crate::block::extent_item::Kind;
@@ -30,7 +30,7 @@ use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Transid, objectid};
 use crate::error::{Error, Result};
 use crate::parallel::lock;
-use crate::space::{BlockGroup, FreeExtents, Space, excluded, free_extents, without_excluded, without_extents};
+use crate::space::{BlockGroup, FreeExtents, Payer, Space, excluded, free_extents, without_excluded, without_extents};
 use crate::tree::TreeRoot;
 use crate::volume::{ChunkMapping, Volume, WritableVolume};
 
@@ -60,6 +60,8 @@ pub struct Filesystem {
     opened_trees: Mutex<OpenedTrees>,
     chunks: Mutex<Chunks>,
     space: Mutex<Space>,
+    /// Some thread is done with allocating a chunk.
+    chunk_alloc_ended: Condvar,
     references: Mutex<Changes>,
     /// Flags of the quota tree in the last commit.
     quota_status: u64,
@@ -86,6 +88,22 @@ impl Filesystem {
 
     pub fn space(&self) -> MutexGuard<'_, Space> {
         lock(&self.space)
+    }
+
+    /// Sleeps until no thread is allocating a chunk of this type. The caller holds no chunks.
+    pub fn wait_for_chunk_alloc<'s>(
+        &self,
+        space: MutexGuard<'s, Space>,
+        flags: BlockGroupFlags,
+    ) -> MutexGuard<'s, Space> {
+        let is_allocating = |space: &mut Space| space.info(flags).chunk_alloc;
+        self.chunk_alloc_ended.wait_while(space, is_allocating).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thread that allocated a chunk of this type is done.
+    pub fn end_chunk_alloc(&self, flags: BlockGroupFlags) {
+        self.space().info_mut(flags).chunk_alloc = false;
+        self.chunk_alloc_ended.notify_all();
     }
 
     pub fn device_tree(&self) -> MutexGuard<'_, StagedTree> {
@@ -145,14 +163,14 @@ impl Filesystem {
     }
 
     /// Space for a new block of a tree.
-    fn take_block(&self, tree: u64) -> Result<Logical> {
+    fn take_block(&self, tree: u64, payer: Payer) -> Result<Logical> {
         let flags = BlockGroupFlags(match tree {
             objectid::CHUNK_TREE => block_group::SYSTEM,
             _ => block_group::METADATA,
         });
         let mut space = self.space();
         let profile = space.info(flags).profile(u64::MAX);
-        let taken = space.allocate_block(flags, profile, |group| self.committed_free(group))?;
+        let taken = space.allocate_block_for(payer, flags, profile, |group| self.committed_free(group))?;
         let nodesize = u64::from(self.volume().format().nodesize);
         let what = if tree == objectid::CHUNK_TREE { "system" } else { "metadata" };
         taken.ok_or_else(|| Error::NoSpace { what, wanted: nodesize, left: space.info(flags).left() })

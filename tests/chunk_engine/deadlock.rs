@@ -11,8 +11,8 @@ use rbtrfs::Error;
 use rbtrfs::chunk::{alloc, begin, finish, remove};
 use rbtrfs::disk::flags::block_group::{DATA, METADATA, SYSTEM};
 use rbtrfs::disk::{BlockGroupFlags, Key, KeyType, Logical, Profile, STRIPE_LEN};
-use rbtrfs::tree::reservation::{to_change_chunk, to_change_item};
 use rbtrfs::trans::{Filesystem, StagedTree};
+use rbtrfs::tree::reservation::{to_change_chunk, to_change_item};
 
 use super::state::State;
 use super::support::mounted::btrfs_check;
