@@ -129,6 +129,9 @@ pub enum Error {
     #[error("a device is being replaced: mount the filesystem and let that finish, or cancel it")]
     Replacing,
 
+    #[error("after {rounds} rounds the trees still do not say what they are: check the filesystem; nothing is written")]
+    NeverSettles { rounds: usize },
+
     #[error("a change was left half done: nothing is written")]
     Poisoned,
 

@@ -1,7 +1,12 @@
-//! Work on many threads whose results come out in the order of the input.
+//! Work on many threads, with as many as the system has to give; and results that come out in the order of the input.
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::Builder;
+
+use rustix::param::page_size;
+use rustix::process::{Resource, getrlimit};
 
 /// Whose turn it is to hand out a result.
 struct Turn<F, R, E> {
@@ -18,6 +23,45 @@ struct Turn<F, R, E> {
 /// Locks. A thread that panicked with the lock held leaves to others what it had done: the panic ends the whole run.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs `worker` on up to `threads` threads at once, the caller's own among them, and returns what each of them returned. Where
+/// the system has no more threads to give, or no addresses for them, those that there are do the work. A panic of one of
+/// them goes on in the caller.
+pub fn on_threads<R: Send>(threads: usize, worker: impl Fn() -> R + Sync) -> Vec<R> {
+    std::thread::scope(|scope| {
+        let mut others = Vec::new();
+        for _ in 1..threads.min(threads_that_fit()) {
+            match Builder::new().spawn_scoped(scope, &worker) {
+                Ok(other) => others.push(other),
+                Err(_) => break,
+            }
+        }
+        let mut results = vec![worker()];
+        results.extend(others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic))));
+        results
+    })
+}
+
+/// Runs `work` while `helper` runs on a thread of its own, if there is one to be had.
+pub fn beside<T>(helper: impl FnOnce() + Send, work: impl FnOnce() -> T) -> T {
+    std::thread::scope(|scope| {
+        // Without it the work is done all the same.
+        let _ = Builder::new().spawn_scoped(scope, helper);
+        work()
+    })
+}
+
+/// How many threads have room for their stacks and heaps in half of the addresses that this process may still have: where
+/// they take the rest, too, an allocation fails, which ends the process.
+fn threads_that_fit() -> usize {
+    /// The stack of a thread, and what the allocator of the C library reserves for its heap.
+    const OF_THREAD: u64 = (2 + 64) << 20;
+    let Some(most) = getrlimit(Resource::As).current else { return usize::MAX };
+    let pages = std::fs::read_to_string("/proc/self/statm");
+    let pages = pages.ok().and_then(|text| text.split_ascii_whitespace().next()?.parse::<u64>().ok());
+    let taken = pages.unwrap_or_default().saturating_mul(page_size() as u64);
+    1 + usize::try_from(most.saturating_sub(taken) / 2 / OF_THREAD).unwrap_or(usize::MAX - 1)
 }
 
 /// Runs `work` on each job of `source` on `threads` threads, and calls `emit` with the results in the order of the
@@ -96,15 +140,7 @@ pub fn ordered_then<J, R: Default + Send, E: Send>(
             turn_changed.notify_all();
         }
     };
-    std::thread::scope(|scope| {
-        for _ in 1..threads {
-            // Where the system has no more threads to give, those that there are do the work.
-            if std::thread::Builder::new().spawn_scoped(scope, worker).is_err() {
-                break;
-            }
-        }
-        worker();
-    });
+    on_threads(threads, worker);
     turns.into_inner().unwrap_or_else(PoisonError::into_inner).outcome
 }
 
@@ -125,7 +161,15 @@ pub fn default_threads() -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{ordered, ordered_then};
+    use super::{on_threads, ordered, ordered_then};
+
+    #[test]
+    fn a_panic_of_a_thread_is_one_of_the_caller() {
+        let caller = std::thread::current().id();
+        let worker = || assert_eq!(std::thread::current().id(), caller);
+        assert!(std::panic::catch_unwind(|| on_threads(2, worker)).is_err());
+        assert_eq!(on_threads(1, || 7), [7]);
+    }
 
     #[test]
     fn results_keep_the_order_of_their_jobs() {

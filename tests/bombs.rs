@@ -26,6 +26,8 @@ const OPTIONS: Options = Options {
     metadata: Profile::Single,
     no_holes: false,
     block_group_tree: false,
+    system_chunk: small_image::SYSTEM_CHUNK,
+    first_system_block: small_image::SYSTEM_CHUNK,
 };
 
 /// The tree block with this owner and level.

@@ -7,7 +7,7 @@ use crate::disk::flags::{block_group, compat_ro, extent as extent_flags, incompa
 use crate::disk::volume::{BlockGroupItem, BlockGroupRemap};
 use crate::disk::{Key, KeyType, Logical, Superblock, objectid};
 use crate::finding::findings;
-use crate::volume::{ChunkMapping, Volume, superblock_ranges};
+use crate::volume::{ChunkMapping, Volume, low_range, superblock_ranges};
 
 use super::chunks::Chunks;
 use super::extent_list::{Extent, ExtentList};
@@ -60,6 +60,10 @@ findings! {
         /// A block of another tree lies in a chunk for the chunk tree.
         Foreign("system-chunk-foreign", Error, "block {logical} of tree {owner} lies in a system chunk") {
             logical: Logical, owner: u64,
+        }
+        /// An extent lies below the address of the primary superblock, where none is ever allocated.
+        Low("extent-low", Error, "extent {logical} of {length} bytes begins below address {limit}, where nothing may be") {
+            logical: Logical, length: u64, limit: Logical,
         }
         /// An extent lies where a superblock is written.
         Superblock("extent-over-superblock", Error, "extent {logical} of {length} bytes lies over a superblock") {
@@ -248,6 +252,11 @@ fn check_extents(chunks: &Chunks<'_>, groups: &BlockGroups<'_>, extents: &Extent
         }
     }
     for chunk in chunks.mappings() {
+        if let Some((start, limit)) = low_range(chunk) {
+            for Extent { logical, length, .. } in extents.range(start, limit) {
+                findings.report(BlockGroupProblem::Low { logical, length, limit });
+            }
+        }
         for (start, end) in superblock_ranges(chunk) {
             // No extent reaches into another chunk: one that seems to is reported as that.
             let extents = extents.over(start, end).filter(|extent| extent.logical >= chunk.logical);

@@ -31,8 +31,7 @@ pub fn faults(superblock: &Superblock, key: Key, chunk: &Chunk) -> Vec<Fault> {
     if u64::from(chunk.sector_size.get()) != sectorsize {
         fault("sector_size", chunk.sector_size.get().into(), &sectorsize.to_string());
     }
-    // The number of a stripe element is 32 bits wide in memory.
-    let limit = u64::from(u32::MAX) * STRIPE_LEN;
+    let limit = Chunk::MAX_LENGTH;
     if length == 0 || !length.is_multiple_of(sectorsize) || length >= limit || key.offset.checked_add(length).is_none()
     {
         fault("length", length, &format!("a multiple of {sectorsize} below {limit}"));

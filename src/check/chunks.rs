@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::disk::fields::Uuid;
 use crate::disk::flags::{block_group, incompat};
-use crate::disk::volume::{Chunk, Stripe};
+use crate::disk::volume::{Chunk, DEVICE_RANGE_RESERVED, Stripe};
 use crate::disk::{Key, KeyType, Logical, Physical, Profile, objectid};
 use crate::finding::findings;
 use crate::volume::{ChunkMapping, Volume};
@@ -14,9 +14,6 @@ use super::chunk_fault::faults;
 use super::devices::Devices;
 use super::findings::Findings;
 use super::items::Items;
-
-/// Lower offsets of a device are left to boot loaders and the superblock.
-pub const RESERVED: Physical = Physical(1 << 20);
 
 findings! {
     /// Chunk items and their stripes.
@@ -291,7 +288,7 @@ fn check_stripe_places(
             if !offset.0.is_multiple_of(volume.superblock().sectorsize.get().into()) {
                 findings.report(ChunkProblem::StripeUnaligned { logical, devid, offset });
             }
-            if offset < RESERVED {
+            if offset < Physical(DEVICE_RANGE_RESERVED) {
                 findings.report(ChunkProblem::StripeReserved { logical, devid, offset });
             }
         }

@@ -1,7 +1,7 @@
 //! The free ranges of a block group, as a record of free space lists them.
 
 use crate::disk::Logical;
-use crate::volume::{ChunkMapping, superblock_ranges};
+use crate::volume::{ChunkMapping, excluded_ranges};
 
 use super::extent_list::ExtentList;
 use super::findings::Findings;
@@ -74,8 +74,8 @@ impl FreeRanges {
             }
         }
 
-        let superblocks = superblock_ranges(chunk).into_iter().map(|(from, to)| (from.0, to.0));
-        let mut taken: Vec<(u64, u64)> = used.into_iter().chain(free).chain(superblocks).collect();
+        let excluded = excluded_ranges(chunk).into_iter().map(|(from, to)| (from.0, to.0));
+        let mut taken: Vec<(u64, u64)> = used.into_iter().chain(free).chain(excluded).collect();
         taken.sort();
         let mut position = logical.0;
         for (from, to) in taken.into_iter().chain([(end.0, end.0)]) {

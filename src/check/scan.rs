@@ -9,7 +9,7 @@ use crate::block::{Block, Kind, Leaf, Node};
 use crate::disk::fields::Uuid;
 use crate::disk::{Key, Logical, Physical, objectid};
 use crate::finding::findings;
-use crate::parallel::lock;
+use crate::parallel::{lock, on_threads};
 use crate::tree::TreeRoot;
 use crate::volume::Volume;
 
@@ -198,14 +198,7 @@ impl<'v> Scan<'v> {
                 }
             }
         };
-        std::thread::scope(|scope| {
-            // Where the system has no more threads to give, those that there are do the work.
-            let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, worker).ok();
-            let others: Vec<_> = (1..self.job.threads).filter_map(spawn).collect();
-            let mut gathered = vec![worker()];
-            gathered.extend(others.into_iter().filter_map(|thread| thread.join().ok()));
-            gathered
-        })
+        on_threads(self.job.threads, worker)
     }
 
     /// Visits nodes until there are leaves to visit: those below one node, or one that is a root. `path` are the blocks

@@ -9,10 +9,9 @@ use std::collections::BTreeSet;
 use crate::disk::flags::{compat_ro, superblock};
 use crate::disk::inode::InodeItem;
 use crate::disk::space::FreeSpaceHeader;
-use crate::disk::superblock::SUPER_OFFSETS;
 use crate::disk::{Key, KeyType, Logical, Transid, objectid};
 use crate::finding::findings;
-use crate::volume::{ChunkMapping, Volume, superblock_ranges};
+use crate::volume::{ChunkMapping, Volume, excluded_ranges};
 
 use super::block_groups::knows_extents;
 use super::findings::Findings;
@@ -102,7 +101,7 @@ fn check_group(volume: &Volume, root_tree: &Items, chunk: &ChunkMapping, space: 
     };
     let Some(group) = space.groups.of_chunk(chunk) else { return };
     let have = listed.bytes();
-    let expect = chunk.length.saturating_sub(group.used).saturating_sub(superblock_bytes(chunk));
+    let expect = chunk.length.saturating_sub(group.used).saturating_sub(excluded_bytes(chunk));
     if have != expect {
         findings.report(SpaceCacheProblem::Bytes { logical, have, expect });
     } else if knows_extents(space.extent_tree, logical, chunk.end()) {
@@ -110,9 +109,8 @@ fn check_group(volume: &Volume, root_tree: &Items, chunk: &ChunkMapping, space: 
     }
 }
 
-/// Bytes that are never given out because superblocks lie there, or would if logical addresses were physical ones.
-fn superblock_bytes(chunk: &ChunkMapping) -> u64 {
-    let below_primary = SUPER_OFFSETS[0].0.saturating_sub(chunk.logical.0).min(chunk.length);
-    let lengths = superblock_ranges(chunk).into_iter().map(|(from, to)| to.0.saturating_sub(from.0));
-    lengths.fold(below_primary, u64::saturating_add)
+/// Bytes that are never given out, as the kernel counts them: what lies in two ranges twice.
+fn excluded_bytes(chunk: &ChunkMapping) -> u64 {
+    let lengths = excluded_ranges(chunk).into_iter().map(|(from, to)| to.0.saturating_sub(from.0));
+    lengths.fold(0, u64::saturating_add)
 }

@@ -4,7 +4,7 @@ use zerocopy::IntoBytes;
 
 use crate::disk::flags::{FlagNames, compat_ro, incompat, superblock as flags};
 use crate::disk::superblock::{MAGIC, SUPER_INFO_SIZE, SUPER_OFFSETS};
-use crate::disk::{Logical, Physical, Superblock, Transid, objectid};
+use crate::disk::{Logical, Physical, Profile, Superblock, Transid, objectid};
 use crate::finding::findings;
 use crate::volume::{Device, SuperblockCopy, Volume};
 
@@ -217,20 +217,18 @@ fn check_fields(superblock: &Superblock, findings: &Findings) {
 }
 
 fn check_features(volume: &Volume, findings: &Findings) {
-    use crate::disk::Profile::{Raid1c3, Raid1c4, Raid5, Raid6};
     let superblock = volume.superblock();
     let need = |user: &str, feature: &'static str, set: bool| {
         if !set {
             findings.report(SuperblockProblem::Feature { user: user.to_owned(), feature });
         }
     };
-    for (profiles, bit, feature) in
-        [([Raid5, Raid6], incompat::RAID56, "RAID56"), ([Raid1c3, Raid1c4], incompat::RAID1C34, "RAID1C34")]
-    {
-        for profile in profiles {
-            if volume.chunks().iter().any(|chunk| chunk.profile == profile) {
-                need(profile.name(), feature, superblock.has_incompat(bit));
-            }
+    for profile in Profile::ALL {
+        if let Some(bit) = profile.feature()
+            && volume.chunks().iter().any(|chunk| chunk.profile == profile)
+        {
+            let name = incompat::NAMES.iter().find(|(flag, _)| *flag == bit).map_or("", |(_, name)| *name);
+            need(profile.name(), name, superblock.has_incompat(bit));
         }
     }
     if superblock.has_compat_ro(compat_ro::BLOCK_GROUP_TREE) {

@@ -1,12 +1,11 @@
 //! The system chunk array against the chunk tree.
 
 use crate::disk::flags::block_group;
-use crate::disk::superblock::SYSTEM_CHUNK_ARRAY_SIZE;
 use crate::disk::volume::{Chunk, Stripe};
-use crate::disk::{DiskKey, Logical, Superblock};
+use crate::disk::{Logical, Superblock};
 use crate::finding::findings;
 use crate::volume::Volume;
-use crate::volume::sys_array::{Entries, Entry};
+use crate::volume::sys_array::{Entries, Entry, entry_size, room};
 
 use super::chunk_fault::{Fault, faults};
 use super::chunks::{ChunkItem, Chunks};
@@ -132,16 +131,6 @@ fn compare(entry: &Entry<'_>, item: &ChunkItem, findings: &Findings) {
             findings.report(SystemArrayProblem::Mismatch { logical: item.logical, field, have, expect });
         }
     }
-}
-
-/// Bytes that are left in the array.
-pub fn room(superblock: &Superblock) -> usize {
-    SYSTEM_CHUNK_ARRAY_SIZE.saturating_sub(superblock.sys_chunk_array().len())
-}
-
-/// Bytes that a chunk with so many stripes takes in the array.
-pub fn entry_size(stripes: usize) -> usize {
-    size_of::<DiskKey>() + size_of::<Chunk>() + stripes.saturating_mul(size_of::<Stripe>())
 }
 
 fn check_room(superblock: &Superblock, entries: &[Entry<'_>], findings: &Findings) {

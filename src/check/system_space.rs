@@ -7,15 +7,16 @@
 use std::collections::BTreeMap;
 
 use crate::disk::flags::block_group;
-use crate::disk::{MAX_LEVEL, Profile, STRIPE_LEN};
+use crate::disk::volume::DEVICE_RANGE_RESERVED;
+use crate::disk::{Profile, STRIPE_LEN};
 use crate::finding::findings;
-use crate::volume::{ChunkMapping, Volume};
+use crate::tree::reservation::to_change_chunk;
+use crate::volume::{ChunkMapping, Volume, sys_array};
 
 use super::block_groups::BlockGroups;
-use super::chunks::{Chunks, RESERVED};
+use super::chunks::Chunks;
 use super::devices::Devices;
 use super::findings::Findings;
-use super::system_array;
 
 findings! {
     /// Room in system chunks.
@@ -60,16 +61,11 @@ fn system_chunks<'a>(chunks: &'a Chunks<'_>) -> impl Iterator<Item = &'a ChunkMa
     chunks.mappings().iter().filter(|chunk| chunk.flags.contains(block_group::SYSTEM))
 }
 
-/// Bytes that a chunk of any profile in use may take of the chunk tree: a path for the item of each device, and twice
-/// as much for the chunk item, which may split every block of its path.
+/// Bytes that a chunk of any profile in use may take of the chunk tree.
 fn need(volume: &Volume, chunks: &Chunks<'_>, devices: u64) -> u64 {
-    let path = u64::from(volume.format().nodesize).saturating_mul(MAX_LEVEL as u64);
-    let devices_of = |chunk: &ChunkMapping| match chunk.profile.geometry().devs_max {
-        0 => devices,
-        devs_max => devs_max.into(),
-    };
-    let devices = chunks.mappings().iter().map(devices_of).max().unwrap_or_default();
-    path.saturating_mul(devices.saturating_add(2))
+    let nodesize = volume.format().nodesize;
+    let of_chunk = |chunk: &ChunkMapping| to_change_chunk(nodesize, chunk.profile, devices);
+    chunks.mappings().iter().map(of_chunk).max().unwrap_or_default()
 }
 
 /// The longest range that no chunk takes of each device that can be written, the longest first.
@@ -87,7 +83,7 @@ fn holes(volume: &Volume, chunks: &Chunks<'_>) -> Vec<u64> {
         let mut taken = taken.remove(&device.devid()).unwrap_or_default();
         taken.push((device.total_bytes(), u64::MAX));
         taken.sort_unstable();
-        let (mut longest, mut position) = (0, RESERVED.0);
+        let (mut longest, mut position) = (0, DEVICE_RANGE_RESERVED);
         for (start, end) in taken {
             longest = longest.max(start.saturating_sub(position));
             position = position.max(end);
@@ -101,16 +97,14 @@ fn holes(volume: &Volume, chunks: &Chunks<'_>) -> Vec<u64> {
 /// Whether a system chunk of at least `length` bytes fits on the devices and in the array.
 fn can_be_added(volume: &Volume, profile: Profile, length: u64, holes: &[u64]) -> bool {
     let geometry = profile.geometry();
-    let dev_stripes = u64::from(geometry.dev_stripes);
-    let usable = holes.iter().filter(|hole| **hole >= STRIPE_LEN.saturating_mul(dev_stripes)).count();
-    let increment = usize::from(geometry.devs_increment).max(1);
-    let devs_max = if geometry.devs_max == 0 { usize::MAX } else { geometry.devs_max.into() };
-    let devices = (usable.min(devs_max)) / increment * increment;
-    let Some(hole) = devices.checked_sub(1).and_then(|last| holes.get(last)) else { return false };
-    let stripes = devices.saturating_mul(geometry.dev_stripes.into());
-    let stripe_size = hole / dev_stripes / STRIPE_LEN * STRIPE_LEN;
-    let data_stripes = profile.data_stripes(u16::try_from(stripes).unwrap_or(u16::MAX));
-    devices >= geometry.devs_min.into()
-        && stripe_size.saturating_mul(data_stripes.into()) >= length
-        && system_array::room(volume.superblock()) >= system_array::entry_size(stripes)
+    let dev_stripes = usize::from(geometry.dev_stripes);
+    let usable = holes.iter().filter(|hole| **hole >= geometry.least()).count();
+    let most = sys_array::max_stripes(sys_array::room(volume.superblock())) / dev_stripes;
+    let devices = geometry.devices(usable, most);
+    let Some((devices, hole)) = devices.and_then(|devices| Some((devices, holes.get(devices - 1)?))) else {
+        return false;
+    };
+    let stripe_size = hole / dev_stripes as u64 / STRIPE_LEN * STRIPE_LEN;
+    let data_stripes = profile.data_stripes(u16::try_from(devices * dev_stripes).unwrap_or(u16::MAX));
+    stripe_size.saturating_mul(data_stripes.into()) >= length
 }

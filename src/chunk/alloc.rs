@@ -12,9 +12,9 @@ use crate::disk::volume::BlockGroupItem;
 use crate::disk::{BlockGroupFlags, Key, Logical, Profile};
 use crate::error::{Error, Result};
 use crate::space::BlockGroup;
-use crate::space::reservation::to_change_chunk;
 use crate::trans::{Chunks, Filesystem, Handle};
 use crate::tree::edit::NewItem;
+use crate::tree::reservation::to_change_chunk;
 
 use super::create::{create, insert_item};
 use super::item::{block_group_item, dev_extents};
@@ -46,13 +46,52 @@ const MIB: u64 = 1 << 20;
 
 /// Begins to change `items` items of trees other than the chunk tree; allocates metadata if there is not enough.
 pub fn begin(fs: &Filesystem, items: u64) -> Result<Handle<'_>> {
+    begin_with_chunk(fs, items, |fs| match fs.begin_to_free(items_of_chunk(fs)) {
+        // Without a promise for its items the new chunk itself has the space for them.
+        Err(Error::NoSpace { .. }) => fs.begin(0),
+        begun => begun,
+    })
+}
+
+/// As [`begin`], for allocating a chunk. One for metadata makes space itself: another one before it might leave it none.
+pub fn begin_to_alloc<'f>(fs: &'f Filesystem, wish: &Wish, items: u64) -> Result<Handle<'f>> {
+    match wish.type_bits & block_group::METADATA {
+        0 => begin(fs, items),
+        _ => fs.begin_to_free(items).or_else(|_| begin(fs, items)),
+    }
+}
+
+/// As [`begin`], for a change that only deletes items and makes space. Where there is no room for more metadata, it may have
+/// what the commit keeps for itself; and where that is less than any trees might need, what these trees need.
+pub fn begin_to_free(fs: &Filesystem, items: u64) -> Result<Handle<'_>> {
+    // What is kept pays for a new metadata chunk, too. Where it cannot, there is none: to run out of space while its items
+    // are inserted would be the end of the transaction.
+    let is_space =
+        |error: &Error| matches!(error, Error::NoSpace { .. } | Error::SystemArrayFull { .. }) && !fs.is_poisoned();
+    let begun = begin_with_chunk(fs, items, |fs| fs.begin_to_free(items_of_chunk(fs)))
+        .or_else(|error| if is_space(&error) { fs.begin_to_free(items) } else { Err(error) })
+        .or_else(|error| if is_space(&error) { fs.begin_to_delete(items) } else { Err(error) });
+    match begun {
+        Err(error) if is_space(&error) => {
+            begin(fs, items).map_err(|other| if is_space(&other) { error } else { other })
+        }
+        begun => begun,
+    }
+}
+
+/// Begins with a promise, after a chunk of metadata was allocated if there was not enough; `begin_chunk` begins that.
+fn begin_with_chunk<'f>(
+    fs: &'f Filesystem,
+    items: u64,
+    begin_chunk: impl Fn(&'f Filesystem) -> Result<Handle<'f>>,
+) -> Result<Handle<'f>> {
     let metadata = Wish { type_bits: block_group::METADATA, profile: None, size: None, force: Force::Force };
     loop {
         let lack = match fs.begin(items) {
             Err(lack @ Error::NoSpace { .. }) => lack,
             begun => return begun,
         };
-        let mut handle = fs.begin(0)?;
+        let mut handle = begin_chunk(fs)?;
         let allocated = alloc(&mut handle, &metadata);
         // Ended in any case: an attempt that found no room has changed nothing.
         finish(handle)?;
@@ -65,20 +104,16 @@ pub fn begin(fs: &Filesystem, items: u64) -> Result<Handle<'_>> {
     }
 }
 
-/// As [`begin`], for a change that makes space: where there is no room for more metadata it may have what the commit
-/// keeps for itself.
-pub fn begin_to_free(fs: &Filesystem, items: u64) -> Result<Handle<'_>> {
-    match begin(fs, items) {
-        Err(Error::NoSpace { .. } | Error::SystemArrayFull { .. }) if !fs.is_poisoned() => fs.begin_to_free(items),
-        begun => begun,
-    }
-}
-
 /// Items that a chunk has in other trees than the chunk tree, at the most: its block group's, its free space's in a tree and
 /// in a file, and a device extent for each stripe.
 pub fn items_of_chunk(fs: &Filesystem) -> u64 {
     // Two stripes on one device are those of DUP.
     4 + (fs.chunks().devices.len() as u64).max(2)
+}
+
+/// Items that go with a chunk: those that [`items_of_chunk`] names, by the stripes that it has.
+pub fn items_to_remove(fs: &Filesystem, logical: Logical) -> u64 {
+    4 + fs.chunks().map.find(logical).map_or(0, |chunk| chunk.stripes.len() as u64)
 }
 
 /// Phase 1. Nothing if no chunk is needed, or if another thread allocated one meanwhile. An error of space leaves
@@ -102,20 +137,27 @@ pub fn alloc(handle: &mut Handle<'_>, wish: &Wish) -> Result<Option<Logical>> {
             info.chunk_alloc = true;
             break;
         }
-        drop(space);
-        // Another one is at it: what it allocates may be enough for this one too.
+        // What the other handle allocates may be enough for this one too.
         force = Force::No;
-        drop(fs.chunks());
-        std::thread::yield_now();
+        drop(fs.wait_for_chunk_alloc(space, flags));
     }
-    let result = {
-        let mut chunks = fs.chunks();
-        let result = alloc_locked(handle, &mut chunks, flags, wish);
-        handle.release_system();
-        result
-    };
-    fs.space().info_mut(flags).chunk_alloc = false;
+    let _allocating = Allocating { fs, flags };
+    let mut chunks = fs.chunks();
+    let result = alloc_locked(handle, &mut chunks, flags, wish);
+    handle.release_system();
     result.map(Some)
+}
+
+/// A thread is allocating a chunk of this type. Others wait for its end, which a panic is, too.
+struct Allocating<'f> {
+    fs: &'f Filesystem,
+    flags: BlockGroupFlags,
+}
+
+impl Drop for Allocating<'_> {
+    fn drop(&mut self) {
+        self.fs.end_chunk_alloc(self.flags);
+    }
 }
 
 fn is_wanted(force: Force, total: u64, taken: u64, filesystem: u64) -> bool {

@@ -3,23 +3,12 @@
 
 use zerocopy::IntoBytes;
 
-use crate::disk::superblock::SYSTEM_CHUNK_ARRAY_SIZE;
 use crate::disk::volume::{Chunk, Stripe};
 use crate::disk::{DiskKey, Key, KeyType, Logical, Superblock, objectid};
-use crate::volume::sys_array::{BadEntry, Entries};
+use crate::volume::sys_array::{BadEntry, Entries, has_room};
 
-/// Bytes of the entry of a chunk.
-pub fn entry_size(num_stripes: usize) -> usize {
-    size_of::<DiskKey>() + size_of::<Chunk>() + num_stripes * size_of::<Stripe>()
-}
-
-/// Whether a chunk with so many stripes fits. To be asked before anything of the chunk is made: one that is not in the array
-/// cannot be read when the filesystem is opened.
-pub fn has_room(superblock: &Superblock, num_stripes: usize) -> bool {
-    superblock.sys_chunk_array().len() + entry_size(num_stripes) <= SYSTEM_CHUNK_ARRAY_SIZE
-}
-
-/// Appends a chunk for which there is room; without it nothing is changed and `false` returned.
+/// Appends a chunk for which there is room; without it nothing is changed and `false` returned. [`has_room`] tells before
+/// anything of the chunk is made: one that is not in the array cannot be read when the filesystem is opened.
 #[must_use]
 pub fn append(superblock: &mut Superblock, logical: Logical, chunk: &Chunk, stripes: &[Stripe]) -> bool {
     if !has_room(superblock, stripes.len()) {
@@ -54,6 +43,7 @@ pub fn remove(superblock: &mut Superblock, logical: Logical) -> Result<(), BadEn
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::volume::sys_array::entry_size;
 
     fn chunk(num_stripes: usize) -> (Chunk, Vec<Stripe>) {
         let mut chunk = Chunk::zeroed();

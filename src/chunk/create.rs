@@ -3,12 +3,12 @@
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Logical, Profile};
 use crate::error::{Error, Result};
-use crate::space::{BlockGroup, without_superblocks};
+use crate::space::{BlockGroup, without_excluded};
 use crate::trans::{Chunks, DeviceState, Filesystem, Handle};
-use crate::volume::ChunkMapping;
+use crate::volume::{ChunkMapping, sys_array};
 
 use super::array;
-use super::item::{self, chunk_item, chunk_key, feature_of, structs_of};
+use super::item::{self, chunk_item, chunk_key, structs_of};
 use super::placement::{Limits, STRIPE_ALIGNMENT, place_on};
 
 /// Makes a chunk of this type and profile, and its block group, which can be used at once; the handle is to insert the
@@ -24,14 +24,17 @@ pub fn create(
     let sizes = chunks.rw_devices().map(|device| device.item.total_bytes.get());
     let total_rw_bytes = sizes.fold(0, u64::saturating_add);
     let nodesize = handle.fs.volume().format().nodesize;
-    let limits = Limits { total_rw_bytes, nodesize, chunk_size, alignment: STRIPE_ALIGNMENT };
+    let array_room = sys_array::room(&chunks.superblock);
+    let limits = Limits { total_rw_bytes, nodesize, array_room, chunk_size, alignment: STRIPE_ALIGNMENT };
     let devices = chunks.rw_devices().map(|DeviceState { item, holes, .. }| {
         (item.devid.get(), item.total_bytes.get().saturating_sub(item.bytes_used.get()), holes)
     });
-    let placement = place_on(flags, profile, &limits, devices)?;
-    if flags.contains(block_group::SYSTEM) && !array::has_room(&chunks.superblock, placement.stripes.len()) {
-        return Err(Error::SystemArrayFull { stripes: placement.stripes.len() });
+    let geometry = profile.geometry();
+    let narrowest = usize::from(geometry.devs_min * geometry.dev_stripes);
+    if flags.contains(block_group::SYSTEM) && narrowest > sys_array::max_stripes(array_room) {
+        return Err(Error::SystemArrayFull { stripes: narrowest });
     }
+    let placement = place_on(flags, profile, &limits, devices)?;
     let logical = chunks.map.iter().last().map_or(Logical(1 << 20), ChunkMapping::end);
     let uuid_of = |devid: u64| {
         let device = chunks.devices.iter().find(|device| device.item.devid.get() == devid);
@@ -40,7 +43,7 @@ pub fn create(
     let sectorsize = handle.fs.volume().format().sectorsize;
     let mapping = item::map(logical, &placement, flags, profile, sectorsize, uuid_of)?;
     let error = |problem: String| Error::Block { what: "chunk", logical, problem };
-    let free = without_superblocks(&mapping);
+    let free = without_excluded(&mapping);
     let group = BlockGroup::new(logical, placement.length, flags, free).in_rows_of(&mapping);
     let inserted = chunks.map.insert(mapping);
     inserted.map_err(|(_, other)| error(format!("would overlap chunk {other}")))?;
@@ -50,7 +53,7 @@ pub fn create(
             device.item.bytes_used += placement.stripe_size;
         }
     }
-    if let Some(feature) = feature_of(profile) {
+    if let Some(feature) = profile.feature() {
         chunks.superblock.incompat_flags |= feature;
     }
     handle.fs.space().add(group);

@@ -3,22 +3,12 @@
 use zerocopy::IntoBytes;
 
 use crate::disk::fields::Uuid;
-use crate::disk::flags::incompat;
 use crate::disk::volume::{BlockGroupItem, Chunk, DevExtent, DevItem, Stripe};
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Physical, Profile, STRIPE_LEN, objectid};
 use crate::error::{Error, Result};
 use crate::volume::ChunkMapping;
 
 use super::placement::Placement;
-
-/// The feature without which no chunk may have this profile.
-pub fn feature_of(profile: Profile) -> Option<u64> {
-    match profile {
-        Profile::Raid5 | Profile::Raid6 => Some(incompat::RAID56),
-        Profile::Raid1c3 | Profile::Raid1c4 => Some(incompat::RAID1C34),
-        _ => None,
-    }
-}
 
 pub fn chunk_key(logical: Logical) -> Key {
     Key::new(objectid::FIRST_CHUNK_TREE, KeyType::CHUNK_ITEM, logical.0)

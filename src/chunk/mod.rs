@@ -8,5 +8,5 @@ pub mod item;
 pub mod placement;
 mod remove;
 
-pub use alloc::{Force, Wish, alloc, begin, begin_to_free, finish, items_of_chunk};
-pub use remove::{refusal, remove};
+pub use alloc::{Force, Wish, alloc, begin, begin_to_alloc, begin_to_free, finish, items_of_chunk, items_to_remove};
+pub use remove::{refusal, remove, unused};

@@ -5,12 +5,11 @@ use std::cmp::Reverse;
 
 use crate::disk::flags::block_group;
 use crate::disk::node::{Header, Item};
-use crate::disk::superblock::SYSTEM_CHUNK_ARRAY_SIZE;
 use crate::disk::volume::{Chunk, Stripe};
-use crate::disk::{BlockGroupFlags, DiskKey, Physical, Profile, STRIPE_LEN};
-
+use crate::disk::{BlockGroupFlags, Physical, Profile, STRIPE_LEN};
 use crate::error::{Error, Result};
 use crate::space::{Hole, Holes};
+use crate::volume::sys_array;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -33,6 +32,8 @@ pub struct Limits {
     /// Of all devices that can be written.
     pub total_rw_bytes: u64,
     pub nodesize: u32,
+    /// Bytes that are left in the system chunk array.
+    pub array_room: usize,
     /// Bytes of a chunk at the most, in the place of what its type has by itself.
     pub chunk_size: Option<u64>,
     /// Stripes that the sizes of the chunk and of the filesystem bound are rounded up to a multiple of this.
@@ -73,17 +74,12 @@ impl Limits {
         self.max_stripe(flags).saturating_mul(profile.geometry().dev_stripes.into())
     }
 
-    /// Stripes that an item of the chunk tree has room for, and of a system chunk the array. Of a chunk that is in the
-    /// array a second one of its size must fit too: it could never be moved otherwise.
-    fn max_devices(&self, flags: BlockGroupFlags) -> usize {
+    /// Stripes that an item of the chunk tree has room for, and of a system chunk the array.
+    fn max_stripes(&self, flags: BlockGroupFlags) -> usize {
         let most = max_stripes_of_item(self.nodesize);
-        if flags.contains(block_group::SYSTEM) { most.min(MAX_STRIPES_TWICE_IN_ARRAY) } else { most }
+        if flags.contains(block_group::SYSTEM) { most.min(sys_array::max_stripes(self.array_room)) } else { most }
     }
 }
-
-const ENTRY_WITHOUT_STRIPES: usize = size_of::<DiskKey>() + size_of::<Chunk>();
-pub const MAX_STRIPES_TWICE_IN_ARRAY: usize =
-    (SYSTEM_CHUNK_ARRAY_SIZE / 2 - ENTRY_WITHOUT_STRIPES) / size_of::<Stripe>();
 
 fn max_stripes_of_item(nodesize: u32) -> usize {
     let without_stripes = size_of::<Header>() + size_of::<Item>() + size_of::<Chunk>();
@@ -103,13 +99,8 @@ pub fn place_on<'h>(
         |(devid, available, holes): (u64, u64, &Holes)| holes.find(wanted).map(|hole| Offer { devid, available, hole });
     let offers: Vec<Offer> = devices.filter_map(offer).collect();
     let left = offers.iter().map(|offer| offer.hole.length).max().unwrap_or_default();
-    let no_space = Error::NoSpace { what: "device", wanted: least(profile), left };
+    let no_space = Error::NoSpace { what: "device", wanted: profile.geometry().least(), left };
     place(flags, profile, limits, &offers).ok_or(no_space)
-}
-
-/// The least that a device must have to take part.
-pub fn least(profile: Profile) -> u64 {
-    STRIPE_LEN * u64::from(profile.geometry().dev_stripes)
 }
 
 /// Where a chunk goes; nothing if the devices have no room for it. The order of `offers` does not matter.
@@ -118,18 +109,11 @@ pub fn place(flags: BlockGroupFlags, profile: Profile, limits: &Limits, offers: 
     let dev_stripes = u64::from(geometry.dev_stripes);
     let wanted = limits.wanted(flags, profile);
     let mut offers: Vec<(u64, Offer)> = offers.iter().map(|offer| (offer.hole.length.min(wanted), *offer)).collect();
-    offers.retain(|(room, offer)| offer.available >= least(profile) && *room >= least(profile));
+    offers.retain(|(room, offer)| offer.available >= geometry.least() && *room >= geometry.least());
     // By device id last, so that the same devices always give the same chunk.
     offers.sort_by_key(|(room, offer)| (Reverse(*room), Reverse(offer.available), offer.devid));
-    let most = match geometry.devs_max {
-        0 => limits.max_devices(flags),
-        most => most.into(),
-    };
-    let increment = usize::from(geometry.devs_increment);
-    let count = offers.len().min(most) / increment * increment;
-    if count < usize::from(geometry.devs_min) {
-        return None;
-    }
+    let most = limits.max_stripes(flags) / usize::from(geometry.dev_stripes);
+    let count = geometry.devices(offers.len(), most)?;
     offers.truncate(count);
     let (smallest, _) = *offers.last()?;
     let num_stripes = count as u64 * dev_stripes;
@@ -151,6 +135,7 @@ pub fn place(flags: BlockGroupFlags, profile: Profile, limits: &Limits, offers: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::superblock::SYSTEM_CHUNK_ARRAY_SIZE;
 
     const DATA: BlockGroupFlags = BlockGroupFlags(block_group::DATA);
     const METADATA: BlockGroupFlags = BlockGroupFlags(block_group::METADATA);
@@ -167,7 +152,8 @@ mod tests {
 
     fn placed(flags: BlockGroupFlags, profile: Profile, sizes: &[u64]) -> Option<Placement> {
         let (offers, total_rw_bytes) = offers(sizes);
-        let limits = Limits { total_rw_bytes, nodesize: 16384, chunk_size: None, alignment: STRIPE_ALIGNMENT };
+        let (nodesize, array_room) = (16384, SYSTEM_CHUNK_ARRAY_SIZE);
+        let limits = Limits { total_rw_bytes, nodesize, array_room, chunk_size: None, alignment: STRIPE_ALIGNMENT };
         place(flags, profile, &limits, &offers)
     }
 
@@ -244,6 +230,32 @@ mod tests {
             (Raid6, &[GIB; 2]),
         ] {
             assert_eq!(placed(DATA, profile, sizes), None, "{profile:?} {sizes:?}");
+        }
+    }
+
+    #[test]
+    fn a_system_chunk_is_as_wide_as_fits_the_array() {
+        use Profile::*;
+        let (offers, total_rw_bytes) = offers(&[100 * GIB; 40]);
+        let stripes = |profile: Profile, array_room| {
+            let limits =
+                Limits { total_rw_bytes, nodesize: 65536, array_room, chunk_size: None, alignment: STRIPE_ALIGNMENT };
+            place(SYSTEM, profile, &limits, &offers).map(|placement| placement.stripes.len())
+        };
+        // What an entry of 40 stripes leaves, and less down to nothing.
+        let room = SYSTEM_CHUNK_ARRAY_SIZE - (65 + 40 * 32);
+        for (profile, expected) in [
+            (Raid0, [Some(19), Some(3), Some(2), Some(1), None]),
+            (Raid10, [Some(18), Some(2), Some(2), None, None]),
+            (Raid5, [Some(19), Some(3), Some(2), None, None]),
+            (Raid6, [Some(19), Some(3), None, None, None]),
+            (Raid1, [Some(2), Some(2), Some(2), None, None]),
+            (Dup, [Some(2), Some(2), Some(2), None, None]),
+            (Raid1c4, [Some(4), None, None, None, None]),
+            (Single, [Some(1), Some(1), Some(1), Some(1), None]),
+        ] {
+            let have = [room, 65 + 3 * 32 + 31, 65 + 2 * 32, 65 + 32, 65 + 31].map(|room| stripes(profile, room));
+            assert_eq!(have, expected, "{profile:?}");
         }
     }
 

@@ -1,21 +1,22 @@
 //! Removing empty chunks (`btrfs_remove_chunk` in fs/btrfs/volumes.c, `btrfs_remove_block_group` in
 //! fs/btrfs/block-group.c).
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::MutexGuard;
 
 use crate::disk::flags::block_group;
 use crate::disk::volume::DevExtent;
 use crate::disk::{Key, KeyType, Logical, Profile};
 use crate::error::{Error, Result};
-use crate::space::Space;
+use crate::space::{BlockGroup, Space};
 use crate::trans::{Chunks, Filesystem, Handle};
 use crate::volume::sys_array::BadEntry;
 use crate::volume::{ChunkMapping, StripeMapping};
 
 use super::alloc::{of_chunk, reserve_system};
 use super::array;
-use super::item::{chunk_key, feature_of};
+use super::item::chunk_key;
 
 /// Why a chunk stays.
 pub fn refusal(fs: &Filesystem, logical: Logical) -> Option<Error> {
@@ -43,6 +44,26 @@ fn refusal_in(space: &Space, logical: Logical) -> Option<Error> {
         return Some(Error::NoSpace { what, wanted: group.length, left });
     }
     None
+}
+
+/// The empty chunks with any of these type bits of which the filesystem has no need, in the order in which they go. Of each
+/// profile of each type one chunk stays, in front if it may be any: new chunks have the profiles of those that there are
+/// (`list_is_singular` in `btrfs_delete_unused_bgs` in fs/btrfs/block-group.c).
+pub fn unused(fs: &Filesystem, type_bits: u64) -> Vec<Logical> {
+    let space = fs.space();
+    let mut alike: BTreeMap<u64, Vec<&BlockGroup>> = BTreeMap::new();
+    let groups = space.groups().filter(|group| group.flags.0 & type_bits != 0 && !group.is_read_only);
+    groups.for_each(|group| alike.entry(group.flags.0).or_default().push(group));
+    let mut unused = Vec::new();
+    for groups in alike.into_values() {
+        let mut empty: Vec<Logical> =
+            groups.iter().filter(|group| group.used == 0).map(|group| group.logical).collect();
+        empty.sort_unstable();
+        let stays = usize::from(empty.len() == groups.len());
+        unused.extend(empty.drain(stays..));
+    }
+    unused.sort_unstable_by_key(|logical| Reverse(*logical));
+    unused
 }
 
 /// Removes an empty chunk. Its place on the devices is free after the commit. What is refused, for want of system space or
@@ -142,9 +163,9 @@ fn remove_block_group(fs: &Filesystem, logical: Logical, length: u64) -> Result<
 
 /// Clears the feature bit of a profile when its last block group went.
 fn forget_feature(fs: &Filesystem, profile: Profile) {
-    let Some(feature) = feature_of(profile) else { return };
+    let Some(feature) = profile.feature() else { return };
     let mut chunks = fs.chunks();
-    let is_used = fs.space().groups().any(|group| group.flags.profile().and_then(feature_of) == Some(feature));
+    let is_used = fs.space().groups().any(|group| group.flags.profile().and_then(Profile::feature) == Some(feature));
     if !is_used {
         chunks.superblock.incompat_flags &= !feature;
     }

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::{ArgMatches, Args as _, FromArgMatches, ValueEnum};
 
-use crate::chunk::{Force, Wish, alloc, begin, finish, items_of_chunk};
+use crate::chunk::{Force, Wish, alloc, begin_to_alloc, finish, items_of_chunk};
 use crate::disk::{Logical, Profile};
-use crate::parallel::lock;
+use crate::parallel::{lock, on_threads};
 use crate::trans::{Filesystem, Handle};
 
 use super::change::{Changed, ChunkRecord, Images, Kind, SystemRecord};
@@ -108,7 +108,7 @@ fn allocate(fs: &Filesystem, wish: &Wish, count: u64, threads: u16) -> crate::Re
             while left > 0 {
                 // No metadata is allocated only to be promised to many at once.
                 let (mut handle, together) = match fs.begin(items * left) {
-                    Err(crate::Error::NoSpace { .. }) => (begin(fs, items)?, 1),
+                    Err(crate::Error::NoSpace { .. }) => (begin_to_alloc(fs, wish, items)?, 1),
                     begun => (begun?, left),
                 };
                 let allocated = {
@@ -122,13 +122,7 @@ fn allocate(fs: &Filesystem, wish: &Wish, count: u64, threads: u16) -> crate::Re
             }
         }
     };
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let join = |worker: std::thread::ScopedJoinHandle<'_, crate::Result<()>>| {
-            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        workers.into_iter().map(join).fold(Ok(()), Result::and)
-    })
+    on_threads(threads.into(), work).into_iter().collect()
 }
 
 fn allocate_one(handle: &mut Handle<'_>, wish: &Wish) -> crate::Result<()> {

@@ -1,13 +1,10 @@
 //! `rbtrfs chunk-remove`
 
-use std::cmp::Reverse;
-
 use clap::{ArgMatches, Args as _, FromArgMatches};
 
-use crate::chunk::{begin_to_free, finish, items_of_chunk, refusal, remove};
+use crate::Error;
+use crate::chunk::{begin_to_free, finish, items_to_remove, refusal, remove, unused};
 use crate::disk::Logical;
-use crate::space::BlockGroup;
-use crate::trans::Filesystem;
 
 use super::Exit;
 use super::change::{Changed, ChunkRecord, Images, Kind, SystemRecord};
@@ -18,7 +15,7 @@ struct Args {
     #[arg(long, value_name = "LOGICAL", required_unless_present = "unused", conflicts_with = "unused")]
     chunk: Vec<u64>,
 
-    /// Remove all chunks that are empty, but for one of each type
+    /// Remove all chunks that are empty, but for one of each profile of each type
     #[arg(long)]
     unused: bool,
 
@@ -43,14 +40,17 @@ pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let fs = args.images.open_for_change()?;
     let before = SystemRecord::of(&fs);
     let chosen: Vec<Logical> = match args.unused {
-        true => unused(&fs, args.kind),
+        true => unused(&fs, args.kind.map_or(u64::MAX, Kind::type_bits)),
         false => args.chunk.iter().copied().map(Logical).collect(),
     };
     let mut chunks = Vec::new();
     for logical in chosen {
         let record = fs.chunks().map.find(logical).map(ChunkRecord::new);
-        let begun = begin_to_free(&fs, items_of_chunk(&fs));
-        let mut handle = begun.map_err(|error| args.images.explain(&fs, error))?;
+        let mut handle = match begin_to_free(&fs, items_to_remove(&fs, logical)) {
+            // What went already makes space with the commit: the others may go after it.
+            Err(Error::NoSpace { .. }) if args.unused && !chunks.is_empty() && !fs.is_poisoned() => break,
+            begun => begun.map_err(|error| args.images.explain(&fs, error))?,
+        };
         // Of the empty ones the last of its type stays, and one without which there would be too little space.
         if args.unused && refusal(&fs, logical).is_some() {
             finish(handle)?;
@@ -67,17 +67,4 @@ pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let changed = Changed { schema: "rbtrfs.chunk-remove/1", verb: "removed", chunks, before, after };
     changed.finish(fs, &args.images)?;
     Ok(Exit::Done)
-}
-
-/// The empty chunks, in the order in which they go. What is kept of a type has the profile of new chunks if any has, and
-/// lies as far in front as possible.
-fn unused(fs: &Filesystem, kind: Option<Kind>) -> Vec<Logical> {
-    let bits = kind.map_or(u64::MAX, Kind::type_bits);
-    let rw_devices = fs.chunks().rw_devices().count() as u64;
-    let space = fs.space();
-    let empty = space.groups().filter(|group| group.used == 0 && group.flags.0 & bits != 0);
-    let is_wanted = |group: &BlockGroup| group.flags.profile() == Some(space.info(group.flags).profile(rw_devices));
-    let mut empty: Vec<_> = empty.map(|group| (is_wanted(group), Reverse(group.logical))).collect();
-    empty.sort_unstable();
-    empty.into_iter().map(|(_, Reverse(logical))| logical).collect()
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::parallel::beside;
 use crate::progress::{Moment, Progress};
 
 /// How to tell, on standard error.
@@ -32,16 +33,16 @@ impl Display {
 /// Does `work`, and tells of its progress meanwhile.
 pub fn watched<T>(display: Display, progress: &Progress, work: impl FnOnce() -> T) -> T {
     let (working, ended) = channel::<()>();
-    std::thread::scope(|scope| {
-        match display {
-            Display::Nothing => {}
-            Display::Bar => drop(scope.spawn(|| draw(progress, ended))),
-            Display::Lines => drop(scope.spawn(|| log(progress, ended))),
-        }
+    let work = || {
         // Also dropped if the work panics: nobody waits for it then.
         let _working = working;
         work()
-    })
+    };
+    match display {
+        Display::Nothing => work(),
+        Display::Bar => beside(|| draw(progress, ended), work),
+        Display::Lines => beside(|| log(progress, ended), work),
+    }
 }
 
 fn draw(progress: &Progress, ended: Receiver<()>) {

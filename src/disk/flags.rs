@@ -112,6 +112,8 @@ pub const MIXED_BACKREF_REV: u8 = 1;
 pub struct BlockGroupFlags(pub u64);
 
 impl BlockGroupFlags {
+    /// Stands for single in the filters of a balance, where no bit means that nothing is said (`BTRFS_AVAIL_ALLOC_BIT_SINGLE`).
+    pub const AVAIL_SINGLE: u64 = 1 << 48;
     pub const TYPE_MASK: u64 = block_group::DATA | block_group::METADATA | block_group::SYSTEM;
     pub const PROFILE_MASK: u64 = block_group::RAID0
         | block_group::RAID1

@@ -1,6 +1,7 @@
 //! Replication profiles and their geometry (`btrfs_raid_array` in fs/btrfs/volumes.c).
 
-use super::flags::block_group;
+use super::STRIPE_LEN;
+use super::flags::{block_group, incompat};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Profile {
@@ -34,6 +35,21 @@ pub struct Geometry {
     pub nparity: u16,
     /// Devices that may be missing while everything can still be read.
     pub tolerated_failures: u16,
+}
+
+impl Geometry {
+    /// On how many of `available` devices a chunk lies that may have no more than `most`; nothing if these are too few.
+    pub fn devices(&self, available: usize, most: usize) -> Option<usize> {
+        let most = if self.devs_max == 0 { most } else { most.min(self.devs_max.into()) };
+        let increment = usize::from(self.devs_increment);
+        let count = available.min(most) / increment * increment;
+        (count >= self.devs_min.into()).then_some(count)
+    }
+
+    /// Bytes that a device must have to take part.
+    pub fn least(&self) -> u64 {
+        STRIPE_LEN * u64::from(self.dev_stripes)
+    }
 }
 
 impl Profile {
@@ -91,6 +107,15 @@ impl Profile {
             },
             Profile::Raid5 => striped("RAID5", block_group::RAID5, 2, 1),
             Profile::Raid6 => striped("RAID6", block_group::RAID6, 3, 2),
+        }
+    }
+
+    /// The feature without which no chunk may have this profile.
+    pub fn feature(self) -> Option<u64> {
+        match self {
+            Profile::Raid5 | Profile::Raid6 => Some(incompat::RAID56),
+            Profile::Raid1c3 | Profile::Raid1c4 => Some(incompat::RAID1C34),
+            _ => None,
         }
     }
 

@@ -4,7 +4,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 
 use super::fields::{Flags, Uuid, disk_struct};
 use super::flags::{self, BlockGroupFlags};
-use super::{Logical, Physical};
+use super::{Logical, Physical, STRIPE_LEN};
 
 /// The first bytes of a device, which chunks leave to boot loaders.
 pub const DEVICE_RANGE_RESERVED: u64 = 1 << 20;
@@ -153,6 +153,9 @@ disk_struct! {
 }
 
 impl Chunk {
+    /// A chunk is shorter: the kernel counts its stripe elements in 32 bits.
+    pub const MAX_LENGTH: u64 = u32::MAX as u64 * STRIPE_LEN;
+
     pub fn block_group_flags(&self) -> BlockGroupFlags {
         self.r#type.into()
     }

@@ -7,16 +7,13 @@ use serde::{Serialize, Serializer};
 use crate::block::Kind;
 use crate::disk::fields::Uuid;
 use crate::disk::flags::block_group;
-use crate::disk::volume::{BlockGroupItem, Chunk};
+use crate::disk::volume::{BlockGroupItem, Chunk, DEVICE_RANGE_RESERVED};
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Physical, objectid};
 use crate::tree::{Levels, TreeRoot, Walk};
 use crate::volume::sys_array::Entries;
 use crate::volume::{ChunkMapping, Volume};
 
 use super::put::{Put, put};
-
-/// Chunks are never allocated below this offset of a device (`BTRFS_DEVICE_RANGE_RESERVED` in fs/btrfs/fs.h).
-const DEVICE_RANGE_RESERVED: u64 = 1 << 20;
 
 /// What there is to say of the chunks; serializes as a JSON document.
 #[derive(Debug, Serialize)]

@@ -95,7 +95,7 @@ impl Options {
         let quotas = check_features(&wishes.features)?;
         let mut incompat = wishes.features.incompat | incompat::MIXED_BACKREF;
         for profile in [data, metadata] {
-            incompat |= crate::chunk::item::feature_of(profile).unwrap_or_default();
+            incompat |= profile.feature().unwrap_or_default();
         }
         incompat |= if mixed { incompat::MIXED_GROUPS } else { 0 };
         incompat |= if nodesize > DEFAULT_SECTORSIZE { incompat::BIG_METADATA } else { 0 };

@@ -1,5 +1,6 @@
 //! A block group as it is used now.
 
+use crate::disk::superblock::SUPER_OFFSETS;
 use crate::disk::{BlockGroupFlags, Logical};
 use crate::volume::ChunkMapping;
 
@@ -58,7 +59,7 @@ impl BlockGroup {
         Self { row: chunk.row_length(), ..self }
     }
 
-    /// A new group; `free` is all of it but for the superblocks.
+    /// A new group; `free` is all of it that is ever given out.
     pub fn new(logical: Logical, length: u64, flags: BlockGroupFlags, free: FreeExtents) -> Self {
         Self {
             item_used: None,
@@ -121,6 +122,8 @@ impl BlockGroup {
         if let Some(mut free) = self.free.take() {
             let partial = std::mem::take(&mut self.partial);
             partial.iter().chain(pinned.iter()).for_each(|(start, length)| free.add(start, length));
+            // What lay below the first superblock is not to be followed by anything.
+            free.remove(Logical(0), SUPER_OFFSETS[0].0);
             self.set_free(free);
         }
         pinned.bytes()

@@ -1,28 +1,49 @@
-//! What is free in a block group of the last commit: all of it but extents and superblocks.
+//! What is free in a block group of the last commit: all of it but extents and what is never given out.
 
 use crate::disk::extent::ExtentItem;
 use crate::disk::flags::extent::TREE_BLOCK;
 use crate::disk::{Key, KeyType, Logical};
 use crate::error::{Error, Result};
 use crate::tree::TreeRoot;
-use crate::volume::{ChunkMapping, Volume, superblock_ranges};
+use crate::volume::{ChunkMapping, Volume, excluded_ranges};
 
 use super::FreeExtents;
 
-/// All of a chunk but what lies over superblocks.
-pub fn without_superblocks(chunk: &ChunkMapping) -> FreeExtents {
+/// All of a chunk but what is never given out.
+pub fn without_excluded(chunk: &ChunkMapping) -> FreeExtents {
     let mut free = FreeExtents::default();
     free.add(chunk.logical, chunk.length);
-    for (start, end) in superblock_ranges(chunk) {
+    for (start, end) in excluded_ranges(chunk) {
         free.remove(start, end.0 - start.0);
     }
     free
 }
 
-/// What the extent tree of the last commit leaves of a chunk, and how many bytes its extents have. Extents that overlap or
-/// lie outside of it are an error: whoever allocates in a damaged filesystem makes the damage worse.
+/// What is never given out of a chunk.
+pub fn excluded(chunk: &ChunkMapping) -> FreeExtents {
+    let mut excluded = FreeExtents::default();
+    for (start, end) in excluded_ranges(chunk) {
+        excluded.remove(start, end.0 - start.0);
+        excluded.add(start, end.0 - start.0);
+    }
+    excluded
+}
+
+/// What can be allocated of a chunk by the extent tree of the last commit, and how many bytes its extents have. Extents that
+/// overlap or lie outside of it are an error: an allocation in a damaged filesystem makes the damage worse.
 pub fn free_extents(volume: &Volume, extent_tree: &TreeRoot, chunk: &ChunkMapping) -> Result<(FreeExtents, u64)> {
-    let (mut free, mut used) = (without_superblocks(chunk), 0);
+    without_extents(volume, extent_tree, chunk, without_excluded(chunk))
+}
+
+/// What the extent tree of the last commit leaves of `free`, which are ranges of a chunk, and how many bytes the extents of
+/// the chunk have.
+pub fn without_extents(
+    volume: &Volume,
+    extent_tree: &TreeRoot,
+    chunk: &ChunkMapping,
+    mut free: FreeExtents,
+) -> Result<(FreeExtents, u64)> {
+    let mut used = 0;
     let nodesize = u64::from(volume.format().nodesize);
     let from = Key::new(chunk.logical.0, KeyType(0), 0);
     let to = Key::new(chunk.end().0 - 1, KeyType(u8::MAX), u64::MAX);

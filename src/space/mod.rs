@@ -8,7 +8,6 @@ mod group;
 mod holes;
 mod load;
 mod ranges;
-pub mod reservation;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +19,7 @@ use crate::disk::{BlockGroupFlags, Logical, Profile};
 pub use free_extents::FreeExtents;
 pub use group::BlockGroup;
 pub use holes::{Hole, Holes};
-pub use load::{free_extents, without_superblocks};
+pub use load::{excluded, free_extents, without_excluded, without_extents};
 
 /// Bytes that are promised before an edit begins, so that it does not run out of space in the middle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +30,16 @@ pub struct Reserve {
     pub reserved: u64,
     /// The most that was promised at once.
     pub peak: u64,
+}
+
+/// Whose share of the space a new block comes out of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Payer {
+    /// What was promised to handles.
+    #[default]
+    Handle,
+    /// What is kept for the commit: no handle loses what it was promised.
+    Commit,
 }
 
 /// Block groups of one type; of a mixed filesystem data and metadata are one.
@@ -52,6 +61,8 @@ pub struct SpaceInfo {
     pub chunk_alloc: bool,
     /// Number of groups of each profile.
     profiles: BTreeMap<Profile, usize>,
+    /// The profile that a balance converts to, which goes on with the next mount.
+    pub convert_target: Option<Profile>,
 }
 
 impl SpaceInfo {
@@ -60,9 +71,12 @@ impl SpaceInfo {
         self.profiles.contains_key(&profile)
     }
 
-    /// The profile of new chunks where `rw_devices` can be written: the strongest that there is and that so many devices
-    /// allow (`btrfs_reduce_alloc_profile` in fs/btrfs/block-group.c).
+    /// The profile of new chunks where `rw_devices` can be written: that which a balance converts to, or else the strongest
+    /// that there is and that so many devices allow (`btrfs_reduce_alloc_profile` in fs/btrfs/block-group.c).
     pub fn profile(&self, rw_devices: u64) -> Profile {
+        if let Some(target) = self.convert_target {
+            return target;
+        }
         use Profile::{Dup, Raid0, Raid1, Raid1c3, Raid1c4, Raid5, Raid6, Raid10, Single};
         let order = [Raid1c4, Raid6, Raid1c3, Raid5, Raid10, Raid1, Dup, Raid0];
         let is_possible =
@@ -80,15 +94,31 @@ impl SpaceInfo {
         self.taken() + self.reserve.reserved
     }
 
-    /// Bytes that nobody has and nobody was promised.
+    /// Bytes that are neither taken nor promised, those that are kept for the commit among them.
+    pub fn unpromised(&self) -> u64 {
+        self.total.saturating_sub(self.taken_or_promised())
+    }
+
+    /// Bytes that are neither taken nor promised, without those that are kept for the commit.
     pub fn left(&self) -> u64 {
-        self.total.saturating_sub(self.taken_or_promised()).saturating_sub(self.kept)
+        self.unpromised().saturating_sub(self.kept)
     }
 
     /// Promises so many bytes, if they are left.
     #[must_use]
     pub fn reserve(&mut self, bytes: u64) -> bool {
-        if self.left() < bytes {
+        self.promise_out_of(self.left(), bytes)
+    }
+
+    /// As [`SpaceInfo::reserve`], for changes that make space: they may have what is kept for the commit. What is kept stays
+    /// the same number, so that it is there again as soon as the promise is given back.
+    #[must_use]
+    pub fn reserve_kept(&mut self, bytes: u64) -> bool {
+        self.promise_out_of(self.unpromised(), bytes)
+    }
+
+    fn promise_out_of(&mut self, available: u64, bytes: u64) -> bool {
+        if available < bytes {
             return false;
         }
         self.reserve.size += bytes;
@@ -97,26 +127,15 @@ impl SpaceInfo {
         true
     }
 
-    /// As [`SpaceInfo::reserve`], for changes that make space: they may have what is kept for the commit.
-    #[must_use]
-    pub fn reserve_kept(&mut self, bytes: u64) -> bool {
-        let missing = bytes.saturating_sub(self.left());
-        if missing > self.kept {
-            return false;
-        }
-        self.kept -= missing;
-        self.reserve(bytes)
-    }
-
     /// Takes a promise back; what blocks took of it stays taken.
     pub fn release(&mut self, bytes: u64) {
         self.reserve.size = self.reserve.size.saturating_sub(bytes);
         self.reserve.reserved = self.reserve.reserved.min(self.reserve.size);
     }
 
-    /// Whether a block may be taken: a promised one, or one that nobody was promised, such as those for the commit.
-    fn may_take(&self, bytes: u64) -> bool {
-        self.reserve.reserved >= bytes || self.total.saturating_sub(self.taken_or_promised()) >= bytes
+    /// Whether a block may be taken: out of the promises if a handle pays, or out of what is not promised.
+    fn may_take(&self, bytes: u64, payer: Payer) -> bool {
+        self.is_paid_by_promise(bytes, payer) || self.unpromised() >= bytes
     }
 
     /// Changes what of a group is not allocated from.
@@ -140,11 +159,15 @@ impl SpaceInfo {
         Ok(group.free.get_or_insert_default())
     }
 
-    fn take(&mut self, bytes: u64) {
-        self.used += bytes;
-        if self.reserve.reserved >= bytes {
+    fn take(&mut self, bytes: u64, payer: Payer) {
+        if self.is_paid_by_promise(bytes, payer) {
             self.reserve.reserved -= bytes;
         }
+        self.used += bytes;
+    }
+
+    fn is_paid_by_promise(&self, bytes: u64, payer: Payer) -> bool {
+        payer == Payer::Handle && self.reserve.reserved >= bytes
     }
 }
 
@@ -298,21 +321,32 @@ impl Space {
         }
     }
 
-    /// A block for a tree, from a group of this type: of this profile where there is one. `load` tells what is free in a
-    /// group of the last commit. Nothing if there is no room.
+    /// A block for a tree, as [`Space::allocate_block_for`] gives it to a handle.
     pub fn allocate_block<E>(
         &mut self,
         flags: BlockGroupFlags,
         profile: Profile,
         load: impl FnMut(&BlockGroup) -> Result<FreeExtents, E>,
     ) -> Result<Option<Logical>, E> {
+        self.allocate_block_for(Payer::Handle, flags, profile, load)
+    }
+
+    /// A block for a tree, from a group of this type: of this profile where there is one. `load` tells what is free in a
+    /// group of the last commit. Nothing if there is no room.
+    pub fn allocate_block_for<E>(
+        &mut self,
+        payer: Payer,
+        flags: BlockGroupFlags,
+        profile: Profile,
+        load: impl FnMut(&BlockGroup) -> Result<FreeExtents, E>,
+    ) -> Result<Option<Logical>, E> {
         let (info, nodesize) = (self.index(flags), self.nodesize);
-        if !self.infos[info].may_take(nodesize.into()) {
+        if !self.infos[info].may_take(nodesize.into(), payer) {
             return Ok(None);
         }
         let block = self.allocate(info, nodesize.into(), profile, load, |free| free.take_block(nodesize))?;
         if block.is_some() {
-            self.infos[info].take(nodesize.into());
+            self.infos[info].take(nodesize.into(), payer);
         }
         Ok(block)
     }

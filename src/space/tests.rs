@@ -219,3 +219,40 @@ fn rows_that_were_opened_are_closed_by_the_commit() {
     check_sums(&space);
     assert_eq!((take(&mut space), space.info(METADATA).left()), (None, 0));
 }
+
+#[test]
+fn what_is_kept_for_the_commit_is_lent_and_comes_back() {
+    let mut space = space(1);
+    space.keep(1 << 20);
+    let info = space.info_mut(METADATA);
+    let before = format!("{info:?}");
+    assert!(!info.reserve(1));
+    assert!(!info.reserve_kept((1 << 20) + 1));
+    assert_eq!(format!("{info:?}"), before);
+    // Less is free than is kept: what is free may be had all the same, again and again.
+    info.used = 3 << 18;
+    for _ in 0..3 {
+        assert!(!info.reserve_kept((1 << 18) + 1));
+        assert!(info.reserve_kept(1 << 18));
+        assert!(!info.reserve_kept(1));
+        info.release(1 << 18);
+    }
+    info.used = 0;
+    assert_eq!((info.left(), info.unpromised()), (0, 1 << 20));
+    info.total += 4096;
+    assert!(info.reserve(4096) && !info.reserve(1));
+}
+
+#[test]
+fn what_was_promised_to_handles_is_not_for_the_commit() {
+    let mut space = space(1);
+    assert!(space.info_mut(METADATA).reserve((1 << 20) - 2 * 4096));
+    let take = |space: &mut Space, payer| space.allocate_block_for(payer, METADATA, Profile::Single, whole).unwrap();
+    let promised = space.info(METADATA).reserve;
+    assert!(take(&mut space, Payer::Commit).is_some() && take(&mut space, Payer::Commit).is_some());
+    assert_eq!(take(&mut space, Payer::Commit), None);
+    assert_eq!(space.info(METADATA).reserve, promised);
+    assert!((0..254).all(|_| take(&mut space, Payer::Handle).is_some()));
+    assert_eq!(take(&mut space, Payer::Handle), None);
+    check_sums(&space);
+}

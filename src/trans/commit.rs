@@ -11,12 +11,26 @@ use crate::disk::{Key, KeyType, Logical, Transid, objectid};
 use crate::error::{Error, Result};
 use crate::parallel::lock;
 use crate::space::free_space_items::Group;
-use crate::space::reservation::to_insert_item;
 use crate::tree::TreeRoot;
-use crate::volume::{Commit, Staged, superblock_ranges};
+use crate::tree::reservation::to_insert_item;
+use crate::volume::{Commit, Staged};
 
-use super::staged::{StagedTree, stamped};
+use super::staged::{ByCommit, StagedTree, stamped};
 use super::{DeviceState, Filesystem, free_space_tree, references, root_key};
+
+/// Rounds of a commit at the most. Each but the first changes blocks that are new already, and what it allocates or frees
+/// beside them is little: a sound filesystem needs about five.
+const MAX_ROUNDS: usize = 1000;
+
+/// Calls `round` until it says that it changed nothing. One that never says so is an error, whatever damage the reason is.
+fn until_settled(mut round: impl FnMut() -> Result<bool>) -> Result<()> {
+    for _ in 0..MAX_ROUNDS {
+        if !round()? {
+            return Ok(());
+        }
+    }
+    Err(Error::NeverSettles { rounds: MAX_ROUNDS })
+}
 
 impl Filesystem {
     /// Brings all trees up to date, publishes them, and begins the next transaction. All handles have ended: they borrow
@@ -35,8 +49,7 @@ impl Filesystem {
 
     fn try_commit(&mut self) -> Result<()> {
         self.give_back_unreferenced()?;
-        // Each round changes blocks that are new already, or makes a few new ones: there is an end to it.
-        while self.settle()? {}
+        until_settled(|| self.settle())?;
         if let Some(group) = self.space().groups().find(|group| group.item_used.is_none()) {
             let (what, logical) = ("block group", group.logical);
             return Err(Error::Block { what, logical, problem: "has no item".to_owned() });
@@ -64,7 +77,7 @@ impl Filesystem {
     fn try_flush(&self) -> Result<()> {
         let mut blocks = lock(&self.references).blocks().into_iter();
         let next = || blocks.find_map(|logical| lock(&self.references).take_block(logical));
-        references::run(self, &mut lock(&self.extent_tree), next)?;
+        references::run(self, &mut ByCommit::new(lock(&self.extent_tree)), next)?;
         self.update_block_group_items()?;
         self.update_free_space().map(drop)
     }
@@ -87,7 +100,8 @@ impl Filesystem {
     /// Does what waits. Returns whether anything did: doing it may have brought more.
     fn settle(&self) -> Result<bool> {
         let mut is_changed = !lock(&self.references).is_empty();
-        let freed = references::run(self, &mut lock(&self.extent_tree), || lock(&self.references).pop_first())?;
+        let freed =
+            references::run(self, &mut ByCommit::new(lock(&self.extent_tree)), || lock(&self.references).pop_first())?;
         is_changed |= self.delete_checksums(&freed)?;
         is_changed |= self.invalidate_quotas()?;
         is_changed |= self.update_block_group_items()?;
@@ -102,7 +116,7 @@ impl Filesystem {
             let dirty = space.groups().filter(|group| group.item_used.is_some() && group.is_dirty());
             dirty.map(|group| group.logical).collect()
         };
-        let mut items = self.block_group_items();
+        let mut items = ByCommit::new(self.block_group_items());
         for logical in &dirty {
             // Looked at again: with the lock on the items nobody else writes or deletes this one.
             let Some((length, used)) = self.space().group(*logical).map(|group| (group.length, group.used)) else {
@@ -126,7 +140,7 @@ impl Filesystem {
     }
 
     fn update_free_space(&self) -> Result<bool> {
-        let Some(mut tree) = self.free_space_tree() else { return Ok(false) };
+        let Some(mut tree) = self.free_space_tree().map(ByCommit::new) else { return Ok(false) };
         let touched = self.space().take_touched();
         for logical in &touched {
             let (length, mut free) = {
@@ -135,15 +149,13 @@ impl Filesystem {
                 let free = space.free_after_commit(*logical, |group| self.committed_free(group))?;
                 (length, free)
             };
-            // The kernel lists what lies over superblocks as free.
-            let chunks = self.chunks();
-            if let Some(chunk) = chunks.map.find(*logical) {
-                for (start, end) in superblock_ranges(chunk) {
-                    free.remove(start, end.0 - start.0);
-                    free.add(start, end.0 - start.0);
-                }
+            // The kernel lists what is never given out as free.
+            let chunk = self.chunks().map.find(*logical).cloned();
+            let excluded = chunk.map(|chunk| self.excluded_free(&chunk)).transpose()?.unwrap_or_default();
+            for (start, length) in excluded.iter() {
+                free.remove(start, length);
+                free.add(start, length);
             }
-            drop(chunks);
             let sectorsize = self.volume().format().sectorsize;
             let (root, mut store) = tree.parts(self);
             let group = Group { logical: *logical, length };
@@ -241,7 +253,11 @@ impl Filesystem {
 
     /// What was committed is what the next transaction begins with.
     fn begin_next(&mut self, kept: u64) {
-        self.generation = Transid(self.generation.0.saturating_add(1));
+        match self.generation.0.checked_add(1) {
+            Some(next) => self.generation = Transid(next),
+            // The last there can be: another transaction of this number would pass for the committed one.
+            None => self.poison(),
+        }
         self.extent_root = lock(&self.extent_tree).root;
         self.mended.clear();
         let superblock = Box::new(*self.volume().superblock());
@@ -278,4 +294,22 @@ impl Filesystem {
 
 fn as_staged(ranges: &[(Logical, Vec<u8>)]) -> Vec<Staged<'_>> {
     ranges.iter().map(|(logical, bytes)| Staged { logical: *logical, bytes }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_that_never_settles_ends_with_an_error() {
+        let mut left = 7;
+        let settles = || {
+            left -= 1;
+            Ok(left > 0)
+        };
+        until_settled(settles).unwrap();
+        assert_eq!(left, 0);
+        assert!(matches!(until_settled(|| Ok(true)), Err(Error::NeverSettles { .. })));
+        assert!(matches!(until_settled(|| Err(Error::Poisoned)), Err(Error::Poisoned)));
+    }
 }

@@ -3,8 +3,9 @@
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Logical};
 use crate::error::{Error, Result};
+use crate::parallel::lock;
 use crate::space::SpaceInfo;
-use crate::space::reservation::to_insert_items;
+use crate::tree::reservation::{to_delete_items, to_insert_items};
 
 use super::Filesystem;
 
@@ -28,20 +29,38 @@ const SYSTEM: BlockGroupFlags = BlockGroupFlags(block_group::SYSTEM);
 impl Filesystem {
     /// Begins to change `items` items of trees other than the chunk tree.
     pub fn begin(&self, items: u64) -> Result<Handle<'_>> {
-        self.begin_with(items, SpaceInfo::reserve)
+        self.begin_with(self.to_insert(items), SpaceInfo::reserve, SpaceInfo::left)
     }
 
     /// As [`Filesystem::begin`], for changes that make space: they may take of what is kept for the commit.
     pub fn begin_to_free(&self, items: u64) -> Result<Handle<'_>> {
-        self.begin_with(items, SpaceInfo::reserve_kept)
+        self.begin_with(self.to_insert(items), SpaceInfo::reserve_kept, SpaceInfo::unpromised)
     }
 
-    fn begin_with(&self, items: u64, reserve: fn(&mut SpaceInfo, u64) -> bool) -> Result<Handle<'_>> {
-        let bytes = to_insert_items(self.volume().format().nodesize, items);
+    /// As [`Filesystem::begin_to_free`], for changes that delete items only: promised is what the trees need as high as they
+    /// are, and not as high as any may be. The caller holds no tree.
+    pub fn begin_to_delete(&self, items: u64) -> Result<Handle<'_>> {
+        let trees = [&self.extent_tree, &self.device_tree, &self.root_tree].into_iter();
+        let trees = trees.chain(&self.block_group_tree).chain(&self.free_space_tree);
+        let level = trees.map(|tree| lock(tree).root.level).max().unwrap_or_default();
+        let bytes = to_delete_items(self.volume().format().nodesize, items, level);
+        self.begin_with(bytes, SpaceInfo::reserve_kept, SpaceInfo::unpromised)
+    }
+
+    fn to_insert(&self, items: u64) -> u64 {
+        to_insert_items(self.volume().format().nodesize, items)
+    }
+
+    fn begin_with(
+        &self,
+        bytes: u64,
+        reserve: fn(&mut SpaceInfo, u64) -> bool,
+        left: fn(&SpaceInfo) -> u64,
+    ) -> Result<Handle<'_>> {
         let mut space = self.space();
         let info = space.info_mut(METADATA);
         if !reserve(info, bytes) {
-            return Err(Error::NoSpace { what: "metadata", wanted: bytes, left: info.left() });
+            return Err(Error::NoSpace { what: "metadata", wanted: bytes, left: left(info) });
         }
         let (new_groups, system_promised) = Default::default();
         Ok(Handle { fs: self, promised: bytes, new_groups, system_promised, is_ended: false })

@@ -21,7 +21,7 @@ mod staged;
 mod trees;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::block::Block;
 use crate::block::extent_item::Kind;
@@ -31,7 +31,7 @@ use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Transid, objectid};
 use crate::error::{Error, Result};
 use crate::parallel::lock;
-use crate::space::{BlockGroup, FreeExtents, Space, free_extents, without_superblocks};
+use crate::space::{BlockGroup, FreeExtents, Payer, Space, excluded, free_extents, without_excluded, without_extents};
 use crate::tree::TreeRoot;
 use crate::volume::{ChunkMapping, Volume, WritableVolume};
 
@@ -61,6 +61,8 @@ pub struct Filesystem {
     opened_trees: Mutex<OpenedTrees>,
     chunks: Mutex<Chunks>,
     space: Mutex<Space>,
+    /// Some thread is done with allocating a chunk.
+    chunk_alloc_ended: Condvar,
     references: Mutex<Changes>,
     /// What the commit writes anew first, by address.
     mended: rows::Mended,
@@ -89,6 +91,22 @@ impl Filesystem {
 
     pub fn space(&self) -> MutexGuard<'_, Space> {
         lock(&self.space)
+    }
+
+    /// Sleeps until no thread is allocating a chunk of this type. The caller holds no chunks.
+    pub fn wait_for_chunk_alloc<'s>(
+        &self,
+        space: MutexGuard<'s, Space>,
+        flags: BlockGroupFlags,
+    ) -> MutexGuard<'s, Space> {
+        let is_allocating = |space: &mut Space| space.info(flags).chunk_alloc;
+        self.chunk_alloc_ended.wait_while(space, is_allocating).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thread that allocated a chunk of this type is done.
+    pub fn end_chunk_alloc(&self, flags: BlockGroupFlags) {
+        self.space().info_mut(flags).chunk_alloc = false;
+        self.chunk_alloc_ended.notify_all();
     }
 
     pub fn device_tree(&self) -> MutexGuard<'_, StagedTree> {
@@ -129,7 +147,7 @@ impl Filesystem {
     /// Whether the extent tree, too, says that a chunk of the last commit is empty: the item of its block group may be wrong.
     pub fn verify_empty(&self, chunk: &ChunkMapping) -> Result<()> {
         let is_committed = self.volume().chunks().find(chunk.logical).is_some();
-        if is_committed && free_extents(self.volume(), &self.extent_root, chunk)? != (without_superblocks(chunk), 0) {
+        if is_committed && free_extents(self.volume(), &self.extent_root, chunk)? != (without_excluded(chunk), 0) {
             let (what, logical) = ("chunk", chunk.logical);
             return Err(Error::Block { what, logical, problem: "has extents, its block group says none".to_owned() });
         }
@@ -148,14 +166,14 @@ impl Filesystem {
     }
 
     /// Space for a new block of a tree.
-    fn take_block(&self, tree: u64) -> Result<Logical> {
+    fn take_block(&self, tree: u64, payer: Payer) -> Result<Logical> {
         let flags = BlockGroupFlags(match tree {
             objectid::CHUNK_TREE => block_group::SYSTEM,
             _ => block_group::METADATA,
         });
         let mut space = self.space();
         let profile = space.info(flags).profile(u64::MAX);
-        let taken = space.allocate_block(flags, profile, |group| self.committed_free(group))?;
+        let taken = space.allocate_block_for(payer, flags, profile, |group| self.committed_free(group))?;
         let nodesize = u64::from(self.volume().format().nodesize);
         let what = if tree == objectid::CHUNK_TREE { "system" } else { "metadata" };
         taken.ok_or_else(|| Error::NoSpace { what, wanted: nodesize, left: space.info(flags).left() })
@@ -179,6 +197,17 @@ impl Filesystem {
         match group.used.saturating_add(group.pinned()) {
             expected if expected == used => Ok(free),
             expected => Err(error(format!("says that {expected} bytes are in use, its extents have {used}"))),
+        }
+    }
+
+    /// What of a chunk is never given out and was not in use in the last commit.
+    fn excluded_free(&self, chunk: &ChunkMapping) -> Result<FreeExtents> {
+        let excluded = excluded(chunk);
+        match self.volume().chunks().find(chunk.logical) {
+            Some(chunk) if excluded.bytes() > 0 => {
+                without_extents(self.volume(), &self.extent_root, chunk, excluded).map(|(free, _)| free)
+            }
+            _ => Ok(excluded),
         }
     }
 

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Condvar, Mutex};
 
 use crate::block::Block;
 use crate::disk::fields::Uuid;
-use crate::disk::flags::{block_group, compat_ro, incompat};
+use crate::disk::flags::{balance_args, block_group, compat_ro, incompat};
 use crate::disk::root::RootItem;
-use crate::disk::volume::{BlockGroupItem, DevExtent, DevItem, DevReplaceItem};
-use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Physical, Transid, objectid};
+use crate::disk::volume::{BalanceItem, BlockGroupItem, DevExtent, DevItem, DevReplaceItem};
+use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Physical, Profile, Transid, objectid};
 use crate::error::{Error, Result};
 use crate::space::{BlockGroup, Holes, Space};
 use crate::tree::TreeRoot;
@@ -70,7 +70,8 @@ impl Filesystem {
                 devices.iter().any(own)
             })
         };
-        let space = read_block_groups(volume, block_group_root.as_ref(), &extent_root, is_writable)?;
+        let mut space = read_block_groups(volume, block_group_root.as_ref(), &extent_root, is_writable)?;
+        read_convert_targets(volume, &root_tree, &mut space)?;
         let chunks = Chunks {
             tree: StagedTree::new(TreeRoot::chunk_tree(volume)),
             superblock: Box::new(*superblock),
@@ -93,6 +94,7 @@ impl Filesystem {
             opened_trees: Mutex::default(),
             chunks: Mutex::new(chunks),
             space: Mutex::new(space),
+            chunk_alloc_ended: Condvar::new(),
             references: Mutex::default(),
             mended: Vec::new(),
             quota_status,
@@ -141,6 +143,28 @@ fn refuse_replacement(volume: &Volume, device_root: &TreeRoot) -> Result<()> {
         Some(STARTED | SUSPENDED) => Err(Error::Replacing),
         _ => Ok(()),
     }
+}
+
+/// The profiles that a balance converts to which is interrupted or paused: it goes on with the next mount, and new chunks have
+/// its targets until then (`get_restripe_target` in fs/btrfs/block-group.c, `btrfs_recover_balance` in fs/btrfs/volumes.c).
+fn read_convert_targets(volume: &Volume, root_tree: &TreeRoot, space: &mut Space) -> Result<()> {
+    let key = Key::new(objectid::BALANCE, KeyType::TEMPORARY_ITEM, 0);
+    let Some(data) = root_tree.find(volume, key).map_err(unreadable)? else { return Ok(()) };
+    let error = |problem| damaged("balance item in the root tree at", root_tree.logical, problem);
+    let (balance, _) = BalanceItem::read_prefix(&data).ok_or_else(|| error("is too short"))?;
+    // Of mixed groups the filters for data are used, which come last.
+    for (type_bits, args) in [
+        (block_group::SYSTEM, &balance.sys),
+        (block_group::METADATA, &balance.meta),
+        (block_group::DATA, &balance.data),
+    ] {
+        if args.flags.get() & balance_args::CONVERT != 0 {
+            let profile = Profile::from_bits(args.target.get() & !BlockGroupFlags::AVAIL_SINGLE);
+            let profile = profile.ok_or_else(|| error("converts to no profile that is known"))?;
+            space.info_mut(BlockGroupFlags(type_bits)).convert_target = Some(profile);
+        }
+    }
+    Ok(())
 }
 
 fn read_devices(volume: &Volume, writable: &WritableVolume) -> Result<Vec<DeviceState>> {

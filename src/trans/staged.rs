@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
+use std::sync::MutexGuard;
 
 use zerocopy::IntoBytes;
 
@@ -13,6 +15,7 @@ use crate::disk::node::Header;
 use crate::disk::{Key, Logical, Transid};
 use crate::error::{Error, Result};
 use crate::parallel::lock;
+use crate::space::Payer;
 use crate::tree::TreeRoot;
 use crate::tree::edit::{Blocks, Cursor, Editor};
 
@@ -30,12 +33,44 @@ pub struct StagedTree {
     last_snapshot: Option<Transid>,
     /// Blocks that it has more than its root item says.
     pub growth: i64,
+    payer: Payer,
+}
+
+/// A tree while the commit edits it, or [`Filesystem::flush`] does beside running handles: new blocks come out of what is kept
+/// for the commit.
+pub(super) struct ByCommit<'t>(MutexGuard<'t, StagedTree>);
+
+impl<'t> ByCommit<'t> {
+    pub fn new(mut tree: MutexGuard<'t, StagedTree>) -> Self {
+        tree.payer = Payer::Commit;
+        Self(tree)
+    }
+}
+
+impl Deref for ByCommit<'_> {
+    type Target = StagedTree;
+
+    fn deref(&self) -> &StagedTree {
+        &self.0
+    }
+}
+
+impl DerefMut for ByCommit<'_> {
+    fn deref_mut(&mut self) -> &mut StagedTree {
+        &mut self.0
+    }
+}
+
+impl Drop for ByCommit<'_> {
+    fn drop(&mut self) {
+        self.0.payer = Payer::Handle;
+    }
 }
 
 impl StagedTree {
     /// A tree of which no other shares blocks.
     pub fn new(root: TreeRoot) -> Self {
-        Self { root, blocks: NewBlocks::new(), last_snapshot: None, growth: 0 }
+        Self { root, blocks: NewBlocks::new(), last_snapshot: None, growth: 0, payer: Payer::Handle }
     }
 
     /// A tree of files.
@@ -45,8 +80,8 @@ impl StagedTree {
 
     /// What an edit takes.
     pub fn parts<'a>(&'a mut self, fs: &'a Filesystem) -> (&'a mut TreeRoot, Store<'a>) {
-        let Self { root, blocks, last_snapshot, growth } = self;
-        (root, Store { fs, blocks, last_snapshot: *last_snapshot, growth })
+        let Self { root, blocks, last_snapshot, growth, payer } = self;
+        (root, Store { fs, blocks, last_snapshot: *last_snapshot, growth, payer: *payer })
     }
 
     /// After an error other than a refusal ([`Error::Edit`]) the tree may be half changed: nothing can be committed then.
@@ -84,6 +119,7 @@ pub struct Store<'a> {
     blocks: &'a mut NewBlocks,
     last_snapshot: Option<Transid>,
     growth: &'a mut i64,
+    payer: Payer,
 }
 
 impl Blocks for Store<'_> {
@@ -118,7 +154,7 @@ impl Blocks for Store<'_> {
             return Err(problem(old, "belongs to another tree"));
         }
         let (level, first_key) = (block.level(), block.first_key().unwrap_or_default());
-        let new = self.fs.take_block(tree)?;
+        let new = self.fs.take_block(tree, self.payer)?;
         match may_be_shared {
             true => self.fs.give_up_shared(tree, block)?,
             false => lock(&self.fs.references).drop_block(old, level, tree)?,
@@ -146,7 +182,7 @@ impl Blocks for Store<'_> {
     }
 
     fn allocate(&mut self, tree: u64, level: u8, first_key: Key) -> Result<Logical> {
-        let logical = self.fs.take_block(tree)?;
+        let logical = self.fs.take_block(tree, self.payer)?;
         let mut bytes = vec![0; self.fs.volume().format().nodesize as usize];
         let new = NewBlock {
             logical,

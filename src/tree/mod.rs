@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod edit;
+pub mod reservation;
 mod root;
 mod search;
 mod walk;

@@ -39,7 +39,7 @@ pub use publish::Commit;
 pub use root_choice::RootChoice;
 pub use segment::Content;
 pub use superblock::{SuperblockCopy, read_copies};
-pub use superblock_ranges::superblock_ranges;
+pub use superblock_ranges::{excluded_ranges, low_range, superblock_ranges};
 pub use validate::validate as validate_superblock;
 use writable::run_on_each;
 pub use writable::{MissingDevices, WritableVolume};

@@ -1,9 +1,23 @@
-//! Where superblocks lie within chunks.
+//! What of a chunk is never given out (`exclude_super_stripes` in fs/btrfs/block-group.c): the one statement for the
+//! allocator, for mkfs, and for what the check expects of extents and of free space.
 
 use crate::disk::superblock::{SUPER_INFO_SIZE, SUPER_OFFSETS};
 use crate::disk::{Logical, Profile, STRIPE_LEN};
 
 use super::ChunkMapping;
+
+/// The logical addresses of a chunk below that of the primary superblock. The kernel gives none of them out, wherever they
+/// lie on a device, and btrfs-progs opens no filesystem with its chunk root at 0.
+pub fn low_range(chunk: &ChunkMapping) -> Option<(Logical, Logical)> {
+    let end = chunk.end().min(Logical(SUPER_OFFSETS[0].0));
+    (chunk.logical < end).then_some((chunk.logical, end))
+}
+
+/// The logical ranges of a chunk that are never given out, some of which may overlap. They count as free: the free space
+/// tree lists them.
+pub fn excluded_ranges(chunk: &ChunkMapping) -> Vec<(Logical, Logical)> {
+    low_range(chunk).into_iter().chain(superblock_ranges(chunk)).collect()
+}
 
 /// The logical ranges whose copies would lie over a superblock of a device. Of chunks with parity these are whole rows.
 pub fn superblock_ranges(chunk: &ChunkMapping) -> Vec<(Logical, Logical)> {

@@ -1,7 +1,37 @@
 //! The system chunk array of the superblock: enough chunks to read the chunk tree.
 
+use crate::disk::superblock::SYSTEM_CHUNK_ARRAY_SIZE;
 use crate::disk::volume::{Chunk, Stripe};
-use crate::disk::{DiskKey, Key, KeyType};
+use crate::disk::{DiskKey, Key, KeyType, Superblock};
+
+const WITHOUT_STRIPES: usize = size_of::<DiskKey>() + size_of::<Chunk>();
+/// Stripes of a new system chunk at the most: a second one of its size must fit into an empty array, or the chunk could
+/// never be moved.
+const MAX_STRIPES_TWICE: usize = stripes_in(SYSTEM_CHUNK_ARRAY_SIZE / 2);
+
+const fn stripes_in(bytes: usize) -> usize {
+    bytes.saturating_sub(WITHOUT_STRIPES) / size_of::<Stripe>()
+}
+
+/// Bytes of the entry of a chunk.
+pub fn entry_size(num_stripes: usize) -> usize {
+    WITHOUT_STRIPES + num_stripes * size_of::<Stripe>()
+}
+
+/// Bytes that are left in the array.
+pub fn room(superblock: &Superblock) -> usize {
+    SYSTEM_CHUNK_ARRAY_SIZE.saturating_sub(superblock.sys_chunk_array().len())
+}
+
+/// Whether a chunk with so many stripes fits.
+pub fn has_room(superblock: &Superblock, num_stripes: usize) -> bool {
+    entry_size(num_stripes) <= room(superblock)
+}
+
+/// Stripes of a new system chunk at the most where so many bytes are left in the array.
+pub fn max_stripes(room: usize) -> usize {
+    stripes_in(room).min(MAX_STRIPES_TWICE)
+}
 
 /// A chunk in the array.
 #[derive(Clone, Copy)]

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Mutex;
 
 use crate::disk::fields::Uuid;
 use crate::disk::flags::{compat_ro, incompat};
@@ -9,6 +10,7 @@ use crate::disk::volume::DevItem;
 use crate::disk::{Physical, Superblock, flags};
 use crate::error::{Error, Result};
 use crate::image::Image;
+use crate::parallel::{lock, on_threads};
 
 use super::{Device, Notice, StripeMapping, Volume, main_device, sort_devices};
 
@@ -144,14 +146,19 @@ pub(super) fn run_on_each<D: Send>(
     devices: impl Iterator<Item = D>,
     work: impl Fn(D) -> Result<()> + Sync,
 ) -> Result<()> {
-    let work = &work;
-    std::thread::scope(|scope| {
-        let running: Vec<_> = devices.map(|device| scope.spawn(move || work(device))).collect();
-        let join = |running: std::thread::ScopedJoinHandle<'_, Result<()>>| {
-            running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        running.into_iter().map(join).fold(Ok(()), Result::and)
-    })
+    let devices: Vec<D> = devices.collect();
+    let count = devices.len();
+    let devices = Mutex::new(devices.into_iter());
+    let worker = || {
+        let mut done = Ok(());
+        loop {
+            // Bound to a name so that the others may go on.
+            let next = lock(&devices).next();
+            let Some(device) = next else { return done };
+            done = done.and(work(device));
+        }
+    };
+    on_threads(count, worker).into_iter().fold(Ok(()), Result::and)
 }
 
 /// Why a device must not be written.

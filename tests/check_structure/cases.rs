@@ -47,7 +47,7 @@ impl Case {
 }
 
 /// Kinds that no change of an image brings about.
-pub const NOT_INJECTED: &[&str] = &["super-unreadable"];
+pub const NOT_INJECTED: &[&str] = &["super-unreadable", "extent-low"];
 
 fn chunk_of(injector: &Injector, flags: u64, last: bool) -> ChunkMapping {
     let volume = injector.volume();

@@ -1,16 +1,21 @@
 //! Several commits of one opened filesystem, and trees that are brought up to date while handles run.
 
+use std::fs::File;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rbtrfs::chunk::{alloc, begin, begin_to_free, finish, remove};
 use rbtrfs::disk::flags::block_group::{DATA, METADATA, SYSTEM};
+use rbtrfs::disk::node::Header;
 use rbtrfs::disk::volume::BlockGroupItem;
 use rbtrfs::disk::{BlockGroupFlags, Key, KeyType, Logical, Profile, STRIPE_LEN, objectid};
 use rbtrfs::trans::Filesystem;
 use rbtrfs::tree::TreeRoot;
 use rbtrfs::volume::MissingDevices;
 use rbtrfs::{Error, Result};
+use zerocopy::FromBytes;
 
+use super::support::inject::Injector;
 use super::support::mounted::btrfs_check;
 use super::support::*;
 use super::{Random, allocate, assert_sound, items, make_filesystem, open_for_change, wish};
@@ -155,6 +160,85 @@ fn trees_that_are_brought_up_to_date_amid_changes_say_what_is() {
 
 fn system_profiles(fs: &Filesystem) -> Vec<Profile> {
     fs.space().groups_of(BlockGroupFlags(SYSTEM)).map(|group| group.flags.profile().unwrap()).collect()
+}
+
+/// Handles were promised blocks: what is brought up to date beside them takes others.
+#[test]
+fn trees_that_are_brought_up_to_date_leave_running_handles_what_they_were_promised() {
+    let scratch = Scratch::new();
+    let Some(images) = make_filesystem(&["-m", "single", "-R", "free-space-tree"], 1, 4 << 30, &scratch) else {
+        return;
+    };
+    let mut fs = open_for_change(&images);
+    allocate(&fs, &wish(DATA, None, MIB)).unwrap().unwrap();
+    let running = begin(&fs, items(&fs)).unwrap();
+    let state = || {
+        let space = fs.space();
+        let info = space.info(BlockGroupFlags(METADATA));
+        (info.taken(), info.reserve)
+    };
+    let (taken, reserve) = state();
+    fs.flush().unwrap();
+    let (taken_after, reserve_after) = state();
+    assert!(taken_after > taken, "no block was copied");
+    assert_eq!(reserve_after, reserve);
+    finish(running).unwrap();
+    fs.commit().unwrap();
+    assert_sound(&images, "after the commit");
+}
+
+/// A second transaction of the same number would pass for the committed one.
+#[test]
+fn after_the_last_generation_nothing_is_committed() {
+    let scratch = Scratch::new();
+    let image = scratch.path("last.img");
+    let options = small_image::Options { size: 1 << 30, ..Default::default() };
+    small_image::write_small_image(&options, &File::create(&image).unwrap()).unwrap();
+    let injector = Injector::new(&[image]);
+    let last = (u64::MAX - 1).into();
+    injector.block(injector.root(objectid::ROOT_TREE).logical, |block| {
+        Header::mut_from_prefix(block).unwrap().0.generation = last;
+    });
+    injector.superblocks(|superblock| superblock.generation = last);
+    let images = injector.images();
+    let mut fs = open_for_change(images);
+    allocate(&fs, &wish(DATA, None, MIB)).unwrap().unwrap();
+    fs.commit().unwrap();
+    assert_eq!(open(images).superblock().generation().0, u64::MAX);
+    let before = copies(images, &scratch.new_directory());
+    drop(allocate(&fs, &wish(DATA, None, MIB)));
+    assert!(fs.commit().is_err());
+    assert_identical(images, &before, "after the last generation");
+}
+
+/// One that waits for the chunk of another thread sleeps, also before that has come to the chunks.
+#[test]
+fn a_thread_that_waits_for_a_chunk_sleeps() {
+    let scratch = Scratch::new();
+    let Some(images) = make_filesystem(&["-m", "single"], 1, 4 << 30, &scratch) else { return };
+    let mut fs = open_for_change(&images);
+    let data = BlockGroupFlags(DATA);
+    fs.space().info_mut(data).chunk_alloc = true;
+    let nanoseconds = std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            // Nanoseconds on a processor.
+            let busy = || -> u64 {
+                let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+                text.split(' ').next().unwrap().parse().unwrap()
+            };
+            let before = busy();
+            assert_eq!(allocate(&fs, &wish(DATA, None, MIB)).unwrap(), None);
+            busy() - before
+        });
+        std::thread::sleep(Duration::from_millis(1000));
+        fs.end_chunk_alloc(data);
+        waiter.join().unwrap()
+    });
+    assert!(nanoseconds < 300_000_000, "{nanoseconds} ns");
+    // The next one need not wait.
+    allocate(&fs, &wish(DATA, None, MIB)).unwrap().unwrap();
+    fs.commit().unwrap();
+    assert_sound(&images, "after the commit");
 }
 
 /// Free bytes in a group that cannot be written or is read-only are no system space.

@@ -11,8 +11,8 @@ use rbtrfs::Error;
 use rbtrfs::chunk::{alloc, begin, finish, remove};
 use rbtrfs::disk::flags::block_group::{DATA, METADATA, SYSTEM};
 use rbtrfs::disk::{BlockGroupFlags, Key, KeyType, Logical, Profile, STRIPE_LEN};
-use rbtrfs::space::reservation::{to_change_chunk, to_change_item};
 use rbtrfs::trans::{Filesystem, StagedTree};
+use rbtrfs::tree::reservation::{to_change_chunk, to_change_item};
 
 use super::state::State;
 use super::support::mounted::btrfs_check;
@@ -289,7 +289,7 @@ impl Storm {
     fn exhaust(&self) {
         let fs = &*self.fs;
         let few = 2 * to_change_chunk(fs.volume().format().nodesize, Profile::Dup, 1);
-        let has_room = rbtrfs::chunk::array::has_room(&fs.chunks().superblock, 4);
+        let has_room = rbtrfs::volume::sys_array::has_room(&fs.chunks().superblock, 4);
         if has_room {
             self.kept.fetch_add(exhaust(fs, few) as usize, Ordering::Relaxed);
         } else {

@@ -7,8 +7,8 @@ use rbtrfs::Error;
 use rbtrfs::chunk::{alloc, begin, finish};
 use rbtrfs::disk::flags::block_group::{DATA, SYSTEM};
 use rbtrfs::disk::{BlockGroupFlags, Profile, STRIPE_LEN};
-use rbtrfs::space::reservation::to_change_chunk;
 use rbtrfs::trans::Filesystem;
+use rbtrfs::tree::reservation::to_change_chunk;
 
 use super::support::mounted::btrfs_check;
 use super::support::*;

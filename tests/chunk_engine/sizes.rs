@@ -3,6 +3,7 @@
 
 use rbtrfs::chunk::placement::{Limits, Offer, STRIPE_ALIGNMENT, place};
 use rbtrfs::disk::flags::block_group::{DATA, METADATA, SYSTEM};
+use rbtrfs::disk::superblock::SYSTEM_CHUNK_ARRAY_SIZE;
 use rbtrfs::disk::{BlockGroupFlags, Physical, Profile};
 use rbtrfs::space::Holes;
 
@@ -130,7 +131,8 @@ fn model(kind: u64, profile: Profile, devices: &[Device], nodesize: u32) -> Expe
 fn engine(kind: u64, profile: Profile, devices: &[Device], nodesize: u32) -> Expected {
     let flags = BlockGroupFlags(kind);
     let total_rw_bytes = devices.iter().map(|device| device.total).sum();
-    let limits = Limits { total_rw_bytes, nodesize, chunk_size: None, alignment: STRIPE_ALIGNMENT };
+    let (array_room, alignment) = (SYSTEM_CHUNK_ARRAY_SIZE, STRIPE_ALIGNMENT);
+    let limits = Limits { total_rw_bytes, nodesize, array_room, chunk_size: None, alignment };
     let offer = |device: &Device| {
         let mut holes = Holes::of_device(device.total);
         device.taken.iter().for_each(|(start, end)| holes.take(Physical(*start), end - start));

@@ -68,9 +68,6 @@ findings! {
     }
 }
 
-/// The kernel counts the stripe elements of a chunk in 32 bits.
-const MAX_LENGTH: u64 = u32::MAX as u64 * STRIPE_LEN;
-
 pub(super) fn check(cx: &mut Context<'_>, item: &ItemRef<'_>) {
     if item.key.objectid != objectid::FIRST_CHUNK_TREE {
         cx.found(ChunkDamage::Key { have: item.key.objectid, expect: objectid::FIRST_CHUNK_TREE });
@@ -115,8 +112,8 @@ pub fn check_chunk(
     if length == 0 || !rules.is_sector_aligned(length) {
         report(ChunkDamage::Length { have: length, alignment });
     }
-    if length >= MAX_LENGTH || logical.checked_add(length).is_none() {
-        report(ChunkDamage::TooLong { have: length, limit: MAX_LENGTH.min(u64::MAX - logical.0) });
+    if length >= Chunk::MAX_LENGTH || logical.checked_add(length).is_none() {
+        report(ChunkDamage::TooLong { have: length, limit: Chunk::MAX_LENGTH.min(u64::MAX - logical.0) });
     }
     if chunk.stripe_len.get() != STRIPE_LEN {
         report(ChunkDamage::StripeLen { have: chunk.stripe_len.get(), expect: STRIPE_LEN });

@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use crate::disk::flags::{block_group, incompat, superblock};
 use crate::disk::{Logical, Physical, Profile, objectid};
 use crate::finding::findings;
-use crate::parallel::lock;
+use crate::parallel::{lock, on_threads};
 use crate::volume::{ChunkMapping, Volume};
 
 use super::Job;
@@ -122,12 +122,7 @@ pub fn check(job: &Job<'_>, known: &Known<'_>) -> Amounts {
         }
         verifier.finish()
     };
-    let parts = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..job.threads).map(|_| scope.spawn(worker)).collect();
-        let mut parts = vec![worker()];
-        parts.extend(others.into_iter().filter_map(|thread| thread.join().ok()));
-        parts
-    });
+    let parts = on_threads(job.threads, worker);
     let (mut flaws, mut amounts) = (Flaws::default(), Amounts::default());
     for (part, verified) in parts {
         flaws.append(part);

@@ -11,8 +11,8 @@ use crate::disk::volume::{DEVICE_RANGE_RESERVED, DevItem};
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::space::Holes;
-use crate::space::reservation::to_insert_item;
 use crate::trans::{Chunks, DeviceState, Filesystem, Handle, device_key};
+use crate::tree::reservation::to_insert_item;
 use crate::volume::{identify, read_copies};
 
 use super::{delete_stats, update_totals};

@@ -3,8 +3,8 @@
 use crate::chunk::alloc::{begin_to_free, finish, items_of_chunk, with_system};
 use crate::disk::volume::DevItem;
 use crate::error::{Error, Result};
-use crate::space::reservation::to_change_item;
 use crate::trans::{Chunks, Filesystem, Handle, device_key};
+use crate::tree::reservation::to_change_item;
 
 use super::{delete_stats, update_totals};
 

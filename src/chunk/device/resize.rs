@@ -3,8 +3,8 @@
 use crate::chunk::alloc::{begin, finish, reserve_system};
 use crate::disk::volume::DEVICE_RANGE_RESERVED;
 use crate::error::{Error, Result};
-use crate::space::reservation::to_change_item;
 use crate::trans::{DeviceState, Filesystem, Handle};
+use crate::tree::reservation::to_change_item;
 use crate::volume::Device;
 
 use super::update_totals;

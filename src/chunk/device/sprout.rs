@@ -12,8 +12,8 @@ use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Logical};
 use crate::error::Result;
 use crate::image::Image;
-use crate::space::reservation::to_change_item;
 use crate::trans::{Chunks, Filesystem, Handle};
+use crate::tree::reservation::to_change_item;
 use crate::tree::{Levels, TreeRoot, Walk};
 
 use super::add::{Occupied, insert_item, join, new_item, open};

@@ -9,7 +9,7 @@ use crate::disk::fields::Uuid;
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Logical, Physical, Profile};
 use crate::error::{Error, Result};
-use crate::space::{FreeExtents, Holes, without_superblocks};
+use crate::space::{FreeExtents, Holes, without_excluded};
 use crate::volume::{ChunkMapping, FirstWriter};
 
 use super::maker::Estimate;
@@ -229,7 +229,7 @@ impl Layout {
                 device.take(*physical, placement.stripe_size);
             }
         }
-        let free = without_superblocks(&chunk);
+        let free = without_excluded(&chunk);
         if kind != Kind::System {
             self.expected.subtract(kind == Kind::Metadata && !self.mixed, chunk.length);
         }

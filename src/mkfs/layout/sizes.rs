@@ -1,6 +1,7 @@
 //! How large the chunks of a new filesystem become, by what is expected to come into them.
 
 use crate::chunk::placement::{Limits, MAX_STRIPE, STRIPE_ALIGNMENT};
+use crate::disk::superblock::SYSTEM_CHUNK_ARRAY_SIZE;
 use crate::disk::{Profile, STRIPE_LEN};
 
 use super::super::maker::Estimate;
@@ -92,7 +93,13 @@ impl Layout {
     /// kernel would take all of a small device for it.
     pub(super) fn limits(&self, kind: Kind) -> Limits {
         let total_rw_bytes = self.total_bytes();
-        let kernel = Limits { total_rw_bytes, nodesize: self.nodesize, chunk_size: None, alignment: STRIPE_ALIGNMENT };
+        let kernel = Limits {
+            total_rw_bytes,
+            nodesize: self.nodesize,
+            array_room: SYSTEM_CHUNK_ARRAY_SIZE,
+            chunk_size: None,
+            alignment: STRIPE_ALIGNMENT,
+        };
         // A tenth of the filesystem is no bound for what is known to come: its extents would be cut.
         let exactly = |bytes: u64, most: u64| {
             let chunk_size = bytes.checked_next_multiple_of(MIB).unwrap_or(most).clamp(MIB, most.max(MIB));

@@ -20,6 +20,13 @@ pub fn to_insert_items(nodesize: u32, items: u64) -> u64 {
     to_insert_item(nodesize).saturating_mul(items)
 }
 
+/// Bytes for deleting so many items of trees whose roots stand no higher than `level`: each deletion may copy a path and, at
+/// each level of it, both neighbours that blocks are merged with. One level more leaves room for a tree that grows meanwhile.
+pub fn to_delete_items(nodesize: u32, items: u64, level: u8) -> u64 {
+    let levels = (u64::from(level) + 2).min(MAX_LEVEL as u64);
+    u64::from(nodesize).saturating_mul(3 * levels).saturating_mul(items).min(to_insert_items(nodesize, items))
+}
+
 /// Bytes of system space for adding or removing a chunk of this profile: its item, and the items of its devices.
 pub fn to_change_chunk(nodesize: u32, profile: Profile, rw_devices: u64) -> u64 {
     let devices = match profile.geometry().devs_max {
@@ -32,6 +39,12 @@ pub fn to_change_chunk(nodesize: u32, profile: Profile, rw_devices: u64) -> u64 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn deletions_are_promised_what_trees_of_their_height_need_and_no_more_than_insertions() {
+        assert_eq!([0, 1, 2, 3, 7].map(|level| to_delete_items(1, 5, level)), [30, 45, 60, 75, 80]);
+        assert_eq!(to_delete_items(65536, u64::MAX, 7), u64::MAX);
+    }
 
     #[test]
     fn reservations_are_those_of_the_kernel() {
