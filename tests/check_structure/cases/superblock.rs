@@ -29,8 +29,8 @@ pub fn cases() -> Vec<Case> {
         }),
         Case::new("super-stale", |injector| {
             let expect = injector.volume().superblock().generation().0;
-            injector.superblock_copy(0, 1, |superblock| superblock.generation.set(expect - 1));
-            json!({"devid": 1, "offset": 64 << 20, "have": expect - 1, "expect": expect})
+            injector.superblock_copy(0, 1, |superblock| superblock.generation.set(expect - 2));
+            json!({"devid": 1, "offset": 64 << 20, "have": expect - 2, "expect": expect})
         }),
         Case::new("super-mirror", |injector| {
             injector.superblock_copy(0, 1, |superblock| superblock.label[0] ^= 1);
