@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::disk::fields::Uuid;
-use crate::disk::{Key, Logical, Physical};
+use crate::disk::{Key, Logical, Physical, Transid};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -74,6 +74,13 @@ pub enum Error {
 
     #[error("device {devid} ({uuid}) is missing")]
     MissingDevice { devid: u64, uuid: Uuid },
+
+    #[error(
+        "{}: device {devid} is stale: its superblock is of generation {generation}, that of others {newest}, and it misses \
+        {missed}; mount the filesystem and scrub it, or replace the device, or go on without it (--degraded)",
+        path.display()
+    )]
+    StaleDevice { path: PathBuf, devid: u64, generation: Transid, newest: Transid, missed: String },
 
     #[error("{what} {logical}: {problem}")]
     Block { what: &'static str, logical: Logical, problem: String },

@@ -1,12 +1,15 @@
 //! The superblocks of each device, their mirrors, and what they say of the filesystem.
 
+use std::fmt;
+
 use zerocopy::IntoBytes;
 
 use crate::disk::flags::{FlagNames, compat_ro, incompat, superblock as flags};
 use crate::disk::superblock::{MAGIC, SUPER_INFO_SIZE, SUPER_OFFSETS};
 use crate::disk::{Logical, Physical, Profile, Superblock, Transid, objectid};
 use crate::finding::findings;
-use crate::volume::{Device, SuperblockCopy, Volume};
+use crate::tree::stale_devices;
+use crate::volume::{Device, Missed, StaleDevice, SuperblockCopy, Volume};
 
 use super::findings::Findings;
 use super::superblock_fields::differing;
@@ -34,7 +37,15 @@ findings! {
         Bytenr("super-bytenr", Fatal, "device {devid}, superblock at {offset}: invalid bytenr {have}") {
             devid: u64, offset: Physical, have: u64,
         }
-        /// A superblock is older than another one of its device.
+        /// A superblock is one generation behind another one of its device, as a crash leaves it. The next commit writes it.
+        Behind(
+            "super-behind", Note,
+            "device {devid}, superblock at {offset}: generation is {have}, another has {expect}: a crash between two \
+            superblock writes leaves that, and nothing is lost"
+        ) {
+            devid: u64, offset: Physical, have: Transid, expect: Transid,
+        }
+        /// A superblock is older than another one of its device by more than one generation.
         Stale(
             "super-stale", Error,
             "device {devid}, superblock at {offset}: stale, generation is {have}, another has {expect}"
@@ -45,9 +56,29 @@ findings! {
         Mirror("super-mirror", Error, "device {devid}, superblock at {offset}: {field} differs from the others") {
             devid: u64, offset: Physical, field: &'static str,
         }
-        /// A device was left behind: its superblock is older than that of the filesystem.
-        StaleDevice("device-stale", Fatal, "device {devid} is stale, generation is {have}, that of others {expect}") {
-            devid: u64, have: Transid, expect: Transid,
+        /// The superblock of a device is behind those of others, but all that was written since is on the device.
+        DeviceBehind(
+            "device-behind", Note,
+            "device {devid}: every block of the device is there, only its superblock is {behind} behind, generation is \
+            {have}, that of others {expect}: a crash between two superblock writes leaves that, and nothing is lost"
+        ) {
+            devid: u64, have: Transid, expect: Transid, behind: Generations,
+        }
+        /// A device was left behind: it misses blocks or data that were written after its superblock.
+        StaleDevice(
+            "device-stale", Fatal,
+            "device {devid} is stale and misses blocks: its superblock is of generation {have}, that of others {expect}, \
+            and the first of what it misses is {what} {logical}: {problem}"
+        ) {
+            devid: u64, have: Transid, expect: Transid, what: &'static str, logical: Logical, problem: String,
+        }
+        /// The superblock of a device points to another log than those of others, or to none, as a crash leaves it.
+        LogBehind(
+            "super-log-behind", Note,
+            "device {devid}: log_root in the superblock is {have}, that of others {expect}: a crash between two superblock \
+            writes leaves that, and what the log was to save was not reported as saved"
+        ) {
+            devid: u64, have: Logical, expect: Logical,
         }
         /// The superblocks of two devices that are of one generation differ.
         Device("super-device", Fatal, "device {devid}: {field} in the superblock differs from that of others") {
@@ -92,7 +123,22 @@ findings! {
     }
 }
 
+/// A number of generations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(transparent)]
+pub struct Generations(pub u64);
+
+impl fmt::Display for Generations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("one generation"),
+            count => write!(f, "{count} generations"),
+        }
+    }
+}
+
 pub fn check(volume: &Volume, findings: &Findings) {
+    check_devices_behind(volume, findings);
     for device in volume.devices() {
         check_copies(device, findings);
         check_device(volume, device, findings);
@@ -128,8 +174,7 @@ fn check_copies(device: &Device, findings: &Findings) {
         } else if superblock.bytenr.get() != offset.0 {
             findings.report(SuperblockProblem::Bytenr { devid, offset, have: superblock.bytenr.get() });
         } else if superblock.generation() < reference.generation() {
-            let (have, expect) = (superblock.generation(), reference.generation());
-            findings.report(SuperblockProblem::Stale { devid, offset, have, expect });
+            findings.report(behind(devid, offset, superblock.generation(), reference.generation()));
         } else if superblock.generation() > reference.generation() {
             newest = newest.max(superblock.generation());
         } else {
@@ -142,7 +187,33 @@ fn check_copies(device: &Device, findings: &Findings) {
     }
     if newest > reference.generation() {
         let (offset, have) = (device.superblock_offset(), reference.generation());
-        findings.report(SuperblockProblem::Stale { devid, offset, have, expect: newest });
+        findings.report(behind(devid, offset, have, newest));
+    }
+}
+
+fn behind(devid: u64, offset: Physical, have: Transid, expect: Transid) -> SuperblockProblem {
+    match expect.0.saturating_sub(have.0) {
+        0 | 1 => SuperblockProblem::Behind { devid, offset, have, expect },
+        _ => SuperblockProblem::Stale { devid, offset, have, expect },
+    }
+}
+
+/// Devices whose superblock is older than the newest: their blocks tell whether anything is lost.
+fn check_devices_behind(volume: &Volume, findings: &Findings) {
+    let expect = volume.stored_superblock().generation();
+    let stale = stale_devices(volume);
+    for device in volume.devices_behind() {
+        let (devid, have) = (device.devid(), device.superblock().generation());
+        let is_this = |stale: &&StaleDevice| stale.uuid == device.uuid();
+        findings.report(match stale.iter().find(is_this).map(|stale| stale.missed.clone()) {
+            Some(Missed { what, logical, problem }) => {
+                SuperblockProblem::StaleDevice { devid, have, expect, what, logical, problem }
+            }
+            None => {
+                let behind = Generations(expect.0.saturating_sub(have.0));
+                SuperblockProblem::DeviceBehind { devid, have, expect, behind }
+            }
+        });
     }
 }
 
@@ -157,13 +228,15 @@ fn check_device(volume: &Volume, device: &Device, findings: &Findings) {
         return;
     }
     if superblock.generation() != reference.generation() {
-        let (have, expect) = (superblock.generation(), reference.generation());
-        findings.report(SuperblockProblem::StaleDevice { devid, have, expect });
         return;
     }
     // The log may be missing from a mirror that stands in for the primary superblock.
     let from_primary = device.superblock_offset() == SUPER_OFFSETS[0];
-    let comparable = |name: &&str| *name != "dev_item" && (from_primary || !name.starts_with("log_root"));
+    if from_primary && superblock.log_root != reference.log_root {
+        let (have, expect) = (superblock.log_root.into(), reference.log_root.into());
+        findings.report(SuperblockProblem::LogBehind { devid, have, expect });
+    }
+    let comparable = |name: &&str| *name != "dev_item" && !name.starts_with("log_root");
     for field in differing(superblock, reference).into_iter().filter(comparable) {
         findings.report(SuperblockProblem::Device { devid, field });
     }

@@ -2,7 +2,7 @@
 
 use crate::block::Leaf;
 use crate::disk::root::RootItem;
-use crate::disk::{Key, KeyType, objectid};
+use crate::disk::{KeyType, objectid};
 use crate::tree::TreeRoot;
 use crate::volume::Volume;
 
@@ -64,12 +64,7 @@ fn roots_of(leaf: Leaf<'_>) -> Vec<Tree> {
     let items = leaf.items().flatten().filter(|item| item.key.key_type == KeyType::ROOT_ITEM);
     let tree = |item: crate::block::ItemRef<'_>| {
         let root_item = RootItem::read(item.data)?;
-        let progress = Key::from(&root_item.drop_progress);
-        let is_dropping = root_item.refs.get() == 0 && progress.objectid != 0;
-        Some(Tree {
-            root: TreeRoot::of_item(item.key, &root_item),
-            dropped_to: is_dropping.then_some((progress, root_item.drop_level)),
-        })
+        Some(Tree { root: TreeRoot::of_item(item.key, &root_item), dropped_to: root_item.dropped_to() })
     };
     items.filter_map(tree).collect()
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Logical, Physical};
 use crate::trans::Filesystem;
-use crate::volume::{ChunkMapping, MissingDevices};
+use crate::volume::{ChunkMapping, MissingDevices, Notice};
 
 use super::output;
 
@@ -23,7 +23,7 @@ pub struct Images {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Write the devices that are there, although others are missing
+    /// Write the devices that are there and whole, although others are missing or stale
     #[arg(long)]
     degraded: bool,
 
@@ -41,9 +41,14 @@ pub struct Images {
 }
 
 impl Images {
-    pub fn open_for_change(&self) -> crate::Result<Filesystem> {
+    /// Opens the filesystem, and warns of devices that are there and yet left out.
+    pub fn open_for_change(&self, program: &str) -> crate::Result<Filesystem> {
         let missing = if self.degraded { MissingDevices::Skip } else { MissingDevices::Refuse };
         let mut fs = Filesystem::open(&self.images, missing)?;
+        let left_out = |notice: &&Notice| matches!(notice, Notice::StaleDevice { .. });
+        for notice in fs.volume().notices().iter().filter(left_out).filter(|_| !self.quiet) {
+            output::warning(program, notice);
+        }
         if self.allow_partial_rows {
             fs.allow_partial_rows()?;
         }

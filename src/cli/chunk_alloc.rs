@@ -58,9 +58,9 @@ pub fn manual() -> String {
     include_str!("chunk_alloc.manual").to_owned()
 }
 
-pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
+pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let args = Args::from_arg_matches(matches)?;
-    let fs = args.images.open_for_change()?;
+    let fs = args.images.open_for_change(program)?;
     let wish = Wish {
         type_bits: args.kind.type_bits(),
         profile: args.profile,

@@ -35,9 +35,9 @@ pub fn manual() -> String {
     include_str!("chunk_remove.manual").to_owned()
 }
 
-pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
+pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let args = Args::from_arg_matches(matches)?;
-    let fs = args.images.open_for_change()?;
+    let fs = args.images.open_for_change(program)?;
     let before = SystemRecord::of(&fs);
     let chosen: Vec<Logical> = match args.unused {
         true => unused(&fs, args.kind.map_or(u64::MAX, Kind::type_bits)),

@@ -5,7 +5,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use super::fields::{Flags, Uuid, disk_struct};
 use super::flags;
 use super::inode::{InodeItem, Timespec};
-use super::key::DiskKey;
+use super::key::{DiskKey, Key};
 
 /// Length of a root item before Linux 3.6, which ends after `level`.
 pub const LEGACY_ROOT_ITEM_SIZE: usize = 239;
@@ -65,5 +65,12 @@ impl RootItem {
         }
         bytes[..length].copy_from_slice(&item[..length]);
         Some(root)
+    }
+
+    /// Of a tree that is being dropped: the first key, and the level of its pointer, that is still there.
+    pub fn dropped_to(&self) -> Option<(Key, u8)> {
+        let progress = Key::from(&self.drop_progress);
+        let is_dropping = self.refs.get() == 0 && progress.objectid != 0;
+        is_dropping.then_some((progress, self.drop_level))
     }
 }

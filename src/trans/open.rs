@@ -8,24 +8,23 @@ use std::sync::{Condvar, Mutex};
 use crate::block::Block;
 use crate::disk::fields::Uuid;
 use crate::disk::flags::{balance_args, block_group, compat_ro, incompat};
-use crate::disk::root::RootItem;
 use crate::disk::volume::{BalanceItem, BlockGroupItem, DevExtent, DevItem, DevReplaceItem};
-use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Physical, Profile, Transid, objectid};
+use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Physical, Profile, Superblock, Transid, objectid};
 use crate::error::{Error, Result};
 use crate::space::{BlockGroup, Holes, Space};
-use crate::tree::TreeRoot;
-use crate::volume::{ChunkMapping, MissingDevices, NoGoodCopy, Notice, Volume, WritableVolume};
+use crate::tree::{TreeRoot, stale_devices};
+use crate::volume::{ChunkMapping, Device, MissingDevices, NoGoodCopy, Notice, Volume, WritableVolume};
 
 use super::chunks::{Chunks, DeviceState};
 use super::staged::StagedTree;
-use super::{Filesystem, quotas, root_key};
+use super::{Filesystem, quotas};
 
 impl Filesystem {
     /// Opens the filesystem that the images at `paths` are the devices of, in any order. See [`WritableVolume::open`] for
     /// what is refused; refused are a log that the change would strand and a replacement of a device that is under way,
     /// too. Chunks, block groups and device extents that do not fit together are an error.
     pub fn open(paths: &[impl AsRef<Path>], missing: MissingDevices) -> Result<Self> {
-        Self::of(WritableVolume::open(paths, missing)?)
+        Self::of(WritableVolume::open_judged(paths, missing, stale_devices)?)
     }
 
     /// Opens seeds as the filesystem with this fsid that is to grow from them: see [`WritableVolume::open_seeds`]. What is
@@ -37,11 +36,12 @@ impl Filesystem {
     fn of(writable: WritableVolume) -> Result<Self> {
         let volume = writable.volume();
         let superblock = volume.superblock();
-        let is_harmless = |notice: &&Notice| matches!(notice, Notice::MissingDevice { .. });
+        let is_harmless =
+            |notice: &&Notice| matches!(notice, Notice::MissingDevice { .. } | Notice::StaleDevice { .. });
         if let Some(notice) = volume.notices().iter().find(|notice| !is_harmless(notice)) {
             return Err(Error::Damaged { problem: notice.to_string() });
         }
-        if superblock.log_root.get() != 0 {
+        if has_log(volume) {
             return Err(Error::PendingLog);
         }
         let generation = superblock.generation().0.checked_add(1);
@@ -115,16 +115,22 @@ fn damaged(what: &'static str, logical: Logical, problem: &str) -> Error {
     Error::Block { what, logical, problem: problem.to_owned() }
 }
 
+/// Whether a superblock of the present state points to a log. A crash between two superblock writes leaves one that not all
+/// devices know of.
+fn has_log(volume: &Volume) -> bool {
+    let present = volume.superblock();
+    let of_devices = volume.devices().iter().map(Device::superblock);
+    let is_present = |superblock: &&Superblock| superblock.generation() == present.generation();
+    of_devices.filter(is_present).chain([present]).any(|superblock| superblock.log_root.get() != 0)
+}
+
 pub(super) fn unreadable(bad: NoGoodCopy) -> Error {
     Error::Block { what: "tree block", logical: bad.logical, problem: bad.to_string() }
 }
 
 pub(super) fn find_root(volume: &Volume, root_tree: &TreeRoot, tree: u64) -> Result<TreeRoot> {
-    let key = root_key(tree);
-    let data = root_tree.find(volume, key).map_err(unreadable)?;
-    let item = data.as_deref().and_then(RootItem::read);
     let name = objectid::name(tree).unwrap_or_default();
-    item.map(|item| TreeRoot::of_item(key, &item)).ok_or(Error::NoTree { tree, name })
+    root_tree.find_child(volume, tree).map_err(unreadable)?.ok_or(Error::NoTree { tree, name })
 }
 
 fn chunk_tree_uuid(volume: &Volume, root_tree: &TreeRoot) -> Result<Uuid> {

@@ -3,7 +3,7 @@
 use crate::block::Kind;
 use crate::block::verify::Expected;
 use crate::disk::root::RootItem;
-use crate::disk::{Key, KeyType, Logical, Transid, objectid};
+use crate::disk::{Key, KeyType, Logical, Superblock, Transid, objectid};
 use crate::volume::{NoGoodCopy, Volume};
 
 use super::walk::{Levels, Walk};
@@ -31,13 +31,21 @@ impl TreeRoot {
     }
 
     pub fn root_tree(volume: &Volume) -> Self {
-        let superblock = volume.superblock();
+        Self::root_tree_of(volume.superblock())
+    }
+
+    /// The root tree that this superblock points to.
+    pub fn root_tree_of(superblock: &Superblock) -> Self {
         let generation = Some(superblock.generation());
         Self::of_superblock(objectid::ROOT_TREE, superblock.root(), superblock.root_level, generation)
     }
 
     pub fn chunk_tree(volume: &Volume) -> Self {
-        let superblock = volume.superblock();
+        Self::chunk_tree_of(volume.superblock())
+    }
+
+    /// The chunk tree that this superblock points to.
+    pub fn chunk_tree_of(superblock: &Superblock) -> Self {
         let generation = Some(superblock.chunk_root_generation.into());
         Self::of_superblock(objectid::CHUNK_TREE, superblock.chunk_root(), superblock.chunk_root_level, generation)
     }

@@ -1,7 +1,8 @@
 //! Finding one item by its key.
 
 use crate::block::{ItemRef, Kind};
-use crate::disk::Key;
+use crate::disk::root::RootItem;
+use crate::disk::{Key, KeyType};
 use crate::volume::{NoGoodCopy, Volume};
 
 use super::TreeRoot;
@@ -32,6 +33,14 @@ impl TreeRoot {
 }
 
 impl TreeRoot {
+    /// The root of the tree with this id, whose item stands in this tree; nothing if there is none.
+    pub fn find_child(&self, volume: &Volume, tree: u64) -> Result<Option<TreeRoot>, NoGoodCopy> {
+        let key = Key::new(tree, KeyType::ROOT_ITEM, 0);
+        let data = self.find(volume, key)?;
+        let item = data.as_deref().and_then(RootItem::read);
+        Ok(item.map(|item| TreeRoot::of_item(key, &item)))
+    }
+
     /// Hands each item with a key from `from` to `to`, both included, to `hear`, in order.
     pub fn range(
         &self,

@@ -11,6 +11,7 @@ mod publish;
 mod root_choice;
 mod row;
 mod segment;
+mod stale;
 mod superblock;
 mod superblock_ranges;
 pub mod sys_array;
@@ -24,7 +25,7 @@ use std::collections::HashSet;
 use crate::block::verify::Format;
 use crate::disk::fields::Uuid;
 use crate::disk::flags::superblock::SEEDING;
-use crate::disk::{Logical, Superblock};
+use crate::disk::{Logical, Superblock, Transid};
 use crate::error::{Error, Result};
 use crate::image::Image;
 
@@ -34,10 +35,11 @@ pub use device::not_btrfs;
 pub use first_write::{FirstWriter, Target};
 pub use foreign::identify;
 pub use mirror::{BadCopy, BlockRead, NoGoodCopy};
-pub use parity::compute as compute_parity;
+pub use parity::{compute as compute_parity, rebuild as rebuild_column};
 pub use publish::Commit;
 pub use root_choice::RootChoice;
-pub use segment::Content;
+pub use segment::{Content, Piece};
+pub use stale::{Missed, StaleDevice};
 pub use superblock::{SuperblockCopy, read_copies};
 pub use superblock_ranges::{excluded_ranges, low_range, superblock_ranges};
 pub use validate::validate as validate_superblock;
@@ -50,6 +52,8 @@ pub use write::Staged;
 pub enum Notice {
     #[error("device {devid} ({uuid}) is missing")]
     MissingDevice { devid: u64, uuid: Uuid },
+    #[error("device {devid} ({uuid}) is stale and left out: it is of generation {generation} and misses {missed}")]
+    StaleDevice { devid: u64, uuid: Uuid, generation: Transid, missed: Missed },
     #[error("{path}: primary superblock is damaged, the one at {offset} is used")]
     MirrorSuperblock { path: String, offset: u64 },
     #[error("chunk {logical}: {problem}")]
@@ -135,7 +139,10 @@ impl Volume {
     fn advance(&mut self, chunks: ChunkMap, left: &HashSet<Uuid>, superblocks: impl Iterator<Item = Box<Superblock>>) {
         self.chunks = chunks;
         self.devices.retain(|device| !left.contains(&device.uuid()));
-        let has_left = |notice: &Notice| matches!(notice, Notice::MissingDevice { uuid, .. } if left.contains(uuid));
+        let has_left = |notice: &Notice| match notice {
+            Notice::MissingDevice { uuid, .. } | Notice::StaleDevice { uuid, .. } => left.contains(uuid),
+            _ => false,
+        };
         self.notices.retain(|notice| !has_left(notice));
         let written = self.devices.iter_mut().filter(|device| !device.is_seed());
         for (device, superblock) in written.zip(superblocks) {

@@ -28,7 +28,7 @@ pub enum Content {
 
 /// A part of a logical range that lies in one chunk, and for striped profiles in one stripe element.
 #[derive(Clone, Copy)]
-pub(super) struct Piece<'a> {
+pub struct Piece<'a> {
     pub chunk: &'a ChunkMapping,
     pub logical: Logical,
     pub length: usize,
@@ -100,7 +100,7 @@ impl ChunkMapping {
 
 impl ChunkMap {
     /// Cuts a logical range into pieces, up to the first address that no chunk holds, which is the error.
-    pub(super) fn pieces(&self, logical: Logical, length: usize) -> impl Iterator<Item = Result<Piece<'_>, Logical>> {
+    pub fn pieces(&self, logical: Logical, length: usize) -> impl Iterator<Item = Result<Piece<'_>, Logical>> {
         let mut rest = Some((logical, length));
         std::iter::from_fn(move || {
             let (logical, left) = rest.take().filter(|(_, left)| *left > 0)?;

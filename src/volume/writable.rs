@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::parallel::{lock, on_threads};
 
-use super::{Device, Notice, StripeMapping, Volume, main_device, sort_devices};
+use super::{Device, Notice, StaleDevice, StripeMapping, Volume, main_device, sort_devices};
 
 /// What is to be done where not all devices are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,9 +42,20 @@ const WRITABLE_COMPAT_RO: u64 = flags::all(compat_ro::NAMES);
 impl WritableVolume {
     /// Opens the filesystem that the images at `paths` are the devices of, in any order. Seeds are opened for reading
     /// only. What a person has to decide or to mend before anything is written is an error: images that are in use,
-    /// features that are not known, devices that are missing unless they are to be skipped, and devices that missed
-    /// earlier commits.
+    /// features that are not known, and devices that are missing unless they are to be skipped. A device whose superblock
+    /// is behind counts as missing.
     pub fn open(paths: &[impl AsRef<Path>], missing: MissingDevices) -> Result<Self> {
+        Self::open_judged(paths, missing, Volume::unjudged_devices)
+    }
+
+    /// As [`WritableVolume::open`], but of the devices whose superblock is behind only those count as missing that `judge`
+    /// names as stale. This is the one place where it is decided that a device is written: a stale one is closed here, and
+    /// no commit can reach it. The others get the superblock of the next commit.
+    pub fn open_judged(
+        paths: &[impl AsRef<Path>],
+        missing: MissingDevices,
+        judge: impl FnOnce(&Volume) -> Vec<StaleDevice>,
+    ) -> Result<Self> {
         let peek = |path: &_| Device::open(Image::open(AsRef::as_ref(path))?, None);
         let devices = paths.iter().map(peek).collect::<Result<Vec<_>>>()?;
         // Before they are locked: a device that is named twice would be found in use by itself.
@@ -56,7 +67,7 @@ impl WritableVolume {
         let images = devices.iter().map(reopen).collect::<Result<_>>()?;
         // Read anew: only now nobody else writes.
         let volume = Volume::open(images)?;
-        Self::of(volume, missing, unwritable)
+        Self::of(volume, missing, unwritable)?.without_stale(judge)
     }
 
     /// Opens seeds as the filesystem with this fsid that is to grow from them. Nobody writes the seeds: it has no device
@@ -89,6 +100,20 @@ impl WritableVolume {
         }
         let (joining, leaving) = Default::default();
         Ok(Self { volume, missing, joining, leaving })
+    }
+
+    fn without_stale(mut self, judge: impl FnOnce(&Volume) -> Vec<StaleDevice>) -> Result<Self> {
+        if self.volume.devices_behind().next().is_none() {
+            return Ok(self);
+        }
+        let stale = judge(&self.volume);
+        match stale.first().and_then(|stale| self.volume.stale_error(stale)) {
+            Some(error) if self.missing == MissingDevices::Refuse => Err(error),
+            _ => {
+                self.volume.leave_out(&stale);
+                Ok(self)
+            }
+        }
     }
 
     /// Makes an image, opened for writing, a device with this item: from the next commit on, which is the first to write
@@ -163,23 +188,18 @@ pub(super) fn run_on_each<D: Send>(
 
 /// Why a device must not be written.
 fn unwritable(volume: &Volume, device: &Device) -> Option<String> {
-    let (superblock, newest) = (device.superblock(), volume.stored_superblock());
     if device.is_seed() {
         // The seeds of a sprout are left alone.
-        let is_own = device.fsid() == newest.fsid;
+        let is_own = device.fsid() == volume.stored_superblock().fsid;
         return is_own.then(|| "the filesystem is a seed, which other filesystems grow from".to_owned());
     }
-    if let Some(problem) = unwritable_features(superblock) {
+    if let Some(problem) = unwritable_features(device.superblock()) {
         return Some(problem);
     }
     if device.devid() == 0 {
         return Some("the device is the target of a replacement that is not finished".to_owned());
     }
-    // Superblocks are written one after the other: a crash leaves some of them one commit behind, and no device without
-    // the blocks of the newest commit. What is older lacks blocks.
-    let (have, expect) = (superblock.generation(), newest.generation());
-    let is_stale = have.0.checked_add(1).is_some_and(|next| next < expect.0);
-    is_stale.then(|| format!("generation {have} is that of a device that missed commits, others have {expect}"))
+    None
 }
 
 fn unwritable_features(superblock: &Superblock) -> Option<String> {

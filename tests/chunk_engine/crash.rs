@@ -12,7 +12,7 @@ use rbtrfs::trans::Filesystem;
 use super::support::mounted::{Mounted, btrfs_check};
 use super::support::recording_disk::{Event, Failure, RecordingDisk};
 use super::support::*;
-use super::{Random, allocate, assert_sound, assert_sound_but_stale, items, open_for_change, wish};
+use super::{Random, allocate, assert_sound, assert_sound_but_behind, items, open_for_change, wish};
 
 /// Cuts between barriers, beside those at each barrier.
 fn cuts() -> usize {
@@ -94,7 +94,7 @@ fn a_crash_amid_a_commit_leaves_all_chunks_of_before_or_all_of_after() {
             let survives = |event: usize| if how == 2 { survivors[event] } else { how == 1 };
             let mut left = disk.after_crash(count, survives, &crashed);
             let what = format!("{name}: after {count} of {} events", events.len());
-            let is_mixed = assert_sound_but_stale(&left, &what);
+            let is_mixed = assert_sound_but_behind(&left, &what);
             let chunks = addresses(&left);
             assert!(chunks == before || chunks == after, "{what}: neither old nor new");
             found.insert(chunks == after);
@@ -146,7 +146,7 @@ fn a_write_that_fails_leaves_what_was_there_and_says_so_once() {
             assert_eq!(run.stderr.matches("os error").count(), 1, "{what}");
             let is_published = events.iter().any(|event| matches!(event, Event::Write { offset: 65536, .. }));
             assert_eq!(addresses(disk.images()) == before, !is_published, "{what}");
-            assert_sound_but_stale(disk.images(), &what);
+            assert_sound_but_behind(disk.images(), &what);
         }
         assert!(is_done);
     }

@@ -72,13 +72,13 @@ fn a_crash_leaves_the_devices_of_before_or_those_of_after() {
             // None of those that stay is newer than the one that goes.
             let is_old = left[..own].iter().all(|image| generation(image) == Some(old_generation.0));
             if is_old {
-                assert_sound_but_stale(old, &what);
+                assert_sound_but_behind(old, &what);
                 assert_eq!(devices(old), before, "{what}");
             }
             assert!(is_old || is_member, "{what}: the new state lacks a device");
             assert!(is_old || superblocks(&left[own]).len() < 2 || generation(&left[own]) == Some(old_generation.0));
             if is_member {
-                assert_sound_but_stale(&new, &what);
+                assert_sound_but_behind(&new, &what);
                 assert_eq!(devices(&new), after, "{what}");
                 // The next commit mends what was left of this one.
                 let mut fs = open_for_change(&new);

@@ -79,6 +79,17 @@ impl Mounted {
     }
 }
 
+impl Mounted {
+    /// Has the kernel verify every copy of everything, and mend what is good elsewhere. Nothing is left that it could not.
+    pub fn scrub_and_mend(&self) {
+        let scrub = Command::new("btrfs").args(["scrub", "start", "-BR"]).arg(&self.mount).output().unwrap();
+        let text = String::from_utf8_lossy(&scrub.stdout);
+        let uncorrectable = text.lines().find(|line| line.contains("uncorrectable_errors:"));
+        let is_mended = uncorrectable.is_some_and(|line| line.trim_end().ends_with(": 0"));
+        assert!(is_mended, "{text}{}", String::from_utf8_lossy(&scrub.stderr));
+    }
+}
+
 impl Drop for Mounted {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(&self.mount).stderr(std::process::Stdio::null()).status();

@@ -29,17 +29,38 @@ pub fn cases() -> Vec<Case> {
         }),
         Case::new("super-stale", |injector| {
             let expect = injector.volume().superblock().generation().0;
-            injector.superblock_copy(0, 1, |superblock| superblock.generation.set(expect - 1));
-            json!({"devid": 1, "offset": 64 << 20, "have": expect - 1, "expect": expect})
+            injector.superblock_copy(0, 1, |superblock| superblock.generation.set(expect - 2));
+            json!({"devid": 1, "offset": 64 << 20, "have": expect - 2, "expect": expect})
         }),
         Case::new("super-mirror", |injector| {
             injector.superblock_copy(0, 1, |superblock| superblock.label[0] ^= 1);
             json!({"devid": 1, "offset": 64 << 20, "field": "label"})
         }),
-        Case::new("device-stale", |injector| {
+        Case::new("super-behind", |injector| {
             let expect = injector.volume().superblock().generation().0;
+            injector.superblock_copy(0, 1, |superblock| superblock.generation.set(expect - 1));
+            json!({"devid": 1, "offset": 64 << 20, "have": expect - 1, "expect": expect})
+        }),
+        Case::new("device-behind", |injector| {
+            let expect = injector.volume().superblock().generation().0;
+            injector.superblocks_of(1, |superblock| superblock.generation.set(expect - 2));
+            json!({"devid": 2, "have": expect - 2, "expect": expect, "behind": 2})
+        })
+        .on("raid1"),
+        Case::new("device-stale", |injector| {
+            let (expect, root) = {
+                let volume = injector.volume();
+                (volume.superblock().generation().0, volume.superblock().root())
+            };
             injector.superblocks_of(1, |superblock| superblock.generation.set(expect - 1));
-            json!({"devid": 2, "have": expect - 1, "expect": expect})
+            let is_on_second = |mirror: &u16| injector.volume().place(root, *mirror).unwrap().0 == 2;
+            injector.block_copy(root, (1..=2).find(is_on_second).unwrap(), |bytes| bytes[100] ^= 1);
+            json!({"devid": 2, "have": expect - 1, "expect": expect, "what": "tree block", "logical": root.0})
+        })
+        .on("raid1"),
+        Case::new("super-log-behind", |injector| {
+            injector.superblocks_of(1, |superblock| superblock.log_root.set(32 << 20));
+            json!({"devid": 2, "have": 32 << 20, "expect": 0})
         })
         .on("raid1"),
         Case::new("super-device", |injector| {
