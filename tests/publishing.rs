@@ -64,13 +64,15 @@ impl Prepared {
     fn publish(&self, volume: &mut WritableVolume) -> Result<(), Error> {
         let chunks = volume.volume().chunks().clone();
         let staged: Vec<_> = self.blocks.iter().map(|(logical, bytes)| Staged { logical: *logical, bytes }).collect();
-        volume.publish(&Commit {
-            staged: &staged,
-            chunks: &chunks,
-            superblock: &self.superblock,
-            backup: &self.backup,
-            dev_items: &self.dev_items,
-        })
+        volume
+            .publish(&Commit {
+                staged: &staged,
+                chunks: &chunks,
+                superblock: &self.superblock,
+                backup: &self.backup,
+                dev_items: &self.dev_items,
+            })?
+            .wholly()
     }
 }
 

@@ -20,8 +20,8 @@ use super::{DeviceState, Filesystem, free_space_tree, references, root_key};
 
 impl Filesystem {
     /// Brings all trees up to date, publishes them, and begins the next transaction. All handles have ended: they borrow
-    /// the filesystem. On an error the filesystem is what it was before the transaction, unless publishing itself failed
-    /// half way, which its error tells; nothing more can be committed then. Without any change nothing is written.
+    /// the filesystem. On an error the filesystem is what it was before the transaction, but for
+    /// [`Error::PartlyPublished`]; nothing more can be committed then. Without any change nothing is written.
     pub fn commit(&mut self) -> Result<()> {
         if self.is_poisoned() {
             return Err(Error::Poisoned);
@@ -231,7 +231,7 @@ impl Filesystem {
         let chunks = &self.chunks.get_mut().unwrap_or_else(PoisonError::into_inner).map;
         let commit =
             Commit { staged: &staged, chunks, superblock: &superblock, backup: &backup, dev_items: &dev_items };
-        self.volume.publish(&commit)
+        self.volume.publish(&commit)?.wholly()
     }
 
     /// What was committed is what the next transaction begins with.

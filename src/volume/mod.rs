@@ -5,6 +5,7 @@ mod chunk_tree;
 mod device;
 mod first_write;
 mod foreign;
+mod line_up;
 mod mirror;
 mod parity;
 mod publish;
@@ -35,7 +36,7 @@ pub use first_write::{FirstWriter, Target};
 pub use foreign::identify;
 pub use mirror::{BadCopy, BlockRead, NoGoodCopy};
 pub use parity::compute as compute_parity;
-pub use publish::Commit;
+pub use publish::{Commit, Published};
 pub use root_choice::RootChoice;
 pub use segment::Content;
 pub use superblock::{SuperblockCopy, read_copies};
@@ -136,7 +137,9 @@ impl Volume {
         self.chunks = chunks;
         self.devices.retain(|device| !left.contains(&device.uuid()));
         let has_left = |notice: &Notice| matches!(notice, Notice::MissingDevice { uuid, .. } if left.contains(uuid));
-        self.notices.retain(|notice| !has_left(notice));
+        // All superblocks were written anew.
+        let is_mirror = |notice: &Notice| matches!(notice, Notice::MirrorSuperblock { .. });
+        self.notices.retain(|notice| !has_left(notice) && !is_mirror(notice));
         let written = self.devices.iter_mut().filter(|device| !device.is_seed());
         for (device, superblock) in written.zip(superblocks) {
             device.set_superblock(superblock);

@@ -28,6 +28,8 @@ pub struct WritableVolume {
     /// Devices that are new with the next commit, and those that are gone with it.
     pub(super) joining: HashSet<Uuid>,
     pub(super) leaving: HashSet<Uuid>,
+    /// Whether the disks have, or may have, another state than this.
+    pub(super) is_outdated: bool,
 }
 
 /// Features that need more than is known here to be kept right while blocks are written: places of superblocks that
@@ -86,7 +88,7 @@ impl WritableVolume {
             }
         }
         let (joining, leaving) = Default::default();
-        Ok(Self { volume, missing, joining, leaving })
+        Ok(Self { volume, missing, joining, leaving, is_outdated: false })
     }
 
     /// Makes an image, opened for writing, a device with this item: from the next commit on, which is the first to write
