@@ -1,5 +1,6 @@
 //! The error of the library: the work cannot go on. Every error says where.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -23,6 +24,49 @@ pub enum EditProblem {
     TooSmall { count: usize, size: usize },
     #[error("needs more levels than a tree may have")]
     TooHigh,
+}
+
+/// A new state that is on the disk of some devices, or may be: something failed after the first superblock of it was on its
+/// way. Both the old state and the new one are whole.
+#[derive(Debug)]
+pub struct PartlyPublished {
+    /// Devices whose primary superblock is on the disk for sure. With one of them the new state is found; if there is none
+    /// the old state may be found, or the new one.
+    pub reached: Vec<PathBuf>,
+    /// How many devices should have it.
+    pub devices: usize,
+    /// What failed, in its order.
+    pub failures: Vec<Failure>,
+}
+
+/// A step of a publication that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {error}")]
+pub struct Failure {
+    pub what: &'static str,
+    pub error: Error,
+}
+
+impl PartlyPublished {
+    /// Whether the new state is on the disk of some device for sure.
+    pub fn is_sure(&self) -> bool {
+        !self.reached.is_empty()
+    }
+}
+
+impl fmt::Display for PartlyPublished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.reached.len() {
+            0 => f.write_str("the change may be on the disk, no device has it for sure")?,
+            reached => {
+                write!(f, "the change is on the disk of {reached} of {} devices, then this failed", self.devices)?
+            }
+        }
+        for (number, failure) in self.failures.iter().enumerate() {
+            write!(f, "{} {failure}", if number == 0 { ':' } else { ';' })?;
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -141,6 +185,10 @@ pub enum Error {
 
     #[error("a change was left half done: nothing is written")]
     Poisoned,
+
+    /// The one error of a change after which the filesystem is not what it was.
+    #[error("{0}")]
+    PartlyPublished(Box<PartlyPublished>),
 
     #[error("there are no older backup roots that can be read")]
     NoBackupRoot,

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Logical, Physical};
+use crate::error::Error;
 use crate::trans::Filesystem;
 use crate::volume::{ChunkMapping, MissingDevices, Notice};
 
@@ -179,9 +180,21 @@ struct Document<'a> {
 impl Changed {
     /// Makes it real, unless it is only to be told or nothing changed, and tells.
     pub fn finish(&self, mut fs: Filesystem, images: &Images) -> anyhow::Result<()> {
-        if !images.dry_run && !self.chunks.is_empty() {
-            fs.commit()?;
+        if images.dry_run || self.chunks.is_empty() {
+            return self.tell(images);
         }
+        match fs.commit() {
+            Ok(()) => output::after_change(self.tell(images)),
+            // It was done all the same. Of two errors that of the disk counts.
+            Err(Error::PartlyPublished(partly)) if partly.is_sure() => {
+                let _ = self.tell(images);
+                Err(Error::PartlyPublished(partly).into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn tell(&self, images: &Images) -> anyhow::Result<()> {
         let mut out = output::stdout()?;
         if images.json {
             let Self { schema, chunks, after: system, .. } = self;

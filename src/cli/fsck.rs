@@ -64,7 +64,7 @@ pub fn code(exit: Exit) -> u8 {
     match exit {
         Exit::Done => 0,
         Exit::Problems => 4,
-        Exit::Failed => 8,
+        Exit::Failed | Exit::Partly => 8,
         Exit::Usage => 16,
     }
 }

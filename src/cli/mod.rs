@@ -35,6 +35,8 @@ pub enum Exit {
     Failed,
     /// The command line makes no sense.
     Usage,
+    /// The change is on the disk, or may be, and something failed after that.
+    Partly,
 }
 
 impl Exit {
@@ -43,6 +45,7 @@ impl Exit {
             Exit::Done => 0,
             Exit::Problems => 1,
             Exit::Failed | Exit::Usage => 2,
+            Exit::Partly => 3,
         }
     }
 }
@@ -245,7 +248,7 @@ fn run(command: &Command, program: &str, matches: &ArgMatches) -> Exit {
         Err(error) if output::is_closed_pipe(&error) => Exit::Done,
         Err(error) => {
             output::error(program, &error);
-            Exit::Failed
+            if output::is_after_change(&error) { Exit::Partly } else { Exit::Failed }
         }
     }
 }
@@ -256,9 +259,9 @@ mod tests {
 
     #[test]
     fn exit_codes_are_those_that_scripts_know() {
-        let all = [Exit::Done, Exit::Problems, Exit::Failed, Exit::Usage];
-        assert_eq!(all.map(Exit::code), [0, 1, 2, 2]);
-        assert_eq!(all.map(fsck::code), [0, 4, 8, 16]);
+        let all = [Exit::Done, Exit::Problems, Exit::Failed, Exit::Usage, Exit::Partly];
+        assert_eq!(all.map(Exit::code), [0, 1, 2, 2, 3]);
+        assert_eq!(all.map(fsck::code), [0, 4, 8, 16, 8]);
     }
 
     #[test]

@@ -10,11 +10,31 @@ pub fn stdout() -> io::Result<File> {
     Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
 }
 
-/// Whether the reader of our output went away, as `head` does.
+/// Whether the reader of our output went away, as `head` does. Errors of images are no errors of the output.
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe))
+    let is_of_image = matches!(error.downcast_ref(), Some(other) if !matches!(other, crate::Error::Output(_)));
+    let kind = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<io::Error>() {
+        Some(error) => Some(error.kind()),
+        // It does not name the error of the output as its source.
+        None => cause.downcast_ref::<serde_json::Error>()?.io_error_kind(),
+    };
+    !is_of_image && error.chain().any(|cause| kind(cause) == Some(io::ErrorKind::BrokenPipe))
+}
+
+/// What a command did is on the disk, and could not be printed.
+#[derive(Debug, thiserror::Error)]
+#[error("the change is on the disk, only what was done could not be printed: {0:#}")]
+struct Untold(anyhow::Error);
+
+/// Says of what a command prints after a change that its failure is no failure of the change. A pipe that was closed is
+/// one, too: of a change the reader has to learn.
+pub fn after_change(printed: anyhow::Result<()>) -> anyhow::Result<()> {
+    printed.map_err(|error| Untold(error).into())
+}
+
+/// Whether the work of a command is on the disk, or may be, in spite of the error.
+pub fn is_after_change(error: &anyhow::Error) -> bool {
+    error.is::<Untold>() || matches!(error.downcast_ref(), Some(crate::Error::PartlyPublished(_)))
 }
 
 /// One line for a person; that standard error is closed is nothing to fail for.

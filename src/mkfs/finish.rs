@@ -9,7 +9,7 @@ use crate::chunk::item::structs_of;
 use crate::disk::flags::{block_group, compat_ro, superblock as superblock_flags};
 use crate::disk::superblock::{MAGIC, RootBackup, SUPER_INFO_SIZE, super_offsets};
 use crate::disk::{Superblock, objectid};
-use crate::error::{Error, Result};
+use crate::error::{Error, Failure, PartlyPublished, Result};
 use crate::parallel::lock;
 use crate::progress::Progress;
 use crate::tree::build::{Builder, BuiltTree};
@@ -88,7 +88,18 @@ impl Maker<'_> {
         }
         let layout = state.layout;
         let published = publish(&options, &superblock, &layout, &writer, shrunk.is_some());
-        published.inspect_err(|_| erase_superblocks(&layout, &writer))?;
+        published.map_err(|error| match erase_superblocks(&layout, &writer) {
+            // Of new files nothing stays.
+            Err(other) if order == Order::Last => Error::PartlyPublished(Box::new(PartlyPublished {
+                reached: Vec::new(),
+                devices: layout.devices.len(),
+                failures: vec![
+                    Failure { what: "superblocks", error },
+                    Failure { what: "taking them back", error: other },
+                ],
+            })),
+            _ => error,
+        })?;
         Ok(Made { options, superblock, layout })
     }
 }
@@ -161,15 +172,14 @@ fn publish(options: &Options, superblock: &Superblock, layout: &Layout, writer: 
     writer.barrier()
 }
 
-/// Takes back superblocks that were written before an error, lest they be taken for a filesystem.
-fn erase_superblocks(layout: &Layout, writer: &FirstWriter) {
-    for (device, target) in layout.devices.iter().zip(writer.targets()) {
-        for offset in super_offsets(device.size) {
-            // It is the first error that counts.
-            let _ = target.image.write(offset, &[0; SUPER_INFO_SIZE]);
-        }
-    }
-    let _ = writer.barrier();
+/// Takes back superblocks that were written before an error, lest they be taken for a filesystem. All are tried; returns
+/// the first error.
+fn erase_superblocks(layout: &Layout, writer: &FirstWriter) -> Result<()> {
+    let places = layout.devices.iter().zip(writer.targets()).flat_map(|(device, target)| {
+        super_offsets(device.size).map(move |offset| target.image.write(offset, &[0; SUPER_INFO_SIZE]))
+    });
+    let erased = places.fold(Ok(()), Result::and);
+    erased.and(writer.barrier())
 }
 
 /// Writes all copies, each validated as those of later commits are.

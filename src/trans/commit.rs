@@ -34,8 +34,8 @@ fn until_settled(mut round: impl FnMut() -> Result<bool>) -> Result<()> {
 
 impl Filesystem {
     /// Brings all trees up to date, publishes them, and begins the next transaction. All handles have ended: they borrow
-    /// the filesystem. On an error the filesystem is what it was before the transaction, unless publishing itself failed
-    /// half way, which its error tells; nothing more can be committed then. Without any change nothing is written.
+    /// the filesystem. On an error the filesystem is what it was before the transaction, but for
+    /// [`Error::PartlyPublished`]; nothing more can be committed then. Without any change nothing is written.
     pub fn commit(&mut self) -> Result<()> {
         if self.is_poisoned() {
             return Err(Error::Poisoned);
@@ -248,7 +248,7 @@ impl Filesystem {
             backup: &backup,
             dev_items: &dev_items,
         };
-        self.volume.publish(&commit)
+        self.volume.publish(&commit)?.wholly()
     }
 
     /// What was committed is what the next transaction begins with.

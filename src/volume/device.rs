@@ -7,7 +7,7 @@ use crate::disk::{Physical, Superblock};
 use crate::error::{Error, Result};
 use crate::image::Image;
 
-use super::superblock::read_copies;
+use super::superblock::{SuperblockCopy, read_copies};
 use super::{foreign, superblock};
 
 #[derive(Debug)]
@@ -31,8 +31,11 @@ impl Device {
         }
         let primary = copies.iter().find(|copy| copy.offset == SUPER_OFFSETS[0] && copy.superblock.is_intact());
         let newest_mirror = || {
-            let intact = copies.iter().filter(|copy| copy.superblock.is_intact());
-            intact.max_by_key(|copy| copy.superblock.generation())
+            let intact = || copies.iter().filter(|copy| copy.superblock.is_intact());
+            // Behind the end of the device there may be some of a former filesystem.
+            let uuid = |copy: &SuperblockCopy| copy.superblock.dev_item.uuid;
+            let own = uuid(intact().next()?);
+            intact().filter(|copy| uuid(copy) == own).max_by_key(|copy| copy.superblock.generation())
         };
         match primary.or_else(newest_mirror) {
             Some(copy) => {

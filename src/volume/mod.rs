@@ -5,6 +5,7 @@ mod chunk_tree;
 mod device;
 mod first_write;
 mod foreign;
+mod line_up;
 mod mirror;
 mod parity;
 mod publish;
@@ -36,7 +37,7 @@ pub use first_write::{FirstWriter, Target};
 pub use foreign::identify;
 pub use mirror::{BadCopy, BlockRead, NoGoodCopy};
 pub use parity::{compute as compute_parity, rebuild as rebuild_column};
-pub use publish::Commit;
+pub use publish::{Commit, Published};
 pub use root_choice::RootChoice;
 pub use segment::{Content, Piece};
 pub use stale::{Missed, StaleDevice};
@@ -139,11 +140,13 @@ impl Volume {
     fn advance(&mut self, chunks: ChunkMap, left: &HashSet<Uuid>, superblocks: impl Iterator<Item = Box<Superblock>>) {
         self.chunks = chunks;
         self.devices.retain(|device| !left.contains(&device.uuid()));
-        let has_left = |notice: &Notice| match notice {
+        // All superblocks were written anew.
+        let is_settled = |notice: &Notice| match notice {
             Notice::MissingDevice { uuid, .. } | Notice::StaleDevice { uuid, .. } => left.contains(uuid),
+            Notice::MirrorSuperblock { .. } => true,
             _ => false,
         };
-        self.notices.retain(|notice| !has_left(notice));
+        self.notices.retain(|notice| !is_settled(notice));
         let written = self.devices.iter_mut().filter(|device| !device.is_seed());
         for (device, superblock) in written.zip(superblocks) {
             device.set_superblock(superblock);

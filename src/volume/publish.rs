@@ -7,10 +7,11 @@ use crate::block::verify::Expected;
 use crate::disk::superblock::{RootBackup, SUPER_INFO_SIZE, SUPER_OFFSETS};
 use crate::disk::volume::{DEVICE_RANGE_RESERVED, DevItem};
 use crate::disk::{Physical, Superblock, flags};
-use crate::error::{Error, Result};
+use crate::error::{Error, Failure, PartlyPublished, Result};
+use crate::image::Image;
 
 use super::validate::validate;
-use super::{ChunkMap, Device, Staged, WritableVolume};
+use super::{ChunkMap, Device, Staged, WritableVolume, run_on_each};
 
 /// The next state of a filesystem.
 #[derive(Clone, Copy, Debug)]
@@ -32,59 +33,102 @@ pub struct Commit<'a> {
     pub dev_items: &'a [DevItem],
 }
 
+/// How far a new state came. Where there is an error in its place, the filesystem is in the old state.
+#[must_use]
+#[derive(Debug)]
+pub enum Published {
+    /// All superblocks of it are on their disks.
+    Wholly,
+    InPart(Box<PartlyPublished>),
+}
+
+impl Published {
+    /// For those who want nothing less.
+    pub fn wholly(self) -> Result<()> {
+        match self {
+            Self::Wholly => Ok(()),
+            Self::InPart(partly) => Err(Error::PartlyPublished(partly)),
+        }
+    }
+}
+
+/// The new superblocks of one device, the primary first, and how far they came.
+struct NewCopies<'d> {
+    device: &'d Device,
+    copies: Vec<(Physical, Box<Superblock>)>,
+    is_joining: bool,
+    /// Whether the primary superblock is on the disk for sure.
+    is_reached: bool,
+    failures: Vec<Failure>,
+}
+
 impl WritableVolume {
     /// Writes all that is staged, waits until it is on the disks, writes the primary superblock of each device, waits
-    /// again, and writes the other superblocks. The first error ends this. As long as no primary superblock was written
-    /// the old state stands; after that the filesystem is found in the new state. Without an error it is the one that is
-    /// read from here on.
+    /// again, and writes the other superblocks. Before all that, copies of the superblock that are of other states are
+    /// brought into line.
     ///
-    /// A device that joins has its superblock before any other: no state needs a device that cannot be recognized. What
-    /// may lead somebody astray, the superblocks of a device that leaves and what else stood on one that joins, goes when
-    /// the new state is sure.
-    pub fn publish(&mut self, commit: &Commit<'_>) -> Result<()> {
+    /// The filesystem is found in the state of the newest primary superblock, of a device without an intact one in that of
+    /// its newest mirror. So the old state stands until the first primary superblock is on its way, and an error until
+    /// then ends the work. From there on the new state may be found: a write that fails may have been done, and of what was
+    /// written before a barrier that fails any part may be on the disk. What fails is noted then, and the work goes on with
+    /// the other devices and copies. Where no primary superblock is on its disk for sure, the mirrors are left as they are:
+    /// they are the only superblocks that are known to be good. Without any failure the new state is the one that is read
+    /// from here on; otherwise nothing more can be published.
+    ///
+    /// A device that joins has its superblock before any other: no state needs a device that cannot be recognized. If that
+    /// fails, what stood in its place is put back, and nothing has changed. What may lead somebody astray, the superblocks
+    /// of a device that leaves and what else stood on one that joins, goes when the new state is sure.
+    pub fn publish(&mut self, commit: &Commit<'_>) -> Result<Published> {
+        if self.is_outdated {
+            return Err(Error::Poisoned);
+        }
         // All of them are made and validated before anything is written.
-        let staying = || self.written_devices().filter(|device| !self.leaving.contains(&device.uuid()));
-        let superblocks = staying().map(|device| self.superblocks(device, commit));
-        let superblocks = superblocks.collect::<Result<Vec<_>>>()?;
+        let staying = self.written_devices().filter(|device| !self.leaving.contains(&device.uuid()));
+        let new_copies = |device| {
+            let copies = self.superblocks(device, commit)?;
+            let is_joining = self.joining.contains(&device.uuid());
+            Ok(NewCopies { device, copies, is_joining, is_reached: false, failures: Vec::new() })
+        };
+        let mut all = staying.map(new_copies).collect::<Result<Vec<_>>>()?;
         self.verify_roots(commit)?;
+        self.line_up()?;
         if !commit.mended.is_empty() {
             self.write_columns(commit.chunks, commit.mended)?;
             self.barrier()?;
         }
         self.write(commit.chunks, commit.staged)?;
         self.barrier()?;
-        let write = |is_due: &dyn Fn(&Device, Physical) -> bool| -> Result<()> {
-            for (device, superblocks) in staying().zip(&superblocks) {
-                for (offset, superblock) in superblocks.iter().filter(|(offset, _)| is_due(device, *offset)) {
-                    device.image().write(*offset, superblock.as_bytes())?;
-                }
+
+        let mut failures = introduce(&mut all)?;
+        if failures.is_empty() {
+            write_primaries(&mut all);
+            if all.iter().any(|new| new.is_reached) {
+                all.iter_mut().for_each(NewCopies::write_mirrors);
+                failures = self.wipe_leaving();
+                all.iter_mut().for_each(NewCopies::wipe_former);
+                sync_each(all.iter_mut(), "mirrors of the superblock");
             }
-            Ok(())
-        };
-        let is_primary = |offset: Physical| offset == SUPER_OFFSETS[0];
-        let is_joining = |device: &Device| self.joining.contains(&device.uuid());
-        if !self.joining.is_empty() {
-            write(&|device, offset| is_primary(offset) && is_joining(device))?;
-            self.barrier()?;
         }
-        write(&|device, offset| is_primary(offset) && !is_joining(device))?;
-        self.barrier()?;
-        write(&|_, offset| !is_primary(offset))?;
-        for (device, superblocks) in staying().zip(&superblocks) {
-            if is_joining(device) {
-                wipe_beginning(device)?;
-            }
-            wipe_superblocks(device, |offset| superblocks.iter().all(|(kept, _)| *kept != offset))?;
+        let reached = all.iter().filter(|new| new.is_reached).map(|new| new.device.image().path().to_owned()).collect();
+        let devices = all.len();
+        failures.splice(0..0, all.iter_mut().flat_map(|new| new.failures.drain(..)));
+        let primaries: Vec<_> = all.into_iter().filter_map(|new| new.copies.into_iter().next()).collect();
+        if !failures.is_empty() {
+            self.is_outdated = true;
+            return Ok(Published::InPart(Box::new(PartlyPublished { reached, devices, failures })));
         }
-        for device in self.written_devices().filter(|device| self.leaving.contains(&device.uuid())) {
-            wipe_superblocks(device, |_| true)?;
-        }
-        self.barrier()?;
-        let primaries =
-            superblocks.into_iter().filter_map(|copies| copies.into_iter().next()).map(|(_, primary)| primary);
         self.joining.clear();
+        let primaries = primaries.into_iter().map(|(_, primary)| primary);
         self.volume.advance(commit.chunks.clone(), &std::mem::take(&mut self.leaving), primaries);
-        Ok(())
+        Ok(Published::Wholly)
+    }
+
+    /// Takes the superblocks of devices that leave away, and returns what of that failed.
+    fn wipe_leaving(&self) -> Vec<Failure> {
+        let leaving = self.written_devices().filter(|device| self.leaving.contains(&device.uuid()));
+        let wipe = |device| wipe_superblocks(device, |_| true).and_then(|()| device.image().sync());
+        let failure = |error| Failure { what: "superblocks of a device that leaves", error };
+        leaving.filter_map(|device| wipe(device).err()).map(failure).collect()
     }
 
     /// All copies of the superblock for one device, ready to be written.
@@ -137,8 +181,91 @@ impl WritableVolume {
     }
 }
 
+impl NewCopies<'_> {
+    fn write_primary(&self) -> Result<()> {
+        self.copies.first().map_or(Ok(()), |(offset, primary)| self.device.image().write(*offset, primary.as_bytes()))
+    }
+
+    /// Writes all copies but the primary. Where that is not sure to be on the disk, they are written one after the other.
+    fn write_mirrors(&mut self) {
+        for (offset, superblock) in self.copies.iter().skip(1) {
+            let image = self.device.image();
+            let written = image.write(*offset, superblock.as_bytes());
+            let written = if self.is_reached { written } else { written.and_then(|()| image.sync()) };
+            self.failures.extend(written.err().map(|error| Failure { what: "mirror of the superblock", error }));
+        }
+    }
+
+    /// Takes away what else stood on a device that joins, and superblocks behind the end of one that became smaller.
+    fn wipe_former(&mut self) {
+        let is_gone = |offset| self.copies.iter().all(|(kept, _)| *kept != offset);
+        let beginning = if self.is_joining { wipe_beginning(self.device) } else { Ok(()) };
+        let failed = [beginning, wipe_superblocks(self.device, is_gone)].into_iter().filter_map(Result::err);
+        let failed: Vec<_> = failed.map(|error| Failure { what: "former superblocks", error }).collect();
+        self.failures.extend(failed);
+    }
+}
+
+/// Writes the primary superblocks of devices that join, and waits until they are on the disks. After an error what stood in
+/// their place is put back. Returns what failed if that fails, too: of the devices that join some may have the new state
+/// then.
+fn introduce(all: &mut [NewCopies<'_>]) -> Result<Vec<Failure>> {
+    let mut former = Vec::new();
+    let mut introduced = Ok(());
+    for new in all.iter().filter(|new| new.is_joining) {
+        let mut bytes = [0; SUPER_INFO_SIZE];
+        introduced = new.device.image().read(SUPER_OFFSETS[0], &mut bytes);
+        if introduced.is_err() {
+            break;
+        }
+        former.push((new.device.image(), bytes));
+        introduced = new.write_primary();
+        if introduced.is_err() {
+            break;
+        }
+    }
+    if introduced.is_ok() {
+        introduced = run_on_each(former.iter(), |(image, _)| image.sync());
+    }
+    let Err(error) = introduced else {
+        all.iter_mut().filter(|new| new.is_joining).for_each(|new| new.is_reached = true);
+        return Ok(Vec::new());
+    };
+    let put_back = |(image, bytes): &(&Image, [u8; SUPER_INFO_SIZE])| {
+        image.write(SUPER_OFFSETS[0], bytes).and_then(|()| image.sync())
+    };
+    match run_on_each(former.iter(), put_back) {
+        Ok(()) => Err(error),
+        Err(other) => Ok(vec![
+            Failure { what: "superblock of a device that joins", error },
+            Failure { what: "what stood in its place", error: other },
+        ]),
+    }
+}
+
+/// Writes the primary superblocks of all devices that do not join, and waits until they are on the disks.
+fn write_primaries(all: &mut [NewCopies<'_>]) {
+    const WHAT: &str = "primary superblock";
+    for new in all.iter_mut().filter(|new| !new.is_joining) {
+        new.failures.extend(new.write_primary().err().map(|error| Failure { what: WHAT, error }));
+    }
+    // After a write that failed, too: it may have been done in part.
+    sync_each(all.iter_mut().filter(|new| !new.is_joining), WHAT);
+    all.iter_mut().for_each(|new| new.is_reached |= new.failures.is_empty());
+}
+
+/// Waits until what was written is on the disks, and notes on which it may not be.
+fn sync_each<'n, 'd: 'n>(devices: impl Iterator<Item = &'n mut NewCopies<'d>>, what: &'static str) {
+    let sync = |new: &mut NewCopies<'_>| {
+        new.failures.extend(new.device.image().sync().err().map(|error| Failure { what, error }));
+        Ok(())
+    };
+    // Each error was noted with its device.
+    let _ = run_on_each(devices, sync);
+}
+
 /// Whether the device has room for this copy.
-fn has_superblock(device: &Device, dev_item: &DevItem, offset: Physical) -> bool {
+pub(super) fn has_superblock(device: &Device, dev_item: &DevItem, offset: Physical) -> bool {
     let end = offset.0 + SUPER_INFO_SIZE as u64;
     offset == SUPER_OFFSETS[0] || end <= dev_item.total_bytes.get().min(device.image().size())
 }

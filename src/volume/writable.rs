@@ -30,6 +30,8 @@ pub struct WritableVolume {
     /// Devices that are new with the next commit, and those that are gone with it.
     pub(super) joining: HashSet<Uuid>,
     pub(super) leaving: HashSet<Uuid>,
+    /// Whether the disks have, or may have, another state than this.
+    pub(super) is_outdated: bool,
 }
 
 /// Features that need more than is known here to be kept right while blocks are written: places of superblocks that
@@ -99,7 +101,7 @@ impl WritableVolume {
             }
         }
         let (joining, leaving) = Default::default();
-        Ok(Self { volume, missing, joining, leaving })
+        Ok(Self { volume, missing, joining, leaving, is_outdated: false })
     }
 
     fn without_stale(mut self, judge: impl FnOnce(&Volume) -> Vec<StaleDevice>) -> Result<Self> {

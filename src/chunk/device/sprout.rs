@@ -10,7 +10,7 @@ use crate::chunk::remove::remove;
 use crate::disk::fields::Uuid;
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Logical};
-use crate::error::Result;
+use crate::error::{Error, Failure, PartlyPublished, Result};
 use crate::image::Image;
 use crate::trans::{Chunks, Filesystem, Handle};
 use crate::tree::reservation::to_change_item;
@@ -23,7 +23,9 @@ use super::add::{Occupied, insert_item, join, new_item, open};
 /// the new device alone.
 ///
 /// There are two commits: the first makes the filesystem, and what the seeds' SYSTEM chunks held is free after it; the
-/// second is without them. An error after the first leaves a filesystem that is whole.
+/// second is without them. An error after the first leaves a filesystem that is whole, and is
+/// [`Error::PartlyPublished`]. The kernel does not mount that one, for it reads the array before it knows of seeds; to remove
+/// the empty SYSTEM chunks of the seeds completes it.
 pub fn sprout(seeds: &[impl AsRef<Path>], path: &Path, occupied: Occupied) -> Result<Filesystem> {
     let mut fs = Filesystem::open_seeds(seeds, Uuid::random())?;
     let image = open(&fs, path, occupied)?;
@@ -32,14 +34,25 @@ pub fn sprout(seeds: &[impl AsRef<Path>], path: &Path, occupied: Occupied) -> Re
     grow(&mut handle, image)?;
     finish(handle)?;
     fs.commit()?;
-    for logical in system_chunks_of_seeds(&fs) {
-        let mut handle = begin(&fs, items_of_chunk(&fs))?;
+    match leave_system_chunks(&mut fs) {
+        Ok(()) => Ok(fs),
+        Err(error) => {
+            let (reached, devices) = (vec![path.to_owned()], 1);
+            let failures = vec![Failure { what: "removal of the seeds' SYSTEM chunks", error }];
+            Err(Error::PartlyPublished(Box::new(PartlyPublished { reached, devices, failures })))
+        }
+    }
+}
+
+/// The second commit.
+fn leave_system_chunks(fs: &mut Filesystem) -> Result<()> {
+    for logical in system_chunks_of_seeds(fs) {
+        let mut handle = begin(fs, items_of_chunk(fs))?;
         let removed = remove(&mut handle, logical);
         finish(handle)?;
         removed?;
     }
-    fs.commit()?;
-    Ok(fs)
+    fs.commit()
 }
 
 /// No chunk of the seeds can be written: the first chunks on the new device are made before any block is copied, and its

@@ -167,14 +167,7 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     }
     let progress = Progress::new(interrupt::flag()?);
     let (made, content) = watched(args.rootdir.display(args.quiet), &progress, || make(&args, &progress))?;
-    if args.json {
-        let subvolumes = content.map_or_else(Vec::new, |content| content.subvolumes());
-        report::json(&made, &args.images, subvolumes)?;
-    } else if !args.quiet {
-        let mut out = output::stdout()?;
-        out.write_all(content.map_or_else(String::new, |content| args.rootdir.describe(&content)).as_bytes())?;
-        out.write_all(report::text(&made, &args.images).as_bytes())?;
-    }
+    output::after_change(args.tell(&made, content.as_ref()))?;
     Ok(Exit::Done)
 }
 
@@ -239,6 +232,17 @@ fn list_features() -> anyhow::Result<()> {
 impl Args {
     fn feature_lists(&self) -> impl Iterator<Item = &String> {
         self.features.iter().chain(&self.runtime_features)
+    }
+
+    fn tell(&self, made: &Made, content: Option<&Content>) -> anyhow::Result<()> {
+        if self.json {
+            report::json(made, &self.images, content.map_or_else(Vec::new, Content::subvolumes))?;
+        } else if !self.quiet {
+            let mut out = output::stdout()?;
+            out.write_all(content.map_or_else(String::new, |content| self.rootdir.describe(content)).as_bytes())?;
+            out.write_all(report::text(made, &self.images).as_bytes())?;
+        }
+        Ok(())
     }
 
     fn wishes(&self) -> anyhow::Result<Wishes> {
