@@ -12,6 +12,7 @@ mod writeback;
 
 use std::fs::{File, FileType, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -138,6 +139,26 @@ impl Image {
             },
             _ => Error::Read { path: self.path.clone(), offset, source },
         })
+    }
+
+    /// The first range at or behind `offset` that is no hole; nothing if only holes follow. Where holes cannot be told, as on
+    /// a block device, all is data.
+    pub fn next_data(&self, offset: Physical) -> Option<Range<u64>> {
+        use rustix::fs::{SeekFrom, seek};
+        use rustix::io::Errno;
+        let all = offset.0..self.size();
+        if all.is_empty() {
+            return None;
+        }
+        // Nothing else depends on the position of the file.
+        let start = match seek(&self.file, SeekFrom::Data(offset.0)) {
+            Ok(start) => start,
+            Err(Errno::NXIO) => return None,
+            Err(_) => return Some(all),
+        };
+        let end = seek(&self.file, SeekFrom::Hole(start)).unwrap_or(all.end);
+        let range = start.max(all.start)..end.min(all.end);
+        (!range.is_empty()).then_some(range)
     }
 
     /// Writes all of `bytes` at `offset`; they are sure to be on the disk after [`Image::sync`]. An image does not grow: a

@@ -1,15 +1,18 @@
 //! From the system chunk array to all chunks: the chunk tree.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use crate::block::Kind;
 use crate::block::verify::Expected;
+use crate::block::{Block, Kind};
 use crate::disk::fields::Uuid;
+use crate::disk::flags::block_group;
 use crate::disk::volume::{Chunk, DevItem, Stripe};
 use crate::disk::{KeyType, Logical};
 use crate::error::{Error, Result};
 
-use super::chunk_map::ChunkMapping;
+use super::chunk_map::{ChunkMap, ChunkMapping};
+use super::chunk_search::{is_misplaced, search};
+use super::mirror::NoGoodCopy;
 use super::sys_array::Entries;
 use super::{Device, Notice, RootChoice, Volume, path};
 
@@ -22,8 +25,8 @@ struct Items {
 }
 
 impl Volume {
-    /// Fills the chunk map. The chunk tree is read through the chunks of the system chunk array; where the two
-    /// disagree, the tree is right. Chunks that make no sense are left out and noticed. Returns ids and uuids of the
+    /// Fills the chunk map. The chunk tree is read through the chunks of the system chunk array, and where those do not
+    /// lead to it, from where its blocks lie on the devices; where the two disagree, the tree is right. Chunks that make no sense are left out and noticed. Returns ids and uuids of the
     /// devices that have items.
     pub(super) fn load_chunks(&mut self, choice: &RootChoice) -> Result<Vec<(u64, Uuid)>> {
         let superblock = self.superblock.clone();
@@ -43,11 +46,12 @@ impl Volume {
             generation: Some(superblock.chunk_root_generation.into()),
             ..Expected::at(superblock.chunk_root())
         };
-        let mut items = self.read_chunk_tree(root)?;
+        let of_array = std::mem::take(&mut self.chunks);
+        let mut items = self.read_chunk_tree(root, &of_array)?;
         // As they stand in a sound tree: each is added behind the others then, and none is moved.
         items.chunks.sort_by_key(|(logical, _)| *logical);
         self.refuse_strangers(&items)?;
-        let of_array = std::mem::take(&mut self.chunks);
+        self.chunks = ChunkMap::default();
         for (logical, data) in items.chunks {
             match Chunk::read_with_stripes(&data) {
                 Some((chunk, stripes, _)) => self.add_chunk(logical, chunk, stripes),
@@ -57,11 +61,36 @@ impl Volume {
                 }
             }
         }
+        self.compare_array(&of_array);
         for chunk in of_array {
             // What the tree maps otherwise is its to say.
             let _ = self.chunks.insert(chunk);
         }
         Ok(items.devices)
+    }
+
+    /// Notices where the system chunk array would not lead the kernel to the SYSTEM chunks of the chunk tree, which are in
+    /// the map by now. Of what cannot be read of either nothing is said.
+    fn compare_array(&mut self, of_array: &ChunkMap) {
+        let mut notices = Vec::new();
+        let mut notice = |logical, problem| notices.push(Notice::SysChunk { logical, problem });
+        let is_whole = !self.notices.iter().any(|notice| {
+            matches!(notice, Notice::Chunk { .. } | Notice::ChunkTreeBlock { .. } | Notice::SysChunkArray { .. })
+        });
+        for chunk in of_array.iter() {
+            match self.chunks.find(chunk.logical) {
+                Some(of_tree) if of_tree == chunk => {}
+                Some(_) => notice(chunk.logical, "is not as the chunk tree has it"),
+                None if is_whole => notice(chunk.logical, "is not in the chunk tree"),
+                None => {}
+            }
+        }
+        for chunk in self.chunks.iter().filter(|chunk| is_whole && chunk.flags.contains(block_group::SYSTEM)) {
+            if of_array.find(chunk.logical).is_none() {
+                notice(chunk.logical, "is missing, which the chunk tree has");
+            }
+        }
+        self.notices.extend(notices);
     }
 
     fn add_chunk(&mut self, logical: Logical, chunk: &Chunk, stripes: &[Stripe]) {
@@ -87,50 +116,123 @@ impl Volume {
         }
     }
 
-    /// The items of the chunk tree. A tree whose root is readable is read as far as it goes.
-    fn read_chunk_tree(&mut self, root: Expected) -> Result<Items> {
-        let mut seen = HashSet::new();
-        let mut pending = vec![root];
-        let mut buffer = Vec::new();
-        let mut items = Items::default();
-        let mut notices = Vec::new();
-        while let Some(expected) = pending.pop() {
-            let logical = expected.logical;
-            let notice = |problem| Notice::ChunkTreeBlock { logical, problem };
-            if !seen.insert(logical) {
-                notices.push(notice("is in the tree twice".to_owned()));
+    /// The items of the chunk tree. A tree whose root is readable is read as far as it goes. The chunks that the blocks
+    /// tell of lead to further blocks; those that no chunk leads to are searched for on the devices.
+    fn read_chunk_tree(&mut self, root: Expected, of_array: &ChunkMap) -> Result<Items> {
+        let mut tree = ChunkTree { pending: vec![root], seen: HashSet::from([root.logical]), ..ChunkTree::default() };
+        let mut mapped = 0;
+        self.chunks = of_array.clone();
+        while !tree.pending.is_empty() {
+            let lost = self.read_pending(&mut tree);
+            if lost.is_empty() {
+                break;
+            }
+            if tree.items.chunks.len() > mapped {
+                mapped = tree.items.chunks.len();
+                self.chunks = tree.items.map_over(of_array);
+                tree.pending = lost.iter().map(|(expected, _)| *expected).collect();
                 continue;
             }
-            let read = match self.read_block(&expected, &mut buffer) {
-                Ok(read) => read,
-                Err(bad) if logical == root.logical => {
-                    return Err(Error::Block { what: "chunk root", logical, problem: bad.to_string() });
+            self.search_lost(lost, root, &mut tree)?;
+        }
+        self.notices.append(&mut tree.notices);
+        Ok(tree.items)
+    }
+
+    /// Reads what is pending and all that it leads to. Returns the blocks of which no copy is good.
+    fn read_pending(&self, tree: &mut ChunkTree) -> Vec<(Expected, NoGoodCopy)> {
+        let mut lost = Vec::new();
+        let mut buffer = Vec::new();
+        while let Some(expected) = tree.pending.pop() {
+            match self.read_block(&expected, &mut buffer) {
+                Ok(read) => tree.take(read.block),
+                Err(bad) => lost.push((expected, bad)),
+            }
+        }
+        lost
+    }
+
+    /// Searches the devices for blocks that are misplaced, once for each.
+    fn search_lost(&self, lost: Vec<(Expected, NoGoodCopy)>, root: Expected, tree: &mut ChunkTree) -> Result<()> {
+        let mut problems: HashMap<Logical, String> = HashMap::new();
+        let mut misplaced = Vec::new();
+        let mut gone = Vec::new();
+        for (expected, bad) in lost {
+            problems.insert(expected.logical, bad.to_string());
+            match is_misplaced(self, expected.logical) {
+                true => misplaced.push(expected),
+                false => gone.push(expected),
+            }
+        }
+        let problem_of = |logical| problems.get(&logical).cloned().unwrap_or_default();
+        gone.extend(search(self, misplaced, |block, place| {
+            let logical = block.logical();
+            tree.notices.push(Notice::FoundBlock { logical, problem: problem_of(logical), place });
+            tree.take(block);
+        }));
+        for Expected { logical, .. } in gone {
+            let problem = problem_of(logical);
+            if logical == root.logical {
+                return Err(Error::Block { what: "chunk root", logical, problem });
+            }
+            tree.notices.push(Notice::ChunkTreeBlock { logical, problem });
+        }
+        Ok(())
+    }
+}
+
+/// The chunk tree as far as it was read.
+#[derive(Default)]
+struct ChunkTree {
+    pending: Vec<Expected>,
+    /// Blocks that are or were pending.
+    seen: HashSet<Logical>,
+    items: Items,
+    notices: Vec<Notice>,
+}
+
+impl ChunkTree {
+    fn take(&mut self, block: Block<'_>) {
+        match block.kind() {
+            Kind::Node(node) => {
+                for ptr in node.ptrs().iter().rev() {
+                    let child = Expected::child(ptr, block.level());
+                    if self.seen.insert(child.logical) {
+                        self.pending.push(child);
+                    } else {
+                        let problem = "is in the tree twice".to_owned();
+                        self.notices.push(Notice::ChunkTreeBlock { logical: child.logical, problem });
+                    }
                 }
-                Err(bad) => {
-                    notices.push(notice(bad.to_string()));
-                    continue;
-                }
-            };
-            match read.block.kind() {
-                Kind::Node(node) => {
-                    let level = node.block().level();
-                    pending.extend(node.ptrs().iter().rev().map(|ptr| Expected::child(ptr, level)));
-                }
-                Kind::Leaf(leaf) => {
-                    for item in leaf.items().flatten() {
-                        match item.key.key_type {
-                            KeyType::CHUNK_ITEM => items.chunks.push((Logical(item.key.offset), item.data.to_vec())),
-                            KeyType::DEV_ITEM => {
-                                let device = DevItem::read_prefix(item.data);
-                                items.devices.extend(device.map(|(device, _)| (device.devid.get(), device.uuid)));
-                            }
-                            _ => {}
+            }
+            Kind::Leaf(leaf) => {
+                for item in leaf.items().flatten() {
+                    match item.key.key_type {
+                        KeyType::CHUNK_ITEM => self.items.chunks.push((Logical(item.key.offset), item.data.to_vec())),
+                        KeyType::DEV_ITEM => {
+                            let device = DevItem::read_prefix(item.data);
+                            self.items.devices.extend(device.map(|(device, _)| (device.devid.get(), device.uuid)));
                         }
+                        _ => {}
                     }
                 }
             }
         }
-        self.notices.extend(notices);
-        Ok(items)
+    }
+}
+
+impl Items {
+    /// The chunks so far, and of the array what they do not contradict.
+    fn map_over(&self, of_array: &ChunkMap) -> ChunkMap {
+        let mut chunks = ChunkMap::default();
+        let of_tree = self.chunks.iter().filter_map(|(logical, data)| {
+            let (chunk, stripes, _) = Chunk::read_with_stripes(data)?;
+            ChunkMapping::new(*logical, chunk, stripes).ok()
+        });
+        for chunk in of_tree.chain(of_array.iter().cloned()) {
+            // Of two that overlap the first counts.
+            let _ = chunks.insert(chunk);
+        }
+        chunks
     }
 }

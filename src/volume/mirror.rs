@@ -6,7 +6,7 @@ use crate::block::Block;
 use crate::block::verify::{BlockError, Expected};
 use crate::disk::{Logical, Physical, STRIPE_LEN};
 
-use super::chunk_map::{ChunkMapping, StripeMapping};
+use super::chunk_map::{ChunkMap, ChunkMapping, StripeMapping};
 use super::{Volume, parity};
 
 /// A copy of a block that is not what it should be.
@@ -114,8 +114,19 @@ impl Volume {
     /// Fills `buffer` from the copy `mirror` (from 1) of a logical range, which may span stripes and chunks. All of it has
     /// to be readable in that copy: whoever wants the best of all copies reads sector by sector.
     pub fn read(&self, logical: Logical, mirror: u16, buffer: &mut [u8]) -> Result<(), String> {
+        self.read_through(&self.chunks, logical, mirror, buffer)
+    }
+
+    /// As [`Volume::read`], through other chunks than those of the volume.
+    pub(super) fn read_through(
+        &self,
+        chunks: &ChunkMap,
+        logical: Logical,
+        mirror: u16,
+        buffer: &mut [u8],
+    ) -> Result<(), String> {
         let mut rest = buffer;
-        for piece in self.chunks.pieces(logical, rest.len()) {
+        for piece in chunks.pieces(logical, rest.len()) {
             let piece = piece.map_err(|address| format!("no chunk holds address {address}"))?;
             let (part, tail) = std::mem::take(&mut rest).split_at_mut(piece.length);
             self.read_segment(piece.chunk, piece.logical, mirror, part)?;

@@ -1,6 +1,7 @@
 //! The devices of one filesystem as one address space.
 
 mod chunk_map;
+mod chunk_search;
 mod chunk_tree;
 mod device;
 mod first_write;
@@ -61,8 +62,12 @@ pub enum Notice {
     Chunk { logical: Logical, problem: String },
     #[error("chunk tree block {logical}: {problem}")]
     ChunkTreeBlock { logical: Logical, problem: String },
+    #[error("chunk tree block {logical}: {problem}; it was searched for on the devices and found at {place}")]
+    FoundBlock { logical: Logical, problem: String, place: String },
     #[error("system chunk array: {problem} at offset {offset}")]
     SysChunkArray { offset: usize, problem: String },
+    #[error("system chunk array: chunk {logical} {problem}")]
+    SysChunk { logical: Logical, problem: &'static str },
     #[error("{path}: truncated: has {size} bytes, the filesystem's device {total_bytes}")]
     Truncated { path: String, size: u64, total_bytes: u64 },
 }
