@@ -10,7 +10,7 @@ use rbtrfs::chunk::item::chunk_key;
 use rbtrfs::chunk::{Force, Wish, alloc, begin, finish, remove};
 use rbtrfs::disk::flags::block_group::{DATA, METADATA, SYSTEM};
 use rbtrfs::disk::volume::{BlockGroupItem, DevItem};
-use rbtrfs::disk::{BlockGroupFlags, Key, KeyType, Logical, Profile, STRIPE_LEN};
+use rbtrfs::disk::{BlockGroupFlags, Key, KeyType, Logical, Profile, STRIPE_LEN, objectid};
 use rbtrfs::space::reservation::to_change_chunk;
 use rbtrfs::trans::{Filesystem, device_key};
 use rbtrfs::volume::superblock_ranges;
@@ -18,6 +18,7 @@ use rbtrfs::volume::superblock_ranges;
 use super::commits::{fill, groups};
 use super::deadlock::system_chunks;
 use super::state::State;
+use super::support::inject::Injector;
 use super::support::mounted::btrfs_check;
 use super::support::*;
 use super::{allocate, assert_sound, deadlock, exhausted, items, make_filesystem, open_for_change, wish};
@@ -139,6 +140,24 @@ fn free_bytes_that_are_no_blocks_are_no_system_space() {
     assert_sound(&images, "after the commit");
 }
 
+/// Two promises are two times the blocks, however many bytes are free beside them.
+#[test]
+fn free_blocks_are_promised_once() {
+    let scratch = Scratch::new();
+    let options = ["-m", "single", "-d", "single", "-n", "4k"];
+    let Some(images) = make_filesystem(&options, 1, 1 << 40, &scratch) else { return };
+    let fs = open_for_change(&images);
+    let before = groups(&fs, SYSTEM);
+    allocate_over_superblock(&fs, SYSTEM, 0, 3 * STRIPE_LEN);
+    before.iter().for_each(|logical| fs.space().set_read_only(*logical));
+    let need = to_change_chunk(4096, Profile::Single, 1);
+    assert!(fs.space().info_mut(BlockGroupFlags(SYSTEM)).reserve(need));
+    assert!(left(&fs, SYSTEM) >= need);
+    let count = system_chunks(&fs);
+    allocate(&fs, &wish(DATA, None, STRIPE_LEN)).unwrap().unwrap();
+    assert_eq!(system_chunks(&fs), count + 1);
+}
+
 #[test]
 fn devices_that_come_and_change_are_promised_system_space_as_chunks_are() {
     let scratch = Scratch::new();
@@ -182,20 +201,123 @@ fn no_chunk_goes_in_which_others_were_promised_space() {
             assert!(info.reserve(bytes));
             bytes
         };
-        let remove_it = || {
-            let mut handle = begin(&fs, items(&fs)).unwrap();
-            let removed = remove(&mut handle, chunk);
-            finish(handle).unwrap();
-            removed
-        };
-        let refused = remove_it();
+        let refused = remove_one(&fs, chunk);
         assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
         assert!(!fs.space().group(chunk).unwrap().is_read_only);
         release(&fs, type_bits, promised);
-        remove_it().unwrap();
+        remove_one(&fs, chunk).unwrap();
     }
     fs.commit().unwrap();
     assert_sound(&images, "after the commit");
+}
+
+#[test]
+fn what_a_handle_was_promised_ends_with_it_and_one_that_does_not_end_is_no_commit() {
+    let scratch = Scratch::new();
+    let Some(images) = make_filesystem(&["-m", "dup"], 1, GIB, &scratch) else { return };
+    let before = copies(&images, &scratch.new_directory());
+    let mut fs = open_for_change(&images);
+    let all = left(&fs, METADATA);
+    let handle = fs.begin(10).unwrap();
+    assert_eq!(left(&fs, METADATA), all - 10 * 16 * 16384);
+    finish(handle).unwrap();
+    assert_eq!(left(&fs, METADATA), all);
+    let mut handle = begin(&fs, items(&fs)).unwrap();
+    alloc(&mut handle, &wish(DATA, None, STRIPE_LEN)).unwrap().unwrap();
+    drop(handle);
+    assert_eq!(left(&fs, METADATA), all);
+    assert!(matches!(fs.commit(), Err(Error::Poisoned)));
+    drop(fs);
+    assert_identical(&images, &before, "not committed");
+}
+
+// ---- chunks that stay, and what goes with the last of a kind
+
+fn remove_one(fs: &Filesystem, logical: Logical) -> rbtrfs::Result<()> {
+    let mut handle = begin(fs, items(fs)).unwrap();
+    let removed = remove(&mut handle, logical);
+    finish(handle).unwrap();
+    removed
+}
+
+#[test]
+fn the_last_chunk_of_its_type_stays() {
+    let scratch = Scratch::new();
+    let Some(images) = make_filesystem(&["-m", "dup", "-d", "single"], 1, GIB, &scratch) else { return };
+    let mut fs = open_for_change(&images);
+    let only = groups(&fs, DATA)[0];
+    assert!(matches!(remove_one(&fs, only), Err(Error::LastChunk { .. })));
+    let other = allocate(&fs, &wish(DATA, None, STRIPE_LEN)).unwrap().unwrap();
+    remove_one(&fs, only).unwrap();
+    assert!(matches!(remove_one(&fs, other), Err(Error::LastChunk { .. })));
+    fs.commit().unwrap();
+    assert_sound(&images, "after the commit");
+}
+
+#[test]
+fn features_come_and_go_with_their_profiles() {
+    let scratch = Scratch::new();
+    let Some(images) = make_filesystem(&["-m", "raid1", "-d", "single"], 4, GIB, &scratch) else { return };
+    let mut fs = open_for_change(&images);
+    let mut state = State::of(&images);
+    let mut follows = |fs: &mut Filesystem, what: &str| {
+        fs.commit().unwrap();
+        state.chunks = fs.chunks().map.iter().map(|chunk| (chunk.logical, chunk.clone())).collect();
+        state.assert_follows(&images, what);
+        assert_sound(&images, what);
+    };
+    use Profile::*;
+    let made = [Raid5, Raid6, Raid1c3, Raid1c4]
+        .map(|profile| allocate(&fs, &wish(DATA, Some(profile), STRIPE_LEN)).unwrap().unwrap());
+    follows(&mut fs, "all");
+    for (number, logical) in made.into_iter().enumerate() {
+        remove_one(&fs, logical).unwrap();
+        follows(&mut fs, &format!("{number} removed"));
+    }
+}
+
+/// What its block group item says is no proof that a chunk is empty.
+#[test]
+fn a_chunk_with_extents_is_not_removed_whatever_its_item_says() {
+    let Some(images) = kernel_image_or_skip("single") else { return };
+    let injector = Injector::new(&images);
+    let scratch = Scratch::new();
+    let chunk = {
+        let fs = open_for_change(injector.images());
+        let chunk = groups(&fs, DATA).into_iter().find(|logical| fs.space().group(*logical).unwrap().used > 0);
+        fs.chunks().map.find(chunk.unwrap()).unwrap().clone()
+    };
+    let item = Key::new(chunk.logical.0, KeyType::BLOCK_GROUP_ITEM, chunk.length);
+    injector.item(objectid::EXTENT_TREE, item, |data| data[..8].fill(0));
+    let before = copies(injector.images(), &scratch.new_directory());
+    let fs = open_for_change(injector.images());
+    // So that it is not the last.
+    allocate(&fs, &wish(DATA, None, STRIPE_LEN)).unwrap().unwrap();
+    let refused = remove_one(&fs, chunk.logical);
+    assert!(refused.as_ref().is_err_and(|error| error.to_string().contains("has extents")), "{refused:?}");
+    assert!(!fs.space().group(chunk.logical).unwrap().is_read_only);
+    assert!(!fs.is_poisoned());
+    drop(fs);
+    assert_identical(injector.images(), &before, "refused");
+}
+
+/// Each commit fills another slot of the backup roots, and takes over what the one before has written.
+#[test]
+fn each_commit_goes_on_from_the_one_before() {
+    let scratch = Scratch::new();
+    let Some(images) = make_filesystem(&["-m", "dup"], 1, GIB, &scratch) else { return };
+    let mut fs = open_for_change(&images);
+    for _ in 0..4 {
+        allocate(&fs, &wish(DATA, None, STRIPE_LEN)).unwrap().unwrap();
+        fs.commit().unwrap();
+    }
+    drop(fs);
+    let superblock = *open(&images).superblock();
+    let mut generations = superblock.super_roots.map(|backup| backup.tree_root_gen.get());
+    generations.sort();
+    let newest = superblock.generation.get();
+    assert_eq!(generations, [newest - 3, newest - 2, newest - 1, newest]);
+    assert_sound(&images, "after four commits");
 }
 
 // ---- superblocks
