@@ -13,6 +13,7 @@ use crate::disk::{BlockGroupFlags, Key, Logical, Profile};
 use crate::error::{Error, Result};
 use crate::space::BlockGroup;
 use crate::space::reservation::to_change_chunk;
+use crate::sync::yield_now;
 use crate::trans::{Chunks, Filesystem, Handle};
 use crate::tree::edit::NewItem;
 
@@ -102,7 +103,7 @@ pub fn alloc(handle: &mut Handle<'_>, wish: &Wish) -> Result<Option<Logical>> {
         // Another one is at it: what it allocates may be enough for this one too.
         force = Force::No;
         drop(fs.chunks());
-        std::thread::yield_now();
+        yield_now();
     }
     let result = {
         let mut chunks = fs.chunks();

@@ -2,13 +2,13 @@
 //! fs/btrfs/block-group.c).
 
 use std::collections::BTreeSet;
-use std::sync::MutexGuard;
 
 use crate::disk::flags::block_group;
 use crate::disk::volume::DevExtent;
 use crate::disk::{Key, KeyType, Logical, Profile};
 use crate::error::{Error, Result};
 use crate::space::Space;
+use crate::sync::MutexGuard;
 use crate::trans::{Chunks, Filesystem, Handle};
 use crate::volume::sys_array::BadEntry;
 use crate::volume::{ChunkMapping, StripeMapping};

@@ -19,8 +19,7 @@ mod space_cache;
 mod staged;
 mod trees;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::atomic::Ordering;
 
 use crate::block::Block;
 use crate::block::extent_item::Kind;
@@ -29,8 +28,8 @@ use crate::disk::fields::Uuid;
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Transid, objectid};
 use crate::error::{Error, Result};
-use crate::parallel::lock;
 use crate::space::{BlockGroup, FreeExtents, Space, free_extents, without_superblocks};
+use crate::sync::{AtomicBool, Mutex, MutexGuard, lock};
 use crate::tree::TreeRoot;
 use crate::volume::{ChunkMapping, Volume, WritableVolume};
 

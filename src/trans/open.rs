@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
 
 use crate::block::Block;
 use crate::disk::fields::Uuid;
@@ -13,6 +11,7 @@ use crate::disk::volume::{BlockGroupItem, DevExtent, DevItem, DevReplaceItem};
 use crate::disk::{Key, KeyType, Logical, Physical, Transid, objectid};
 use crate::error::{Error, Result};
 use crate::space::{BlockGroup, Holes, Space};
+use crate::sync::{AtomicBool, Mutex};
 use crate::tree::TreeRoot;
 use crate::volume::{ChunkMapping, MissingDevices, NoGoodCopy, Notice, Volume, WritableVolume};
 

@@ -12,7 +12,7 @@ use crate::disk::flags::{BACKREF_REV_SHIFT, MIXED_BACKREF_REV, header::WRITTEN};
 use crate::disk::node::Header;
 use crate::disk::{Key, Logical, Transid};
 use crate::error::{Error, Result};
-use crate::parallel::lock;
+use crate::sync::lock;
 use crate::tree::TreeRoot;
 use crate::tree::edit::{Blocks, Cursor, Editor};
 
