@@ -15,9 +15,14 @@ pub mod mkfs;
 pub mod parallel;
 pub mod progress;
 pub mod space;
+pub mod sync;
 pub mod table;
 pub mod trans;
 pub mod tree;
 pub mod volume;
+
+// Fixtures of the integration tests name the crate so.
+#[cfg(test)]
+extern crate self as rbtrfs;
 
 pub use error::{Error, Result};

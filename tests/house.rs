@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules by floor, the lowest first. Those on one floor do not import each other.
 const FLOORS: &[&[&str]] = &[
-    &["finding", "parallel", "progress", "table"],
+    &["finding", "parallel", "progress", "sync", "table"],
     &["disk"],
     &["error"],
     &["block", "image"],

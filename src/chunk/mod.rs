@@ -7,6 +7,8 @@ pub mod device;
 pub mod item;
 pub mod placement;
 mod remove;
+#[cfg(test)]
+pub mod schedules;
 
 pub use alloc::{Force, Wish, alloc, begin, begin_to_alloc, begin_to_free, finish, items_of_chunk, items_to_remove};
 pub use remove::{refusal, remove, unused};

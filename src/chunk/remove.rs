@@ -3,13 +3,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::MutexGuard;
 
 use crate::disk::flags::block_group;
 use crate::disk::volume::DevExtent;
 use crate::disk::{Key, KeyType, Logical, Profile};
 use crate::error::{Error, Result};
 use crate::space::{BlockGroup, Space};
+use crate::sync::MutexGuard;
 use crate::trans::{Chunks, Filesystem, Handle};
 use crate::volume::sys_array::BadEntry;
 use crate::volume::{ChunkMapping, StripeMapping};

@@ -1,6 +1,6 @@
 //! The end of the transaction: all that waits is brought into the trees, and they are written.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
 use zerocopy::IntoBytes;
 
@@ -9,8 +9,8 @@ use crate::disk::superblock::RootBackup;
 use crate::disk::volume::{BlockGroupItem, DevItem};
 use crate::disk::{Key, KeyType, Logical, Transid, objectid};
 use crate::error::{Error, Result};
-use crate::parallel::lock;
 use crate::space::free_space_items::Group;
+use crate::sync::{Mutex, lock};
 use crate::tree::TreeRoot;
 use crate::tree::reservation::to_insert_item;
 use crate::volume::{Commit, Staged};

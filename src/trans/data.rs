@@ -5,7 +5,7 @@ use crate::block::reference::FileExtent;
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, objectid};
 use crate::error::{Error, Result};
-use crate::parallel::lock;
+use crate::sync::lock;
 use crate::tree::TreeRoot;
 use crate::tree::edit::{Blocks, Cursor, Editor};
 

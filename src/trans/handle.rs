@@ -3,8 +3,8 @@
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Logical};
 use crate::error::{Error, Result};
-use crate::parallel::lock;
 use crate::space::SpaceInfo;
+use crate::sync::lock;
 use crate::tree::reservation::{to_delete_items, to_insert_items};
 
 use super::Filesystem;

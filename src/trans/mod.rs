@@ -20,8 +20,8 @@ mod space_cache;
 mod staged;
 mod trees;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use crate::block::Block;
 use crate::block::extent_item::Kind;
@@ -30,8 +30,8 @@ use crate::disk::fields::Uuid;
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Transid, objectid};
 use crate::error::{Error, Result};
-use crate::parallel::lock;
 use crate::space::{BlockGroup, FreeExtents, Payer, Space, excluded, free_extents, without_excluded, without_extents};
+use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, lock};
 use crate::tree::TreeRoot;
 use crate::volume::{ChunkMapping, Volume, WritableVolume};
 

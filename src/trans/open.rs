@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Condvar, Mutex};
 
 use crate::block::Block;
 use crate::disk::fields::Uuid;
@@ -12,6 +10,7 @@ use crate::disk::volume::{BalanceItem, BlockGroupItem, DevExtent, DevItem, DevRe
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Physical, Profile, Superblock, Transid, objectid};
 use crate::error::{Error, Result};
 use crate::space::{BlockGroup, Holes, Space};
+use crate::sync::{AtomicBool, Condvar, Mutex};
 use crate::tree::{TreeRoot, stale_devices};
 use crate::volume::{ChunkMapping, Device, MissingDevices, NoGoodCopy, Notice, Volume, WritableVolume};
 

@@ -8,7 +8,7 @@ use crate::disk::flags::qgroup_status::{INCONSISTENT, ON, RESCAN, SIMPLE_MODE};
 use crate::disk::quota::QgroupStatusItem;
 use crate::disk::{Key, KeyType, objectid};
 use crate::error::{Error, Result};
-use crate::parallel::lock;
+use crate::sync::lock;
 use crate::tree::TreeRoot;
 use crate::volume::Volume;
 

@@ -6,7 +6,7 @@ use crate::block::reference::{FileExtent, file_extent};
 use crate::disk::space::FreeSpaceHeader;
 use crate::disk::{Key, KeyType, Logical, objectid};
 use crate::error::{Error, Result};
-use crate::parallel::lock;
+use crate::sync::lock;
 use crate::tree::edit::Cursor;
 
 use super::Filesystem;

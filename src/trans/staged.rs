@@ -1,9 +1,9 @@
 //! A tree with the blocks that this transaction has made of it, and where its edits get them.
 
+use crate::sync::MutexGuard;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
-use std::sync::MutexGuard;
 
 use zerocopy::IntoBytes;
 
@@ -14,8 +14,8 @@ use crate::disk::flags::{BACKREF_REV_SHIFT, MIXED_BACKREF_REV, header::WRITTEN};
 use crate::disk::node::Header;
 use crate::disk::{Key, Logical, Transid};
 use crate::error::{Error, Result};
-use crate::parallel::lock;
 use crate::space::Payer;
+use crate::sync::lock;
 use crate::tree::TreeRoot;
 use crate::tree::edit::{Blocks, Cursor, Editor};
 

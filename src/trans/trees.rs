@@ -1,12 +1,12 @@
 //! Trees that somebody asks for: those of files, and others that the transaction has no use for by itself.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::disk::root::RootItem;
 use crate::disk::{Key, KeyType, Transid, objectid};
 use crate::error::{Error, Result};
-use crate::parallel::lock;
+use crate::sync::{Mutex, lock};
 use crate::tree::TreeRoot;
 
 use super::Filesystem;

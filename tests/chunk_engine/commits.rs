@@ -22,12 +22,12 @@ use super::{Random, allocate, assert_sound, items, make_filesystem, open_for_cha
 
 const MIB: u64 = 1 << 20;
 
-fn groups(fs: &Filesystem, type_bits: u64) -> Vec<Logical> {
+pub fn groups(fs: &Filesystem, type_bits: u64) -> Vec<Logical> {
     fs.space().groups_of(BlockGroupFlags(type_bits)).map(|group| group.logical).collect()
 }
 
 /// Allocates data chunks until there is no room for more.
-fn fill(fs: &Filesystem) -> Vec<Logical> {
+pub fn fill(fs: &Filesystem) -> Vec<Logical> {
     let mut added = Vec::new();
     loop {
         match allocate(fs, &wish(DATA, None, 8 * MIB)) {

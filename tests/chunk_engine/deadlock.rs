@@ -86,7 +86,7 @@ fn commit(fs: Arc<Filesystem>) {
 }
 
 /// Promises nobody in particular all system space but `left` bytes, so that whoever changes chunks needs a new system chunk.
-fn exhaust(fs: &Filesystem, left: u64) -> u64 {
+pub fn exhaust(fs: &Filesystem, left: u64) -> u64 {
     let mut space = fs.space();
     let info = space.info_mut(SYSTEM_SPACE);
     let taken = info.left().saturating_sub(left);
@@ -94,7 +94,7 @@ fn exhaust(fs: &Filesystem, left: u64) -> u64 {
     taken
 }
 
-fn system_chunks(fs: &Filesystem) -> usize {
+pub fn system_chunks(fs: &Filesystem) -> usize {
     fs.chunks().map.iter().filter(|chunk| chunk.flags.contains(SYSTEM)).count()
 }
 

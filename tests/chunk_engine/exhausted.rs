@@ -12,7 +12,7 @@ use super::support::*;
 use super::{allocate, assert_sound, items, make_filesystem, open_for_change, wish};
 
 /// Fills the array with small system chunks, and promises all system space to nobody. Returns what was promised.
-fn exhaust(fs: &Filesystem) -> u64 {
+pub fn exhaust(fs: &Filesystem) -> u64 {
     loop {
         match allocate(fs, &wish(SYSTEM, None, STRIPE_LEN)) {
             Err(Error::SystemArrayFull { .. }) => break,

@@ -1,7 +1,7 @@
 //! A herd of handles between the two phases of an allocation. If each kept the system space that it was promised, as
 //! kernels before 5.13 had it, system chunks would be made for all of them, until the superblock has room for no more.
 
-use std::sync::{Barrier, Mutex};
+use std::sync::Mutex;
 
 use rbtrfs::Error;
 use rbtrfs::chunk::{alloc, begin, finish};
@@ -10,6 +10,7 @@ use rbtrfs::disk::{BlockGroupFlags, Profile, STRIPE_LEN};
 use rbtrfs::trans::Filesystem;
 use rbtrfs::tree::reservation::to_change_chunk;
 
+use super::support::meeting::Meeting;
 use super::support::mounted::btrfs_check;
 use super::support::*;
 use super::{assert_sound, items, make_filesystem, open_for_change, wish};
@@ -94,8 +95,9 @@ fn handles_between_the_phases_hold_no_system_space() {
         let (array, each) = (array_size(&fs), (10 * case.overflow(&fs)) as usize / THREADS + 1);
         // One after the other through phase 1: who comes while another is at it would be content with its chunk.
         let turnstile = Mutex::new(());
-        let barrier = Barrier::new(THREADS);
+        let meeting = Meeting::new(THREADS);
         let herd = || {
+            let expected = meeting.expect();
             let mut handles = Vec::new();
             for _ in 0..each {
                 let turn = turnstile.lock().unwrap();
@@ -104,7 +106,7 @@ fn handles_between_the_phases_hold_no_system_space() {
                 drop(turn);
                 handles.push(handle);
             }
-            barrier.wait();
+            expected.wait();
             handles.into_iter().for_each(|handle| finish(handle).unwrap());
         };
         std::thread::scope(|scope| (0..THREADS).for_each(|_| drop(scope.spawn(herd))));
@@ -146,4 +148,18 @@ fn handles_that_kept_their_system_space_would_exhaust_the_array() {
         let count = handles.len() as u64;
         assert!(count <= expected && expected - count <= expected / 20 + 1, "{what}: {count}, expected {expected}");
     }
+}
+
+#[test]
+fn a_thread_that_panics_keeps_no_other_waiting() {
+    let meeting = Meeting::new(2);
+    let panics = std::thread::scope(|scope| {
+        let wait = scope.spawn(|| meeting.expect().wait());
+        let panic = scope.spawn(|| {
+            let _expected = meeting.expect();
+            panic!("before the meeting");
+        });
+        [wait.join().is_err(), panic.join().is_err()]
+    });
+    assert_eq!(panics, [true, true]);
 }

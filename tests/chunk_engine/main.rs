@@ -7,6 +7,7 @@ mod exhausted;
 mod herd;
 mod kernel;
 mod model;
+mod promises;
 mod sizes;
 mod state;
 #[path = "../support/mod.rs"]

@@ -1,7 +1,5 @@
 //! Devices come and go while other threads allocate and remove chunks.
 
-use std::sync::Barrier;
-
 use rbtrfs::chunk::device::{Occupied, add, remove, resize};
 use rbtrfs::chunk::{begin_to_free, finish};
 use rbtrfs::disk::flags::block_group::{DATA, METADATA, SYSTEM};
@@ -9,6 +7,7 @@ use rbtrfs::disk::{Logical, STRIPE_LEN};
 use rbtrfs::trans::Filesystem;
 use rbtrfs::{Error, Result};
 
+use super::support::meeting::Meeting;
 use super::*;
 
 fn change_chunks(fs: &Filesystem, seed: u64) {
@@ -103,9 +102,9 @@ fn a_device_that_many_remove_at_once_goes_once() {
             if is_committed {
                 fs.commit().unwrap();
             }
-            let start = Barrier::new(2);
+            let start = Meeting::new(2);
             let remove = || {
-                start.wait();
+                start.expect().wait();
                 remove(&fs, devid)
             };
             let (one, other) = std::thread::scope(|scope| {

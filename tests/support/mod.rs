@@ -10,6 +10,7 @@ pub mod failing_disk;
 pub mod file_disk;
 pub mod inject;
 pub mod limits;
+pub mod meeting;
 pub mod mounted;
 pub mod profiles;
 pub mod random;
