@@ -98,7 +98,7 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l chunk -d 
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l type -d 'Only those of this type' -r -f -a "data\t''
 metadata\t''
 system\t''"
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l unused -d 'Remove all chunks that are empty, but for one of each type'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l unused -d 'Remove all chunks that are empty, but for one of each profile of each type'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l json -d 'Print one JSON document'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l dry-run -d 'Say what would be done, and write nothing'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l degraded -d 'Write the devices that are there, although others are missing'

@@ -95,8 +95,8 @@ fn a_block_below_the_address_of_the_superblock_is_reported_and_goes() {
 }
 
 /// All space is in chunks, the metadata is full but for what the commit keeps, and a data chunk is empty.
-fn full(nodesize: &str, scratch: &Scratch) -> Option<Vec<PathBuf>> {
-    let options = ["-m", "single", "-d", "single", "-n", nodesize, "-s", "4k"];
+fn full(scratch: &Scratch) -> Option<Vec<PathBuf>> {
+    let options = ["-m", "single", "-d", "single", "-n", "4k", "-s", "4k"];
     let images = make_filesystem(&options, 1, 200 << 20, scratch)?;
     let mounted = or_skip(Mounted::new(&images, "rw,commit=3000,nodiscard", scratch))?;
     let script = "head -c 30000000 /dev/urandom >big; sync -f .; mkdir a; i=0
@@ -110,35 +110,31 @@ fn full(nodesize: &str, scratch: &Scratch) -> Option<Vec<PathBuf>> {
 
 #[test]
 fn a_full_filesystem_gives_up_an_empty_chunk() {
-    for nodesize in ["4k", "16k"] {
-        let scratch = Scratch::new();
-        let Some(images) = full(nodesize, &scratch) else { return };
-        assert_sound(&images, "as it was made");
-        let contents = Mounted::new(&images, "ro", &scratch).unwrap().contents();
-        let empty = {
-            let fs = open_for_change(&images);
-            let space = fs.space();
-            let empty = space.groups_of(BlockGroupFlags(block_group::DATA)).filter(|group| group.used == 0).count();
-            let metadata = space.info(BlockGroupFlags(block_group::METADATA));
-            assert_eq!(metadata.left(), 0, "{metadata:?}");
-            assert!(empty > 0);
-            empty
-        };
-        // One that cannot be had changes nothing, however often it is tried.
-        for _ in 0..2 {
-            assert_refused("chunk-alloc --type metadata", &images, "space");
-        }
-        assert_eq!(addresses(&document("chunk-remove --unused", &images)).len(), empty, "nodes of {nodesize}");
-        assert_sound(&images, "after the rescue");
-        // With the space that it left the filesystem can be used again.
-        document("chunk-alloc --type metadata --size 4M", &images);
-        assert_sound(&images, "with more metadata");
-        let mounted = Mounted::new(&images, "rw", &scratch).unwrap();
-        assert_eq!(mounted.contents(), contents);
-        std::fs::write(mounted.path().join("new"), vec![b'n'; 100_000]).unwrap();
-        drop(mounted);
-        assert_sound(&images, "after use by the kernel");
+    let scratch = Scratch::new();
+    let Some(images) = full(&scratch) else { return };
+    let empty = {
+        let fs = open_for_change(&images);
+        let space = fs.space();
+        let empty = space.groups_of(BlockGroupFlags(block_group::DATA)).filter(|group| group.used == 0).count();
+        let metadata = space.info(BlockGroupFlags(block_group::METADATA));
+        assert_eq!(metadata.left(), 0, "{metadata:?}");
+        assert!(empty > 0);
+        empty
+    };
+    // What cannot be had changes nothing, however often it is tried.
+    for _ in 0..2 {
+        assert_refused("chunk-alloc --type metadata", &images, "space");
     }
+    assert_eq!(addresses(&document("chunk-remove --unused", &images)).len(), empty);
+    assert_sound(&images, "after the rescue");
+    // With the space that it left the filesystem can be used again.
+    document("chunk-alloc --type metadata --size 4M", &images);
+    assert_sound(&images, "with more metadata");
+    let mounted = Mounted::new(&images, "rw", &scratch).unwrap();
+    assert_eq!(std::fs::read(mounted.path().join("big")).unwrap().len(), 30_000_000);
+    std::fs::write(mounted.path().join("new"), vec![b'n'; 1000]).unwrap();
+    drop(mounted);
+    assert_sound(&images, "after use by the kernel");
 }
 
 #[test]
@@ -160,7 +156,6 @@ fn wide_filesystems_get_system_chunks_as_wide_as_fit() {
         }
         for kind in ["data", "metadata"] {
             document(&command(kind), &images);
-            assert_sound_with_data_and_progs(&images, &format!("{what}: {kind}"));
         }
         let mut new = chunks(&images, block_group::SYSTEM).split_off(before.len());
         if new.is_empty() {
@@ -169,13 +164,12 @@ fn wide_filesystems_get_system_chunks_as_wide_as_fit() {
         }
         assert_eq!(new.iter().map(|chunk| chunk.stripes.len()).collect::<Vec<_>>(), [expected], "{what}");
         assert!(new.iter().all(|chunk| chunk.profile == before[0].profile));
-        assert_sound_with_data_and_progs(&images, &format!("{what}: system"));
+        super::assert_sound_with_data(&images, &what);
+        // It wants each device as a device, which takes its time.
+        if profile == "raid10" {
+            btrfs_check(&images).unwrap();
+        }
     }
-}
-
-fn assert_sound_with_data_and_progs(images: &[PathBuf], what: &str) {
-    super::assert_sound_with_data(images, what);
-    btrfs_check(images).unwrap();
 }
 
 fn profiles(images: &[PathBuf]) -> Vec<Profile> {
