@@ -99,7 +99,7 @@ fn a_crash_amid_a_commit_leaves_all_chunks_of_before_or_all_of_after() {
             assert!(chunks == before || chunks == after, "{what}: neither old nor new");
             found.insert(chunks == after);
             if number % 10 == 0 {
-                btrfs_check(&left).unwrap();
+                or_skip(btrfs_check(&left));
             } else if number % 10 == 5 {
                 // The next commit mends what was left of this one.
                 let mut fs = open_for_change(&left);
