@@ -6,14 +6,14 @@
 #[cfg(not(test))]
 pub use std::{
     sync::atomic::AtomicBool,
-    sync::{Mutex, MutexGuard},
+    sync::{Condvar, Mutex, MutexGuard},
     thread::yield_now,
 };
 
 #[cfg(test)]
 pub use shuttle::{
     sync::atomic::AtomicBool,
-    sync::{Mutex, MutexGuard},
+    sync::{Condvar, Mutex, MutexGuard},
     thread::yield_now,
 };
 
