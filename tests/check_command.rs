@@ -13,6 +13,7 @@ use rbtrfs::Error;
 use rbtrfs::check::Options;
 use rbtrfs::progress::Progress;
 use serde_json::Value;
+use support::mounted::Mounted;
 use support::{Scratch, copy_of_kernel_image_or_skip, kernel_image_or_skip, or_skip, rbtrfs, require, tool};
 
 /// Exit code, and the document that was printed.
@@ -103,15 +104,10 @@ fn damaged_images_of_others_exit_with_1() {
 fn a_filesystem_in_use_is_not_called_damaged() {
     let scratch = Scratch::new();
     let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
-    let mount = scratch.path("mount");
-    std::fs::create_dir(&mount).unwrap();
-    let mounted = Command::new("mount").args(["-o", "loop"]).arg(&images[0]).arg(&mount).status().unwrap();
-    if !require("a_filesystem_in_use_is_not_called_damaged", mounted.success(), "loop mounts do not work") {
-        return;
-    }
+    let Some(mounted) = or_skip(Mounted::new(&images, "rw", &scratch)) else { return };
     let refused = rbtrfs("check", &[], &images);
     let forced = rbtrfs("check", &["--force"], &images);
-    assert!(Command::new("umount").arg(&mount).status().unwrap().success());
+    drop(mounted);
     assert_eq!(refused.status.code(), Some(2));
     let message = String::from_utf8_lossy(&refused.stderr);
     assert!(message.contains("is mounted read-write") && message.lines().count() == 1, "{message}");

@@ -18,6 +18,7 @@ use rbtrfs::tree::{Levels, Walk};
 use serde_json::{Value, json};
 use support::damage::is;
 use support::inject::Injector;
+use support::mounted::unmount;
 use support::soundness::{beyond_notes, describe};
 use support::{Scratch, copy_of_kernel_image_or_skip, kernel_image_or_skip, open, or_skip, run_rbtrfs, tool};
 
@@ -48,7 +49,7 @@ fn counted_by_the_kernel(image: &Path, mount: &Path, rescan: bool) -> Counts {
     assert!(Command::new("mount").args(["-o", "loop"]).arg(image).arg(mount).status().unwrap().success());
     let rescanned = !rescan || run("btrfs", &["quota", "rescan", "-w"]).status.success();
     let shown = run("btrfs", &["qgroup", "show", "--raw", "--sync"]);
-    assert!(run("umount", &[]).status.success());
+    unmount(mount);
     assert!(rescanned && shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
     let numbers = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();

@@ -23,7 +23,7 @@ use support::damage::is;
 use support::extents::read_extents;
 use support::inject::{Injector, LeafItems};
 use support::soundness::{assert_sound_with_data, describe};
-use support::{Scratch, kernel_image, kernel_image_names, or_skip, require, tool};
+use support::{Scratch, kernel_image, kernel_image_names, kernel_image_or_skip, mkfs_btrfs, or_skip, require};
 
 fn problems_of(volume: &Volume) -> Vec<Problem> {
     let findings = Findings::default();
@@ -71,11 +71,10 @@ fn each_kind_of_problem_has_a_case() {
 
 #[test]
 fn what_cannot_be_read_is_not_called_missing() {
-    let test = "what_cannot_be_read_is_not_called_missing";
-    let names = kernel_image_names(test);
-    for name in ["dup", "deep", "v1-cache", "mixed"].iter().filter(|name| names.iter().any(|other| other == *name)) {
+    for name in ["dup", "deep", "v1-cache", "mixed"] {
+        let Some(images) = kernel_image_or_skip(name) else { continue };
         for tree in [objectid::ROOT_TREE, objectid::EXTENT_TREE, objectid::DEV_TREE, objectid::FREE_SPACE_TREE] {
-            let injector = Injector::new(&kernel_image(name));
+            let injector = Injector::new(&images);
             let roots = rbtrfs::tree::TreeRoot::root_tree(&injector.volume()).children(&injector.volume());
             if tree != objectid::ROOT_TREE && !roots.iter().any(|root| root.key.objectid == tree) {
                 continue;
@@ -104,8 +103,7 @@ fn filesystems_of_the_kernel_are_sound() {
 fn a_filesystem_in_emulated_zones_is_sound() {
     let scratch = Scratch::new();
     let image = scratch.zeros("image", 4 << 30);
-    let arguments = ["-q".as_ref(), "-O".as_ref(), "zoned".as_ref(), image.as_os_str()];
-    if or_skip(tool("mkfs.btrfs", arguments)).is_some() {
+    if or_skip(mkfs_btrfs(["-O", "zoned"], std::slice::from_ref(&image))).is_some() {
         assert_sound_with_data(&[image], "zoned");
     }
 }
@@ -198,11 +196,8 @@ fn random(seed: u64) -> impl FnMut(usize) -> usize {
 /// Entries that nobody thought of, in a v1 cache with right checksums.
 #[test]
 fn random_entries_of_a_space_cache_do_no_harm() {
-    let names = kernel_image_names("random_entries_of_a_space_cache_do_no_harm");
-    if !names.iter().any(|name| name == "v1-cache") {
-        return;
-    }
-    let injector = Injector::new(&kernel_image("v1-cache"));
+    let Some(images) = kernel_image_or_skip("v1-cache") else { return };
+    let injector = Injector::new(&images);
     let mut sound = Vec::new();
     edit_cache_page(&injector, |page| sound = page.to_vec());
     for seed in 0..rounds() {
@@ -221,11 +216,8 @@ fn random_entries_of_a_space_cache_do_no_harm() {
 /// Values that nobody thought of, in blocks with right checksums: wrong items are no reason to panic.
 #[test]
 fn random_values_do_no_harm() {
-    let names = kernel_image_names("random_values_do_no_harm");
-    if !names.iter().any(|name| name == "dup") {
-        return;
-    }
-    let injector = Injector::new(&kernel_image("dup"));
+    let Some(images) = kernel_image_or_skip("dup") else { return };
+    let injector = Injector::new(&images);
     let nodesize = injector.volume().format().nodesize as usize;
     let trees = [
         objectid::CHUNK_TREE,

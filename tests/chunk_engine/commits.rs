@@ -66,7 +66,7 @@ fn what_one_commit_freed_the_next_transaction_finds_and_no_sooner() {
         }
         assert!(counts[0] > 10 && counts.iter().all(|count| *count == counts[0]), "{counts:?}");
         drop(fs);
-        btrfs_check(&images).unwrap();
+        or_skip(btrfs_check(&images));
     }
 }
 
@@ -112,7 +112,7 @@ fn a_block_group_whose_item_is_pending_stops_nobody_and_is_not_forgotten() {
     assert!(used > 0);
     assert_eq!(item_used(&images, new), used);
     assert_sound(&images, "after the commit");
-    btrfs_check(&images).unwrap();
+    or_skip(btrfs_check(&images));
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn trees_that_are_brought_up_to_date_amid_changes_say_what_is() {
             assert_sound(&images, &format!("{options:?}, round {round}"));
         }
         drop(fs);
-        btrfs_check(&images).unwrap();
+        or_skip(btrfs_check(&images));
     }
 }
 
@@ -270,7 +270,7 @@ fn system_space_that_cannot_be_used_is_made_once_and_not_believed() {
     }
     fs.commit().unwrap();
     assert_sound(&images, "after the commit");
-    btrfs_check(&images).unwrap();
+    or_skip(btrfs_check(&images));
 }
 
 #[test]

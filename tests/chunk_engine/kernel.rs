@@ -75,8 +75,7 @@ impl Case {
     fn make(&self, scratch: &Scratch) -> Option<Vec<PathBuf>> {
         let zeros = |(number, size): (usize, &u64)| scratch.zeros(&format!("{number}.img"), *size);
         let images: Vec<PathBuf> = self.sizes.iter().enumerate().map(zeros).collect();
-        let words = ["-q", "-K"].iter().chain(self.options).map(std::ffi::OsStr::new);
-        or_skip(tool("mkfs.btrfs", words.chain(images.iter().map(|image| image.as_os_str()))))?;
+        or_skip(mkfs_btrfs(["-K"].iter().chain(self.options), &images))?;
         if self.is_fragmented {
             self.fragment(&images);
         }

@@ -107,7 +107,7 @@ fn a_second_copy_of_the_chunk_tree_has_room_in_advance() {
     release(&fs, SYSTEM, promised);
     fs.commit().unwrap();
     assert_sound(&images, "after all");
-    btrfs_check(&images).unwrap();
+    or_skip(btrfs_check(&images));
 }
 
 /// A chunk of this type and length, of which the second superblock lies `offset` bytes from the start.
@@ -422,7 +422,7 @@ fn a_block_group_that_is_used_while_its_item_is_written_is_written_again() {
     fs.commit().unwrap();
     assert_items_are_known(&fs, "commit");
     assert_sound(&images, "insertion");
-    btrfs_check(&images).unwrap();
+    or_skip(btrfs_check(&images));
 }
 
 // ---- metadata
@@ -437,17 +437,19 @@ fn what_is_promised_leaves_the_commit_its_share() {
     fill(&fs);
     fs.commit().unwrap();
     let key = |number: u64| Key::new(u64::MAX / 2 + number, KeyType::TEMPORARY_ITEM, 0);
+    // Of what is promised all is taken, other than by handles, which are promised more than they need.
+    const PROMISE: u64 = 4 * 4096;
     let mut inserted = 0;
     let mut is_full = false;
     while !is_full {
         for _ in 0..64 {
-            let Ok(handle) = fs.begin(1) else {
-                is_full = true;
+            is_full = !fs.space().info_mut(BlockGroupFlags(METADATA)).reserve(PROMISE);
+            if is_full {
                 break;
-            };
+            }
             fs.device_tree().edit(&fs, |editor| editor.insert(key(inserted), &[0; 3000])).unwrap();
+            release(&fs, METADATA, PROMISE);
             inserted += 1;
-            finish(handle).unwrap();
         }
         fs.commit().unwrap_or_else(|error| panic!("after {inserted} items: {error}"));
     }

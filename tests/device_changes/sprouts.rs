@@ -47,7 +47,7 @@ fn grow_from(name: &str, chunks: usize) {
     assert!(system_devices(&volume).iter().all(|system| *system == devid), "{name}: {:?}", system_devices(&volume));
     drop(volume);
     assert_sound(&all, name);
-    btrfs_check(&all).unwrap();
+    or_skip(btrfs_check(&all));
 
     let mounted = Mounted::new(&all, "rw", &scratch).unwrap();
     assert_eq!(mounted.contents(), contents, "{name}");

@@ -61,14 +61,16 @@ fn other_filesystems_and_partition_tables_need_force() {
 #[test]
 fn other_tools_make_what_is_recognised() {
     let scratch = Scratch::new();
-    for (tool, options, name) in
-        [("mkfs.ext4", &["-q", "-F"][..], "ext4"), ("mkswap", &[], "swap"), ("mkfs.btrfs", &["-q"], "btrfs")]
-    {
+    for (tool, options, name) in [("mkfs.ext4", &["-q", "-F"][..], "ext4"), ("mkswap", &[], "swap")] {
         let image = scratch.zeros(&format!("{tool}.img"), 200 << 20);
         let arguments: Vec<&str> = options.iter().copied().chain([image.to_str().unwrap()]).collect();
         if support::or_skip(support::tool(tool, arguments)).is_some() {
             refused("", &[&image], &[name], &scratch);
         }
+    }
+    let image = scratch.zeros("btrfs.img", 200 << 20);
+    if support::or_skip(support::mkfs_btrfs([""; 0], std::slice::from_ref(&image))).is_some() {
+        refused("", &[&image], &["btrfs"], &scratch);
     }
 }
 

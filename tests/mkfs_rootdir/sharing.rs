@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::compare::{assert_same, facts};
-use super::support::mounted::{Mounted, attach, detach};
-use super::support::{PROGRAM, Run, Scratch, or_skip, output_of, tool};
+use super::support::mounted::{Mounted, attach, detach, unmount};
+use super::support::{PROGRAM, Run, Scratch, mkfs_btrfs, or_skip, output_of, tool};
 use super::{is_root, mkfs, tree};
 
 /// A mounted filesystem that holds the directory and the images.
@@ -21,7 +21,10 @@ struct Host {
 impl Host {
     fn new(kind: &str, options: &str, scratch: &Scratch) -> Result<Self, String> {
         let image = scratch.zeros(&format!("{kind}.img"), 4 << 30);
-        tool(&format!("mkfs.{kind}"), ["-q".as_ref(), image.as_os_str()])?;
+        match kind {
+            "btrfs" => mkfs_btrfs([""; 0], std::slice::from_ref(&image))?,
+            _ => drop(tool(&format!("mkfs.{kind}"), ["-q".as_ref(), image.as_os_str()])?),
+        }
         let host = Self { device: attach(&image)?, mount: scratch.new_directory() };
         tool("mount", ["-o".as_ref(), options.as_ref(), host.device.as_ref(), host.mount.as_os_str()])?;
         Ok(host)
@@ -49,7 +52,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.mount).status();
+        unmount(&self.mount);
         detach(&self.device);
     }
 }

@@ -9,7 +9,7 @@ use rbtrfs::disk::Profile;
 use rbtrfs::disk::flags::block_group;
 
 use super::support::mounted::{self, Mounted};
-use super::support::{self, Scratch, or_skip, run_rbtrfs, tool};
+use super::support::{self, Scratch, mkfs_btrfs, or_skip, run_rbtrfs};
 use super::{assert_sound, make, mkfs, tree};
 
 const MIB: u64 = 1 << 20;
@@ -144,9 +144,8 @@ fn an_image_is_no_larger_than_that_of_mkfs_btrfs() {
         for options in ["", "--shrink", "-m single", "-M", "-M --shrink", "-d dup --shrink"] {
             let (ours, theirs) = (scratch.path("ours"), scratch.path("theirs"));
             make(&root, &ours, options);
-            let words =
-                options.split_whitespace().chain(["-q", "-r", root.to_str().unwrap(), theirs.to_str().unwrap()]);
-            let Some(_) = or_skip(tool("mkfs.btrfs", words)) else { return };
+            let words = options.split_whitespace().chain(["-r", root.to_str().unwrap()]);
+            let Some(()) = or_skip(mkfs_btrfs(words, std::slice::from_ref(&theirs))) else { return };
             let [ours, theirs] = [ours, theirs].map(|image| {
                 let metadata = fs::metadata(&image).unwrap();
                 fs::remove_file(&image).unwrap();

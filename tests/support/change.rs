@@ -1,6 +1,5 @@
 //! Filesystems that are opened to be changed, and what a check says of them afterwards.
 
-use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use rbtrfs::trans::Filesystem;
 use rbtrfs::volume::MissingDevices;
 use rbtrfs::{Error, Result};
 
-use super::{Scratch, or_skip, tool};
+use super::{Scratch, mkfs_btrfs, or_skip};
 
 pub fn open_for_change(images: &[PathBuf]) -> Filesystem {
     for _ in 0..500 {
@@ -43,7 +42,6 @@ pub fn allocate(fs: &Filesystem, wish: &Wish) -> Result<Option<Logical>> {
 /// Sparse devices of `size` bytes with an empty filesystem.
 pub fn make_filesystem(options: &[&str], devices: usize, size: u64, scratch: &Scratch) -> Option<Vec<PathBuf>> {
     let images: Vec<PathBuf> = (0..devices).map(|device| scratch.zeros(&format!("{device}.img"), size)).collect();
-    let words = ["-q", "-K"].iter().chain(options).map(OsStr::new);
-    or_skip(tool("mkfs.btrfs", words.chain(images.iter().map(|image| image.as_os_str()))))?;
+    or_skip(mkfs_btrfs(["-K"].iter().chain(options), &images))?;
     Some(images)
 }

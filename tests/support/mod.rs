@@ -15,12 +15,13 @@ pub mod mounted;
 pub mod profiles;
 pub mod random;
 pub mod recording_disk;
+pub mod reference;
 #[path = "../fixtures/small_image.rs"]
 pub mod small_image;
 pub mod soundness;
 pub mod store;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
@@ -36,23 +37,34 @@ use rbtrfs::volume::Volume;
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_rbtrfs");
 
 /// Whether a test may go on that needs what need not be there, such as root or btrfs-progs. In CI, where CI=true, a test
-/// that cannot run is one that fails. Elsewhere a line `TEST: REASON` is added to the file `skipped-tests` in the target
-/// directory.
+/// that cannot run is one that fails. Elsewhere it is said to be skipped.
 pub fn require(test: &str, present: bool, reason: &str) -> bool {
     if present {
         return true;
     }
     assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{test} cannot run: {reason}");
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("skipped-tests");
-    let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
-    file.write_all(format!("{test}: {reason}\n").as_bytes()).unwrap();
+    say_skipped(test, reason);
     false
 }
 
+/// To libtest a test that is skipped is one that passed. So a line `skipped: TEST: REASON` is written to stderr, past the
+/// place where libtest keeps what tests print, and `TEST: REASON` to the file `skipped-tests` in the target directory.
+fn say_skipped(test: &str, reason: &str) {
+    let line = format!("{}::{test}: {}\n", env!("CARGO_CRATE_NAME"), reason.trim().replace('\n', "; "));
+    std::io::stderr().write_all(format!("skipped: {line}").as_bytes()).unwrap();
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("skipped-tests");
+    let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
+    file.write_all(line.as_bytes()).unwrap();
+}
+
 /// What the test that calls this needs, or nothing where the machine does not have it: then the test is to return.
+#[track_caller]
 pub fn or_skip<T>(needed: Result<T, String>) -> Option<T> {
+    let caller = std::panic::Location::caller().to_string();
     let thread = std::thread::current();
-    let skip = |reason: String| require(thread.name().unwrap_or("a test"), false, &reason);
+    // Threads of the test itself have no name, and a test that runs alone has that of the program.
+    let test = thread.name().filter(|name| *name != "main").unwrap_or(&caller);
+    let skip = |reason: String| require(test, false, &reason);
     needed.map_err(skip).ok()
 }
 
@@ -68,11 +80,17 @@ fn kernel_images(arguments: &[&OsStr]) -> Result<String, String> {
     }
 }
 
-/// The names of the images that can be made here; none where `test` is to be skipped.
+/// The names of the images that can be made here; none where `test` is to be skipped. Of those that this kernel or this
+/// btrfs-progs cannot make the test is said to be skipped; no machine makes all of them.
 pub fn kernel_image_names(test: &str) -> Vec<String> {
-    let names = kernel_images(&["list".as_ref()]);
-    require(test, names.is_ok(), names.as_ref().err().map_or("", String::as_str));
-    names.unwrap_or_default().lines().map(str::to_owned).collect()
+    let listed = kernel_images(&["list".as_ref(), "--all".as_ref()]);
+    require(test, listed.is_ok(), listed.as_ref().err().map_or("", String::as_str));
+    let listed = listed.unwrap_or_default();
+    let (lacking, names): (Vec<&str>, Vec<&str>) = listed.lines().partition(|line| line.contains(':'));
+    if !lacking.is_empty() {
+        say_skipped(test, &lacking.join("; "));
+    }
+    names.into_iter().map(str::to_owned).collect()
 }
 
 /// The images, in the order of device ids, of a filesystem that `tests/fixtures/kernel-images` makes. They are kept from
@@ -158,6 +176,31 @@ pub fn tool(name: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) 
         Command::new(name).args(arguments).env("PATH", path).output().map_err(|error| format!("{name}: {error}"))?;
     assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Has `mkfs.btrfs` make a filesystem on images or devices, with the features that its version 6.2 has by itself, whichever
+/// version it is: `options` come after them.
+pub fn mkfs_btrfs(
+    options: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    images: &[impl AsRef<OsStr>],
+) -> Result<(), String> {
+    let mut words: Vec<OsString> =
+        ["-q", "-O", "extref,skinny-metadata,no-holes", "-R", "free-space-tree"].map(OsString::from).into();
+    // Since 6.19 it has it by itself; 6.2 does not take the word.
+    if mkfs_features()?.contains("\nblock-group-tree ") {
+        words.extend(["-O", "^block-group-tree"].map(OsString::from));
+    }
+    words.extend(options.into_iter().map(|word| word.as_ref().to_owned()));
+    words.extend(images.iter().map(|image| image.as_ref().to_owned()));
+    tool("mkfs.btrfs", words).map(drop)
+}
+
+/// The features that `mkfs.btrfs` lists.
+fn mkfs_features() -> Result<String, String> {
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+    let output = Command::new("mkfs.btrfs").args(["-O", "list-all"]).env("PATH", path).output();
+    let output = output.map_err(|error| format!("mkfs.btrfs: {error}"))?;
+    Ok([output.stdout, output.stderr].iter().map(|text| String::from_utf8_lossy(text)).collect())
 }
 
 /// How a run of the program ended. It ended by itself: death by a signal or a panic is a failure wherever it occurs.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::Scratch;
 
@@ -92,7 +93,7 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.mount).stderr(std::process::Stdio::null()).status();
+        unmount(&self.mount);
         self.loops.iter().for_each(|device| detach(device));
     }
 }
@@ -100,7 +101,16 @@ impl Drop for Mounted {
 /// `btrfs check` of images, which finds the devices of a filesystem only as devices.
 pub fn btrfs_check(images: &[PathBuf]) -> Result<(), String> {
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let loops = images.iter().map(|image| attach(image)).collect::<Result<Vec<_>, _>>()?;
+    let mut loops = Vec::new();
+    for image in images {
+        match attach(image) {
+            Ok(device) => loops.push(device),
+            Err(error) => {
+                loops.iter().for_each(|device| detach(device));
+                return Err(error);
+            }
+        }
+    }
     let _ = Command::new("btrfs").args(["device", "scan"]).args(&loops).output();
     let check = Command::new("btrfs").args(["check", "--force", &loops[0]]).output();
     loops.iter().for_each(|device| detach(device));
@@ -115,11 +125,34 @@ pub fn attach(image: &Path) -> Result<String, String> {
 }
 
 pub fn attach_with(image: &Path, options: &[&str]) -> Result<String, String> {
-    let losetup = Command::new("losetup").args(["--find", "--show"]).args(options).arg(image).output();
-    match losetup {
-        Ok(output) if output.status.success() => Ok(String::from_utf8(output.stdout).unwrap().trim().to_owned()),
-        Ok(output) => Err(format!("no loop devices: {}", String::from_utf8_lossy(&output.stderr))),
-        Err(error) => Err(format!("losetup: {error}")),
+    let mut message = String::new();
+    for _ in 0..100 {
+        let losetup = Command::new("losetup").args(["--find", "--show"]).args(options).arg(image).output();
+        let output = losetup.map_err(|error| format!("losetup: {error}"))?;
+        if output.status.success() {
+            return Ok(String::from_utf8(output.stdout).unwrap().trim().to_owned());
+        }
+        message = String::from_utf8_lossy(&output.stderr).into_owned();
+        // Another program took the device that was found.
+        if !["busy", "temporarily"].iter().any(|word| message.contains(word)) {
+            break;
+        }
+        std::thread::sleep(BRIEFLY);
+    }
+    Err(format!("no loop devices: {message}"))
+}
+
+/// Until the kernel, or a program that looks at all devices, has let go of one.
+const BRIEFLY: Duration = Duration::from_millis(20);
+
+/// Unmounts what may just be in use.
+pub fn unmount(mount: &Path) {
+    for _ in 0..500 {
+        let umount = Command::new("umount").arg(mount).output();
+        if umount.is_ok_and(|output| !String::from_utf8_lossy(&output.stderr).contains("busy")) {
+            return;
+        }
+        std::thread::sleep(BRIEFLY);
     }
 }
 
@@ -134,6 +167,6 @@ pub fn detach(device: &str) {
         if image.is_none() || backing() != image {
             return;
         }
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        std::thread::sleep(BRIEFLY);
     }
 }

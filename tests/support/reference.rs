@@ -1,4 +1,4 @@
-//! Comparison with `btrfs inspect-internal dump-tree` of btrfs-progs 6.2.
+//! Comparison with `btrfs inspect-internal dump-tree` of the installed btrfs-progs, in the form of version 6.2.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,15 +13,35 @@ pub fn dumps(image: &Path) -> (Vec<String>, Vec<String>) {
     // The first line names the program.
     let lines = |dump: Vec<u8>, line: fn(&[u8]) -> String| {
         let dump = dump.strip_suffix(b"\n").unwrap_or(&dump);
-        dump.split(|byte| *byte == b'\n').skip(1).map(line).collect()
+        dump.split(|byte| *byte == b'\n').skip(1).filter_map(without_encryption).map(line).collect()
     };
-    (lines(ours, as_in_6_2), lines(theirs, escaped))
+    (lines(ours, as_in_6_2), lines(theirs, if escapes_names() { as_in_6_2 } else { escaped }))
 }
 
-/// Whether this is the btrfs-progs whose output is known.
+/// Major and minor number of the installed btrfs-progs.
+fn version() -> Option<(u32, u32)> {
+    let output = Command::new("btrfs").arg("--version").output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let mut numbers = text.lines().next()?.split(" v").nth(1)?.split(['.', '-', ' ']).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// Whether there is a btrfs-progs whose output is known.
 pub fn is_installed() -> bool {
-    let version = Command::new("btrfs").arg("--version").output();
-    version.is_ok_and(|output| output.stdout.windows(4).any(|text| text == b"v6.2"))
+    version().is_some_and(|version| version >= (6, 2))
+}
+
+/// Whether the installed btrfs-progs prints names and values with escapes, as we do.
+pub fn escapes_names() -> bool {
+    version().is_some_and(|version| version >= (6, 10))
+}
+
+/// A line of a dump without what versions after 6.19 say of encryption; nothing where that is all of it.
+pub fn without_encryption(line: &[u8]) -> Option<&[u8]> {
+    match line.trim_ascii_start().starts_with(b"extent encryption ") {
+        true => None,
+        false => Some(line.strip_suffix(b" encryption 0").unwrap_or(line)),
+    }
 }
 
 /// Inline references without their type and sequence, and values up to the first zero byte: more 6.2 does not print.
