@@ -71,7 +71,11 @@ impl Tree {
         let (tree, owner) = (self.root.key.objectid, block.header().owner.get());
         let may_share = objectid::is_fs_tree(tree) || tree == objectid::TREE_RELOC || tree == objectid::DATA_RELOC_TREE;
         let is_root = block.logical() == self.root.logical && tree != objectid::TREE_RELOC;
-        let is_shared = may_share && !is_root && (objectid::is_fs_tree(owner) || owner == objectid::TREE_RELOC);
+        // The blocks of a relocation tree keep the owner that they have in the tree that is relocated (`btrfs_copy_root` in
+        // fs/btrfs/ctree.c); that of data relocation is none of files.
+        let is_relocated = tree == objectid::TREE_RELOC && owner == self.root.key.offset;
+        let is_of_files = objectid::is_fs_tree(owner) || owner == objectid::TREE_RELOC;
+        let is_shared = may_share && !is_root && (is_of_files || is_relocated);
         if is_shared { owner } else { tree }
     }
 }

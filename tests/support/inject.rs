@@ -1,5 +1,6 @@
 //! Damage to copies of images, one thing at a time: what is changed gets a right checksum again, on every mirror.
 
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rbtrfs::block::Kind;
 use rbtrfs::block::verify::Expected;
-use rbtrfs::disk::node::{HEADER_SIZE, Header, Item};
+use rbtrfs::disk::node::{HEADER_SIZE, Header, Item, KeyPtr};
 use rbtrfs::disk::superblock::{SUPER_INFO_SIZE, SUPER_OFFSETS};
 use rbtrfs::disk::{DiskKey, Key, Logical, Physical, Superblock, objectid};
 use rbtrfs::tree::TreeRoot;
@@ -139,14 +140,21 @@ impl Injector {
 
     /// Where the leaf is that holds `key` or would.
     pub fn leaf_of(&self, tree: u64, key: Key) -> Logical {
+        self.path(tree, key).0
+    }
+
+    /// The same, and the nodes on the way to it with the slots that lead there, the root first.
+    fn path(&self, tree: u64, key: Key) -> (Logical, Vec<(Logical, usize)>) {
         let volume = self.volume();
         let mut expected = self.root(tree).expected();
         let mut buffer = Vec::new();
+        let mut nodes = Vec::new();
         loop {
             let read = volume.read_block(&expected, &mut buffer).expect("the path is readable");
-            let Kind::Node(node) = read.block.kind() else { return expected.logical };
-            let after = node.ptrs().partition_point(|ptr| Key::from(&ptr.key) <= key);
-            expected = Expected::child(&node.ptrs()[after.saturating_sub(1)], node.block().level());
+            let Kind::Node(node) = read.block.kind() else { return (expected.logical, nodes) };
+            let slot = node.ptrs().partition_point(|ptr| Key::from(&ptr.key) <= key).saturating_sub(1);
+            nodes.push((expected.logical, slot));
+            expected = Expected::child(&node.ptrs()[slot], node.block().level());
         }
     }
 
@@ -190,15 +198,24 @@ impl Injector {
         });
     }
 
-    /// Lays the leaf out anew that holds `key` or would. Its first key may change only where it is the root.
+    /// Lays the leaf out anew that holds `key` or would, and puts its first key into the nodes above it.
     pub fn leaf(&self, tree: u64, key: Key, edit: impl Fn(&mut LeafItems)) {
-        let logical = self.leaf_of(tree, key);
-        let is_root = self.root(tree).logical == logical;
+        let (logical, mut nodes) = self.path(tree, key);
+        let first = Cell::new(None);
         self.leaf_at(logical, |items| {
-            let first = items[0].0;
+            let before = items[0].0;
             edit(items);
-            assert!(is_root || items[0].0 == first, "the parent's key would be wrong");
+            first.set(items.first().map(|item| item.0).filter(|first| *first != before));
         });
+        while let (Some(first), Some((node, slot))) = (first.get(), nodes.pop()) {
+            self.block(node, |bytes| {
+                let at = HEADER_SIZE + slot * size_of::<KeyPtr>();
+                KeyPtr::mut_from_bytes(&mut bytes[at..at + size_of::<KeyPtr>()]).unwrap().key = DiskKey::from(first);
+            });
+            if slot > 0 {
+                break;
+            }
+        }
     }
 
     /// Lays out anew the leaf at `logical`.
