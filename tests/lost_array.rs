@@ -154,7 +154,7 @@ fn lose_entries(superblock: &mut Superblock, lost: &[Logical]) {
     let mut array = Vec::new();
     let size = |stripes: usize| ENTRY + stripes * size_of::<Stripe>();
     let mut position = 0;
-    for entry in Entries::new(&superblock.sys_chunk_array().to_vec()) {
+    for entry in Entries::new(superblock.sys_chunk_array()) {
         let entry = entry.unwrap();
         let end = position + size(entry.stripes.len());
         if !lost.contains(&Logical(entry.key.offset)) {
@@ -174,7 +174,7 @@ fn no_other_block_is_taken_for_the_chunk_root() {
     let Some(images) = copy_of_kernel_image_or_skip("dup", &scratch) else { return };
     let injector = Injector::new(&images);
     injector.superblocks(|superblock| superblock.sys_chunk_array_size.set(0));
-    let wrong: [(&str, fn(&mut Superblock)); 3] = [
+    let wrong: [(&str, Damage); 3] = [
         ("generation", |superblock| superblock.chunk_root_generation -= 1),
         ("level", |superblock| superblock.chunk_root_level += 1),
         ("address", |superblock| superblock.chunk_root += 1 << 30),
