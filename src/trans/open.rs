@@ -129,7 +129,7 @@ pub(super) fn unreadable(bad: NoGoodCopy) -> Error {
     Error::Block { what: "tree block", logical: bad.logical, problem: bad.to_string() }
 }
 
-pub(super) fn find_root(volume: &Volume, root_tree: &TreeRoot, tree: u64) -> Result<TreeRoot> {
+fn find_root(volume: &Volume, root_tree: &TreeRoot, tree: u64) -> Result<TreeRoot> {
     let name = objectid::name(tree).unwrap_or_default();
     root_tree.find_child(volume, tree).map_err(unreadable)?.ok_or(Error::NoTree { tree, name })
 }

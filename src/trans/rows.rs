@@ -11,14 +11,15 @@ use crate::block::verify::Expected;
 use crate::disk::extent::{ExtentItem, TreeBlockInfo};
 use crate::disk::flags::block_group::{METADATA, SYSTEM};
 use crate::disk::flags::extent::TREE_BLOCK;
-use crate::disk::{Key, KeyType, Logical, Transid, objectid};
-use crate::error::{Error, Result};
+use crate::disk::{Key, KeyType, Logical, Transid};
+use crate::error::Result;
 use crate::space::{BlockGroup, FreeExtents};
 use crate::tree::TreeRoot;
-use crate::volume::{ChunkMapping, Volume};
+use crate::tree::csums::Csums;
+use crate::volume::ChunkMapping;
 
 use super::Filesystem;
-use super::open::{find_root, unreadable};
+use super::open::unreadable;
 
 /// An extent of the last commit that shares a row with free space.
 struct Live {
@@ -118,44 +119,23 @@ impl Filesystem {
         let volume = self.volume();
         let (csum_type, sectorsize) = (volume.format().csum_type, u64::from(volume.format().sectorsize));
         let mut sector = vec![0; sectorsize as usize];
-        let csums = csums(volume, start, length)?;
-        for (index, csum) in csums.chunks_exact(csum_type.size()).enumerate() {
-            let logical = Logical(start.0 + index as u64 * sectorsize);
-            let mut is_good = |mirror| {
-                volume.read(logical, mirror, &mut sector).is_ok() && csum_type.compute(&sector).starts_with(csum)
-            };
-            match (1..=volume.mirrors(logical)).find(|mirror| is_good(*mirror)) {
-                Some(1) => {}
-                Some(_) => mended.push((logical, sector.clone())),
-                None => return Ok(false),
+        let mut good = 0;
+        let csums = Csums::of(volume, &TreeRoot::root_tree(volume)).map_err(unreadable)?;
+        let read = csums.for_each(volume, &[(start.0, start.0.saturating_add(length))], |run| {
+            for (index, csum) in run.sums.chunks_exact(csum_type.size()).enumerate() {
+                let logical = Logical(run.logical.0 + index as u64 * sectorsize);
+                let mut is_good = |mirror| {
+                    volume.read(logical, mirror, &mut sector).is_ok() && csum_type.compute(&sector).starts_with(csum)
+                };
+                match (1..=volume.mirrors(logical)).find(|mirror| is_good(*mirror)) {
+                    Some(1) => {}
+                    Some(_) => mended.push((logical, sector.clone())),
+                    None => continue,
+                }
+                good += sectorsize;
             }
-        }
-        Ok((csums.len() / csum_type.size()) as u64 == length / sectorsize)
+        });
+        read.map_err(unreadable)?;
+        Ok(good == length)
     }
-}
-
-/// The checksums of a range in the last commit, up to the first sector without one.
-fn csums(volume: &Volume, start: Logical, length: u64) -> Result<Vec<u8>> {
-    let (size, sectorsize) = (volume.format().csum_type.size(), u64::from(volume.format().sectorsize));
-    let root = match find_root(volume, &TreeRoot::root_tree(volume), objectid::CSUM_TREE) {
-        Err(Error::NoTree { .. }) => return Ok(Vec::new()),
-        root => root?,
-    };
-    let key = |logical| Key::new(objectid::EXTENT_CSUM, KeyType::EXTENT_CSUM, logical);
-    // The item before may reach in; none is larger than a leaf.
-    let before = u64::from(volume.format().nodesize) / size as u64 * sectorsize;
-    let end = start.0.saturating_add(length);
-    let mut csums = Vec::new();
-    let mut next = start.0;
-    let found = root.range(volume, key(start.0.saturating_sub(before)), key(end), |item| {
-        for (index, csum) in item.data.chunks_exact(size).enumerate() {
-            let logical = item.key.offset.saturating_add(index as u64 * sectorsize);
-            if logical == next && next < end {
-                csums.extend_from_slice(csum);
-                next += sectorsize;
-            }
-        }
-    });
-    found.map_err(unreadable)?;
-    Ok(csums)
 }

@@ -1,7 +1,7 @@
 //! Trees: their roots, the walks over them, how they are built, and their edits.
 
 pub mod build;
-mod csums;
+pub mod csums;
 pub mod edit;
 pub mod reservation;
 mod root;
