@@ -145,7 +145,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__chunk__subcmd__alloc)
-            opts="-q -h --type --profile --count --size --threads --force --json --dry-run --degraded --quiet --help"
+            opts="-q -h --type --profile --count --size --threads --force --json --dry-run --degraded --allow-partial-rows --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -183,7 +183,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__chunk__subcmd__remove)
-            opts="-q -h --chunk --unused --type --json --dry-run --degraded --quiet --help"
+            opts="-q -h --chunk --unused --type --json --dry-run --degraded --allow-partial-rows --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

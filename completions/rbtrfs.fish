@@ -91,7 +91,8 @@ limited\t''
 force\t''"
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -l json -d 'Print one JSON document'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -l dry-run -d 'Say what would be done, and write nothing'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -l degraded -d 'Write the devices that are there, although others are missing'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -l degraded -d 'Write the devices that are there and whole, although others are missing or stale'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -l allow-partial-rows -d 'Write to rows of RAID5 and RAID6 chunks that hold something already, too'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -s q -l quiet -d 'Print nothing but errors'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -s h -l help -d 'Print help'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l chunk -d 'Remove the chunk at this address; may be given several times' -r
@@ -101,7 +102,8 @@ system\t''"
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l unused -d 'Remove all chunks that are empty, but for one of each profile of each type'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l json -d 'Print one JSON document'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l dry-run -d 'Say what would be done, and write nothing'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l degraded -d 'Write the devices that are there, although others are missing'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l degraded -d 'Write the devices that are there and whole, although others are missing or stale'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l allow-partial-rows -d 'Write to rows of RAID5 and RAID6 chunks that hold something already, too'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -s q -l quiet -d 'Print nothing but errors'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -s h -l help -d 'Print help'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s d -l data -d 'How data is replicated' -r
