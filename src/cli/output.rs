@@ -13,10 +13,12 @@ pub fn stdout() -> io::Result<File> {
 /// Whether the reader of our output went away, as `head` does. Errors of images are no errors of the output.
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let is_of_image = matches!(error.downcast_ref(), Some(other) if !matches!(other, crate::Error::Output(_)));
-    !is_of_image
-        && error.chain().any(|cause| {
-            cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-        })
+    let kind = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<io::Error>() {
+        Some(error) => Some(error.kind()),
+        // It does not name the error of the output as its source.
+        None => cause.downcast_ref::<serde_json::Error>()?.io_error_kind(),
+    };
+    !is_of_image && error.chain().any(|cause| kind(cause) == Some(io::ErrorKind::BrokenPipe))
 }
 
 /// What a command did is on the disk, and could not be printed.

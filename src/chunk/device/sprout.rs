@@ -24,7 +24,8 @@ use super::add::{Occupied, insert_item, join, new_item, open};
 ///
 /// There are two commits: the first makes the filesystem, and what the seeds' SYSTEM chunks held is free after it; the
 /// second is without them. An error after the first leaves a filesystem that is whole, and is
-/// [`Error::PartlyPublished`].
+/// [`Error::PartlyPublished`]. The kernel does not mount that one, for it reads the array before it knows of seeds; to remove
+/// the empty SYSTEM chunks of the seeds completes it.
 pub fn sprout(seeds: &[impl AsRef<Path>], path: &Path, occupied: Occupied) -> Result<Filesystem> {
     let mut fs = Filesystem::open_seeds(seeds, Uuid::random())?;
     let image = open(&fs, path, occupied)?;
