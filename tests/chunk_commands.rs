@@ -7,7 +7,7 @@ mod support;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use rbtrfs::disk::flags::{block_group, incompat};
 use rbtrfs::disk::space::FreeSpaceHeader;
@@ -380,4 +380,78 @@ fn a_v1_cache_does_not_outlive_its_chunk() {
     assert_sound(&images, "after the removal");
     btrfs_check(&images).unwrap();
     assert_usable("v1", &images, &contents, &scratch);
+}
+
+/// A run whose output goes to a disk that is full, or to a reader that has gone.
+fn runs_untold(command: &str, images: &[PathBuf]) -> [Run; 2] {
+    let run = |stdout: Stdio| {
+        let output = Command::new(PROGRAM).args(command.split_whitespace()).args(images).stdout(stdout).output();
+        Run::of(output.unwrap())
+    };
+    let (_, closed) = std::io::pipe().unwrap();
+    [run(File::create("/dev/full").unwrap().into()), run(closed.into())]
+}
+
+#[test]
+fn a_change_that_cannot_be_told_was_made_all_the_same() {
+    let scratch = Scratch::new();
+    let Some(images) = copy_of_kernel_image_or_skip("empty", &scratch) else { return };
+    let count = || chunks(&images, block_group::DATA).len();
+    for options in ["", "--json"] {
+        let before = count();
+        let runs = runs_untold(&format!("chunk-alloc --type data --size 1M {options}"), &images);
+        assert_eq!(count(), before + 2, "both were made");
+        for (run, telling) in runs.iter().zip(["No space left", "Broken pipe"]) {
+            assert_eq!((run.code, run.stderr.lines().count()), (3, 1), "{run:?}");
+            assert!(run.says(&["the change is on the disk", telling]), "{run:?}");
+        }
+        // The second finds nothing to do: then nothing but the output fails, and a closed pipe is no failure.
+        let [removed, nothing] = runs_untold(&format!("chunk-remove --unused --type data {options}"), &images);
+        assert!(removed.code == 3 && removed.says(&["the change is on the disk"]), "{removed:?}");
+        assert_eq!((nothing.code, nothing.stderr.as_str()), (0, ""));
+        assert_eq!(count(), 1);
+        let left = copies(&images, &scratch.new_directory());
+        let [full, closed] = runs_untold(&format!("chunk-alloc --type data --dry-run {options}"), &images);
+        assert!(full.code == 2 && !full.says(&["on the disk"]), "{full:?}");
+        assert_eq!(closed.code, 0, "{closed:?}");
+        assert_identical(&images, &left, "a dry run");
+    }
+    for run in runs_untold("chunk-alloc --type data --size 1M --quiet", &images) {
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""), "there was nothing to print");
+    }
+    assert_sound(&images, "after all of them");
+
+    let new = [scratch.path("new.img")];
+    for options in ["", "--json"] {
+        for run in runs_untold(&format!("mkfs -f {options}"), &new) {
+            assert_eq!((run.code, run.stderr.lines().count()), (3, 1), "{run:?}");
+            assert!(run.says(&["the change is on the disk"]), "{run:?}");
+        }
+        assert_sound_with_data(&new, "made");
+        std::fs::remove_file(&new[0]).unwrap();
+    }
+}
+
+/// The kernel does not mount such a filesystem; a change makes it whole.
+#[test]
+fn a_change_mends_a_damaged_primary_superblock() {
+    let scratch = Scratch::new();
+    for (name, damaged) in [("single", &[0][..]), ("raid1", &[0]), ("raid1", &[1]), ("raid1", &[0, 1])] {
+        let Some(images) = kernel_image_or_skip(name) else { return };
+        for command in ["chunk-alloc --type data --size 1M", "chunk-remove --unused"] {
+            let images = copies(&images, &scratch.new_directory());
+            output_of("chunk-alloc --type data --size 2M", &images);
+            // Torn, unreadable as a superblock, and one of nothing.
+            let damages: [fn(&mut [u8]); 3] =
+                [|bytes| bytes[512..].fill(1), |bytes| bytes[..512].fill(0), |bytes| bytes.fill(0)];
+            for damage in damages {
+                let before = chunks(&images, 0).len();
+                damaged.iter().for_each(|image| drop(change(&images[*image], 65536, 4096, damage)));
+                let document = document(command, &images);
+                assert_ne!(chunks(&images, 0).len(), before, "{name}: {document}");
+                assert_sound(&images, &format!("{name}: {command}"));
+                output_of("chunk-alloc --type data --size 2M", &images);
+            }
+        }
+    }
 }

@@ -10,13 +10,13 @@ use rbtrfs::Error;
 use rbtrfs::block::verify::Expected;
 use rbtrfs::disk::superblock::{RootBackup, SUPER_INFO_SIZE, SUPER_OFFSETS};
 use rbtrfs::disk::volume::DevItem;
-use rbtrfs::disk::{Logical, Superblock, Transid};
+use rbtrfs::disk::{Logical, Physical, Superblock, Transid};
 use rbtrfs::volume::{Commit, MissingDevices, Staged, Volume, WritableVolume};
 use zerocopy::IntoBytes;
 
 use support::contents::*;
 use support::mounted::Mounted;
-use support::recording_disk::{Event, Failure, RecordingDisk};
+use support::recording_disk::{Call, Event, RecordingDisk};
 use support::soundness::assert_sound;
 use support::*;
 
@@ -187,7 +187,7 @@ fn steps(events: &[Event], images: usize) -> Vec<Vec<(usize, u64)>> {
                     steps.push(Vec::new());
                 }
             }
-            Event::Failed { .. } => panic!("no write fails here"),
+            Event::Failed { .. } | Event::FailedBarrier { .. } => panic!("nothing fails here"),
         }
     }
     steps
@@ -250,44 +250,192 @@ fn a_crash_at_any_moment_leaves_the_old_state_or_the_new_one() {
                 assert!(generation != new || Some(count) > first_superblock, "{name}: new after {count} events");
                 found.insert(generation);
             }
+            for sector in [512, 4096] {
+                let crashed = Scratch::new();
+                let survives = |event: usize, number: u64| (event as u64 + number + count as u64).is_multiple_of(2);
+                let generation = generation_of(&disk.after_torn_crash(count, sector, survives, &crashed));
+                assert!(generation == new || generation.0 == new.0 - 1, "{name}: {generation}, torn");
+                assert!(generation != new || Some(count) > first_superblock, "{name}: new after {count} events, torn");
+            }
         }
         assert_eq!(found.len(), 2, "{name}");
         assert_eq!(generation_of(&disk.after_crash(events.len(), |_| false, &scratch)), new);
     }
 }
 
-#[test]
-fn a_disk_that_fails_ends_the_commit_at_once() {
-    for (name, error) in [("single", Errno::ENOSPC), ("raid1", Errno::EIO), ("raid5", Errno::EIO)] {
-        let scratch = Scratch::new();
-        let Some(images) = kernel_image_or_skip(name) else { return };
-        for from in 0.. {
-            let failure = Some(Failure { from, count: usize::MAX, error });
-            let Some(disk) = or_skip(RecordingDisk::failing(&images, &scratch, failure)) else { return };
+/// The generation of an intact copy of the superblock.
+fn generation_at(image: &std::path::Path, offset: Physical) -> Option<u64> {
+    let superblock = superblock_at(image, offset.0);
+    superblock.is_intact().then(|| superblock.generation.get())
+}
+
+/// One call of one image fails, or all from one on. Until the first superblock is on its way that ends the work, and nothing
+/// is changed; then it ends nothing, and all is said.
+fn fail_at_every_call(name: &str, error: Errno) {
+    let Some(before) = kernel_image_or_skip(name) else { return };
+    let [primary, mirror, _] = SUPER_OFFSETS;
+    let cases = (0..before.len()).flat_map(|image| [(image, 1), (image, usize::MAX)]);
+    for (failing, how_many) in cases {
+        for from in 0_usize.. {
+            let fails = move |call: Call| {
+                let is_hit = call.image == failing && (from..from.saturating_add(how_many)).contains(&call.number);
+                is_hit.then_some(error)
+            };
+            let directory = Scratch::new();
+            let Some(disk) = or_skip(RecordingDisk::failing_calls(&before, &directory, fails)) else { return };
             let mut volume = writable(disk.images());
             let prepared = Prepared::next(volume.volume());
+            let new = prepared.superblock.generation.get();
             let published = prepared.publish(&mut volume);
-            drop(volume);
+            let what = format!("{name}: {how_many} calls of image {failing} fail from {from}: {published:?}");
             let events = disk.events();
-            let Some(failed) = events.iter().position(|event| matches!(event, Event::Failed { .. })) else {
-                // All writes came before the failure.
-                assert!(published.is_ok() && from > 2, "{name}: {published:?}");
+            let is_super = |event: &Event| match event {
+                Event::Write { offset, .. } | Event::Failed { offset, .. } => is_superblock(*offset),
+                _ => false,
+            };
+            let fails = |event: &Event| matches!(event, Event::Failed { .. } | Event::FailedBarrier { .. });
+            let Some(failed) = events.iter().position(fails) else {
+                // All calls came before the failure.
+                assert!(published.is_ok() && from > 4, "{what}");
                 break;
             };
-            assert_eq!(failed, events.len() - 1, "{name}: something happened after the failure");
-            let Event::Failed { image, offset } = &events[failed] else { unreachable!() };
-            match published.unwrap_err() {
-                Error::Write { path, offset: place, .. } => {
-                    assert_eq!((&path, place.0), (&disk.images()[*image], *offset), "{name}");
-                }
-                other => panic!("{name}: {other}"),
+            let error = published.unwrap_err();
+            assert!(error.to_string().contains(disk.images()[failing].to_str().unwrap()), "{what}");
+            if events.iter().position(is_super).is_none_or(|first| failed < first) {
+                assert!(matches!(error, Error::Write { .. } | Error::Sync { .. }), "{what}");
+                assert!(!events.iter().any(is_super), "{what}");
+                assert_eq!(generation_of(disk.images()).0, new - 1, "{what}");
+                continue;
             }
-            let is_primary = |event: &Event| matches!(event, Event::Write { offset: 65536, .. });
-            let expected = if events.iter().any(is_primary) { 0 } else { 1 };
-            let generation = generation_of(disk.images());
-            assert_eq!(generation.0 + expected, prepared.superblock.generation.get(), "{name}: failure from {from}");
+            let Error::PartlyPublished(partly) = error else { panic!("{what}") };
+            assert_eq!(partly.devices, before.len(), "{what}");
+            let others = || (0..before.len()).filter(|image| *image != failing);
+            // The others have all of it.
+            for image in others() {
+                assert!(partly.reached.contains(&disk.images()[image]), "{what}");
+                for offset in [primary, mirror] {
+                    assert_eq!(generation_at(&disk.images()[image], offset), Some(new), "{what}");
+                }
+            }
+            let is_primary = |event: &Event| matches!(event, Event::Failed { offset, .. } if *offset == primary.0);
+            let barriers =
+                events[..failed].iter().filter(|event| matches!(event, Event::Barrier { image } if *image == failing));
+            // Of a write that failed, or one before a barrier that failed, nobody knows.
+            let is_reached = !events.iter().any(is_primary) && barriers.count() > 1;
+            assert_eq!(partly.reached.contains(&disk.images()[failing]), is_reached, "{what}");
+            assert_eq!(partly.is_sure(), is_reached || before.len() > 1, "{what}");
+            let expected = if partly.is_sure() || !events.iter().any(is_primary) { new } else { new - 1 };
+            assert_eq!(generation_of(disk.images()).0, expected, "{what}");
+            let mirror = generation_at(&disk.images()[failing], mirror);
+            if !partly.is_sure() {
+                assert_eq!(mirror, Some(new - 1), "{what}: the last superblock that is known to be good");
+            } else if how_many == 1 && !matches!(events[failed], Event::Failed { offset, .. } if offset != primary.0) {
+                assert_eq!(mirror, Some(new), "{what}");
+            }
+            // A crash may take what no barrier covers.
+            for survives in [(|_| false) as fn(usize) -> bool, |_| true, |number| number % 2 == 0] {
+                let found = generation_of(&disk.after_crash(events.len(), survives, &Scratch::new())).0;
+                assert!(found == new || found == new - 1 && !partly.is_sure(), "{what}: {found} after a crash");
+            }
+            // What is held in memory is neither state for sure.
+            let again = Prepared::again(volume.volume()).publish(&mut volume);
+            assert!(matches!(again, Err(Error::Poisoned)), "{what}: {again:?}");
+            assert_eq!(disk.events().len(), events.len(), "{what}");
         }
     }
+}
+
+#[test]
+fn what_fails_on_the_only_disk_is_told_as_it_is() {
+    fail_at_every_call("single", Errno::ENOSPC);
+    fail_at_every_call("dup", Errno::EIO);
+}
+
+#[test]
+fn no_disk_stays_behind_because_another_fails() {
+    fail_at_every_call("raid1", Errno::EIO);
+    fail_at_every_call("raid5", Errno::ENOSPC);
+}
+
+/// Images in the state after one more commit.
+fn after_a_commit(images: &[PathBuf], scratch: &Scratch) -> Vec<PathBuf> {
+    let images = copies(images, &scratch.new_directory());
+    let mut volume = writable(&images);
+    Prepared::next(volume.volume()).publish(&mut volume).unwrap();
+    images
+}
+
+/// A commit tears superblocks beside others that are not of the present state. Neither of those may be found: what they
+/// lead to is free, and written to.
+fn tear_beside_others(name: &str, edit: impl Fn(&[PathBuf], &[PathBuf], &[PathBuf])) {
+    let scratch = Scratch::new();
+    let Some(past) = kernel_image_or_skip(name) else { return };
+    let images = after_a_commit(&past, &scratch);
+    let future = after_a_commit(&images, &scratch);
+    edit(&images, &past, &future);
+    let Some(disk) = or_skip(RecordingDisk::new(&images, &scratch)) else { return };
+    let mut volume = writable(disk.images());
+    let mut prepared = Prepared::next(volume.volume());
+    let generation = prepared.superblock.generation.get();
+    let old = (generation - 1, prepared.superblock.label().to_vec());
+    // Another than that of the future, which never came to be.
+    prepared.superblock.label[0] = b'?';
+    let new = (generation, prepared.superblock.label().to_vec());
+    prepared.publish(&mut volume).unwrap();
+    let events = disk.events();
+    let is_super = |event: &Event| matches!(event, Event::Write { offset, .. } if is_superblock(*offset));
+    let first_block = events.iter().position(|event| matches!(event, Event::Write { .. }) && !is_super(event)).unwrap();
+    assert!(events[..first_block].iter().any(is_super), "{name}: nothing was brought into line");
+    for count in 0..=events.len() {
+        for seed in 0..3 {
+            let survives = |event: usize, sector: u64| !(event as u64 * 5 + sector + seed).is_multiple_of(3);
+            let crashed = Scratch::new();
+            let left = disk.after_torn_crash(count, 512, survives, &crashed);
+            let what = format!("{name}: after {count} of {} events", events.len());
+            let volume = open(&left);
+            let superblock = volume.superblock();
+            let found = (superblock.generation.get(), superblock.label().to_vec());
+            assert!(found == old || found == new && count > first_block, "{what}: {found:?}");
+            drop(volume);
+            generation_of(&left);
+        }
+    }
+}
+
+fn put_superblock(from: &std::path::Path, to: &std::path::Path, offset: Physical) {
+    let superblock = superblock_at(from, offset.0);
+    change(to, offset.0, SUPER_INFO_SIZE, |bytes| bytes.copy_from_slice(superblock.as_bytes()));
+}
+
+#[test]
+fn a_torn_superblock_never_leads_to_a_state_before_the_last() {
+    // As a crash leaves it before the mirrors are written, or before the superblocks of another device.
+    for name in ["dup", "raid1"] {
+        tear_beside_others(name, |images, past, _| put_superblock(&past[0], &images[0], SUPER_OFFSETS[1]));
+    }
+    tear_beside_others("raid1", |images, past, _| {
+        SUPER_OFFSETS[..2].iter().for_each(|offset| put_superblock(&past[1], &images[1], *offset));
+    });
+}
+
+#[test]
+fn a_torn_superblock_never_leads_to_a_state_that_was_given_up() {
+    tear_beside_others("dup", |images, _, future| put_superblock(&future[0], &images[0], SUPER_OFFSETS[1]));
+}
+
+#[test]
+fn a_superblock_behind_the_end_of_a_device_is_not_its_mirror() {
+    let scratch = Scratch::new();
+    let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
+    let Some(others) = kernel_image_or_skip("dup") else { return };
+    std::fs::File::options().write(true).open(&images[0]).unwrap().set_len(257 << 30).unwrap();
+    let mut former = superblock_at(&others[0], SUPER_OFFSETS[0].0);
+    (former.bytenr, former.generation) = (SUPER_OFFSETS[2].0.into(), 1_000_000.into());
+    former.csum_type().unwrap().stamp(former.as_mut_bytes());
+    change(&images[0], SUPER_OFFSETS[2].0, SUPER_INFO_SIZE, |bytes| bytes.copy_from_slice(former.as_bytes()));
+    let fsid = open(&images).superblock().fsid;
+    change(&images[0], SUPER_OFFSETS[0].0, 512, |bytes| bytes.fill(0));
+    assert_eq!(open(&images).superblock().fsid, fsid);
 }
 
 #[test]

@@ -9,11 +9,11 @@ use zerocopy::FromBytes;
 use super::*;
 
 /// Makes a filesystem a seed.
-fn make_seed(images: &[PathBuf]) -> Option<()> {
+pub(super) fn make_seed(images: &[PathBuf]) -> Option<()> {
     images.iter().try_for_each(|image| or_skip(tool("btrfstune", ["-f", "-S", "1", image.to_str().unwrap()])).map(drop))
 }
 
-fn system_devices(volume: &Volume) -> Vec<u64> {
+pub(super) fn system_devices(volume: &Volume) -> Vec<u64> {
     let system = volume.chunks().iter().filter(|chunk| chunk.flags.contains(SYSTEM));
     system.flat_map(|chunk| &chunk.stripes).map(|stripe| stripe.devid).collect()
 }

@@ -75,9 +75,28 @@ fn no_superblock_stays_when_the_next_cannot_be_written() {
     for from in [writes - 2, writes - 1] {
         let failure = Some(Failure { from, count: 1, error: Errno::EIO });
         let disk = RecordingDisk::failing(&images, &scratch, failure).unwrap();
-        make_on(disk.images()).unwrap_err();
+        let error = make_on(disk.images()).unwrap_err();
+        assert!(matches!(error, Error::Write { .. }), "{error}");
         assert!(!is_filesystem(disk.images()), "write {from} of {writes}");
     }
+}
+
+#[test]
+fn superblocks_that_cannot_be_taken_back_are_not_passed_over() {
+    let scratch = Scratch::new();
+    let images = make("", 1, "128M", &scratch);
+    let Some(disk) = support::or_skip(RecordingDisk::new(&images, &scratch)) else { return };
+    make_on(disk.images()).unwrap();
+    let writes = disk.events().iter().filter(|event| matches!(event, Event::Write { .. })).count();
+    let mut found = Vec::new();
+    for from in [writes - 2, writes - 1] {
+        let failure = Some(Failure { from, count: usize::MAX, error: Errno::EIO });
+        let disk = RecordingDisk::failing(&images, &scratch, failure).unwrap();
+        let Err(Error::PartlyPublished(partly)) = make_on(disk.images()) else { panic!("write {from} of {writes}") };
+        assert!(!partly.is_sure() && partly.to_string().contains("may be on the disk"), "{partly}");
+        found.push(is_filesystem(disk.images()));
+    }
+    assert_eq!(found, [false, true], "which of the two cannot be told by whoever made it");
 }
 
 #[test]

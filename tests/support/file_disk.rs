@@ -34,7 +34,9 @@ pub trait Hooks: Send + 'static {
         Ok(())
     }
 
-    fn barrier(&mut self, _image: usize) {}
+    fn barrier(&mut self, _image: usize) -> Result<(), Errno> {
+        Ok(())
+    }
 }
 
 /// The mounted disks; unmounted when dropped.
@@ -168,11 +170,8 @@ impl<H: Hooks> Filesystem for Disk<H> {
     }
 
     fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        match self.image(ino) {
-            Ok(image) => {
-                self.hooks.lock().unwrap().barrier(image);
-                reply.ok();
-            }
+        match self.image(ino).and_then(|image| self.hooks.lock().unwrap().barrier(image)) {
+            Ok(()) => reply.ok(),
             Err(error) => reply.error(error),
         }
     }

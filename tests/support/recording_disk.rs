@@ -1,6 +1,6 @@
 //! Disks that remember: the images of a filesystem, served for reading and writing, with every write and every barrier in
 //! the order in which they came, so that a test can build what a crash at any moment leaves. If it is told to, it fails
-//! after some writes.
+//! some of them.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -29,6 +29,20 @@ pub enum Event {
     Barrier {
         image: usize,
     },
+    /// A barrier that was answered with an error: nothing is known of what was written before.
+    FailedBarrier {
+        image: usize,
+    },
+}
+
+/// A write or a barrier that is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    pub image: usize,
+    /// How many there were before of the same image.
+    pub number: usize,
+    /// Of a write.
+    pub offset: Option<u64>,
 }
 
 /// From which write on, counted from 0 over all images, writes fail, and how.
@@ -53,8 +67,22 @@ impl RecordingDisk {
     }
 
     pub fn failing(images: &[PathBuf], scratch: &Scratch, failure: Option<Failure>) -> Result<Self, String> {
+        let mut writes = 0..;
+        Self::failing_calls(images, scratch, move |call| {
+            let failure = failure?;
+            let write = call.offset.and_then(|_| writes.next())?;
+            (failure.from..failure.from.saturating_add(failure.count)).contains(&write).then_some(failure.error)
+        })
+    }
+
+    /// Fails the calls for which `fails` has an error.
+    pub fn failing_calls(
+        images: &[PathBuf],
+        scratch: &Scratch,
+        fails: impl FnMut(Call) -> Option<Errno> + Send + 'static,
+    ) -> Result<Self, String> {
         let events = Arc::new(Mutex::new(Vec::new()));
-        let recorder = Recorder { events: events.clone(), failure };
+        let recorder = Recorder { events: events.clone(), calls: vec![0; images.len()], fails: Box::new(fails) };
         let disk = FileDisk::new(&super::copies(images, &scratch.new_directory()), recorder, scratch)?;
         Ok(Self { before: images.to_vec(), disk, events })
     }
@@ -71,14 +99,38 @@ impl RecordingDisk {
     /// The images as a crash after the first `count` events may leave them: with all writes before a barrier of their
     /// image, and of the later ones those whose numbers `survives` picks.
     pub fn after_crash(&self, count: usize, survives: impl Fn(usize) -> bool, scratch: &Scratch) -> Vec<PathBuf> {
+        self.after_torn_crash(count, u64::MAX, |event, _| survives(event), scratch)
+    }
+
+    /// As [`RecordingDisk::after_crash`], with writes of which only a part came to the disk: `survives` is asked of each
+    /// sector of `sector` bytes of each later write, by the number of the event and of the sector on the disk.
+    pub fn after_torn_crash(
+        &self,
+        count: usize,
+        sector: u64,
+        mut survives: impl FnMut(usize, u64) -> bool,
+        scratch: &Scratch,
+    ) -> Vec<PathBuf> {
         let images = super::copies(&self.before, &scratch.new_directory());
         let files: Vec<File> = images.iter().map(|image| OpenOptions::new().write(true).open(image).unwrap()).collect();
         let events = lock(&self.events);
         let events = &events[..count];
         for (number, event) in events.iter().enumerate() {
             let Event::Write { image, offset, bytes } = event else { continue };
-            if events[number..].contains(&Event::Barrier { image: *image }) || survives(number) {
+            // What a barrier failed for, no later one makes sure.
+            let barriers = [Event::Barrier { image: *image }, Event::FailedBarrier { image: *image }];
+            if events[number..].iter().find(|event| barriers.contains(event)) == Some(&barriers[0]) {
                 files[*image].write_all_at(bytes, *offset).unwrap();
+                continue;
+            }
+            let (mut start, end) = (*offset, offset + bytes.len() as u64);
+            while start < end {
+                let next = (start / sector).saturating_add(1).saturating_mul(sector).min(end);
+                if survives(number, start / sector) {
+                    let part = &bytes[(start - offset) as usize..(next - offset) as usize];
+                    files[*image].write_all_at(part, start).unwrap();
+                }
+                start = next;
             }
         }
         images
@@ -91,25 +143,30 @@ fn lock(events: &Mutex<Vec<Event>>) -> MutexGuard<'_, Vec<Event>> {
 
 struct Recorder {
     events: Arc<Mutex<Vec<Event>>>,
-    failure: Option<Failure>,
+    /// How many there were of each image.
+    calls: Vec<usize>,
+    fails: Box<dyn FnMut(Call) -> Option<Errno> + Send>,
+}
+
+impl Recorder {
+    /// Notes `done`, or if the call is to fail `failed`.
+    fn answer(&mut self, image: usize, offset: Option<u64>, done: Event, failed: Event) -> Result<(), Errno> {
+        let error = (self.fails)(Call { image, number: self.calls[image], offset });
+        self.calls[image] += 1;
+        lock(&self.events).push(if error.is_some() { failed } else { done });
+        error.map_or(Ok(()), Err)
+    }
 }
 
 impl Hooks for Recorder {
     const IS_WRITABLE: bool = true;
 
     fn write(&mut self, image: usize, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
-        let mut events = lock(&self.events);
-        let writes = events.iter().filter(|event| !matches!(event, Event::Barrier { .. })).count();
-        let fails = |failure: &Failure| (failure.from..failure.from.saturating_add(failure.count)).contains(&writes);
-        if let Some(failure) = self.failure.filter(fails) {
-            events.push(Event::Failed { image, offset });
-            return Err(failure.error);
-        }
-        events.push(Event::Write { image, offset, bytes: bytes.to_vec() });
-        Ok(())
+        let done = Event::Write { image, offset, bytes: bytes.to_vec() };
+        self.answer(image, Some(offset), done, Event::Failed { image, offset })
     }
 
-    fn barrier(&mut self, image: usize) {
-        lock(&self.events).push(Event::Barrier { image });
+    fn barrier(&mut self, image: usize) -> Result<(), Errno> {
+        self.answer(image, None, Event::Barrier { image }, Event::FailedBarrier { image })
     }
 }
