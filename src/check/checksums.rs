@@ -134,8 +134,16 @@ impl Checksums {
         self.sectorsize
     }
 
-    /// Reports checksums of what is no data. `unread` tells where extents may be that are not known.
-    pub fn check_extents(&self, extents: &ExtentList, unread: &[Unread], findings: &Findings) {
+    /// Reports checksums of what is no data, not even what log trees add: `logged` has start and end of that. `unread` tells
+    /// where extents may be that are not known.
+    pub fn check_extents(
+        &self,
+        extents: &ExtentList,
+        mut logged: Vec<(u64, u64)>,
+        unread: &[Unread],
+        findings: &Findings,
+    ) {
+        logged.sort_unstable();
         let mut data = extents.iter().filter(|extent| extent.flags & DATA != 0).peekable();
         for run in &self.runs {
             let mut start = run.start;
@@ -145,7 +153,7 @@ impl Checksums {
                     (extent.logical.0, extent.logical.0.saturating_add(extent.length))
                 });
                 if next > start {
-                    report_bare(start, next.min(run.end), unread, findings);
+                    report_bare(start, next.min(run.end), &logged, unread, findings);
                 }
                 start = next_end;
             }
@@ -153,13 +161,23 @@ impl Checksums {
     }
 }
 
-fn report_bare(start: u64, end: u64, unread: &[Unread], findings: &Findings) {
+fn report_bare(mut start: u64, end: u64, logged: &[(u64, u64)], unread: &[Unread], findings: &Findings) {
+    for (from, to) in logged {
+        if *from < end && start < *to {
+            report_unknown(start, *from, unread, findings);
+            start = *to;
+        }
+    }
+    report_unknown(start, end, unread, findings);
+}
+
+fn report_unknown(start: u64, end: u64, unread: &[Unread], findings: &Findings) {
     let may_be_unread = |unread: &Unread| {
         unread.tree == objectid::EXTENT_TREE
             && unread.may_hold_between(Key::MIN, Key::new(end, KeyType(0), 0))
             && unread.may_hold_between(Key::new(start, KeyType(0), 0), Key::MAX)
     };
-    if !unread.iter().any(may_be_unread) {
+    if start < end && !unread.iter().any(may_be_unread) {
         findings.report(ChecksumProblem::WithoutExtent { start: Logical(start), end: Logical(end) });
     }
 }

@@ -51,17 +51,19 @@ findings! {
         /// Logged data has no checksums: once it is replayed it cannot be read.
         Checksums(
             "log-csum-missing", Error,
-            "logged data of inode {inode} in tree {tree} from {start} to {end} has no checksums in the log"
+            "logged data of inode {inode} in tree {tree} from {start} to {end} has no checksums, in the log or else"
         ) {
             tree: u64, inode: u64, start: Logical, end: Logical,
         }
     }
 }
 
-pub fn check(volume: &Volume, space: &Space<'_>, findings: &Findings) {
-    let Some(log_root) = TreeRoot::log_root_tree(volume) else { return };
+/// Checks the log trees. Returns the data that they add, start and end of each extent.
+pub fn check(volume: &Volume, space: &Space<'_>, committed: &Checksums, findings: &Findings) -> Vec<(u64, u64)> {
+    let Some(log_root) = TreeRoot::log_root_tree(volume) else { return Vec::new() };
     let expect = Transid(volume.superblock().generation().0.saturating_add(1));
-    let log = Log { volume, space, findings };
+    let log = Log { volume, space, committed, findings };
+    let mut added = Vec::new();
     log.walk(&log_root, |block| {
         let have = Transid::from(block.header().generation);
         if block.logical() == log_root.logical && have != expect {
@@ -75,8 +77,11 @@ pub fn check(volume: &Volume, space: &Space<'_>, findings: &Findings) {
                 logged.add(volume, leaf);
             }
         });
+        let extent = |logged: &LoggedExtent| (logged.extent.0, logged.extent.0.saturating_add(logged.length));
+        added.extend(logged.extents.iter().map(extent));
         log.check_extents(root.key.offset, logged, is_whole);
     }
+    added
 }
 
 /// What a log tree holds of data.
@@ -135,6 +140,8 @@ impl LoggedExtent {
 struct Log<'a> {
     volume: &'a Volume,
     space: &'a Space<'a>,
+    /// The checksum tree, which may have those of logged data already.
+    committed: &'a Checksums,
     findings: &'a Findings,
 }
 
@@ -197,6 +204,7 @@ impl Log<'_> {
                 is_whole && is_free && logged.inodes.contains(&inode) && !logged.without_checksums.contains(&inode);
             if let Some((start, length)) = summed.filter(|_| needs_checksums)
                 && checksums.coverage(start.0, length) != Coverage::All
+                && !matches!(self.committed.coverage(start.0, length), Coverage::All | Coverage::Unknown)
             {
                 let end = Logical(start.0.saturating_add(length));
                 self.findings.report(LogProblem::Checksums { tree, inode, start, end });

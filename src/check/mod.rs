@@ -43,7 +43,7 @@ use crate::progress::Progress;
 use crate::table::{Room, Writer};
 use crate::volume::Volume;
 
-pub use checksums::ChecksumProblem;
+pub use checksums::{ChecksumProblem, Checksums};
 pub use data::DataProblem;
 pub use extent_list::{Extent, ExtentList};
 pub use extents::ExtentProblem;
@@ -55,7 +55,6 @@ pub use scan::BlockProblem;
 pub use structure::check_structure;
 pub use subvolumes::SubvolumeProblem;
 
-use checksums::Checksums;
 use extents::{Claims, Found, Trees};
 use files::{Forest, Rules, Seen};
 use job::Job;
@@ -128,13 +127,13 @@ fn run(job: &Job<'_>, room: &Room, options: &Options<'_>) -> Result<(Totals, Vec
     stop(progress)?;
 
     progress.begin("structure", 0);
-    check_structure(volume, &claims.extents, findings);
+    let logged = check_structure(volume, &claims.extents, &checksums, findings);
     stop(progress)?;
 
     progress.begin("files", 0);
     let unread = scan.unread();
     if roots.extent_tree.is_some() {
-        checksums.check_extents(&claims.extents, &unread, findings);
+        checksums.check_extents(&claims.extents, logged, &unread, findings);
     }
     let file_trees: Vec<Tree> = roots.others.iter().filter(|tree| facts.is_live(tree)).copied().collect();
     subvolumes::check(volume, &file_trees, &facts, &unread, findings);

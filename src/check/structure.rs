@@ -8,6 +8,7 @@ use crate::tree::{Levels, TreeRoot, Walk};
 use crate::volume::Volume;
 
 use super::block_groups::BlockGroups;
+use super::checksums::Checksums;
 use super::chunks::Chunks;
 use super::device_extents::DeviceExtents;
 use super::devices::Devices;
@@ -29,14 +30,20 @@ findings! {
 }
 
 /// Checks superblocks, chunks, devices, block groups and free space against each other and the extents. Blocks that
-/// cannot be read are not reported; what stands in them is taken for unknown.
-pub fn check_structure(volume: &Volume, extents: &ExtentList, findings: &Findings) {
+/// cannot be read are not reported; what stands in them is taken for unknown. Returns the data that log trees add, start and
+/// end of each extent.
+pub fn check_structure(
+    volume: &Volume,
+    extents: &ExtentList,
+    checksums: &Checksums,
+    findings: &Findings,
+) -> Vec<(u64, u64)> {
     superblocks::check(volume, findings);
     let superblock = volume.superblock();
     backup_roots::check(volume.stored_superblock(), findings);
     // Their block groups and extents are laid out in another way.
     if superblock.has_incompat(incompat::EXTENT_TREE_V2 | incompat::REMAP_TREE) {
-        return;
+        return Vec::new();
     }
     let chunk_root = TreeRoot::chunk_tree(volume);
     let chunk_tree = Items::of_tree(volume, &chunk_root, |_| true);
@@ -72,8 +79,8 @@ pub fn check_structure(volume: &Volume, extents: &ExtentList, findings: &Finding
     let space = Space { chunks: &chunks, groups: &groups, extent_tree: &extent_tree, extents };
     free_space::check(volume, &free_space_tree, &space, findings);
     space_cache::check(volume, &root_tree, &space, findings);
-    log_trees::check(volume, &space, findings);
     totals::check(volume, &devices, &groups, &extent_tree, extents, findings);
+    log_trees::check(volume, &space, checksums, findings)
 }
 
 /// The wanted items of a tree that must exist. One that is missing is as one that cannot be read.

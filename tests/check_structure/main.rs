@@ -12,7 +12,7 @@ use std::process::Command;
 use cases::{NOT_INJECTED, cases, edit_cache_page};
 use rbtrfs::block::item::ItemProblem;
 use rbtrfs::check::{
-    BlockProblem, ChecksumProblem, DataProblem, ExtentProblem, FileProblem, Findings, NameProblem, Problem,
+    BlockProblem, ChecksumProblem, Checksums, DataProblem, ExtentProblem, FileProblem, Findings, NameProblem, Problem,
     QuotaProblem, SubvolumeProblem, check_structure,
 };
 use rbtrfs::disk::objectid;
@@ -27,7 +27,7 @@ use support::{Scratch, kernel_image, kernel_image_names, kernel_image_or_skip, m
 
 fn problems_of(volume: &Volume) -> Vec<Problem> {
     let findings = Findings::default();
-    check_structure(volume, &read_extents(volume), &findings);
+    check_structure(volume, &read_extents(volume), &Checksums::default(), &findings);
     findings.into_sorted()
 }
 

@@ -62,9 +62,15 @@ fn write_by_kernel(case: &mut Case, options: &str, random: &mut Random, scratch:
     let mounted = Mounted::new(&case.present(), &format!("{options},commit=1"), scratch).unwrap();
     let output = Command::new("sh").args(["-ec", &script]).current_dir(mounted.path()).output().unwrap();
     case.history.push(format!("{files} files by the kernel, {options}: {}", output.status));
-    // Linux 6.18 answers some writes of data to degraded RAID5 with EIO, and goes on.
-    let is_fine = output.status.success() || options == "degraded";
-    assert!(is_fine, "{}: {}", case.history.join("; "), String::from_utf8_lossy(&output.stderr));
+    // Linux 6.18 answers some writes of data to degraded RAID5 with EIO, and goes on; some data is not what its checksum
+    // says then.
+    case.has_kernel_failed |= !output.status.success();
+    assert!(
+        !case.has_kernel_failed || options == "degraded",
+        "{}: {}",
+        case.history.join("; "),
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// Lets some devices miss a change, no more than all chunks tolerate. They are left out afterwards, or are as they were.
