@@ -405,8 +405,8 @@ impl Space {
         mut load: impl FnMut(&BlockGroup) -> Result<FreeExtents, E>,
     ) -> Result<(), E> {
         let index = self.index(flags);
-        let groups = self.groups[index].values_mut().filter(|group| group.has_rows() && group.is_usable());
-        groups.map(|group| self.infos[index].load(group, &mut load).map(drop)).collect()
+        let mut groups = self.groups[index].values_mut().filter(|group| group.has_rows() && group.is_usable());
+        groups.try_for_each(|group| self.infos[index].load(group, &mut load).map(drop))
     }
 
     /// Whether blocks of so many bytes together could be taken now. Free bytes alone do not tell: they may lie in pieces

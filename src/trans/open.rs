@@ -35,9 +35,11 @@ impl Filesystem {
     fn of(writable: WritableVolume) -> Result<Self> {
         let volume = writable.volume();
         let superblock = volume.superblock();
-        let is_harmless = |notice: &&Notice| match notice {
-            Notice::MissingDevice { .. } | Notice::StaleDevice { .. } | Notice::MirrorSuperblock { .. } => true,
-            _ => false,
+        let is_harmless = |notice: &&Notice| {
+            matches!(
+                notice,
+                Notice::MissingDevice { .. } | Notice::StaleDevice { .. } | Notice::MirrorSuperblock { .. }
+            )
         };
         if let Some(notice) = volume.notices().iter().find(|notice| !is_harmless(notice)) {
             return Err(Error::Damaged { problem: notice.to_string() });
