@@ -1,6 +1,6 @@
 //! Devices come and go while other threads allocate and remove chunks.
 
-use rbtrfs::chunk::device::{Occupied, add, remove, resize};
+use rbtrfs::chunk::device::{Occupied, remove, resize};
 use rbtrfs::chunk::{begin_to_free, finish};
 use rbtrfs::disk::flags::block_group::{DATA, METADATA, SYSTEM};
 use rbtrfs::disk::{Logical, STRIPE_LEN};

@@ -12,9 +12,13 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use rbtrfs::Error;
+use rbtrfs::chunk::device::{self, Occupied};
 use rbtrfs::disk::superblock::{MAGIC, SUPER_OFFSETS};
 use rbtrfs::image::Image;
+use rbtrfs::trans::Filesystem;
 use rbtrfs::volume::{Volume, read_copies};
 
 use support::change::*;
@@ -24,6 +28,18 @@ use support::soundness::*;
 use support::*;
 
 const MIB: u64 = 1 << 20;
+
+/// Adds a device. A program that another test is just starting has all files that are open here, locks too, until it runs:
+/// that passes.
+fn add(fs: &Filesystem, path: &Path, occupied: Occupied) -> Result<u64, Error> {
+    for _ in 0..100 {
+        match device::add(fs, path, occupied) {
+            Err(Error::InUse { .. }) => std::thread::sleep(Duration::from_millis(10)),
+            added => return added,
+        }
+    }
+    device::add(fs, path, occupied)
+}
 
 /// Size and used bytes of each device.
 type Devices = BTreeMap<u64, (u64, u64)>;
