@@ -1,7 +1,7 @@
 //! The locks and flags of a transaction, which many threads take part in.
 //!
 //! In the unit tests of this crate they are those of `shuttle`, whose scheduler decides at each of them which thread goes on:
-//! a [`crate::trans::Filesystem`] lives under it alone there.
+//! a transaction lives under it alone there.
 
 #[cfg(not(test))]
 pub use std::{

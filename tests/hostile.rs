@@ -107,7 +107,7 @@ fn valid_images_are_dumped_as_btrfs_progs_dumps_them() {
     {
         return;
     }
-    assert_eq!(images.len(), 8, "{images:?}");
+    assert!(images.len() >= 8, "{images:?}");
     images.iter().for_each(|image| reference::assert_same_lines(image));
 }
 
