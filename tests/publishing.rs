@@ -11,6 +11,7 @@ use rbtrfs::block::verify::Expected;
 use rbtrfs::disk::superblock::{RootBackup, SUPER_INFO_SIZE, SUPER_OFFSETS};
 use rbtrfs::disk::volume::DevItem;
 use rbtrfs::disk::{Logical, Physical, Superblock, Transid};
+use rbtrfs::tree::stale_devices;
 use rbtrfs::volume::{Commit, MissingDevices, Staged, Volume, WritableVolume};
 use zerocopy::IntoBytes;
 
@@ -78,7 +79,7 @@ impl Prepared {
 }
 
 fn writable(images: &[PathBuf]) -> WritableVolume {
-    WritableVolume::open(images, MissingDevices::Refuse).unwrap()
+    WritableVolume::open_judged(images, MissingDevices::Refuse, stale_devices).unwrap()
 }
 
 fn superblock_at(image: &std::path::Path, offset: u64) -> Superblock {

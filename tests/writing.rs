@@ -16,6 +16,7 @@ use rbtrfs::block::verify::Expected;
 use rbtrfs::disk::node::{HEADER_SIZE, Item, KeyPtr};
 use rbtrfs::disk::{Logical, Profile, STRIPE_LEN};
 use rbtrfs::image::Image;
+use rbtrfs::tree::stale_devices;
 use rbtrfs::volume::{ChunkMapping, MissingDevices, Staged, Volume, WritableVolume};
 
 use support::contents::*;
@@ -413,23 +414,30 @@ fn a_filesystem_that_must_be_left_alone_is_not_opened_for_writing() {
         for image in devices {
             (0..2).for_each(|mirror| injector.superblock_copy(image, mirror, edit));
         }
-        WritableVolume::open(injector.images(), MissingDevices::Refuse).map(drop)
+        let unjudged = WritableVolume::open(injector.images(), MissingDevices::Refuse).map(drop);
+        (unjudged, WritableVolume::open_judged(injector.images(), MissingDevices::Refuse, stale_devices).map(drop))
     };
     type Edit = fn(&mut rbtrfs::disk::Superblock);
-    let cases: [(&str, Edit, std::ops::Range<usize>); 5] = [
+    let cases: [(&str, Edit, std::ops::Range<usize>); 4] = [
         ("0x8000000000", |superblock| superblock.incompat_flags |= 1 << 39, 0..2),
         ("0x1000", |superblock| superblock.incompat_flags |= 1 << 12, 0..2),
         ("0x40000000", |superblock| superblock.compat_ro_flags |= 1 << 30, 0..2),
         ("seed", |superblock| superblock.flags |= 1 << 32, 0..2),
-        ("missed commits", |superblock| superblock.generation -= 2, 1..2),
     ];
     for (telling, change, devices) in cases {
-        let error = edit(&change, devices).expect_err(telling).to_string();
-        assert!(error.contains(telling), "{error}");
+        let (unjudged, judged) = edit(&change, devices);
+        for error in [unjudged, judged].map(|opened| opened.expect_err(telling).to_string()) {
+            assert!(error.contains(telling), "{error}");
+        }
     }
-    // One commit behind is what a crash amid publishing leaves.
-    assert!(edit(&|superblock| superblock.generation -= 1, 1..2).is_ok());
-    assert!(edit(&|_| {}, 0..2).is_ok());
+    // A device that has all blocks is only behind, which is not known before its blocks are read.
+    for behind in [1, 2] {
+        let (unjudged, judged) = edit(&|superblock| superblock.generation -= behind, 1..2);
+        assert!(matches!(unjudged, Err(Error::StaleDevice { .. })), "{unjudged:?}");
+        assert!(judged.is_ok(), "{judged:?}");
+    }
+    let (unjudged, judged) = edit(&|_| {}, 0..2);
+    assert!(unjudged.is_ok() && judged.is_ok());
     let images = copies(&before, &scratch.new_directory());
     let twice = WritableVolume::open(&[&images[0], &images[0]], MissingDevices::Skip);
     assert!(matches!(twice, Err(Error::Unrelated { .. })), "{twice:?}");
