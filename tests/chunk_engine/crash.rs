@@ -91,7 +91,11 @@ fn moments(events: &[Event], count: usize, random: &mut Random) -> Vec<(usize, L
             Event::Barrier { .. } => {
                 moments.extend([(number, Left::Nothing), (number, Left::All), (number + 1, Left::Nothing)]);
             }
-            event if is_superblock(event) => moments.extend([(number + 1, Left::Torn(512)), (number + 1, Left::Some)]),
+            event if is_superblock(event) => {
+                // Torn by chance: some of its sectors may be the same in both states.
+                moments.extend([(number + 1, Left::Torn(512)); 8]);
+                moments.push((number + 1, Left::Some));
+            }
             _ => {}
         }
     }
