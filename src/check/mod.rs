@@ -78,6 +78,10 @@ pub struct Options<'a> {
 
 /// Checks the filesystem. Fails only where it is stopped, or where temporary files cannot be written.
 pub fn check(volume: &Volume, options: &Options<'_>) -> Result<Report> {
+    volume.undisturbed(|| check_once(volume, options))
+}
+
+fn check_once(volume: &Volume, options: &Options<'_>) -> Result<Report> {
     let findings = Findings::default();
     let job = Job { volume, threads: options.threads, progress: options.progress, findings: &findings };
     let (totals, qgroups) = run(&job, &Room::new(options.memory), options)?;

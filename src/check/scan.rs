@@ -283,30 +283,30 @@ impl<'v> Scan<'v> {
     }
 
     /// The block from its first good copy. Every copy is read; a bad one is reported.
-    fn read_all_copies<'b>(&self, tree: u64, task: &Task, buffers: &'b mut Buffers) -> Option<Block<'b>> {
+    fn read_all_copies<'b>(&'b self, tree: u64, task: &Task, buffers: &'b mut Buffers) -> Option<Block<'b>> {
         let Buffers { block, copy } = buffers;
         let expected = &task.expected;
         let logical = expected.logical;
-        let mut good = false;
+        let mut good = None;
         let mut bad = Vec::new();
         for mirror in 1..=self.job.volume.mirrors(logical) {
             // A rebuild from parity is no copy of its own: it is needed only where nothing else is good.
-            if good && self.job.volume.place(logical, mirror).is_none() {
+            if good.is_some() && self.job.volume.place(logical, mirror).is_none() {
                 break;
             }
-            let buffer = if good { &mut *copy } else { &mut *block };
+            let buffer = if good.is_some() { &mut *copy } else { &mut *block };
             match self.job.volume.read_copy(expected, mirror, buffer) {
-                Ok(()) => good = true,
+                Ok(read) => good = good.or(Some(read)),
                 Err(error) => bad.push((mirror, error)),
             }
             self.copies.fetch_add(1, Ordering::Relaxed);
         }
         self.job.progress.add(self.job.volume.format().nodesize.into());
-        if !good && task.is_disputed {
+        if good.is_none() && task.is_disputed {
             self.job.findings.report(BlockProblem::Disagreement { tree, block: logical });
             return None;
         }
-        if !good {
+        if good.is_none() {
             let first = bad.into_iter().find(|(_, error)| !matches!(error, BlockError::Missing { .. }));
             let problem = match (first, self.job.volume.mirrors(logical)) {
                 (Some((_, error)), _) => error.to_string(),
@@ -325,7 +325,7 @@ impl<'v> Scan<'v> {
                 self.job.findings.report(BlockProblem::BadCopy { tree, block: logical, devid, physical, problem });
             }
         }
-        Block::new(block)
+        good.map(|good| good.block(block))
     }
 
     /// Whether the block belongs to this tree and into its place.

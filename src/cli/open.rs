@@ -16,6 +16,10 @@ pub struct Images {
     /// Print nothing but errors
     #[arg(short, long)]
     pub quiet: bool,
+
+    /// Read the images instead of mapping them
+    #[arg(long, hide = true)]
+    no_map: bool,
 }
 
 impl Images {
@@ -27,7 +31,8 @@ impl Images {
 
     /// As [`Images::open`], from the superblock and the roots that were chosen.
     pub fn open_at(&self, program: &str, choice: &RootChoice) -> anyhow::Result<(Volume, Completeness)> {
-        let images = self.images.iter().map(|path| Image::open(path)).collect::<Result<Vec<_>, _>>()?;
+        let open = |path: &PathBuf| if self.no_map { Image::open_unmapped(path) } else { Image::open(path) };
+        let images = self.images.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let volume = Volume::open_at(images, choice)?;
         let mut completeness = Completeness::Whole;
         for notice in volume.notices() {

@@ -103,6 +103,10 @@ fn flag_names<S: Serializer>(flags: &BlockGroupFlags, serializer: S) -> Result<S
 
 impl ChunkList {
     pub fn new(volume: &Volume) -> Self {
+        volume.undisturbed(|| Self::read(volume))
+    }
+
+    fn read(volume: &Volume) -> Self {
         let superblock = volume.superblock();
         let in_array: Vec<Logical> = Entries::new(superblock.sys_chunk_array())
             .map_while(Result::ok)

@@ -201,7 +201,14 @@ pub fn dump<F: Form>(
         batch.complaints.clear();
         for step in &steps {
             match step {
-                Step::Block { tree, expected, first } => print_block(volume, form, *tree, expected, *first, batch),
+                Step::Block { tree, expected, first } => {
+                    let (text, complaints) = (batch.text.len(), batch.complaints.len());
+                    volume.undisturbed(|| {
+                        batch.text.truncate(text);
+                        batch.complaints.truncate(complaints);
+                        print_block(volume, form, *tree, expected, *first, batch);
+                    });
+                }
                 _ => form.step(volume, step, &mut batch.text),
             }
         }

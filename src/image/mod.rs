@@ -1,12 +1,13 @@
 //! Image files and block devices.
 //!
-//! Bytes are read by `pread` into buffers of the caller, never through a map: a failing disk, a file that somebody
-//! truncates and a filesystem that is in use while it is read yield errors and stable bytes, where a map would yield a
-//! signal or bytes that change after they were verified.
+//! What is opened for reading is mapped where no other process writes it, and bytes are viewed where they lie. Everything else
+//! is read by `pread` into buffers of the caller: a filesystem that is in use, and an image that is written here.
 
 mod block_device;
 mod clone;
+mod fault;
 mod holder;
+mod map;
 mod mounts;
 mod writeback;
 
@@ -15,6 +16,7 @@ use std::io::{self, Seek, SeekFrom};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::disk::Physical;
@@ -22,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 
 use block_device::BlockDevice;
+use map::Map;
 
 pub use clone::Origin;
 pub use mounts::{Mount, mount_of};
@@ -29,12 +32,21 @@ pub use mounts::{Mount, mount_of};
 /// Bytes that are discarded at once, for such a call cannot be interrupted.
 const DISCARDED: u64 = 1 << 30;
 
+/// What an image is opened for.
+#[derive(Clone, Copy)]
+enum Access {
+    Read,
+    Write,
+}
+
 /// An open image file or block device.
 #[derive(Debug)]
 pub struct Image {
     path: PathBuf,
     file: File,
     size: AtomicU64,
+    /// Made when it is first needed. Without one, all is read by `pread`.
+    map: OnceLock<Option<Map>>,
 }
 
 impl Image {
@@ -42,7 +54,12 @@ impl Image {
     pub fn open(path: &Path) -> Result<Self> {
         file_type(path)?;
         let file = File::open(path).map_err(|source| Error::Open { path: path.to_owned(), source })?;
-        Self::of(path, file)
+        Self::of(path, file, OnceLock::new())
+    }
+
+    /// As [`Image::open`], for all to be read by `pread`.
+    pub fn open_unmapped(path: &Path) -> Result<Self> {
+        Ok(Self { map: OnceLock::from(None), ..Self::open(path)? })
     }
 
     /// Opens for reading and writing, for nobody else to write meanwhile: what is mounted, behind a loop device, or open
@@ -71,7 +88,7 @@ impl Image {
             return Err(Error::ReadOnly { path: path.to_owned(), reason: "the device is read-only".to_owned() });
         }
         if file_type.is_file() {
-            if has_locked_range(&file) {
+            if has_locked_range(&file, Access::Write) {
                 return Err(in_use(holder::of_lock(path)));
             }
             file.try_lock().map_err(|error| match error {
@@ -83,13 +100,13 @@ impl Image {
         if let Some(holder) = holder::of(path) {
             return Err(in_use(holder));
         }
-        Self::of(path, file)
+        Self::of(path, file, OnceLock::from(None))
     }
 
-    fn of(path: &Path, mut file: File) -> Result<Self> {
+    fn of(path: &Path, mut file: File, map: OnceLock<Option<Map>>) -> Result<Self> {
         // The end of a block device is found by seeking; its metadata has no length.
         let size = file.seek(SeekFrom::End(0)).map_err(|source| Error::Open { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), file, size: size.into() })
+        Ok(Self { path: path.to_owned(), file, size: size.into(), map })
     }
 
     pub fn path(&self) -> &Path {
@@ -126,6 +143,18 @@ impl Image {
         self.file.set_len(size).map_err(error)?;
         self.size.store(size, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// The bytes at `offset` where they lie. Nothing where only [`Image::read`] tells what they are: the image is not mapped, or
+    /// a page of its map could not be read. They may be worth nothing: see [`Image::has_faulted`].
+    pub fn view(&self, offset: Physical, length: usize) -> Option<&[u8]> {
+        self.map.get_or_init(|| Map::new(self)).as_ref()?.view(offset.0, length)
+    }
+
+    /// Whether a page of the map could not be read. Views that were handed out before may show zeroes there since, so that
+    /// what was made of them may be wrong.
+    pub fn has_faulted(&self) -> bool {
+        self.map.get().and_then(Option::as_ref).is_some_and(Map::has_faulted)
     }
 
     /// Fills `buffer` from `offset`. A range that is not there whole is an error.
@@ -190,12 +219,16 @@ impl Image {
     }
 }
 
-/// Whether another process has locked any range of a file. Our own lock is given up at once: some network filesystems
+/// Whether another process has locked any range of a file against this access. Our own lock is given up at once: some network filesystems
 /// make such locks of those of flock(2), and would refuse us the one for the other.
-fn has_locked_range(file: &File) -> bool {
+fn has_locked_range(file: &File, access: Access) -> bool {
     use rustix::fs::{FlockOperation, fcntl_lock};
     use rustix::io::Errno;
-    match fcntl_lock(file, FlockOperation::NonBlockingLockExclusive) {
+    let operation = match access {
+        Access::Read => FlockOperation::NonBlockingLockShared,
+        Access::Write => FlockOperation::NonBlockingLockExclusive,
+    };
+    match fcntl_lock(file, operation) {
         // Where there are no such locks nobody has one.
         Err(error) => error == Errno::AGAIN || error == Errno::ACCESS,
         Ok(()) => {

@@ -157,7 +157,7 @@ impl Filesystem {
     fn read_committed(&self, expected: &Expected) -> Result<Vec<u8>> {
         let mut buffer = Vec::new();
         match self.volume().read_block(expected, &mut buffer) {
-            Ok(_) => Ok(buffer),
+            Ok(read) => Ok(read.block.bytes().to_vec()),
             Err(bad) => {
                 let (what, logical) = ("tree block", expected.logical);
                 Err(Error::Block { what, logical, problem: bad.to_string() })

@@ -107,11 +107,9 @@ impl Filesystem {
         if self.volume().read_copy(&expected, 1, &mut buffer).is_ok() {
             return true;
         }
-        let is_good = self.volume().read_block(&expected, &mut buffer).is_ok();
-        if is_good {
-            mended.push((live.logical, buffer));
-        }
-        is_good
+        let Ok(read) = self.volume().read_block(&expected, &mut buffer) else { return false };
+        mended.push((live.logical, read.block.bytes().to_vec()));
+        true
     }
 
     /// Data without a checksum for each sector cannot be told good.

@@ -51,19 +51,23 @@ impl<'v> Walk<'v> {
 
     /// Puts the children of `expected` on the path, if it is a node and there is more to yield below it.
     fn enter(&mut self, expected: &Expected) -> Option<u8> {
-        let read = self.volume.read_block(expected, &mut self.buffer).ok()?;
-        let level = read.block.level();
         let lowest = match self.levels {
             Levels::All | Levels::Leaves => 0,
             Levels::Only(lowest) => lowest,
         };
-        if let Kind::Node(node) = read.block.kind()
-            && level > lowest
-            && self.entered.insert(expected.logical)
-        {
+        let (volume, buffer) = (self.volume, &mut self.buffer);
+        let (level, ptrs) = volume.undisturbed(|| {
+            let read = volume.read_block(expected, buffer).ok()?;
+            let ptrs = match read.block.kind() {
+                Kind::Node(node) if read.block.level() > lowest => node.ptrs().to_vec(),
+                _ => Vec::new(),
+            };
+            Some((read.block.level(), ptrs))
+        })?;
+        if level > lowest && self.entered.insert(expected.logical) {
             let mut children = HashSet::new();
-            let is_new = |ptr: &&KeyPtr| children.insert(Logical::from(ptr.blockptr));
-            self.path.push(Frame { level, ptrs: node.ptrs().iter().filter(is_new).copied().collect(), next: 0 });
+            let is_new = |ptr: &KeyPtr| children.insert(Logical::from(ptr.blockptr));
+            self.path.push(Frame { level, ptrs: ptrs.into_iter().filter(is_new).collect(), next: 0 });
         }
         Some(level)
     }

@@ -42,6 +42,19 @@ pub struct BlockRead<'a> {
     pub bad: Vec<BadCopy>,
 }
 
+/// A verified copy of a tree block: a view of where it lies, or else in the buffer that it was read into.
+pub struct BlockCopy<'v>(Option<Block<'v>>);
+
+impl<'v> BlockCopy<'v> {
+    /// The block; `buffer` is the one that it was read with.
+    pub fn block<'b>(self, buffer: &'b [u8]) -> Block<'b>
+    where
+        'v: 'b,
+    {
+        self.0.unwrap_or_else(|| Block::new(buffer).expect("a verified block is longer than a header"))
+    }
+}
+
 /// No copy of a block is good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoGoodCopy {
@@ -66,16 +79,13 @@ impl fmt::Display for NoGoodCopy {
 }
 
 impl Volume {
-    /// Reads and verifies a tree block, from the first copy that is good. `buffer` is resized as needed.
-    pub fn read_block<'b>(&self, expected: &Expected, buffer: &'b mut Vec<u8>) -> Result<BlockRead<'b>, NoGoodCopy> {
+    /// Reads and verifies a tree block, from the first copy that is good. `buffer` is for one that cannot be viewed where it
+    /// lies, and is resized as needed.
+    pub fn read_block<'b>(&'b self, expected: &Expected, buffer: &'b mut Vec<u8>) -> Result<BlockRead<'b>, NoGoodCopy> {
         let mut bad = Vec::new();
         for mirror in 1..=self.mirrors(expected.logical) {
             match self.read_copy(expected, mirror, buffer) {
-                // Viewed anew: a borrow made within the loop cannot be returned.
-                Ok(()) => {
-                    let block = Block::new(buffer).expect("a verified block is longer than a header");
-                    return Ok(BlockRead { block, bad });
-                }
+                Ok(copy) => return Ok(BlockRead { block: copy.block(buffer), bad }),
                 Err(error) => {
                     bad.push(BadCopy { mirror, place: self.place(expected.logical, mirror), error });
                 }
@@ -84,14 +94,53 @@ impl Volume {
         Err(NoGoodCopy { logical: expected.logical, bad })
     }
 
-    /// Reads and verifies the copy `mirror` (from 1) of a tree block. `buffer` is resized as needed.
-    pub fn read_copy(&self, expected: &Expected, mirror: u16, buffer: &mut Vec<u8>) -> Result<(), BlockError> {
-        buffer.resize(self.format.nodesize as usize, 0);
+    /// Reads and verifies the copy `mirror` (from 1) of a tree block. `buffer` is for one that cannot be viewed where it lies,
+    /// and is resized as needed.
+    pub fn read_copy(
+        &self,
+        expected: &Expected,
+        mirror: u16,
+        buffer: &mut Vec<u8>,
+    ) -> Result<BlockCopy<'_>, BlockError> {
         if let Some(devid) = self.missing(expected.logical, mirror) {
             return Err(BlockError::Missing { devid });
         }
+        let length = self.format.nodesize as usize;
+        // What is wrong with a view is told by reading: it may be a page that cannot be read.
+        if let Some(view) = self.view(expected.logical, mirror, length)
+            && let Ok(block) = self.format.verify(view, expected)
+        {
+            return Ok(BlockCopy(Some(block)));
+        }
+        buffer.resize(length, 0);
         self.read(expected.logical, mirror, buffer).map_err(BlockError::Unreadable)?;
-        self.format.verify(buffer, expected).map(drop)
+        self.format.verify(buffer, expected)?;
+        Ok(BlockCopy(None))
+    }
+
+    /// The bytes of a copy where they lie, if they can be viewed and are in one piece there.
+    fn view(&self, logical: Logical, mirror: u16, length: usize) -> Option<&[u8]> {
+        let piece = self.chunks.pieces(logical, length).next()?.ok().filter(|piece| piece.length == length)?;
+        let (stripe, physical) = piece.chunk.place(logical, mirror)?;
+        self.device(stripe)?.image().view(physical, length)
+    }
+
+    /// The result of `work`, which reads tree blocks. It is done again where a mapped page could not be read meanwhile: views
+    /// that were verified before may have shown zeroes since. What could not be read once is read without a map from then on,
+    /// so that this ends.
+    pub fn undisturbed<T>(&self, mut work: impl FnMut() -> T) -> T {
+        loop {
+            let faulted = self.faulted_images();
+            let result = work();
+            if self.faulted_images() == faulted {
+                return result;
+            }
+        }
+    }
+
+    /// Images of which a mapped page could not be read.
+    pub(super) fn faulted_images(&self) -> usize {
+        self.devices.iter().filter(|device| device.image().has_faulted()).count()
     }
 
     /// Ways to read what is at `logical`; 0 if no chunk holds it.

@@ -36,7 +36,7 @@ pub use device::Device;
 pub use device::not_btrfs;
 pub use first_write::{FirstWriter, Target};
 pub use foreign::identify;
-pub use mirror::{BadCopy, BlockRead, NoGoodCopy};
+pub use mirror::{BadCopy, BlockCopy, BlockRead, NoGoodCopy};
 pub use parity::{compute as compute_parity, rebuild as rebuild_column};
 pub use publish::{Commit, Published};
 pub use root_choice::RootChoice;
@@ -107,11 +107,24 @@ impl Volume {
         sort_devices(&mut devices, superblock.fsid);
         let (chunks, notices, stored_superblock) = (ChunkMap::default(), Vec::new(), superblock.clone());
         let mut volume = Self { superblock, stored_superblock, format, chunks, notices, devices };
-        let dev_items = volume.load_chunks(choice).map_err(|error| volume.truncation().unwrap_or(error))?;
-        volume.choose_tree_root(choice)?;
-        volume.notice_devices(choice);
-        volume.notice_missing(&dev_items);
-        Ok(volume)
+        loop {
+            let faulted = volume.faulted_images();
+            let loaded = volume.load(choice);
+            if volume.faulted_images() == faulted {
+                return loaded.map(|()| volume);
+            }
+        }
+    }
+
+    /// Loads the chunks, and finds the roots.
+    fn load(&mut self, choice: &RootChoice) -> Result<()> {
+        self.superblock = self.stored_superblock.clone();
+        (self.chunks, self.notices) = Default::default();
+        let dev_items = self.load_chunks(choice).map_err(|error| self.truncation().unwrap_or(error))?;
+        self.choose_tree_root(choice)?;
+        self.notice_devices(choice);
+        self.notice_missing(&dev_items);
+        Ok(())
     }
 
     /// The superblock, with the roots that were chosen.

@@ -58,13 +58,13 @@ impl WritableVolume {
         missing: MissingDevices,
         judge: impl FnOnce(&Volume) -> Vec<StaleDevice>,
     ) -> Result<Self> {
-        let peek = |path: &_| Device::open(Image::open(AsRef::as_ref(path))?, None);
+        let peek = |path: &_| Device::open(Image::open_unmapped(AsRef::as_ref(path))?, None);
         let devices = paths.iter().map(peek).collect::<Result<Vec<_>>>()?;
         // Before they are locked: a device that is named twice would be found in use by itself.
         main_device(&devices)?;
         let reopen = |device: &Device| {
             let path = device.image().path();
-            if device.is_seed() { Image::open(path) } else { Image::open_for_writing(path) }
+            if device.is_seed() { Image::open_unmapped(path) } else { Image::open_for_writing(path) }
         };
         let images = devices.iter().map(reopen).collect::<Result<_>>()?;
         // Read anew: only now nobody else writes.
@@ -75,7 +75,7 @@ impl WritableVolume {
     /// Opens seeds as the filesystem with this fsid that is to grow from them. Nobody writes the seeds: it has no device
     /// of its own before one joins.
     pub fn open_seeds(paths: &[impl AsRef<Path>], fsid: Uuid) -> Result<Self> {
-        let images = paths.iter().map(|path| Image::open(path.as_ref())).collect::<Result<_>>()?;
+        let images = paths.iter().map(|path| Image::open_unmapped(path.as_ref())).collect::<Result<_>>()?;
         let mut opened = Self::of(Volume::open(images)?, MissingDevices::Refuse, no_seed)?;
         let volume = &mut opened.volume;
         for superblock in [&mut volume.superblock, &mut volume.stored_superblock] {

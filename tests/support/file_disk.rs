@@ -129,9 +129,10 @@ impl<H: Hooks> Filesystem for Disk<H> {
         reply.attr(&FOREVER, &self.attributes(ino));
     }
 
-    /// Past the page cache, which would read ahead, and put writes off and join them.
+    /// Past the page cache, which would read ahead, and put writes off and join them. Only what is in the page cache can be
+    /// mapped, as disks are that are only read.
     fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO);
+        reply.opened(FileHandle(0), if H::IS_WRITABLE { FopenFlags::FOPEN_DIRECT_IO } else { FopenFlags::empty() });
     }
 
     fn read(

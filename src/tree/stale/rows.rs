@@ -162,8 +162,8 @@ impl<'a, 'v> Rows<'a, 'v> {
         let from = Logical(known.first.0.saturating_sub(nodesize - 1));
         let mut buffer = Vec::new();
         for (logical, expected) in self.newer.in_rows.range(from..known.end()) {
-            self.volume.read_block(expected, &mut buffer).ok()?;
-            known.put(*logical, &buffer);
+            let read = self.volume.read_block(expected, &mut buffer).ok()?;
+            known.put(*logical, read.block.bytes());
         }
         Some(())
     }
