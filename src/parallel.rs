@@ -1,10 +1,10 @@
 //! Work on many threads, with as many as the system has to give; and results that come out in the order of the input.
 
 use std::collections::BTreeMap;
-use std::panic::resume_unwind;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
 
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use rustix::param::page_size;
 use rustix::process::{Resource, getrlimit};
 
@@ -25,22 +25,43 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Pools that were made, by the number of their threads: a program has one, and makes it once.
+static POOLS: Mutex<BTreeMap<usize, Arc<ThreadPool>>> = Mutex::new(BTreeMap::new());
+
+/// A pool of `threads` threads, or of as many as the system gives; nothing if it gives none.
+fn pool(threads: usize) -> Option<Arc<ThreadPool>> {
+    let mut pools = lock(&POOLS);
+    if let Some(pool) = pools.get(&threads) {
+        return Some(Arc::clone(pool));
+    }
+    // A pool that lacks a thread is not made at all.
+    let fewer = std::iter::successors(Some(threads), |threads| Some(threads / 2)).take_while(|threads| *threads > 0);
+    let build = |threads| ThreadPoolBuilder::new().num_threads(threads).build().ok();
+    let pool = Arc::new(fewer.filter_map(build).next()?);
+    pools.insert(threads, Arc::clone(&pool));
+    Some(pool)
+}
+
 /// Runs `worker` on up to `threads` threads at once, the caller's own among them, and returns what each of them returned. Where
 /// the system has no more threads to give, or no addresses for them, those that there are do the work. A panic of one of
 /// them goes on in the caller.
+///
+/// A worker may wait for what another one does, but not for one that has not begun: fewer may run than were asked for.
 pub fn on_threads<R: Send>(threads: usize, worker: impl Fn() -> R + Sync) -> Vec<R> {
-    std::thread::scope(|scope| {
-        let mut others = Vec::new();
-        for _ in 1..threads.min(threads_that_fit()) {
-            match Builder::new().spawn_scoped(scope, &worker) {
-                Ok(other) => others.push(other),
-                Err(_) => break,
-            }
+    let threads = threads.min(threads_that_fit());
+    let Some(pool) = threads.checked_sub(1).filter(|others| *others > 0).and_then(pool) else { return vec![worker()] };
+    let results = Mutex::new(Vec::new());
+    pool.in_place_scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(|_| {
+                let result = worker();
+                lock(&results).push(result);
+            });
         }
-        let mut results = vec![worker()];
-        results.extend(others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic))));
-        results
-    })
+        let result = worker();
+        lock(&results).push(result);
+    });
+    results.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs `work` while `helper` runs on a thread of its own, if there is one to be had.
