@@ -18,6 +18,7 @@ use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::disk::Physical;
 use crate::error::{Error, Result};
@@ -91,7 +92,7 @@ impl Image {
             if has_locked_range(&file, Access::Write) {
                 return Err(in_use(holder::of_lock(path)));
             }
-            file.try_lock().map_err(|error| match error {
+            lock(&file).map_err(|error| match error {
                 TryLockError::WouldBlock => in_use(holder::of_lock(path)),
                 TryLockError::Error(source) => Error::Open { path: path.to_owned(), source },
             })?;
@@ -217,6 +218,19 @@ impl Image {
     pub fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(|source| Error::Sync { path: self.path.clone(), source })
     }
+}
+
+/// Locks a file exclusively. A program that another thread of this process is just starting has all files of the process, and
+/// with them locks that were given up here, until it runs: that passes.
+fn lock(file: &File) -> std::result::Result<(), TryLockError> {
+    const TRIES: u32 = 20;
+    for _ in 1..TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
+            done => return done,
+        }
+    }
+    file.try_lock()
 }
 
 /// Whether another process has locked any range of a file against this access. Our own lock is given up at once: some network filesystems

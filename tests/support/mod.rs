@@ -4,6 +4,7 @@
 
 pub mod change;
 pub mod contents;
+pub mod corpus;
 pub mod damage;
 pub mod extents;
 pub mod failing_disk;

@@ -1,0 +1,13 @@
+//! What a check finds, and what it must not say.
+
+mod blocks;
+mod command;
+mod data;
+mod extents;
+mod files;
+mod item_damage;
+mod mutations;
+mod quotas;
+mod structure;
+#[path = "../support/mod.rs"]
+mod support;

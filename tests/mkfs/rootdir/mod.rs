@@ -1,0 +1,77 @@
+//! Filesystems made from a directory hold what the directory holds.
+
+mod compare;
+mod content;
+mod refusals;
+mod sharing;
+mod sizes;
+mod subvolumes;
+mod tree;
+
+use std::ffi::OsStr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rbtrfs::image::Image;
+use rbtrfs::mkfs::content::Transfer;
+use rbtrfs::mkfs::options::{Options, Wishes};
+use rbtrfs::mkfs::source::Source;
+use rbtrfs::mkfs::{Estimate, Maker, NewDevice};
+use rbtrfs::progress::Progress;
+use rbtrfs::table::Room;
+
+use crate::support::mounted::{Mounted, btrfs_check};
+use crate::support::*;
+
+/// Runs our program as `mkfs.btrfs`.
+fn mkfs(options: &[impl AsRef<OsStr>], environment: &[(&str, &str)]) -> Run {
+    let mut command = Command::new(PROGRAM);
+    command.arg0("mkfs.btrfs").args(options).envs(environment.iter().copied());
+    Run::of(command.output().unwrap())
+}
+
+/// Makes an image from a directory, and has it checked, data too.
+fn make(root: &Path, image: &Path, options: &str) -> Run {
+    let mut words: Vec<&OsStr> = options.split_whitespace().map(OsStr::new).collect();
+    words.extend([OsStr::new("-r"), root.as_os_str(), image.as_os_str()]);
+    let run = mkfs(&words, &[]);
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{options}");
+    assert_sound(image);
+    run
+}
+
+fn assert_sound(image: &Path) {
+    output_of("check --check-data-csum", &[image.to_owned()]);
+    let _ = or_skip(btrfs_check(&[image.to_owned()]));
+}
+
+/// Mounts an image as it is; nothing where the test is to be skipped.
+fn mounted(image: &Path, options: &str, scratch: &Scratch) -> Option<Mounted> {
+    or_skip(Mounted::new(&[image.to_owned()], &format!("ro,noatime{options}"), scratch))
+}
+
+fn is_root() -> bool {
+    require(
+        std::thread::current().name().unwrap_or("a test"),
+        tool("id", ["-u"]).unwrap().trim() == "0",
+        "only root makes all kinds of files",
+    )
+}
+
+/// A directory with all kinds of files.
+fn full_tree(scratch: &Scratch) -> (PathBuf, tree::Removed) {
+    let root = scratch.path("root");
+    tree::make(&root);
+    (root.clone(), tree::Removed(root))
+}
+
+/// Fills a filesystem that nobody will see.
+fn fill(scratch: &Scratch, source: &Source, progress: &Progress) -> rbtrfs::Result<()> {
+    let size = 256 << 20;
+    let image = Image::open_for_writing(&scratch.zeros("unseen", size))?;
+    let options = Options::new(Wishes::default(), 1).unwrap();
+    let room = Room::new(1 << 20);
+    let maker = Maker::new(options, vec![NewDevice { image, size, grows: false }], &Estimate::default(), &room)?;
+    rbtrfs::mkfs::content::fill(&maker, source, Transfer::Copied, 2, progress)
+}
