@@ -5,6 +5,7 @@
 pub mod block;
 pub mod check;
 pub mod chunk;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod disk;
 pub mod dump;

@@ -244,7 +244,12 @@ pub fn output_of(command: &str, images: &[PathBuf]) -> String {
     run.stdout
 }
 
+/// Opens for a look beside changes: a map would keep them out while the volume is there.
 pub fn open(images: &[PathBuf]) -> Volume {
+    Volume::open(images.iter().map(|image| Image::open_unmapped(image).unwrap()).collect()).unwrap()
+}
+
+pub fn open_mapped(images: &[PathBuf]) -> Volume {
     Volume::open(images.iter().map(|image| Image::open(image).unwrap()).collect()).unwrap()
 }
 

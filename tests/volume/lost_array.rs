@@ -249,6 +249,7 @@ fn what_the_kernel_leaves_of_forty_devices_is_read() {
     assert!(volume.notices().iter().any(|notice| matches!(notice, Notice::SysChunk { .. })), "{:?}", volume.notices());
     assert_eq!(fatal(check(&volume, 2)), BTreeSet::from(["sys-array-missing"]));
     assert!(chunks(&run_rbtrfs("list-chunks", &images).stdout).len() > 5 * 40);
+    drop(volume);
     let run = run_rbtrfs("chunk-alloc --type data", &images);
     assert!(run.code == 2 && run.says(&["check it first"]), "{}", run.stderr);
 }

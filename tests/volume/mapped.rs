@@ -12,7 +12,7 @@ use crate::support::failing_disk::FailingDisk;
 use crate::support::file_disk::{FileDisk, Hooks};
 use crate::support::random::Random;
 use crate::support::{
-    PROGRAM, Run, Scratch, copy_of_kernel_image_or_skip, kernel_image_or_skip, open, or_skip, run_rbtrfs,
+    PROGRAM, Run, Scratch, copy_of_kernel_image_or_skip, kernel_image_or_skip, open_mapped, or_skip, run_rbtrfs,
 };
 use fuser::Errno;
 use rbtrfs::disk::objectid;
@@ -34,7 +34,7 @@ fn cut(image: &Path, size: u64) {
 fn a_block_is_viewed_where_it_lies() {
     let scratch = Scratch::new();
     let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
-    let volume = open(&images);
+    let volume = open_mapped(&images);
     let root = TreeRoot::root_tree(&volume).expected();
     let mut buffer = Vec::new();
     volume.read_block(&root, &mut buffer).ok().unwrap();
@@ -71,7 +71,7 @@ fn what_others_may_write_is_not_mapped() {
 fn an_image_is_not_changed_while_it_is_mapped() {
     let scratch = Scratch::new();
     let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
-    let volume = open(&images);
+    let volume = open_mapped(&images);
     assert_eq!(maps_of(&images[0]), 1);
     let run = run_rbtrfs("chunk-alloc --type data", &images);
     assert!(run.code == 2 && run.says(&["in use", "locked"]), "{}", run.stderr);
@@ -84,7 +84,7 @@ fn an_image_is_not_changed_while_it_is_mapped() {
 #[test]
 fn an_unreadable_page_is_what_an_unreadable_range_is() {
     let Some(images) = kernel_image_or_skip("dup") else { return };
-    let volume = open(&images);
+    let volume = open_mapped(&images);
     let logical = first_leaf(&volume, objectid::FS_TREE).logical;
     let places = [1, 2].map(|mirror| place(&volume, logical, mirror).1);
     let page = |place: u64| place + 4096..place + 8192;
@@ -151,7 +151,7 @@ fn a_file_cut_amid_a_check_is_no_signal_and_no_false_verdict() {
 fn a_check_of_a_file_that_was_cut_after_it_was_opened_finds_what_a_fresh_one_finds() {
     let scratch = Scratch::new();
     let Some(images) = copy_of_kernel_image_or_skip("dup", &scratch) else { return };
-    let volume = open(&images);
+    let volume = open_mapped(&images);
     // Half of the blocks are gone.
     let walk = Walk::new(&volume, TreeRoot::root_tree(&volume).expected(), Levels::All);
     let mut places: Vec<u64> = walk.map(|block| place(&volume, block.logical, 1).1).collect();
@@ -176,7 +176,7 @@ impl Hooks for Broken {
 #[test]
 fn a_read_error_amid_chunk_alloc_leaves_the_image_whole() {
     let Some(images) = kernel_image_or_skip("single") else { return };
-    let volume = open(&images);
+    let volume = open_mapped(&images);
     let blocks: Vec<u64> = [objectid::EXTENT_TREE, objectid::DEV_TREE]
         .map(|tree| place(&volume, first_leaf(&volume, tree).logical, 1).1)
         .to_vec();

@@ -133,6 +133,7 @@ fn a_column_that_only_parity_has_is_not_lost_to_a_change() {
             }
             assert!(damaged.len() > 2, "{name}");
             damaged.values().for_each(|logical| damage(&images, &volume, *logical, lost));
+            drop(volume);
             assert_eq!(losses(&images), "", "{name}, {lost} lost, before");
             for command in CHANGES {
                 let run = run_rbtrfs(command, &images);

@@ -48,8 +48,8 @@ impl Prepared {
         let free = (1..).map(|number| Logical(chunk.end().0 - number * nodesize)).filter(|place| !used.contains(place));
         // Every fourth, so that of a row with parity parts are written.
         for place in free.step_by(4).take(2) {
-            let mut bytes = Vec::new();
-            volume.read_block(&Expected::at(superblock.root()), &mut bytes).unwrap();
+            let root = Expected::at(superblock.root());
+            let mut bytes = volume.read_block(&root, &mut Vec::new()).unwrap().block.bytes().to_vec();
             bytes[48..56].copy_from_slice(&place.0.to_le_bytes());
             bytes[80..88].copy_from_slice(&generation.to_le_bytes());
             volume.format().csum_type.stamp(&mut bytes);

@@ -29,7 +29,7 @@ const SUPERBLOCK_MIRROR: u64 = 64 << 20;
 fn every_copy_of_file_data_is_what_the_kernel_summed() {
     for Redundancy { name, .. } in PROFILES {
         let Some(images) = kernel_image_or_skip(name) else { return };
-        let volume = open(&images);
+        let volume = open_mapped(&images);
         let (sums, sector) = (checksums(&volume), u64::from(volume.format().sectorsize));
         let mut verified = 0;
         for (address, length) in data_extents(&volume) {
@@ -52,7 +52,7 @@ fn every_copy_of_file_data_is_what_the_kernel_summed() {
 fn every_copy_of_every_tree_block_is_good() {
     for Redundancy { name, .. } in PROFILES {
         let Some(images) = kernel_image_or_skip(name) else { return };
-        let volume = open(&images);
+        let volume = open_mapped(&images);
         let mut buffer = vec![0; volume.format().nodesize as usize];
         for block in blocks(&volume) {
             for mirror in 1..=mirrors(&volume, block.logical) {
@@ -378,7 +378,7 @@ fn a_read_only_image_is_read_by_anybody_and_stays_as_it_was() {
 fn a_file_truncated_while_it_is_open_is_a_read_error() {
     let scratch = Scratch::new();
     let Some(images) = copy_of_kernel_image_or_skip("dup", &scratch) else { return };
-    let volume = open(&images);
+    let volume = open_mapped(&images);
     OpenOptions::new().write(true).open(&images[0]).unwrap().set_len(1 << 20).unwrap();
     let mut buffer = Vec::new();
     let root = TreeRoot::root_tree(&volume).expected();

@@ -44,8 +44,7 @@ fn write(volume: &WritableVolume, ranges: &Ranges) {
 fn tree_blocks(volume: &Volume, change: impl Fn(&Expected, &mut Vec<u8>)) -> Ranges {
     let mut ranges = Ranges::new();
     for block in blocks(volume) {
-        let mut bytes = Vec::new();
-        volume.read_block(&block, &mut bytes).unwrap();
+        let mut bytes = volume.read_block(&block, &mut Vec::new()).unwrap().block.bytes().to_vec();
         change(&block, &mut bytes);
         ranges.insert(block.logical, bytes);
     }
