@@ -9,6 +9,7 @@ pub mod cli;
 pub mod disk;
 pub mod dump;
 pub mod error;
+pub mod files;
 pub mod finding;
 pub mod image;
 pub mod mkfs;
