@@ -1,8 +1,8 @@
 //! Directories: one name, and all of them.
 //!
 //! A name stands in two items: `DIR_ITEM`, which is found by the hash of the name, and `DIR_INDEX`, which has an order. Where
-//! they disagree the one is taken that leads to an inode with a reference back to this name; lookup and listing then
-//! agree with each other.
+//! they disagree, the entry is taken that leads to an inode with a reference back to this name, so that lookup and
+//! listing agree.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
@@ -63,7 +63,7 @@ impl<'v> Files<'v> {
         Ok((found, unreadable.map(|unreadable| tree_block(&unreadable.block))))
     }
 
-    /// Of what the two items of one name say, what is taken.
+    /// Chooses between what the two items of a name say.
     fn choose(&self, directory: InodeId, item: Option<RawEntry>, index: Option<RawEntry>) -> Option<RawEntry> {
         let (problem, raw) = match (item, index) {
             (Some(item), Some(index)) if item.location == index.location => return Some(item),
@@ -80,18 +80,15 @@ impl<'v> Files<'v> {
     }
 
     pub(super) fn refuse_other_than_directory(&self, id: InodeId) -> Result<()> {
-        // Of an inode whose item is lost the entries may still be there.
-        match self.find_attributes(id) {
-            Ok(Some(attributes)) if attributes.kind() != FileKind::Directory => {
-                Err(id.error(FileProblem::NotDirectory))
-            }
-            _ => Ok(()),
+        // Of an inode whose item is lost, or whose mode makes no sense, the entries may still be there.
+        match self.find_attributes(id).map(|attributes| attributes.map(|attributes| attributes.kind())) {
+            Ok(None | Some(FileKind::Directory | FileKind::Unknown)) | Err(_) => Ok(()),
+            Ok(Some(_)) => Err(id.error(FileProblem::NotDirectory)),
         }
     }
 
     /// The entries of a directory, in the order in which they were made. Entries that make no sense, and blocks that cannot be
-    /// read, are errors among them. In a directory whose items agree a leaf at a time is held; in one that is damaged all
-    /// entries are.
+    /// read, are errors among them. Of a directory whose items agree one leaf is held at a time, of a damaged one all entries.
     ///
     /// # Errors
     ///

@@ -53,7 +53,7 @@ pub(super) struct CompressedExtent {
 /// The extents of a file that stand in one leaf, in order and without overlap.
 #[derive(Debug)]
 pub(super) struct Window {
-    /// The range of the file that they tell all of.
+    /// The range of the file that these extents and the holes between them make.
     pub start: u64,
     pub end: u64,
     pub extents: Vec<Extent>,
@@ -103,7 +103,7 @@ impl Files<'_> {
         }
     }
 
-    /// Where the last extent of a file ends; nothing if it has none, or if that cannot be told.
+    /// Where the last extent of a file ends; nothing if it has none, or if that is not known.
     pub(super) fn last_extent_end(&self, id: InodeId, subtree: &Subtree) -> Option<u64> {
         let extents = self.window(id, subtree, u64::MAX).extents.into_iter();
         let known = extents.filter(|extent| !matches!(extent.source, Source::Damaged(_)));

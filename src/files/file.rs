@@ -76,9 +76,13 @@ struct Loaded {
 /// What begins at an offset of the file.
 enum Step {
     End,
-    Zeroes { end: u64 },
+    Zeroes {
+        end: u64,
+    },
     /// The bytes are loaded.
-    Data { end: u64 },
+    Data {
+        end: u64,
+    },
 }
 
 /// A range that cannot be read, and where it ends.
@@ -96,7 +100,7 @@ impl<'v> Files<'v> {
     pub fn file(&self, id: InodeId) -> Result<File<'_, 'v>> {
         let attributes = self.find_attributes(id)?;
         match attributes.map(|attributes| attributes.kind()) {
-            Some(FileKind::File) | None => self.contents(id, attributes),
+            Some(FileKind::File | FileKind::Unknown) | None => self.contents(id, attributes),
             Some(_) => Err(id.error(FileProblem::NotFile)),
         }
     }
@@ -131,7 +135,7 @@ impl<'v> Files<'v> {
         })
     }
 
-    /// Fills `buffer` from `offset` on: see [`File::read_at`]. Who reads more than once from a file opens it
+    /// Fills `buffer` from `offset` on: see [`File::read_at`]. A file that is read more than once is better opened
     /// ([`Files::file`]), which keeps what was read last.
     ///
     /// # Errors
@@ -161,7 +165,7 @@ impl File<'_, '_> {
     ///
     /// # Errors
     ///
-    /// A range that begins there cannot be read ([`FileProblem::Range`] tells its length): what is behind it may be readable.
+    /// A range that begins there cannot be read ([`FileProblem::Range`] has its length): what is behind it may be readable.
     pub fn piece_at(&mut self, offset: u64) -> Result<Option<Piece<'_>>> {
         let step = self.step(offset, READ_MOST);
         let step = step.map_err(|gap| self.error(offset, gap))?;

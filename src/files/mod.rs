@@ -27,8 +27,8 @@
 //! # Damaged filesystems
 //!
 //! What has another copy, or is rebuilt from parity, is read from there; what a directory's two kinds of items do not both
-//! say is taken from the other; and a range that cannot be read is an error for that range. Each such thing is told to
-//! [`Options::on_notice`]. Nothing that stands on the disk makes memory grow by more than what is read, and directories
+//! say is taken from the other; and a range that cannot be read is an error for that range. Each such case is reported
+//! to [`Options::on_notice`]. Nothing that stands on the disk makes memory grow by more than what is read, and directories
 //! that lead in circles end.
 
 mod attributes;

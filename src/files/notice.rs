@@ -1,4 +1,4 @@
-//! What is told of damage that reading got over.
+//! Notices of damage that reading got over.
 
 use crate::disk::{Logical, TreeId};
 use crate::volume::{BadCopy, NoGoodCopy};

@@ -1,5 +1,7 @@
 //! Where paths begin.
 
+use std::ops::ControlFlow;
+
 use crate::disk::{Ino, Key, KeyType, TreeId, hash, objectid};
 use crate::error::{FileProblem, Result};
 use crate::volume::Volume;
@@ -68,7 +70,7 @@ impl<'v> Files<'v> {
             let is_default = |location: Key| location.key_type == KeyType::ROOT_ITEM;
             let entries = raw_entries(item.key, item.data).flatten();
             found = entries.filter(|raw| raw.name == NAME).map(|raw| raw.location).find(|key| is_default(*key));
-            std::ops::ControlFlow::Break(())
+            ControlFlow::Break(())
         });
         match found {
             Some(location) => TreeId(location.objectid),

@@ -23,7 +23,7 @@ pub struct Options<'v> {
     /// Hands out data that should have checksums and has none, as where the checksum tree is damaged. Otherwise such data is an
     /// error. What files keep without checksums on purpose (`NODATASUM`) is always handed out.
     pub read_unverified: bool,
-    /// Is told of what is wrong, from the thread that reads. The same thing may be told of more than once.
+    /// Receives a notice of each thing that is wrong, on the thread that reads. The same notice may come more than once.
     pub on_notice: Option<Box<dyn Fn(Notice) + Send + Sync + 'v>>,
 }
 
@@ -157,7 +157,7 @@ impl<'v> Files<'v> {
         first
     }
 
-    /// Of a missing device the volume has told.
+    /// The volume reports missing devices, once.
     pub(super) fn notice_copy(&self, tree: TreeId, logical: Logical, copy: &BadCopy) {
         if !copy.is_missing() {
             self.notice(|| Notice::BlockCopy { tree, logical, copy: copy.clone() });

@@ -67,11 +67,12 @@ type Place = (InodeId, Vec<u8>);
 
 impl Files<'_> {
     /// All subvolumes and snapshots, the top level among them, in the order of their ids. Those whose root items stand in
-    /// blocks that cannot be read are missing, which [`super::Options::on_notice`] is told.
+    /// blocks that cannot be read are missing, and [`super::Options::on_notice`] receives those blocks.
     pub fn subvolumes(&self) -> Vec<Subvolume> {
         let mut subvolumes: BTreeMap<TreeId, Subvolume> = BTreeMap::new();
         let mut places: HashMap<TreeId, Place> = HashMap::new();
-        let (from, to) = (Key::new(objectid::FS_TREE, KeyType(0), 0), Key::new(objectid::LAST_FREE, KeyType(u8::MAX), u64::MAX));
+        let (from, to) =
+            (Key::new(objectid::FS_TREE, KeyType(0), 0), Key::new(objectid::LAST_FREE, KeyType(u8::MAX), u64::MAX));
         self.scan_root_tree(from, to, |item| {
             let Key { objectid, key_type, offset } = item.key;
             if !objectid::is_fs_tree(objectid) {
@@ -133,7 +134,7 @@ impl Files<'_> {
         path
     }
 
-    /// Number of the root directory of a subvolume.
+    /// The root directory of a subvolume.
     ///
     /// # Errors
     ///

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use crate::error::{FileProblem, Result};
 
+use super::attributes::EMPTY_SUBVOL_DIR;
 use super::directory::ReadDir;
 use super::entries::DirEntry;
 use super::id::{FileKind, InodeId};
@@ -38,8 +39,8 @@ impl<'v> Files<'v> {
 
 impl Walk<'_, '_> {
     fn enter(&mut self, directory: InodeId) -> Result<()> {
-        // Nothing is in the directories that stand for subvolumes, and all of a tree have one number.
-        let is_placeholder = directory.ino == super::attributes::EMPTY_SUBVOL_DIR;
+        // All placeholders of subvolumes in a tree have one number, and nothing is in them.
+        let is_placeholder = directory.ino == EMPTY_SUBVOL_DIR;
         if !is_placeholder && !self.entered.insert(directory) {
             return Err(directory.error(FileProblem::Loop));
         }

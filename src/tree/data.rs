@@ -64,7 +64,7 @@ impl<'v> DataReader<'v> {
         let volume = self.volume;
         let sectorsize = volume.format().sectorsize as usize;
         sectors.clear();
-        // One read for all of them. Where it fails, one sector that cannot be read is no reason to give up the others.
+        // Where the read of all sectors fails, each is read for itself.
         let is_read = volume.read(logical, 1, buffer).is_ok();
         for (index, bytes) in buffer.chunks_exact_mut(sectorsize).enumerate() {
             let Some(address) = logical.checked_add((index * sectorsize) as u64) else {
@@ -112,7 +112,7 @@ fn read_sector(
         };
         match read {
             Ok(()) => {
-                // Of a missing device the volume has told.
+                // The volume reports missing devices, once.
                 bad.iter().filter(|copy| !copy.is_missing()).for_each(|copy| event(DataEvent::BadCopy(logical, copy)));
                 return Ok(());
             }

@@ -179,16 +179,20 @@ fn long_names_deep_paths_and_links_in_many_directories_are_found() {
 fn what_mkfs_compresses_into_sectors_of_every_size_is_read_back() {
     let scratch = Scratch::new();
     let source = scratch.new_directory();
-    make_files(&source, r#"
+    make_files(
+        &source,
+        r#"
         put "text-$_", 0, text $_ for 1, 100, 3000, 4096, 5000, 65536, 70000, 131072, 131073, 1000000;
         put "noise-$_", 0, noise $_, $_ for 4, 5000, 200000; put "mixed", 0, text(100000) . noise(1, 100000) . text(300000);
-    "#);
+    "#,
+    );
     for sectorsize in ["4096", "8192", "16384", "65536"] {
         for method in ["no", "zlib", "lzo", "zstd"] {
             let image = scratch.zeros("made.img", 512 << 20);
             let rootdir = source.to_str().unwrap();
-            let options =
-                format!("mkfs --quiet --force --sectorsize {sectorsize} --nodesize 65536 --rootdir {rootdir} --compress {method}");
+            let options = format!(
+                "mkfs --quiet --force --sectorsize {sectorsize} --nodesize 65536 --rootdir {rootdir} --compress {method}"
+            );
             let run = run_rbtrfs(&options, std::slice::from_ref(&image));
             assert_eq!(run.code, 0, "{options}: {}", run.stderr);
             let volume = open(std::slice::from_ref(&image));

@@ -14,28 +14,35 @@ fn mount_copy(name: &str, scratch: &Scratch) -> Option<(Vec<PathBuf>, Mounted)> 
     let images = copy_of_kernel_image_or_skip(name, scratch)?;
     let degraded = if name.starts_with("degraded") { ",degraded" } else { "" };
     let options = format!("ro,noatime,subvolid=5,rescue=nologreplay{degraded}");
-    let mounted = or_skip(Mounted::new(&images, &options, scratch))?;
+    let mut devices = images.clone();
+    // The first is mounted: a seed would be by itself.
+    if name == "seed-sprout" {
+        devices.reverse();
+    }
+    let mounted = or_skip(Mounted::new(&devices, &options, scratch))?;
     Some((images, mounted))
 }
 
 #[test]
 fn every_file_of_every_kernel_made_filesystem_is_what_the_mount_says() {
-    let (mut files_read, mut bytes, mut placeholders) = (0, 0, 0);
+    let (mut files_read, mut bytes, mut xattrs, mut placeholders) = (0, 0, 0, 0);
     for name in kernel_image_names("every_file_of_every_kernel_made_filesystem_is_what_the_mount_says") {
         let scratch = Scratch::new();
         let Some((images, mounted)) = mount_copy(&name, &scratch) else { return };
         let volume = open(&images);
         let told = Told::default();
         let files = told.open(&volume, Start::TopLevel);
+        eprintln!("{name}");
         let compared = assert_like_mount(&files, files.root(), mounted.path());
         drop(files);
         assert_eq!(told.take(), [], "{name}");
         (files_read, bytes) = (files_read + compared.files, bytes + compared.bytes);
         placeholders += compared.placeholders;
-        assert!(compared.files > 100 && compared.xattrs > 10 || ["empty", "deep", "load", "load-dup"].contains(&&*name)
-            || name.contains("s") && compared.files > 300, "{name}: {compared:?}");
+        assert!(compared.files > 100 || name == "empty", "{name}: {compared:?}");
+        xattrs += compared.xattrs;
     }
-    assert!(files_read > 20_000 && bytes > 100 << 20 && placeholders > 10, "{files_read} {bytes} {placeholders}");
+    let compared = format!("{files_read} files, {bytes} bytes, {xattrs} xattrs, {placeholders} placeholders");
+    assert!(files_read > 20_000 && bytes > 100 << 20 && xattrs > 500 && placeholders > 10, "{compared}");
 }
 
 /// A field of a line of `btrfs subvolume list`, which stands behind its name.
@@ -68,7 +75,8 @@ fn subvolumes_are_those_that_btrfs_progs_lists() {
         for subvolume in living {
             let id = subvolume.id.to_string();
             let line = expected.iter().find(|line| field(line, "ID") == id).unwrap();
-            let uuid = |uuid: Option<_>| uuid.map_or("-".to_owned(), |uuid: rbtrfs::disk::fields::Uuid| uuid.to_string());
+            let uuid =
+                |uuid: Option<_>| uuid.map_or("-".to_owned(), |uuid: rbtrfs::disk::fields::Uuid| uuid.to_string());
             assert_eq!(field(line, "gen"), subvolume.generation.to_string(), "{line}");
             assert_eq!(field(line, "cgen"), subvolume.otransid.to_string(), "{line}");
             assert_eq!(field(line, "parent"), subvolume.place.as_ref().unwrap().0.tree.to_string(), "{line}");
@@ -84,6 +92,24 @@ fn subvolumes_are_those_that_btrfs_progs_lists() {
             assert_eq!(Files::open(&volume, Start::Subvolume(subvolume.id)).unwrap().root(), root);
         }
     }
+}
+
+#[test]
+fn several_threads_read_one_volume() {
+    let Some(images) = kernel_image_or_skip("raid1") else { return };
+    let volume = open(&images);
+    let files = Files::open(&volume, Start::TopLevel).unwrap();
+    let paths = ["files/random", "zstd/text-400000", "volume/reflink", "files/bookend"];
+    let expected: Vec<_> = paths.iter().map(|path| super::read(&files, path)).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for (path, expected) in paths.iter().zip(&expected) {
+                    assert!(super::read(&files, path) == *expected, "{path}");
+                }
+            });
+        }
+    });
 }
 
 #[test]

@@ -176,7 +176,9 @@ fn directories_that_lead_in_circles_end() {
         assert_eq!(met.len(), sound, "to {target}");
         let errors: Vec<_> = errors.into_iter().map(|error| error.unwrap_err()).collect();
         assert_eq!(errors.len(), 1, "{errors:?}");
-        assert!(matches!(&errors[0], Error::File { ino, problem, .. } if ino.0 == target && **problem == FileProblem::Loop));
+        assert!(
+            matches!(&errors[0], Error::File { ino, problem, .. } if ino.0 == target && **problem == FileProblem::Loop)
+        );
     }
     // Names by references end too: the directory has its own number for its parent.
     let reference = Key::new(directory.ino.0, KeyType::INODE_REF, ROOT_DIR);
