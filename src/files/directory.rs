@@ -198,8 +198,7 @@ impl ReadDir<'_, '_> {
     fn load(&mut self, key: Key) {
         let Self { files, directory, .. } = *self;
         let last = Key::new(directory.ino.0, KeyType::DIR_INDEX, u64::MAX);
-        let mut buffer = Vec::new();
-        match self.subtree.root.leaf_at(files.volume, key, &mut buffer) {
+        match self.subtree.root.leaf_at(files.volume, &files.cache, key) {
             Ok(read) => {
                 for item in read.items().filter(|item| key <= item.key && item.key <= last) {
                     let raws = raw_entries(item.key, item.data);

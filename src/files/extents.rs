@@ -81,8 +81,7 @@ impl Files<'_> {
     /// The extents of a file around `offset`. A window without an end goes on to [`u64::MAX`].
     pub(super) fn window(&self, id: InodeId, subtree: &Subtree, offset: u64) -> Window {
         let key = |offset| Key::new(id.ino.0, KeyType::EXTENT_DATA, offset);
-        let mut buffer = Vec::new();
-        match subtree.root.leaf_at(self.volume, key(offset), &mut buffer) {
+        match subtree.root.leaf_at(self.volume, &self.cache, key(offset)) {
             Ok(read) => {
                 read.bad.iter().for_each(|(logical, copy)| self.notice_copy(id.tree, *logical, copy));
                 let (start, end) = range_of(id, read.span);

@@ -47,7 +47,7 @@ pub struct File<'f, 'v> {
     attributes: Option<Attributes>,
     size: u64,
     window: Option<Window>,
-    reader: DataReader<'v>,
+    reader: DataReader<'f>,
     decompressor: Decompressor,
     loaded: Loaded,
     /// Compressed data, and what its sectors are worth.

@@ -10,7 +10,7 @@ use crate::disk::{Ino, Key, KeyType, Logical, TreeId, objectid};
 use crate::error::{Error, FileProblem, Result};
 use crate::parallel::lock;
 use crate::tree::csums::Csums;
-use crate::tree::{DataReader, TreeRoot, UnreadableSpan, Visit};
+use crate::tree::{BlockCache, DataReader, TreeRoot, UnreadableSpan, Visit};
 use crate::volume::{BadCopy, NoGoodCopy, Volume};
 
 use super::id::InodeId;
@@ -33,6 +33,7 @@ pub struct Files<'v> {
     pub(super) root_tree: TreeRoot,
     pub(super) options: Options<'v>,
     pub(super) root: InodeId,
+    pub(super) cache: BlockCache,
     csums: Option<Csums>,
     trees: Mutex<HashMap<TreeId, Subtree>>,
 }
@@ -49,8 +50,8 @@ impl<'v> Files<'v> {
     /// The files of a volume; paths begin at the top-level directory.
     pub(super) fn new(volume: &'v Volume, options: Options<'v>) -> Self {
         let root = InodeId::new(TreeId(objectid::FS_TREE), Ino(objectid::ROOT_DIR));
-        let (root_tree, trees) = (TreeRoot::root_tree(volume), Mutex::default());
-        let mut files = Self { volume, root_tree, options, root, csums: None, trees };
+        let (root_tree, cache, trees) = (TreeRoot::root_tree(volume), BlockCache::default(), Mutex::default());
+        let mut files = Self { volume, root_tree, options, root, cache, csums: None, trees };
         files.csums = match Csums::of(volume, &root_tree) {
             Ok(csums) => Some(csums),
             Err(block) => {
@@ -76,8 +77,8 @@ impl<'v> Files<'v> {
         }
     }
 
-    pub(super) fn data_reader(&self) -> DataReader<'v> {
-        DataReader::new(self.volume, self.csums)
+    pub(super) fn data_reader(&self) -> DataReader<'_> {
+        DataReader::new(self.volume, &self.cache, self.csums)
     }
 
     /// The tree of a subvolume. It is found by the item with the greatest offset: that of a snapshot's is its generation.
@@ -143,7 +144,7 @@ impl<'v> Files<'v> {
     ) -> Option<UnreadableSpan> {
         let mut first = None;
         // That the visitor has enough is no news to it.
-        let _ = root.visit_range(self.volume, from, to, |met| {
+        let _ = root.visit_range(self.volume, &self.cache, from, to, |met| {
             match met {
                 Visit::Item(item) => return visit(item),
                 Visit::BadCopy(logical, copy) => self.notice_copy(tree, logical, copy),

@@ -7,6 +7,7 @@ use crate::disk::flags::{block_group, incompat, superblock};
 use crate::disk::{Key, KeyType, Logical, Profile, objectid};
 use crate::volume::{BadCopy, ChunkMapping, NoGoodCopy, Volume};
 
+use super::cache::BlockCache;
 use super::csums::Csums;
 use super::spans::{UnreadableSpan, Visit};
 
@@ -37,19 +38,20 @@ pub enum DataEvent<'a> {
 /// Reads data, and keeps the checksums that were read last.
 pub struct DataReader<'v> {
     volume: &'v Volume,
+    cache: &'v BlockCache,
     csums: Option<Csums>,
     sums: SectorSums,
 }
 
 impl<'v> DataReader<'v> {
     /// A reader that verifies with these checksums. Without any, nothing is verified.
-    pub fn new(volume: &'v Volume, csums: Option<Csums>) -> Self {
+    pub fn new(volume: &'v Volume, cache: &'v BlockCache, csums: Option<Csums>) -> Self {
         let format = volume.format();
         // While checksums are converted to another type it is not known of which type they are.
         let changing = superblock::CHANGING_DATA_CSUM | superblock::CHANGING_META_CSUM;
         let csums = csums.filter(|_| volume.superblock().flags.get() & changing == 0);
         let sums = SectorSums::new(format.sectorsize.into(), format.csum_type.size());
-        Self { volume, csums, sums }
+        Self { volume, cache, csums, sums }
     }
 
     /// Fills `buffer` with the data at `logical`, and `sectors` with what each sector of it is worth. Both address and length
@@ -72,7 +74,7 @@ impl<'v> DataReader<'v> {
                 continue;
             };
             if let Some(csums) = &self.csums {
-                self.sums.load(volume, csums, address, event);
+                self.sums.load(volume, self.cache, csums, address, event);
             }
             let sum = self.sums.get(address);
             let is_good = is_read && sum.is_none_or(|sum| volume.format().csum_type.compute(bytes).starts_with(sum));
@@ -164,7 +166,14 @@ impl SectorSums {
     }
 
     /// Reads the checksums of a range that holds `logical`, unless they are there.
-    fn load(&mut self, volume: &Volume, csums: &Csums, logical: Logical, event: &mut dyn FnMut(DataEvent<'_>)) {
+    fn load(
+        &mut self,
+        volume: &Volume,
+        cache: &BlockCache,
+        csums: &Csums,
+        logical: Logical,
+        event: &mut dyn FnMut(DataEvent<'_>),
+    ) {
         if (self.start..self.end).contains(&logical.0) {
             return;
         }
@@ -179,7 +188,7 @@ impl SectorSums {
         let longest = u64::from(volume.format().nodesize) / self.size as u64 * self.sectorsize;
         let key = |offset| Key::new(objectid::EXTENT_CSUM, KeyType::EXTENT_CSUM, offset);
         let (from, to) = (key(self.start.saturating_sub(longest)), key(self.end.saturating_sub(1)));
-        let _ = root.visit_range(volume, from, to, |visit| {
+        let _ = root.visit_range(volume, cache, from, to, |visit| {
             match visit {
                 Visit::Item(item) => self.take(item.key.offset, item.data),
                 Visit::BadCopy(logical, copy) => event(DataEvent::BadCsumBlock(logical, copy)),

@@ -1,6 +1,7 @@
 //! Trees: their roots, the walks over them, how they are built, and their edits; and data by its checksums.
 
 pub mod build;
+mod cache;
 pub mod csums;
 mod data;
 pub mod edit;
@@ -11,6 +12,7 @@ mod spans;
 mod stale;
 mod walk;
 
+pub use cache::BlockCache;
 pub use data::{DataEvent, DataReader, Sector, not_placed};
 pub use root::TreeRoot;
 pub use spans::{LeafRead, Span, UnreadableSpan, Visit};

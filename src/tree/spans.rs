@@ -1,13 +1,15 @@
 //! Leaves by key, in trees that may be damaged: what cannot be read is a range of keys, and what is behind it is found.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use crate::block::verify::Expected;
-use crate::block::{Block, ItemRef, Kind, Leaf};
+use crate::block::{Block, ItemRef, Kind};
 use crate::disk::{Key, Logical};
 use crate::volume::{BadCopy, NoGoodCopy, Volume};
 
 use super::TreeRoot;
+use super::cache::BlockCache;
 
 /// The keys whose items stand in one leaf, or below one block that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,18 +26,22 @@ impl Span {
 }
 
 /// A leaf that was found by a key.
-pub struct LeafRead<'b> {
+pub struct LeafRead {
     pub span: Span,
-    leaf: Leaf<'b>,
+    bytes: Arc<Vec<u8>>,
     /// Copies of it, and of the nodes above it, that were found bad before a good one.
     pub bad: Vec<(Logical, BadCopy)>,
 }
 
-impl<'b> LeafRead<'b> {
+impl LeafRead {
     /// The items whose keys lie in the span, in the order of the leaf. Others stand there in damaged trees only.
-    pub fn items(&self) -> impl Iterator<Item = ItemRef<'b>> + use<'b> {
-        let span = self.span;
-        self.leaf.items().flatten().filter(move |item| span.holds(item.key))
+    pub fn items(&self) -> impl Iterator<Item = ItemRef<'_>> {
+        let leaf = Block::new(&self.bytes).and_then(|block| match block.kind() {
+            Kind::Leaf(leaf) => Some(leaf),
+            Kind::Node(_) => None,
+        });
+        let items = leaf.into_iter().flat_map(|leaf| leaf.items()).flatten();
+        items.filter(|item| self.span.holds(item.key))
     }
 }
 
@@ -62,19 +68,16 @@ impl TreeRoot {
     /// # Errors
     ///
     /// No copy is good of a block on the way: the keys that stand below it, this one among them.
-    pub fn leaf_at<'b>(
-        &self,
-        volume: &Volume,
-        key: Key,
-        buffer: &'b mut Vec<u8>,
-    ) -> Result<LeafRead<'b>, UnreadableSpan> {
+    pub fn leaf_at(&self, volume: &Volume, cache: &BlockCache, key: Key) -> Result<LeafRead, UnreadableSpan> {
         let mut span = Span { first: Key::MIN, end: None };
         let mut expected = self.expected();
         let mut bad = Vec::new();
         loop {
-            let read = volume.read_block(&expected, buffer).map_err(|block| UnreadableSpan { span, block })?;
-            bad.extend(read.bad.into_iter().map(|copy| (expected.logical, copy)));
-            let Kind::Node(node) = read.block.kind() else { break };
+            let (bytes, bad_copies) = cache.read(volume, &expected).map_err(|block| UnreadableSpan { span, block })?;
+            bad.extend(bad_copies.into_iter().map(|copy| (expected.logical, copy)));
+            let Some(Kind::Node(node)) = Block::new(&bytes).map(|block| block.kind()) else {
+                return Ok(LeafRead { span, bytes, bad });
+            };
             let ptrs = node.ptrs();
             let after = ptrs.partition_point(|ptr| Key::from(&ptr.key) <= key);
             let index = after.saturating_sub(1);
@@ -92,11 +95,6 @@ impl TreeRoot {
             }
             expected = Expected::child(ptr, node.block().level());
         }
-        // Viewed anew: a borrow made within the loop cannot be returned.
-        match Block::new(buffer).map(|block| block.kind()) {
-            Some(Kind::Leaf(leaf)) => Ok(LeafRead { span, leaf, bad }),
-            _ => Err(UnreadableSpan { span, block: NoGoodCopy { logical: expected.logical, bad: Vec::new() } }),
-        }
     }
 
     /// Visits what stands from `from` to `to`, both included, in the order of leaves, until `visit` breaks. A block that cannot
@@ -105,14 +103,14 @@ impl TreeRoot {
     pub fn visit_range(
         &self,
         volume: &Volume,
+        cache: &BlockCache,
         from: Key,
         to: Key,
         mut visit: impl FnMut(Visit<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let mut buffer = Vec::new();
         let mut next = Some(from);
         while let Some(key) = next.filter(|key| *key <= to) {
-            let span = match self.leaf_at(volume, key, &mut buffer) {
+            let span = match self.leaf_at(volume, cache, key) {
                 Ok(read) => {
                     for (logical, copy) in &read.bad {
                         visit(Visit::BadCopy(*logical, copy))?;
