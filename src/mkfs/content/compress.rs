@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn what_is_compressed_is_decompressed_to_the_same() {
-        let text: Vec<u8> = (0..LIMIT as u32).map(|number| (number * number / 977) as u8).collect();
+        let text: Vec<u8> = (0..LIMIT as u32).map(|number| (number.wrapping_mul(number) / 977) as u8).collect();
         let methods = [Method::Zlib { level: 3 }, Method::Zlib { level: 9 }, Method::Lzo, Method::Zstd { level: 3 }];
         let mut decompressor = Decompressor::default();
         for method in methods {
