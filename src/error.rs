@@ -1,11 +1,15 @@
 //! The error of the library: the work cannot go on. Every error says where.
 
+mod file;
+
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
 use crate::disk::fields::Uuid;
-use crate::disk::{Key, Logical, Physical, Transid};
+use crate::disk::{Ino, Key, Logical, Physical, Transid, TreeId};
+
+pub use file::{CompressedProblem, FileProblem, RangeProblem};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -131,6 +135,10 @@ pub enum Error {
 
     #[error("tree {tree}: item {key}: {problem}")]
     Edit { tree: u64, key: Key, problem: EditProblem },
+
+    /// A file cannot be found or read, or a range of it cannot.
+    #[error("tree {tree} inode {ino}: {problem}")]
+    File { tree: TreeId, ino: Ino, problem: Box<FileProblem> },
 
     #[error("tree {tree}{} is missing", if name.is_empty() { String::new() } else { format!(" ({name})") })]
     NoTree { tree: u64, name: &'static str },

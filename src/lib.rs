@@ -10,6 +10,7 @@ pub mod cli;
 pub mod disk;
 pub mod dump;
 pub mod error;
+pub mod files;
 pub mod finding;
 pub mod image;
 pub mod mkfs;

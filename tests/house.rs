@@ -11,7 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["block", "image"],
     &["volume"],
     &["tree"],
-    &["check", "dump", "space"],
+    &["check", "dump", "files", "space"],
     &["trans"],
     &["chunk"],
     &["mkfs"],

@@ -2,6 +2,7 @@
 //!
 //! A view never panics: what a damaged block says is cut to what is there.
 
+pub mod decompress;
 pub mod edit;
 pub mod extent_item;
 pub mod item;

@@ -1,4 +1,4 @@
-//! Addresses and generations as types, so that one is never taken for another.
+//! Addresses, generations and ids as types, so that one is never taken for another.
 
 use std::fmt;
 
@@ -35,6 +35,15 @@ number_type! {
 number_type! {
     /// The number of a transaction, called generation where it is stored.
     Transid
+}
+
+number_type! {
+    /// The object id of a tree: of a subvolume or snapshot, of the top-level tree, or of a tree of the filesystem itself.
+    TreeId
+}
+number_type! {
+    /// The number of an inode, which is unique in its tree.
+    Ino
 }
 
 impl Logical {

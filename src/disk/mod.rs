@@ -23,7 +23,7 @@ pub mod space;
 pub mod superblock;
 pub mod volume;
 
-pub use address::{Logical, Physical, Transid};
+pub use address::{Ino, Logical, Physical, Transid, TreeId};
 pub use csum::CsumType;
 pub use flags::BlockGroupFlags;
 pub use key::{DiskKey, Key, KeyType};

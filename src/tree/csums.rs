@@ -25,6 +25,11 @@ impl Csums {
         Ok(Self { root })
     }
 
+    /// The root of the checksum tree, if there is one.
+    pub fn root(&self) -> Option<TreeRoot> {
+        self.root
+    }
+
     /// Hands the checksums of all sectors in `ranges` to `hear`, in order. The ranges, start and end, are sorted and
     /// disjoint. Items that no sound filesystem has are passed over.
     pub fn for_each(

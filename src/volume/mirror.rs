@@ -155,7 +155,7 @@ impl Volume {
     }
 
     /// The id of the device that holds this copy, if it is missing.
-    fn missing(&self, logical: Logical, mirror: u16) -> Option<u64> {
+    pub fn missing(&self, logical: Logical, mirror: u16) -> Option<u64> {
         let (stripe, _) = self.chunks.find(logical)?.place(logical, mirror)?;
         self.device(stripe).is_none().then_some(stripe.devid)
     }

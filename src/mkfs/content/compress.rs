@@ -108,3 +108,30 @@ impl Lzo {
         Some(end)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::decompress::{Compression as Form, Decompressor};
+
+    #[test]
+    fn what_is_compressed_is_decompressed_to_the_same() {
+        let text: Vec<u8> = (0..LIMIT as u32).map(|number| (number.wrapping_mul(number) / 977) as u8).collect();
+        let methods = [Method::Zlib { level: 3 }, Method::Zlib { level: 9 }, Method::Lzo, Method::Zstd { level: 3 }];
+        let mut decompressor = Decompressor::default();
+        for method in methods {
+            let mut compressor = Compressor::new(method).unwrap();
+            for sectorsize in [4096, 16384, 65536] {
+                for length in [1, 100, 4095, 4096, 4097, 20_000, 65_536, 100_001, LIMIT] {
+                    let mut compressed = vec![0; 2 * LIMIT];
+                    let size = compressor.compress(&text[..length], sectorsize, &mut compressed).unwrap();
+                    let data = &compressed[..size.next_multiple_of(sectorsize)];
+                    let mut out = vec![7; length];
+                    let form = Form::from_raw(method.raw()).unwrap();
+                    decompressor.decompress(form, data, sectorsize as u32, &mut out).unwrap();
+                    assert!(out == text[..length], "{method:?} {sectorsize} {length}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Which inode, and what kind of file it is.
+
+use std::fmt;
+
+use crate::disk::inode::dir_type;
+use crate::disk::{Ino, TreeId};
+use crate::error::{Error, FileProblem};
+
+/// An inode of a subvolume. Whether there is one is known when it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InodeId {
+    pub tree: TreeId,
+    pub ino: Ino,
+}
+
+impl InodeId {
+    pub const fn new(tree: TreeId, ino: Ino) -> Self {
+        Self { tree, ino }
+    }
+
+    /// The error of this inode.
+    pub(super) fn error(self, problem: FileProblem) -> Error {
+        Error::File { tree: self.tree, ino: self.ino, problem: Box::new(problem) }
+    }
+}
+
+impl fmt::Display for InodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.tree, self.ino)
+    }
+}
+
+/// Kind of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FileKind {
+    File,
+    Directory,
+    Symlink,
+    CharDevice,
+    BlockDevice,
+    Fifo,
+    Socket,
+    /// None of those that are known.
+    Unknown,
+}
+
+impl FileKind {
+    /// The kind that the file type of a mode says.
+    pub fn of_mode(mode: u32) -> Self {
+        Self::of_dir_type(dir_type::of_mode(mode).unwrap_or(dir_type::UNKNOWN))
+    }
+
+    pub(super) fn of_dir_type(raw: u8) -> Self {
+        match raw & !dir_type::ENCRYPTED {
+            dir_type::REG_FILE => Self::File,
+            dir_type::DIR => Self::Directory,
+            dir_type::SYMLINK => Self::Symlink,
+            dir_type::CHRDEV => Self::CharDevice,
+            dir_type::BLKDEV => Self::BlockDevice,
+            dir_type::FIFO => Self::Fifo,
+            dir_type::SOCK => Self::Socket,
+            _ => Self::Unknown,
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Notices of damage that reading got over.
+
+use crate::disk::{Logical, TreeId};
+use crate::volume::{BadCopy, NoGoodCopy};
+
+use super::id::InodeId;
+
+/// Something that is wrong with the filesystem, and did not keep the caller from what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Notice {
+    /// A copy of a tree block is bad, another one was read.
+    #[error("tree {tree}: block {logical}: {copy}; another copy is good")]
+    BlockCopy { tree: TreeId, logical: Logical, copy: BadCopy },
+    /// A tree block cannot be read. What stands in it is missing from what is returned; of the checksum tree, data counts as
+    /// data without checksums.
+    #[error("tree {tree}: block {}: {block}", block.logical)]
+    Block { tree: TreeId, block: NoGoodCopy },
+    /// A copy of a sector of data is bad, another one was read.
+    #[error("inode {id}: data {logical}: {copy}; another copy is good")]
+    DataCopy { id: InodeId, logical: Logical, copy: BadCopy },
+    /// Data that should have checksums was read without, as the caller allowed. Offset in the file and length in bytes.
+    #[error("inode {id}: file offset {offset}, {length} bytes have no checksums")]
+    Unverified { id: InodeId, offset: u64, length: u64 },
+    /// An entry of a directory does not stand in both items that it should stand in.
+    #[error("directory {directory}: entry {:?}: {problem}", name.escape_ascii().to_string())]
+    Name { directory: InodeId, name: Vec<u8>, problem: NameProblem },
+    /// A file has extents and no inode item. Its size is taken for the end of the last extent.
+    #[error("inode {id}: the inode item is missing")]
+    NoInode { id: InodeId },
+    /// A file extent begins before the one before it ends, and is taken from where it begins.
+    #[error("inode {id}: file extents overlap at {offset}")]
+    Overlap { id: InodeId, offset: u64 },
+    /// The filesystem does not say which subvolume is mounted by default: the top level is taken.
+    #[error("the default subvolume is not known")]
+    NoDefault,
+}
+
+/// In what the items of a directory disagree on a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameProblem {
+    /// It has no `DIR_ITEM`: the kernel lists the name and does not find it.
+    #[error("there is no directory item of it")]
+    NoItem,
+    /// It has no `DIR_INDEX`: the kernel finds the name and does not list it.
+    #[error("there is no directory index of it")]
+    NoIndex,
+    /// The items lead to different inodes: the one that has this name itself is taken.
+    #[error("directory item and index lead to different inodes")]
+    Conflict,
+}
