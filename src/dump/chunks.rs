@@ -17,13 +17,18 @@ use super::put::{Put, put};
 
 /// What there is to say of the chunks; serializes as a JSON document.
 #[derive(Debug, Serialize)]
+#[non_exhaustive]
 pub struct ChunkList {
     schema: &'static str,
+    /// Of the filesystem.
     #[serde(serialize_with = "uuid")]
-    fsid: Uuid,
-    chunks: Vec<ChunkEntry>,
-    disagreements: Vec<Disagreement>,
-    devices: Vec<DeviceMap>,
+    pub fsid: Uuid,
+    /// By logical address.
+    pub chunks: Vec<ChunkEntry>,
+    /// What the system chunk array and the chunk tree do not agree on.
+    pub disagreements: Vec<Disagreement>,
+    /// What is allocated of each device.
+    pub devices: Vec<DeviceMap>,
     #[serde(skip)]
     unreadable: Unreadable,
 }
@@ -31,64 +36,95 @@ pub struct ChunkList {
 /// Blocks that cannot be read, each once, and why.
 type Unreadable = BTreeSet<(Logical, String)>;
 
+/// A chunk and its block group.
 #[derive(Debug, Serialize)]
-struct ChunkEntry {
-    logical: Logical,
-    length: u64,
+#[non_exhaustive]
+pub struct ChunkEntry {
+    /// Where it begins.
+    pub logical: Logical,
+    /// Logical bytes.
+    pub length: u64,
+    /// DATA, METADATA and SYSTEM, of which a chunk of mixed block groups has two.
     #[serde(serialize_with = "flag_names")]
-    r#type: BlockGroupFlags,
-    profile: &'static str,
+    pub r#type: BlockGroupFlags,
+    /// As btrfs-progs names it, such as `RAID1`.
+    pub profile: &'static str,
     /// Bytes in use; nothing if the block group item cannot be found.
-    used: Option<u64>,
-    in_sys_chunk_array: bool,
-    stripes: Vec<StripeEntry>,
+    pub used: Option<u64>,
+    /// Whether the chunk has an entry in the system chunk array.
+    pub in_sys_chunk_array: bool,
+    /// Its device extents, in the order of the chunk item.
+    pub stripes: Vec<StripeEntry>,
 }
 
+/// A stripe of a chunk.
 #[derive(Debug, Serialize)]
-struct StripeEntry {
-    devid: u64,
-    offset: Physical,
-    length: u64,
+#[non_exhaustive]
+pub struct StripeEntry {
+    /// Of its device.
+    pub devid: u64,
+    /// Where it begins on the device.
+    pub offset: Physical,
+    /// Bytes on the device.
+    pub length: u64,
+    /// Of its device.
     #[serde(serialize_with = "uuid")]
-    dev_uuid: Uuid,
-    missing: bool,
+    pub dev_uuid: Uuid,
+    /// Whether the device is not there.
+    pub missing: bool,
 }
 
 /// What the system chunk array and the chunk tree do not agree on.
 #[derive(Debug, Serialize)]
-struct Disagreement {
+#[non_exhaustive]
+pub struct Disagreement {
     /// Nothing where the array itself cannot be read.
-    logical: Option<Logical>,
-    problem: String,
+    pub logical: Option<Logical>,
+    /// For a person.
+    pub problem: String,
 }
 
+/// What a device is used for, from its beginning to its end.
 #[derive(Debug, Serialize)]
-struct DeviceMap {
-    devid: u64,
+#[non_exhaustive]
+pub struct DeviceMap {
+    /// Its id.
+    pub devid: u64,
+    /// Its UUID.
     #[serde(serialize_with = "uuid")]
-    uuid: Uuid,
+    pub uuid: Uuid,
     /// Nothing for a missing device.
-    path: Option<String>,
+    pub path: Option<String>,
     /// Nothing for a missing device.
-    total_bytes: Option<u64>,
-    ranges: Vec<Range>,
+    pub total_bytes: Option<u64>,
+    /// By offset, without gaps.
+    pub ranges: Vec<Range>,
 }
 
+/// A range of a device.
 #[derive(Debug, Serialize)]
-struct Range {
-    offset: Physical,
-    length: u64,
-    state: RangeState,
+#[non_exhaustive]
+pub struct Range {
+    /// Where it begins.
+    pub offset: Physical,
+    /// Its bytes.
+    pub length: u64,
+    /// What it is used for.
+    pub state: RangeState,
     /// The chunk that the range belongs to.
-    chunk: Option<Logical>,
+    pub chunk: Option<Logical>,
 }
 
+/// What a range of a device is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum RangeState {
+#[non_exhaustive]
+pub enum RangeState {
     /// The first MiB, which is never allocated.
     Reserved,
+    /// By a chunk.
     Allocated,
+    /// For new chunks.
     Free,
 }
 
