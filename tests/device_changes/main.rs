@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rbtrfs::Error;
-use rbtrfs::chunk::device::{self, Occupied};
+use rbtrfs::device::{self, Occupied};
 use rbtrfs::disk::superblock::{MAGIC, SUPER_OFFSETS};
 use rbtrfs::image::Image;
 use rbtrfs::trans::Filesystem;
