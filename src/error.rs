@@ -133,6 +133,9 @@ pub enum Error {
     #[error("{what} {logical}: {problem}")]
     Block { what: &'static str, logical: Logical, problem: String },
 
+    #[error("extent {logical} {problem}")]
+    Extent { logical: Logical, problem: &'static str },
+
     #[error("tree {tree}: item {key}: {problem}")]
     Edit { tree: u64, key: Key, problem: EditProblem },
 
@@ -169,6 +172,13 @@ pub enum Error {
 
     #[error("the filesystem is damaged, check it first: {problem}")]
     Damaged { problem: String },
+
+    /// What was to be written contradicts itself. No image has caused it, and no option changes it.
+    #[error("a fault of this program, not of the filesystem: {problem}; please report it")]
+    Internal { problem: String },
+
+    #[error("there is no mirror {mirror} of {logical}, its chunk has {mirrors}")]
+    NoMirror { logical: Logical, mirror: u16, mirrors: u16 },
 
     #[error("the system chunk array has no room for a chunk of {stripes} stripes")]
     SystemArrayFull { stripes: usize },
@@ -209,6 +219,9 @@ pub enum Error {
 
     #[error("{}: cannot share data with {}: {problem}", path.display(), image.display())]
     NotShared { path: PathBuf, image: PathBuf, problem: String },
+
+    #[error("{method} compression cannot begin: {source}")]
+    Compression { method: &'static str, source: io::Error },
 
     #[error("{}: {problem}", path.display())]
     Unfit { path: PathBuf, problem: String },

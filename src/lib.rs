@@ -7,6 +7,7 @@ pub mod check;
 pub mod chunk;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod device;
 pub mod disk;
 pub mod dump;
 pub mod error;
@@ -16,6 +17,7 @@ pub mod image;
 pub mod mkfs;
 pub mod parallel;
 pub mod progress;
+pub mod rebuild;
 pub mod space;
 pub mod sync;
 pub mod table;

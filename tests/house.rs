@@ -12,8 +12,10 @@ const FLOORS: &[&[&str]] = &[
     &["volume"],
     &["tree"],
     &["check", "dump", "files", "space"],
+    &["rebuild"],
     &["trans"],
     &["chunk"],
+    &["device"],
     &["mkfs"],
     &["cli"],
 ];

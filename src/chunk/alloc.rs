@@ -15,9 +15,9 @@ use crate::space::BlockGroup;
 use crate::trans::{Chunks, Filesystem, Handle};
 use crate::tree::edit::NewItem;
 use crate::tree::reservation::to_change_chunk;
+use crate::volume::chunk_items::{block_group_item, dev_extents};
 
 use super::create::{create, insert_item};
-use super::item::{block_group_item, dev_extents};
 
 /// How much a chunk is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +31,7 @@ pub enum Force {
 
 /// What to allocate.
 #[derive(Clone, Copy, Debug)]
-pub struct Wish {
+pub struct AllocRequest {
     /// Data, metadata or system.
     pub type_bits: u64,
     /// The profile of the other chunks of its type if nothing is said.
@@ -54,8 +54,8 @@ pub fn begin(fs: &Filesystem, items: u64) -> Result<Handle<'_>> {
 }
 
 /// As [`begin`], for allocating a chunk. One for metadata makes space itself: another one before it might leave it none.
-pub fn begin_to_alloc<'f>(fs: &'f Filesystem, wish: &Wish, items: u64) -> Result<Handle<'f>> {
-    match wish.type_bits & block_group::METADATA {
+pub fn begin_to_alloc<'f>(fs: &'f Filesystem, request: &AllocRequest, items: u64) -> Result<Handle<'f>> {
+    match request.type_bits & block_group::METADATA {
         0 => begin(fs, items),
         _ => fs.begin_to_free(items).or_else(|_| begin(fs, items)),
     }
@@ -85,7 +85,7 @@ fn begin_with_chunk<'f>(
     items: u64,
     begin_chunk: impl Fn(&'f Filesystem) -> Result<Handle<'f>>,
 ) -> Result<Handle<'f>> {
-    let metadata = Wish { type_bits: block_group::METADATA, profile: None, size: None, force: Force::Force };
+    let metadata = AllocRequest { type_bits: block_group::METADATA, profile: None, size: None, force: Force::Force };
     loop {
         let lack = match fs.begin(items) {
             Err(lack @ Error::NoSpace { .. }) => lack,
@@ -118,14 +118,14 @@ pub fn items_to_remove(fs: &Filesystem, logical: Logical) -> u64 {
 
 /// Phase 1. Nothing if no chunk is needed, or if another thread allocated one meanwhile. An error of space leaves
 /// everything as it was, but for a system chunk that may have been made for the promise.
-pub fn alloc(handle: &mut Handle<'_>, wish: &Wish) -> Result<Option<Logical>> {
+pub fn alloc(handle: &mut Handle<'_>, request: &AllocRequest) -> Result<Option<Logical>> {
     let fs = handle.fs;
-    if wish.type_bits == block_group::SYSTEM {
+    if request.type_bits == block_group::SYSTEM {
         let mut chunks = fs.chunks();
-        return create_system(handle, &mut chunks, wish.profile, wish.size).map(Some);
+        return create_system(handle, &mut chunks, request.profile, request.size).map(Some);
     }
-    let flags = BlockGroupFlags(fs.space().info(BlockGroupFlags(wish.type_bits)).flags);
-    let mut force = wish.force;
+    let flags = BlockGroupFlags(fs.space().info(BlockGroupFlags(request.type_bits)).flags);
+    let mut force = request.force;
     loop {
         let mut space = fs.space();
         let info = space.info_mut(flags);
@@ -143,7 +143,7 @@ pub fn alloc(handle: &mut Handle<'_>, wish: &Wish) -> Result<Option<Logical>> {
     }
     let _allocating = Allocating { fs, flags };
     let mut chunks = fs.chunks();
-    let result = alloc_locked(handle, &mut chunks, flags, wish);
+    let result = alloc_locked(handle, &mut chunks, flags, request);
     handle.release_system();
     result.map(Some)
 }
@@ -169,10 +169,15 @@ fn is_wanted(force: Force, total: u64, taken: u64, filesystem: u64) -> bool {
     }
 }
 
-fn alloc_locked(handle: &mut Handle<'_>, chunks: &mut Chunks, flags: BlockGroupFlags, wish: &Wish) -> Result<Logical> {
-    let profile = profile_of(handle.fs, chunks, flags, wish.profile);
+fn alloc_locked(
+    handle: &mut Handle<'_>,
+    chunks: &mut Chunks,
+    flags: BlockGroupFlags,
+    request: &AllocRequest,
+) -> Result<Logical> {
+    let profile = profile_of(handle.fs, chunks, flags, request.profile);
     reserve_system(handle, chunks, of_chunk(chunks, handle.fs, profile))?;
-    let logical = create(handle, chunks, flags.0, profile, wish.size)?;
+    let logical = create(handle, chunks, flags.0, profile, request.size)?;
     insert_item(handle.fs, chunks, logical)?;
     Ok(logical)
 }

@@ -5,10 +5,10 @@ use crate::disk::{BlockGroupFlags, Logical, Profile};
 use crate::error::{Error, Result};
 use crate::space::{BlockGroup, without_excluded};
 use crate::trans::{Chunks, DeviceState, Filesystem, Handle};
+use crate::volume::chunk_items::{chunk_item, chunk_key, new_chunk, structs_of};
 use crate::volume::{ChunkMapping, sys_array};
 
 use super::array;
-use super::item::{self, chunk_item, chunk_key, structs_of};
 use super::placement::{Limits, STRIPE_ALIGNMENT, place_on};
 
 /// Makes a chunk of this type and profile, and its block group, which can be used at once; the handle is to insert the
@@ -41,7 +41,7 @@ pub fn create(
         device.map(|device| device.item.uuid).unwrap_or_default()
     };
     let sectorsize = handle.fs.volume().format().sectorsize;
-    let mapping = item::map(logical, &placement, flags, profile, sectorsize, uuid_of)?;
+    let mapping = new_chunk(logical, placement.length, &placement.stripes, flags, profile, sectorsize, uuid_of)?;
     let error = |problem: String| Error::Block { what: "chunk", logical, problem };
     let free = without_excluded(&mapping);
     let group = BlockGroup::new(logical, placement.length, flags, free).in_rows_of(&mapping);

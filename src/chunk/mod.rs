@@ -2,13 +2,17 @@
 
 mod alloc;
 pub mod array;
+mod batch;
 mod create;
-pub mod device;
-pub mod item;
 pub mod placement;
 mod remove;
 #[cfg(test)]
 pub mod schedules;
 
-pub use alloc::{Force, Wish, alloc, begin, begin_to_alloc, begin_to_free, finish, items_of_chunk, items_to_remove};
+pub use alloc::{
+    AllocRequest, Force, alloc, begin, begin_to_alloc, begin_to_free, finish, items_of_chunk, items_to_remove,
+    profile_of, reserve_system, with_system,
+};
+pub use batch::{AllocBatch, RemoveChoice, alloc_batch, remove_batch};
+pub use create::create;
 pub use remove::{refusal, remove, unused};

@@ -11,12 +11,12 @@ use crate::error::{Error, Result};
 use crate::space::{BlockGroup, Space};
 use crate::sync::MutexGuard;
 use crate::trans::{Chunks, Filesystem, Handle};
+use crate::volume::chunk_items::chunk_key;
 use crate::volume::sys_array::BadEntry;
 use crate::volume::{ChunkMapping, StripeMapping};
 
 use super::alloc::{of_chunk, reserve_system};
 use super::array;
-use super::item::chunk_key;
 
 /// Why a chunk stays.
 pub fn refusal(fs: &Filesystem, logical: Logical) -> Option<Error> {

@@ -23,7 +23,7 @@ use crate::trans::Filesystem;
 use crate::tree::reservation::to_change_chunk;
 use crate::volume::{MissingDevices, Volume};
 
-use super::{Force, Wish, alloc, begin, finish, items_of_chunk, remove};
+use super::{AllocRequest, Force, alloc, begin, finish, items_of_chunk, remove};
 
 /// Schedules of each of two kinds: steps at random, and few switches of threads at the worst moments.
 const SCHEDULES: usize = 1000;
@@ -32,13 +32,13 @@ const SYSTEM_SPACE: BlockGroupFlags = BlockGroupFlags(SYSTEM);
 
 type Addresses = BTreeSet<Logical>;
 
-fn wish(type_bits: u64, size: u64) -> Wish {
-    Wish { type_bits, profile: None, size: Some(size), force: Force::Force }
+fn request(type_bits: u64, size: u64) -> AllocRequest {
+    AllocRequest { type_bits, profile: None, size: Some(size), force: Force::Force }
 }
 
-fn allocate(fs: &Filesystem, wish: &Wish) -> Option<Logical> {
+fn allocate(fs: &Filesystem, request: &AllocRequest) -> Option<Logical> {
     let mut handle = begin(fs, items_of_chunk(fs)).unwrap();
-    let allocated = alloc(&mut handle, wish).unwrap();
+    let allocated = alloc(&mut handle, request).unwrap();
     finish(handle).unwrap();
     allocated
 }
@@ -89,7 +89,7 @@ impl Case {
         let options = small_image::Options { size: 1 << 30, nodesize: NODESIZE, ..Default::default() };
         small_image::write_small_image(&options, &std::fs::File::create(&path).unwrap()).unwrap();
         let mut fs = Filesystem::open(std::slice::from_ref(&path), MissingDevices::Refuse).unwrap();
-        allocate(&fs, &wish(SYSTEM, 2 * STRIPE_LEN)).unwrap();
+        allocate(&fs, &request(SYSTEM, 2 * STRIPE_LEN)).unwrap();
         fs.commit().unwrap();
         let need = to_change_chunk(NODESIZE, Profile::Dup, 1);
         let promised = {
@@ -132,8 +132,8 @@ fn run() -> (usize, usize) {
     let allocate_two = || {
         let mut handle = begin(&fs, 2 * items_of_chunk(&fs)).unwrap();
         // One of them may be content with what another thread makes.
-        alloc(&mut handle, &wish(DATA, STRIPE_LEN)).unwrap();
-        alloc(&mut handle, &wish(METADATA, STRIPE_LEN)).unwrap();
+        alloc(&mut handle, &request(DATA, STRIPE_LEN)).unwrap();
+        alloc(&mut handle, &request(METADATA, STRIPE_LEN)).unwrap();
         finish(handle).unwrap();
     };
     let remove_two = || {

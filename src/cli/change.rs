@@ -58,7 +58,7 @@ impl Images {
 
     /// Adds to an error of space what an option would give.
     pub fn explain(&self, fs: &Filesystem, error: crate::Error) -> anyhow::Error {
-        let partial: u64 = fs.space().groups().map(|group| group.partial().bytes()).sum();
+        let partial = fs.space().partial_bytes();
         match error {
             crate::Error::NoSpace { what: "metadata" | "system", .. } if partial > 0 && !self.allow_partial_rows => {
                 anyhow::anyhow!(

@@ -1,14 +1,9 @@
 //! `rbtrfs chunk-alloc`
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use clap::{ArgMatches, Args as _, FromArgMatches, ValueEnum};
 
-use crate::chunk::{Force, Wish, alloc, begin_to_alloc, finish, items_of_chunk};
-use crate::disk::{Logical, Profile};
-use crate::parallel::{lock, on_threads};
-use crate::trans::{Filesystem, Handle};
+use crate::chunk::{AllocBatch, AllocRequest, Force, alloc_batch};
+use crate::disk::Profile;
 
 use super::change::{Changed, ChunkRecord, Images, Kind, SystemRecord};
 use super::{Exit, profile, size};
@@ -61,7 +56,7 @@ pub fn manual() -> String {
 pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let args = Args::from_arg_matches(matches)?;
     let fs = args.images.open_for_change(program)?;
-    let wish = Wish {
+    let request = AllocRequest {
         type_bits: args.kind.type_bits(),
         profile: args.profile,
         size: args.size,
@@ -72,61 +67,11 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
         },
     };
     let before = SystemRecord::of(&fs);
-    let existing: std::collections::BTreeSet<Logical> = fs.chunks().map.iter().map(|chunk| chunk.logical).collect();
-    let allocated = allocate(&fs, &wish, args.count, args.threads);
-    allocated.map_err(|error| args.images.explain(&fs, error))?;
-    // The engine may have added system or metadata chunks of its own accord.
-    let chunks: Vec<ChunkRecord> = {
-        let chunks = fs.chunks();
-        let new = chunks.map.iter().filter(|chunk| !existing.contains(&chunk.logical));
-        new.map(ChunkRecord::new).collect()
-    };
-    // Copies of blocks count until then that are given up.
-    fs.flush()?;
+    let batch = AllocBatch { request, count: args.count, threads: args.threads.into() };
+    let allocated = alloc_batch(&fs, &batch, |_| {}).map_err(|error| args.images.explain(&fs, error))?;
+    let chunks = allocated.iter().map(ChunkRecord::new).collect();
     let after = SystemRecord::of(&fs);
     let changed = Changed { schema: "rbtrfs.chunk-alloc/1", verb: "allocated", chunks, before, after };
     changed.finish(fs, &args.images)?;
     Ok(Exit::Done)
-}
-
-/// Chunks of one handle: their items are inserted together.
-const TOGETHER: u64 = 64;
-
-fn allocate(fs: &Filesystem, wish: &Wish, count: u64, threads: u16) -> crate::Result<()> {
-    let next = AtomicU64::new(0);
-    // Phase 1 is under one lock anyway, and phase 2 of one handle runs beside phase 1 of another: they need not fight for
-    // each chunk.
-    let turn = Mutex::new(());
-    let items = items_of_chunk(fs);
-    let work = || -> crate::Result<()> {
-        loop {
-            let first = next.fetch_add(TOGETHER, Ordering::Relaxed);
-            let mut left = count.saturating_sub(first).min(TOGETHER);
-            if left == 0 {
-                return Ok(());
-            }
-            while left > 0 {
-                // No metadata is allocated only to be promised to many at once.
-                let (mut handle, together) = match fs.begin(items * left) {
-                    Err(crate::Error::NoSpace { .. }) => (begin_to_alloc(fs, wish, items)?, 1),
-                    begun => (begun?, left),
-                };
-                let allocated = {
-                    let _turn = lock(&turn);
-                    (0..together).try_for_each(|_| allocate_one(&mut handle, wish))
-                };
-                // An attempt that found no room has changed nothing.
-                finish(handle)?;
-                allocated?;
-                left -= together;
-            }
-        }
-    };
-    on_threads(threads.into(), work).into_iter().collect()
-}
-
-fn allocate_one(handle: &mut Handle<'_>, wish: &Wish) -> crate::Result<()> {
-    // Where another thread was faster, what it allocated is not enough.
-    while alloc(handle, wish)?.is_none() && wish.force == Force::Force {}
-    Ok(())
 }

@@ -2,8 +2,7 @@
 
 use clap::{ArgMatches, Args as _, FromArgMatches};
 
-use crate::Error;
-use crate::chunk::{begin_to_free, finish, items_to_remove, refusal, remove, unused};
+use crate::chunk::{RemoveChoice, remove_batch};
 use crate::disk::Logical;
 
 use super::Exit;
@@ -39,30 +38,12 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let args = Args::from_arg_matches(matches)?;
     let fs = args.images.open_for_change(program)?;
     let before = SystemRecord::of(&fs);
-    let chosen: Vec<Logical> = match args.unused {
-        true => unused(&fs, args.kind.map_or(u64::MAX, Kind::type_bits)),
-        false => args.chunk.iter().copied().map(Logical).collect(),
+    let choice = match args.unused {
+        true => RemoveChoice::Unused { type_bits: args.kind.map_or(u64::MAX, Kind::type_bits) },
+        false => RemoveChoice::Chunks(args.chunk.iter().copied().map(Logical).collect()),
     };
-    let mut chunks = Vec::new();
-    for logical in chosen {
-        let record = fs.chunks().map.find(logical).map(ChunkRecord::new);
-        let mut handle = match begin_to_free(&fs, items_to_remove(&fs, logical)) {
-            // What went already makes space with the commit: the others may go after it.
-            Err(Error::NoSpace { .. }) if args.unused && !chunks.is_empty() && !fs.is_poisoned() => break,
-            begun => begun.map_err(|error| args.images.explain(&fs, error))?,
-        };
-        // Of the empty ones the last of its type stays, and one without which there would be too little space.
-        if args.unused && refusal(&fs, logical).is_some() {
-            finish(handle)?;
-            continue;
-        }
-        let removed = remove(&mut handle, logical);
-        finish(handle)?;
-        removed?;
-        chunks.extend(record);
-    }
-    // Copies of blocks count until then that are given up.
-    fs.flush()?;
+    let removed = remove_batch(&fs, &choice, |_| {}).map_err(|error| args.images.explain(&fs, error))?;
+    let chunks = removed.iter().map(ChunkRecord::new).collect();
     let after = SystemRecord::of(&fs);
     let changed = Changed { schema: "rbtrfs.chunk-remove/1", verb: "removed", chunks, before, after };
     changed.finish(fs, &args.images)?;

@@ -105,7 +105,12 @@ pub const FEATURES: [Feature; 13] = [
             "compat=6.7",
         )
     },
-    feature("squota", What::SimpleQuotas, "simple quotas, which count extents for who made them", "compat=6.7"),
+    feature(
+        "squota",
+        What::SimpleQuotas,
+        "simple quotas, which count extents for the subvolume that made them",
+        "compat=6.7",
+    ),
 ];
 
 impl Default for Features {

@@ -5,29 +5,30 @@ use std::sync::PoisonError;
 use zerocopy::IntoBytes;
 
 use crate::chunk::array;
-use crate::chunk::item::structs_of;
-use crate::disk::flags::{block_group, compat_ro, superblock as superblock_flags};
+use crate::disk::flags::{block_group, compat_ro, incompat, superblock as superblock_flags};
 use crate::disk::superblock::{MAGIC, RootBackup, SUPER_INFO_SIZE, super_offsets};
 use crate::disk::{Superblock, objectid};
 use crate::error::{Error, Failure, PartlyPublished, Result};
 use crate::parallel::lock;
 use crate::progress::Progress;
+use crate::rebuild::{ExtentTree, Items, SpaceTrees};
 use crate::tree::build::{Builder, BuiltTree};
-use crate::volume::{ChunkMap, FirstWriter, validate_superblock};
+use crate::volume::chunk_items::structs_of;
+use crate::volume::{ChunkMap, MkfsWriter, validate_superblock};
 
-use super::extents::{Extents, usage};
-use super::late::LateTrees;
 use super::layout::Layout;
 use super::maker::{GENERATION, Maker, State, TreeStore, new_tree};
 use super::options::Options;
-use super::trees::{self, Items, Roots};
+use super::space_map::NewSpace;
+use super::trees::{self, Roots};
+use super::usage::usage;
 
 /// When superblocks may reach the disks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// After all that they lead to.
     Last,
-    /// With all that they lead to. For new files, which nobody uses before the work is done and an error removes.
+    /// With all that they lead to. For new files, which no other program uses before the work is done and an error removes.
     Any,
 }
 
@@ -67,17 +68,30 @@ impl Maker<'_> {
         }
         let mut state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
         let blocks = blocks.finish(vec![std::mem::take(&mut state.blocks)]).map_err(Error::Temporary)?;
-        let late = LateTrees {
-            extents: Extents { options: &options, blocks: &blocks, refs: &refs },
-            roots: Roots {
-                options: &options,
-                trees: state.trees.clone(),
-                subvolumes: &subvolumes,
-                default_subvolume: state.default_subvolume,
-            },
-            shrunk,
+        let roots = Roots { options: &options, subvolumes: &subvolumes, default_subvolume: state.default_subvolume };
+        let csum_blocks = state.trees.get(&objectid::CSUM_TREE).map_or(0, |built| built.blocks);
+        let space = NewSpace { layout: state.layout.clone(), roots: &roots, csum_blocks, shrunk };
+        let extents = ExtentTree {
+            nodesize: options.nodesize,
+            is_skinny: options.has_incompat(incompat::SKINNY_METADATA),
+            blocks: &blocks,
+            data: &refs,
         };
-        late.write(&mut state, &writer)?;
+        let built = state.trees.clone();
+        let space_trees = SpaceTrees {
+            form: new_tree(&options, objectid::ROOT_TREE),
+            sectorsize: options.sectorsize,
+            trees: space_trees(&options),
+            extents,
+            built: &built,
+        };
+        let settled = space_trees.settle(&space)?;
+        state.layout = settled.map.layout.clone();
+        state.layout.fit_images(&writer)?;
+        let written = space_trees.write(&settled, |block, bytes| {
+            writer.write(state.layout.chunk_at(block.logical)?, block.logical, bytes)
+        })?;
+        state.trees.extend(written);
         writer.flush()?;
         let superblock = superblock(&options, &state)?;
         if order == Order::Last {
@@ -104,6 +118,14 @@ impl Maker<'_> {
     }
 }
 
+/// The trees that describe space.
+fn space_trees(options: &Options) -> Vec<u64> {
+    let always = [objectid::CHUNK_TREE, objectid::EXTENT_TREE, objectid::DEV_TREE, objectid::ROOT_TREE];
+    let groups = options.has_compat_ro(compat_ro::BLOCK_GROUP_TREE).then_some(objectid::BLOCK_GROUP_TREE);
+    let free_space = options.has_compat_ro(compat_ro::FREE_SPACE_TREE).then_some(objectid::FREE_SPACE_TREE);
+    always.into_iter().chain(groups).chain(free_space).collect()
+}
+
 fn build(options: &Options, mut store: TreeStore<'_, '_>, items: &Items) -> Result<()> {
     let mut builder = Builder::new(new_tree(options, store.tree))?;
     items.iter().try_for_each(|(key, data)| builder.push(&mut store, *key, data))?;
@@ -116,7 +138,7 @@ fn build(options: &Options, mut store: TreeStore<'_, '_>, items: &Items) -> Resu
 fn superblock(options: &Options, state: &State) -> Result<Box<Superblock>> {
     let generation = GENERATION.0;
     let tree = |id: u64| {
-        let missing = || Error::NoTree { tree: id, name: objectid::name(id).unwrap_or_default() };
+        let missing = || Error::Internal { problem: format!("tree {id} was not made") };
         state.trees.get(&id).copied().ok_or_else(missing)
     };
     let (root, chunk_root) = (tree(objectid::ROOT_TREE)?, tree(objectid::CHUNK_TREE)?);
@@ -164,7 +186,7 @@ fn superblock(options: &Options, state: &State) -> Result<Box<Superblock>> {
 }
 
 /// Writes what makes a filesystem of all that was written.
-fn publish(options: &Options, superblock: &Superblock, layout: &Layout, writer: &FirstWriter, cut: bool) -> Result<()> {
+fn publish(options: &Options, superblock: &Superblock, layout: &Layout, writer: &MkfsWriter, cut: bool) -> Result<()> {
     write_superblocks(options, superblock, layout, writer)?;
     if cut {
         layout.cut_images(writer)?;
@@ -174,7 +196,7 @@ fn publish(options: &Options, superblock: &Superblock, layout: &Layout, writer: 
 
 /// Takes back superblocks that were written before an error, lest they be taken for a filesystem. All are tried; returns
 /// the first error.
-fn erase_superblocks(layout: &Layout, writer: &FirstWriter) -> Result<()> {
+fn erase_superblocks(layout: &Layout, writer: &MkfsWriter) -> Result<()> {
     let places = layout.devices.iter().zip(writer.targets()).flat_map(|(device, target)| {
         super_offsets(device.size).map(move |offset| target.image.write(offset, &[0; SUPER_INFO_SIZE]))
     });
@@ -183,10 +205,10 @@ fn erase_superblocks(layout: &Layout, writer: &FirstWriter) -> Result<()> {
 }
 
 /// Writes all copies, each validated as those of later commits are.
-fn write_superblocks(options: &Options, superblock: &Superblock, layout: &Layout, writer: &FirstWriter) -> Result<()> {
+fn write_superblocks(options: &Options, superblock: &Superblock, layout: &Layout, writer: &MkfsWriter) -> Result<()> {
     let mut chunks = ChunkMap::default();
     for group in &layout.groups {
-        let overlap = |(_, other)| Error::Damaged { problem: format!("a new chunk overlaps chunk {other}") };
+        let overlap = |(_, other)| Error::Internal { problem: format!("a new chunk overlaps chunk {other}") };
         chunks.insert(group.chunk.clone()).map_err(overlap)?;
     }
     for (device, target) in layout.devices.iter().zip(writer.targets()) {
@@ -194,7 +216,7 @@ fn write_superblocks(options: &Options, superblock: &Superblock, layout: &Layout
         copy.dev_item = trees::dev_item(options, device);
         for offset in super_offsets(device.size) {
             copy.bytenr = offset.0.into();
-            let invalid = |problem| Error::Superblock { path: target.image.path().to_owned(), offset, problem };
+            let invalid = |problem| Error::Internal { problem: format!("new superblock at {offset}: {problem}") };
             validate_superblock(&copy, offset, &chunks).map_err(invalid)?;
             options.csum_type.stamp(copy.as_mut_bytes());
             target.image.write(offset, copy.as_bytes())?;

@@ -9,12 +9,13 @@ use crate::disk::{Logical, Transid, objectid};
 use crate::error::{Error, Result};
 use crate::image::{Image, Origin};
 use crate::parallel::lock;
+use crate::rebuild::{BlockRef, CsumTree, DataRange, DataRef};
 use crate::table::{Part, Room, Writer};
 use crate::tree::build::{Builder, BuiltBlock, BuiltTree, NewTree, Store};
-use crate::volume::FirstWriter;
+use crate::volume::MkfsWriter;
 
-use super::csums::Csums;
-use super::extents::{BlockRecord, DataRef};
+use super::estimate::Estimate;
+use super::features::Quotas;
 use super::layout::{Kind, Layout};
 use super::options::Options;
 
@@ -29,22 +30,6 @@ pub struct NewDevice {
     pub size: u64,
     /// Whether the image, a file, becomes larger if the content needs that.
     pub grows: bool,
-}
-
-/// What the content will need about; 0 where that is not known.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Estimate {
-    /// Bytes of tree blocks, counted once however many copies there are.
-    pub metadata: u64,
-    /// Those of them that describe space: the kernel keeps as much free.
-    pub global: u64,
-    /// Bytes of data, counted likewise.
-    pub data: u64,
-    /// What of both comes in any case.
-    pub least_metadata: u64,
-    pub least_data: u64,
-    /// Whether that is a guess: more data may come, and less.
-    pub is_guess: bool,
 }
 
 /// A subvolume other than the top-level tree.
@@ -66,8 +51,8 @@ pub struct Subvolume {
 pub struct Maker<'r> {
     pub(super) options: Options,
     pub(super) state: Mutex<State>,
-    pub(super) writer: FirstWriter,
-    csums: Mutex<Csums>,
+    pub(super) writer: MkfsWriter,
+    csums: Mutex<CsumTree>,
     pub(super) blocks: Writer<'r>,
     pub(super) refs: Writer<'r>,
 }
@@ -76,7 +61,7 @@ pub struct Maker<'r> {
 #[derive(Debug)]
 pub(super) struct State {
     pub layout: Layout,
-    pub blocks: Part<BlockRecord>,
+    pub blocks: Part<BlockRef>,
     pub refs: Part<DataRef>,
     /// The trees that were built.
     pub trees: BTreeMap<u64, BuiltTree>,
@@ -106,9 +91,9 @@ impl<'r> Maker<'r> {
             default_subvolume: objectid::FS_TREE,
             incompat: 0,
         };
-        let csums = Mutex::new(Csums::new(&options)?);
+        let csums = Mutex::new(csum_tree(&options)?);
         let (blocks, refs) = (Writer::new(room), Writer::new(room));
-        Ok(Self { options, state: Mutex::new(state), writer: FirstWriter::new(images), csums, blocks, refs })
+        Ok(Self { options, state: Mutex::new(state), writer: MkfsWriter::new(images), csums, blocks, refs })
     }
 
     pub fn options(&self) -> &Options {
@@ -135,19 +120,15 @@ impl<'r> Maker<'r> {
         Ok(TreeWriter { maker: self, id, builder: Builder::new(new_tree(&self.options, id))? })
     }
 
-    /// Takes space for data: at least `least` and at most `most` bytes, multiples of the sector size, in one piece.
-    /// Addresses ascend from call to call.
-    pub fn allocate_data(&self, least: u64, most: u64) -> Result<(Logical, u64)> {
+    /// Takes space for data: at least `least` and at most `most` bytes, in one piece. Addresses ascend from call to call.
+    pub(super) fn allocate_data(&self, least: u64, most: u64) -> Result<(Logical, u64)> {
         let mut state = self.state();
         let taken = state.layout.take_data(least, most)?;
         state.layout.fit_images(&self.writer)?;
         Ok(taken)
     }
 
-    /// Writes data where space was taken, each byte once, and on as many threads as there are. With parity it should come
-    /// about in the order of addresses: rows stay in memory until they are full. If the data stands in a file, too, from
-    /// `origin` on, blocks of the file are shared where they are whole.
-    pub fn write_data(&self, logical: Logical, bytes: &[u8], origin: Option<Origin<'_>>) -> Result<()> {
+    pub(super) fn write_at(&self, logical: Logical, bytes: &[u8], origin: Option<Origin<'_>>) -> Result<()> {
         let mut rest = bytes;
         let mut done = 0;
         while !rest.is_empty() {
@@ -161,17 +142,20 @@ impl<'r> Maker<'r> {
         Ok(())
     }
 
-    /// Records the checksums of data, one for each sector from `logical` on, one after the other. Addresses ascend.
-    pub fn add_csums(&self, logical: Logical, csums: &[u8]) -> Result<()> {
+    pub(super) fn add_csums(&self, logical: Logical, csums: &[u8]) -> Result<()> {
         let mut pending = lock(&self.csums);
         pending.push(&mut self.store(objectid::CSUM_TREE), logical, csums)
     }
 
-    /// Records that a file refers to a data extent. Each extent needs a reference, and those of one file by one offset
-    /// are one reference with a count.
-    pub fn add_data_ref(&self, data_ref: &DataRef) {
-        let mut state = self.state();
-        self.refs.push(&mut state.refs, *data_ref);
+    /// Under simple quotas an extent names the tree that it was made for.
+    pub(super) fn add_owner(&self, extent: DataRange, root: u64) {
+        if self.options.quotas == Some(Quotas::Simple) {
+            self.refs.push(&mut self.state().refs, DataRef::owner(extent, root));
+        }
+    }
+
+    pub(super) fn add_reference(&self, extent: DataRange, root: u64, inode: u64, offset: u64) {
+        self.refs.push(&mut self.state().refs, DataRef::of_file(extent, root, inode, offset, 1));
     }
 
     /// Makes the tree of this id a subvolume: its root item, its references and its place among the uuids. Its name in
@@ -197,7 +181,7 @@ impl<'r> Maker<'r> {
     }
 
     pub(super) fn finish_csums(&self) -> Result<()> {
-        let empty = Csums::new(&self.options)?;
+        let empty = csum_tree(&self.options)?;
         let csums = std::mem::replace(&mut *lock(&self.csums), empty);
         let built = csums.finish(&mut self.store(objectid::CSUM_TREE))?;
         self.state().trees.insert(objectid::CSUM_TREE, built);
@@ -217,6 +201,10 @@ pub(super) fn new_tree(options: &Options, owner: u64) -> NewTree {
     }
 }
 
+fn csum_tree(options: &Options) -> Result<CsumTree> {
+    CsumTree::new(new_tree(options, objectid::CSUM_TREE), options.sectorsize)
+}
+
 /// A tree of files that is being filled.
 #[derive(Debug)]
 pub struct TreeWriter<'m, 'r> {
@@ -225,7 +213,16 @@ pub struct TreeWriter<'m, 'r> {
     builder: Builder,
 }
 
-impl TreeWriter<'_, '_> {
+impl<'m, 'r> TreeWriter<'m, 'r> {
+    pub(super) fn maker(&self) -> &'m Maker<'r> {
+        self.maker
+    }
+
+    /// The id of the tree.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
     /// Adds an item, whose key is above those of all before it.
     pub fn push(&mut self, key: crate::disk::Key, data: &[u8]) -> Result<()> {
         self.builder.push(&mut self.maker.store(self.id), key, data)
@@ -236,7 +233,7 @@ impl TreeWriter<'_, '_> {
         let built = self.builder.finish(&mut self.maker.store(self.id))?;
         match self.maker.state().trees.insert(self.id, built) {
             None => Ok(()),
-            Some(_) => Err(Error::Damaged { problem: format!("tree {} was made twice", self.id) }),
+            Some(_) => Err(Error::Internal { problem: format!("tree {} was made twice", self.id) }),
         }
     }
 }
@@ -244,7 +241,7 @@ impl TreeWriter<'_, '_> {
 /// Blocks that are written as they come.
 pub(super) struct TreeStore<'m, 'r> {
     pub state: &'m Mutex<State>,
-    pub writer: &'m FirstWriter,
+    pub writer: &'m MkfsWriter,
     pub blocks: &'m Writer<'r>,
     pub tree: u64,
 }
@@ -260,7 +257,7 @@ impl Store for TreeStore<'_, '_> {
     fn write(&mut self, block: &BuiltBlock, bytes: &[u8]) -> Result<()> {
         let chunk = {
             let mut state = lock(self.state);
-            self.blocks.push(&mut state.blocks, BlockRecord::new(block, self.tree));
+            self.blocks.push(&mut state.blocks, BlockRef::of_tree(block, GENERATION, self.tree));
             state.layout.chunk_at(block.logical)?.clone()
         };
         self.writer.write(&chunk, block.logical, bytes)

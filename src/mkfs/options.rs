@@ -1,4 +1,4 @@
-//! What a new filesystem is to be: wishes, what they mean where they leave something open, and which contradict each other.
+//! What a new filesystem is to be, what is taken where nothing is said, and what contradicts itself.
 
 use crate::disk::fields::Uuid;
 use crate::disk::flags::{compat_ro, incompat};
@@ -12,9 +12,12 @@ use super::identity::{self, Identity};
 const DEFAULT_NODESIZE: u32 = 16 << 10;
 const DEFAULT_SECTORSIZE: u32 = 4096;
 
-/// What a person said; nothing where the default is to be taken.
+/// The longest data that stands in a leaf without being compressed: the kernel's default (`BTRFS_DEFAULT_MAX_INLINE`).
+pub const MAX_INLINE: u64 = 2048;
+
+/// What was asked for; nothing where the default is to be taken.
 #[derive(Clone, Debug, Default)]
-pub struct Wishes {
+pub(super) struct Asked {
     pub label: Vec<u8>,
     pub data: Option<Profile>,
     pub metadata: Option<Profile>,
@@ -47,8 +50,9 @@ pub struct Options {
     pub identity: Identity,
 }
 
-/// Wishes that cannot be met.
+/// Why there can be no such filesystem.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Conflict {
     #[error("invalid {name} {have}: a power of two from {least} to {most} is needed")]
     Size { name: &'static str, have: u32, least: u32, most: u32 },
@@ -70,16 +74,22 @@ pub enum Conflict {
     Needs { feature: &'static str, needed: &'static str },
     #[error("full quotas and simple quotas exclude each other")]
     TwoQuotas,
+    #[error("no image is named")]
+    NoImage,
+    #[error("more than one subvolume is to be the default")]
+    TwoDefaults,
+    #[error("a filesystem on several devices cannot be shrunk, there are {devices}")]
+    ShrunkDevices { devices: usize },
 }
 
 impl Options {
     /// What a filesystem on so many devices will be.
-    pub fn new(wishes: Wishes, devices: usize) -> Result<Self, Conflict> {
-        let mixed = wishes.mixed || wishes.features.mixed;
-        let sectorsize = wishes.sectorsize.unwrap_or(DEFAULT_SECTORSIZE);
+    pub(super) fn new(asked: Asked, devices: usize) -> Result<Self, Conflict> {
+        let mixed = asked.mixed || asked.features.mixed;
+        let sectorsize = asked.sectorsize.unwrap_or(DEFAULT_SECTORSIZE);
         check_size("sectorsize", sectorsize, MIN_SECTORSIZE, MAX_SECTORSIZE)?;
         let default_nodesize = if mixed { sectorsize } else { DEFAULT_NODESIZE.max(sectorsize) };
-        let nodesize = wishes.nodesize.unwrap_or(default_nodesize);
+        let nodesize = asked.nodesize.unwrap_or(default_nodesize);
         check_size("nodesize", nodesize, MIN_NODESIZE, MAX_NODESIZE)?;
         if nodesize < sectorsize {
             return Err(Conflict::SmallNodes { nodesize, sectorsize });
@@ -87,13 +97,13 @@ impl Options {
         if mixed && nodesize != sectorsize {
             return Err(Conflict::MixedSizes { nodesize, sectorsize });
         }
-        let (data, metadata) = profiles(&wishes, mixed, devices)?;
-        check_label(&wishes.label)?;
-        if wishes.device_uuid.is_some() && devices > 1 {
+        let (data, metadata) = profiles(&asked, mixed, devices)?;
+        check_label(&asked.label)?;
+        if asked.device_uuid.is_some() && devices > 1 {
             return Err(Conflict::DeviceUuid { devices });
         }
-        let quotas = check_features(&wishes.features)?;
-        let mut incompat = wishes.features.incompat | incompat::MIXED_BACKREF;
+        let quotas = check_features(&asked.features)?;
+        let mut incompat = asked.features.incompat | incompat::MIXED_BACKREF;
         for profile in [data, metadata] {
             incompat |= profile.feature().unwrap_or_default();
         }
@@ -102,21 +112,21 @@ impl Options {
         incompat |= if quotas == Some(Quotas::Simple) { incompat::SIMPLE_QUOTA } else { 0 };
         let seconds = |sec: u64| Timespec { sec: sec.into(), nsec: 0.into() };
         let identity = Identity {
-            fsid: wishes.fsid.unwrap_or_else(Uuid::random),
-            device_uuid: wishes.device_uuid,
-            time: wishes.time.map_or_else(identity::now, seconds),
-            is_fixed: wishes.time.is_some(),
+            fsid: asked.fsid.unwrap_or_else(Uuid::random),
+            device_uuid: asked.device_uuid,
+            time: asked.time.map_or_else(identity::now, seconds),
+            is_fixed: asked.time.is_some(),
         };
         Ok(Self {
-            label: wishes.label,
+            label: asked.label,
             data,
             metadata,
             mixed,
-            csum_type: wishes.csum_type.unwrap_or(CsumType::Crc32c),
+            csum_type: asked.csum_type.unwrap_or(CsumType::Crc32c),
             nodesize,
             sectorsize,
             incompat,
-            compat_ro: wishes.features.compat_ro,
+            compat_ro: asked.features.compat_ro,
             quotas,
             identity,
         })
@@ -149,15 +159,15 @@ fn check_label(label: &[u8]) -> Result<(), Conflict> {
 }
 
 /// Of data and of metadata. Those of mixed groups follow each other.
-fn profiles(wishes: &Wishes, mixed: bool, devices: usize) -> Result<(Profile, Profile), Conflict> {
+fn profiles(asked: &Asked, mixed: bool, devices: usize) -> Result<(Profile, Profile), Conflict> {
     let default_metadata = match devices {
         _ if mixed => Profile::Single,
         1 => Profile::Dup,
         _ => Profile::Raid1,
     };
     let other = |profile: Option<Profile>| profile.filter(|_| mixed);
-    let data = wishes.data.or(other(wishes.metadata)).unwrap_or(Profile::Single);
-    let metadata = wishes.metadata.or(other(wishes.data)).unwrap_or(default_metadata);
+    let data = asked.data.or(other(asked.metadata)).unwrap_or(Profile::Single);
+    let metadata = asked.metadata.or(other(asked.data)).unwrap_or(default_metadata);
     if mixed && data != metadata {
         return Err(Conflict::MixedProfiles { data, metadata });
     }

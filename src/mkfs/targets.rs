@@ -11,8 +11,11 @@ use crate::image::Image;
 use crate::progress::Progress;
 use crate::volume::identify;
 
+use super::estimate::Estimate;
+use super::finish::Order;
 use super::layout::Layout;
-use super::{Estimate, NewDevice, Options, Order};
+use super::maker::NewDevice;
+use super::options::Options;
 
 /// What is zeroed at both ends, where other filesystems and partition tables have their marks.
 const ENDS: u64 = 1 << 20;
@@ -102,7 +105,7 @@ impl Targets {
 impl Drop for Targets {
     fn drop(&mut self) {
         for path in &self.created {
-            // Whoever asked for the filesystem learns of the error that led here.
+            // The caller learns of the error that led here.
             let _ = std::fs::remove_file(path);
         }
     }

@@ -5,26 +5,21 @@ use std::collections::BTreeMap;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U64;
 
-use crate::chunk::item::{self, block_group_item, chunk_item, chunk_key, dev_extents};
 use crate::disk::flags::{inode, qgroup_status, root};
 use crate::disk::inode::{DirItem, InodeItem, InodeRef, Timespec, dir_type};
 use crate::disk::quota::{QgroupInfoItem, QgroupLimitItem, QgroupStatusItem, QgroupStatusSimple};
 use crate::disk::root::{RootItem, RootRef};
-use crate::disk::volume::{DevItem, DevStatsItem};
+use crate::disk::volume::DevItem;
 use crate::disk::{Key, KeyType, hash, objectid};
-use crate::error::Result;
-use crate::space::free_space_items::Group;
+use crate::rebuild::Items;
 use crate::tree::build::BuiltTree;
-use crate::volume::ChunkMapping;
+use crate::volume::chunk_items;
 
-use super::extents::Usage;
 use super::features::Quotas;
-use super::layout::{Device, Layout};
+use super::layout::Device;
 use super::maker::{GENERATION, Subvolume};
 use super::options::Options;
-
-/// The items of a small tree.
-pub type Items = BTreeMap<Key, Vec<u8>>;
+use super::usage::Usage;
 
 /// The version of the quota status item (`BTRFS_QGROUP_STATUS_VERSION`).
 const QGROUP_STATUS_VERSION: u64 = 1;
@@ -50,45 +45,8 @@ pub fn root_directory(number: u64, time: Timespec, nbytes: u64) -> Items {
 /// The item of a device as it is now.
 pub fn dev_item(options: &Options, device: &Device) -> DevItem {
     let fsid = options.identity.fsid;
-    let item = item::dev_item(device.devid, device.uuid, device.size, options.sectorsize, fsid);
+    let item = chunk_items::dev_item(device.devid, device.uuid, device.size, options.sectorsize, fsid);
     DevItem { bytes_used: device.used.into(), ..item }
-}
-
-pub fn chunk_tree(options: &Options, layout: &Layout) -> Items {
-    let device_key = |device: &Device| Key::new(objectid::DEV_ITEMS, KeyType::DEV_ITEM, device.devid);
-    let devices = layout.devices.iter();
-    let devices = devices.map(|device| (device_key(device), dev_item(options, device).as_bytes().to_vec()));
-    let chunks = layout.groups.iter().map(|group| &group.chunk);
-    let chunks = chunks.map(|chunk| (chunk_key(chunk.logical), chunk_item(chunk, options.sectorsize)));
-    devices.chain(chunks).collect()
-}
-
-pub fn dev_tree(options: &Options, layout: &Layout) -> Items {
-    let stats = |device: &Device| {
-        let key = Key::new(objectid::DEV_STATS, KeyType::PERSISTENT_ITEM, device.devid);
-        (key, DevStatsItem::zeroed().as_bytes().to_vec())
-    };
-    let uuid = options.identity.chunk_tree();
-    let extents = layout.groups.iter().flat_map(|group| dev_extents(&group.chunk, uuid));
-    let extents = extents.map(|(key, extent)| (key, extent.as_bytes().to_vec()));
-    layout.devices.iter().map(stats).chain(extents).collect()
-}
-
-pub fn block_groups(layout: &Layout) -> Items {
-    let item = |group: &super::layout::Group| {
-        let (key, item) = block_group_item(group.chunk.logical, group.chunk.length, group.chunk.flags, group.used);
-        (key, item.as_bytes().to_vec())
-    };
-    layout.groups.iter().map(item).collect()
-}
-
-pub fn free_space_tree(options: &Options, layout: &Layout) -> Result<Items> {
-    let mut items = Items::new();
-    for group in &layout.groups {
-        let ChunkMapping { logical, length, .. } = group.chunk;
-        items.append(&mut Group { logical, length }.items(&Items::new(), &group.free, options.sectorsize)?);
-    }
-    Ok(items)
 }
 
 /// The top-level tree and the other subvolumes, by the halves of their uuids.
@@ -143,18 +101,18 @@ pub fn quota_tree(
 }
 
 /// What the root tree says of trees and subvolumes.
+#[derive(Clone, Copy)]
 pub struct Roots<'a> {
     pub options: &'a Options,
-    /// All trees but the root tree and the chunk tree, which the superblock leads to.
-    pub trees: BTreeMap<u64, BuiltTree>,
     pub subvolumes: &'a [Subvolume],
     pub default_subvolume: u64,
 }
 
 impl Roots<'_> {
-    pub fn items(&self) -> Items {
+    /// `trees` are all that were built. The superblock leads to the root tree and the chunk tree.
+    pub fn items(&self, trees: &BTreeMap<u64, BuiltTree>) -> Items {
         let mut items = Items::new();
-        for (id, tree) in &self.trees {
+        for (id, tree) in trees.iter().filter(|(id, _)| ![objectid::ROOT_TREE, objectid::CHUNK_TREE].contains(id)) {
             let item = self.root_item(*id, tree);
             items.insert(Key::new(*id, KeyType::ROOT_ITEM, 0), item.as_bytes().to_vec());
         }

@@ -213,6 +213,11 @@ impl Space {
         self.groups.iter().flat_map(BTreeMap::values)
     }
 
+    /// Free bytes that are not allocated from, for something of the last commit shares their rows.
+    pub fn partial_bytes(&self) -> u64 {
+        self.groups().map(|group| group.partial().bytes()).fold(0, u64::saturating_add)
+    }
+
     /// The groups of this type, in order.
     pub fn groups_of(&self, flags: BlockGroupFlags) -> impl Iterator<Item = &BlockGroup> {
         self.groups[self.index(flags)].values()

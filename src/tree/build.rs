@@ -190,7 +190,7 @@ impl Level {
 }
 
 fn malformed(key: Key, problem: EditError) -> Error {
-    Error::Damaged { problem: format!("new block at key {key}: {problem}") }
+    Error::Internal { problem: format!("new block at key {key}: {problem}") }
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! The devices of one filesystem as one address space.
 
+pub mod chunk_items;
 mod chunk_map;
 mod chunk_search;
 mod chunk_tree;
 mod device;
-mod first_write;
 mod foreign;
 mod line_up;
 mod mirror;
+mod mkfs_writer;
 mod parity;
 mod publish;
 mod root_choice;
@@ -20,6 +21,7 @@ pub mod sys_array;
 mod validate;
 mod writable;
 mod write;
+mod write_copy;
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -34,9 +36,9 @@ use crate::image::Image;
 pub use chunk_map::{ChunkMap, ChunkMapping, StripeMapping};
 pub use device::Device;
 pub use device::not_btrfs;
-pub use first_write::{FirstWriter, Target};
 pub use foreign::identify;
 pub use mirror::{BadCopy, BlockCopy, BlockRead, NoGoodCopy};
+pub use mkfs_writer::{MkfsWriter, Target};
 pub use parity::{compute as compute_parity, rebuild as rebuild_column};
 pub use publish::{Commit, Published};
 pub use root_choice::RootChoice;

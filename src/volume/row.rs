@@ -8,6 +8,15 @@ use crate::error::{Error, Result};
 use super::segment::Segment;
 use super::{ChunkMapping, Volume, parity};
 
+/// What else is in a row, where it cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beside {
+    /// Is rebuilt from the rest of its row.
+    Rebuilt,
+    /// Is an error: the rest of its row is what is written anew.
+    AsItIs,
+}
+
 /// What is to be written of one row.
 pub(super) struct Row<'a> {
     pub chunk: &'a ChunkMapping,
@@ -34,6 +43,18 @@ impl<'a> Row<'a> {
         volume: &Volume,
         is_written: impl Fn(Segment) -> Result<bool>,
     ) -> Result<Vec<(Segment, Cow<'a, [u8]>)>> {
+        let parity = self.parity(volume, is_written, Beside::Rebuilt)?;
+        let parts = self.parts.into_iter().map(|(segment, bytes)| (segment, Cow::Borrowed(bytes)));
+        Ok(parity.into_iter().map(|(segment, bytes)| (segment, Cow::Owned(bytes))).chain(parts).collect())
+    }
+
+    /// The parity columns of the sectors that a part changes, as they are with the parts.
+    pub fn parity(
+        &self,
+        volume: &Volume,
+        is_written: impl Fn(Segment) -> Result<bool>,
+        beside: Beside,
+    ) -> Result<Vec<(Segment, Vec<u8>)>> {
         let columns = self.chunk.data_stripes();
         let parities = u64::from(self.chunk.profile.geometry().nparity);
         let mut writes = Vec::new();
@@ -49,13 +70,12 @@ impl<'a> Row<'a> {
                 let mut sums = vec![vec![0; (end - start) as usize]; parities as usize];
                 let mut data = vec![0; (end - start) as usize];
                 for column in (0..columns).rev() {
-                    self.read_column(volume, at(column), &mut data)?;
+                    self.read_column(volume, at(column), &mut data, beside)?;
                     parity::prepend(&mut sums, &data);
                 }
-                writes.extend(parity_segments.into_iter().zip(sums.into_iter().map(Cow::Owned)));
+                writes.extend(parity_segments.into_iter().zip(sums));
             }
         }
-        writes.extend(self.parts.into_iter().map(|(segment, bytes)| (segment, Cow::Borrowed(bytes))));
         Ok(writes)
     }
 
@@ -75,14 +95,14 @@ impl<'a> Row<'a> {
     }
 
     /// Fills `data`, a span, with what a data column will hold from `start` on.
-    fn read_column(&self, volume: &Volume, start: Segment, data: &mut [u8]) -> Result<()> {
+    fn read_column(&self, volume: &Volume, start: Segment, data: &mut [u8], beside: Beside) -> Result<()> {
         let span = start.within..start.within + data.len() as u64;
         let is_here = |segment: &Segment| segment.column == start.column && span.contains(&segment.within);
         let parts = || self.parts.iter().filter(|(segment, _)| is_here(segment));
         if parts().map(|(_, bytes)| bytes.len()).sum::<usize>() < data.len() {
             let offset = (self.row * self.chunk.data_stripes() + start.column) * STRIPE_LEN + start.within;
             let logical = Logical(self.chunk.logical.0 + offset);
-            read_best(volume, self.chunk, logical, data)?;
+            read_beside(volume, self.chunk, logical, data, beside)?;
         }
         for (segment, bytes) in parts() {
             let from = (segment.within - start.within) as usize;
@@ -93,8 +113,9 @@ impl<'a> Row<'a> {
 }
 
 /// Reads a part of a stripe element, or rebuilds it from all that can be read of the rest of its row.
-fn read_best(volume: &Volume, chunk: &ChunkMapping, logical: Logical, data: &mut [u8]) -> Result<()> {
+fn read_beside(volume: &Volume, chunk: &ChunkMapping, logical: Logical, data: &mut [u8], beside: Beside) -> Result<()> {
     let Err(problem) = volume.read_segment(chunk, logical, 1, data) else { return Ok(()) };
-    let rebuilt = if chunk.mirrors() > 1 { volume.read_segment(chunk, logical, 2, data) } else { Err(problem) };
+    let may_rebuild = beside == Beside::Rebuilt && chunk.mirrors() > 1;
+    let rebuilt = if may_rebuild { volume.read_segment(chunk, logical, 2, data) } else { Err(problem) };
     rebuilt.map_err(|problem| Error::Block { what: "data beside what is to be written, at", logical, problem })
 }

@@ -29,7 +29,7 @@ impl WritableVolume {
     /// columns are on the disk, its parity does not protect what else is in it. After an error any part may have been
     /// written.
     pub fn write(&self, chunks: &ChunkMap, staged: &[Staged<'_>]) -> Result<()> {
-        let mut plan = Plan { volume: self, writes: Vec::new() };
+        let mut plan = Plan::new(self);
         plan.add_all(chunks, staged)?;
         plan.run()
     }
@@ -37,7 +37,7 @@ impl WritableVolume {
     /// Writes the first copy, and no parity, of ranges that are bad on their device: the parity of their rows is right
     /// already, for it is what they were rebuilt from.
     pub(super) fn write_columns(&self, chunks: &ChunkMap, mended: &[Staged<'_>]) -> Result<()> {
-        let mut plan = Plan { volume: self, writes: Vec::new() };
+        let mut plan = Plan::new(self);
         for Staged { logical, bytes } in mended {
             let mut rest = *bytes;
             for piece in chunks.pieces(*logical, bytes.len()) {
@@ -66,12 +66,17 @@ impl DeviceWrite<'_> {
     }
 }
 
-struct Plan<'a> {
+/// All of a write, before its first byte.
+pub(super) struct Plan<'a> {
     volume: &'a WritableVolume,
     writes: Vec<DeviceWrite<'a>>,
 }
 
 impl<'a> Plan<'a> {
+    pub fn new(volume: &'a WritableVolume) -> Self {
+        Self { volume, writes: Vec::new() }
+    }
+
     fn add_all(&mut self, chunks: &'a ChunkMap, staged: &[Staged<'a>]) -> Result<()> {
         let mut previous_end = Logical(0);
         let mut chunk_checked = None;
@@ -137,7 +142,8 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    fn add(&mut self, chunk: &ChunkMapping, segment: Segment, mirror: u16, bytes: Cow<'a, [u8]>) -> Result<()> {
+    /// Adds one copy of bytes that lie in one stripe; nothing where its device is missing.
+    pub fn add(&mut self, chunk: &ChunkMapping, segment: Segment, mirror: u16, bytes: Cow<'a, [u8]>) -> Result<()> {
         if let Some((device, physical)) = self.place(chunk, segment, mirror, bytes.len())? {
             self.writes.push(DeviceWrite { device, physical, bytes });
         }
@@ -169,7 +175,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Writes device by device in the order of places.
-    fn run(mut self) -> Result<()> {
+    pub fn run(mut self) -> Result<()> {
         self.writes.sort_by_key(|write| (write.device, write.physical));
         for pair in self.writes.windows(2) {
             if pair[0].device == pair[1].device && pair[0].end() > pair[1].physical.0 {

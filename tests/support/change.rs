@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rbtrfs::chunk::{Force, Wish, alloc, begin, finish};
+use rbtrfs::chunk::{AllocRequest, Force, alloc, begin, finish};
 use rbtrfs::disk::{Logical, Profile};
 use rbtrfs::trans::Filesystem;
 use rbtrfs::volume::MissingDevices;
@@ -27,12 +27,12 @@ pub fn items(fs: &Filesystem) -> u64 {
     3 + fs.chunks().devices.len() as u64
 }
 
-pub fn wish(type_bits: u64, profile: Option<Profile>, size: u64) -> Wish {
-    Wish { type_bits, profile, size: Some(size), force: Force::Force }
+pub fn wish(type_bits: u64, profile: Option<Profile>, size: u64) -> AllocRequest {
+    AllocRequest { type_bits, profile, size: Some(size), force: Force::Force }
 }
 
 /// Allocates one chunk from beginning to end; nothing if another thread was faster.
-pub fn allocate(fs: &Filesystem, wish: &Wish) -> Result<Option<Logical>> {
+pub fn allocate(fs: &Filesystem, wish: &AllocRequest) -> Result<Option<Logical>> {
     let mut handle = begin(fs, items(fs))?;
     let allocated = alloc(&mut handle, wish);
     finish(handle)?;

@@ -423,9 +423,9 @@ fn a_device_that_was_removed_while_it_was_away_is_not_taken_back() {
     let Some(images) = copy_of_kernel_image_or_skip("raid1", &scratch) else { return };
     let new = scratch.zeros("new.img", 200 << 20);
     let mut fs = open_for_change(&images);
-    let devid = rbtrfs::chunk::device::add(&fs, &new, rbtrfs::chunk::device::Occupied::Refuse).unwrap();
+    let devid = rbtrfs::device::add(&fs, &new, rbtrfs::device::Occupied::Refuse).unwrap();
     fs.commit().unwrap();
-    rbtrfs::chunk::device::remove(&fs, devid).unwrap();
+    rbtrfs::device::remove(&fs, devid).unwrap();
     let away = scratch.path("away.img");
     std::fs::copy(&new, &away).unwrap();
     fs.commit().unwrap();

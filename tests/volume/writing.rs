@@ -15,7 +15,7 @@ use rbtrfs::disk::node::{HEADER_SIZE, Item, KeyPtr};
 use rbtrfs::disk::{Logical, Profile, STRIPE_LEN};
 use rbtrfs::image::Image;
 use rbtrfs::tree::stale_devices;
-use rbtrfs::volume::{ChunkMapping, MissingDevices, Staged, Volume, WritableVolume};
+use rbtrfs::volume::{ChunkMapping, MissingDevices, Staged, Volume, WritableVolume, superblock_ranges};
 
 use crate::support::contents::*;
 use crate::support::mounted::{Mounted, attach, attach_with, btrfs_check, detach};
@@ -265,6 +265,169 @@ fn parity_is_right_however_little_of_a_row_is_written() {
             }
             (row..=row + length / row_length).for_each(|row| assert_parity(&images, chunk, row));
         }
+    }
+}
+
+// ---- one copy
+
+/// Image, offset and length of each place of one copy: of parity all columns.
+fn places(volume: &Volume, logical: Logical, length: usize, mirror: u16) -> Vec<(usize, u64, usize)> {
+    let mut places = Vec::new();
+    for piece in volume.chunks().pieces(logical, length) {
+        let piece = piece.unwrap();
+        let (chunk, offset) = (piece.chunk, piece.logical.0 - piece.chunk.logical.0);
+        let mut add = |devid: u64, physical: u64| places.push((devid as usize - 1, physical, piece.length));
+        if mirror == 1 || chunk.row_length().is_none() {
+            let (stripe, physical) = chunk.place(piece.logical, mirror).unwrap();
+            add(stripe.devid, physical.0);
+            continue;
+        }
+        let (row, columns) = (offset / chunk.row_length().unwrap(), chunk.data_stripes());
+        for column in columns..chunk.stripes.len() as u64 {
+            let stripe = &chunk.stripes[(column + row) as usize % chunk.stripes.len()];
+            add(stripe.devid, stripe.physical.0 + row * STRIPE_LEN + offset % STRIPE_LEN);
+        }
+    }
+    places
+}
+
+/// The first, the middle and the last tree block, and the data of a file.
+fn samples(volume: &Volume) -> Ranges {
+    let blocks: Vec<_> = tree_blocks(volume, |_, _| {}).into_iter().collect();
+    let mut samples: Ranges = [0, blocks.len() / 2, blocks.len() - 1].map(|index| blocks[index].clone()).into();
+    samples.extend(data(volume).into_iter().max_by_key(|(_, bytes)| bytes.len()));
+    samples
+}
+
+#[test]
+fn one_copy_is_written_and_no_byte_of_any_other() {
+    for name in PROFILES.into_iter().map(|profile| profile.name) {
+        let scratch = Scratch::new();
+        let Some(before) = kernel_image_or_skip(name) else { return };
+        let images = copies(&before, &scratch.new_directory());
+        let samples = samples(&open(&images));
+        let volume = writable(&images, MissingDevices::Refuse);
+        let most = samples.keys().map(|logical| volume.volume().mirrors(*logical)).max().unwrap();
+        for mirror in 1..=most {
+            let own = samples.iter().filter(|(logical, _)| mirror <= volume.volume().mirrors(**logical));
+            let all_places =
+                |(logical, bytes): (&Logical, &Vec<u8>)| places(volume.volume(), *logical, bytes.len(), mirror);
+            for (image, offset, length) in own.clone().flat_map(all_places) {
+                change(&images[image], offset, length, |bytes| bytes.iter_mut().for_each(|byte| *byte ^= 0x5a));
+            }
+            for (logical, bytes) in own.clone() {
+                let mut read = vec![0; bytes.len()];
+                volume.volume().read(*logical, mirror, &mut read).unwrap();
+                assert!(read != *bytes, "{name}: mirror {mirror} of {logical} has no damage to mend");
+                volume.write_copy(*logical, mirror, bytes).unwrap();
+                volume.volume().read(*logical, mirror, &mut read).unwrap();
+                assert!(read == *bytes, "{name}: mirror {mirror} of {logical}");
+            }
+            assert_identical(&images, &before, &format!("{name}: mirror {mirror}"));
+        }
+    }
+}
+
+/// The bytes of each image that differ.
+fn differing(images: &[PathBuf], others: &[PathBuf]) -> Vec<(usize, u64)> {
+    let of_image = |(number, (image, other)): (usize, (&PathBuf, &PathBuf))| {
+        let output = Command::new("cmp").arg("-l").args([image, other]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let offset = |line: &str| line.split_whitespace().next().unwrap().parse::<u64>().unwrap() - 1;
+        text.lines().map(|line| (number, offset(line))).collect::<Vec<_>>()
+    };
+    images.iter().zip(others).enumerate().flat_map(of_image).collect()
+}
+
+#[test]
+fn other_bytes_in_one_copy_are_in_that_copy_alone() {
+    for name in PROFILES.into_iter().map(|profile| profile.name) {
+        let scratch = Scratch::new();
+        let Some(before) = kernel_image_or_skip(name) else { return };
+        let images = copies(&before, &scratch.new_directory());
+        let volume = writable(&images, MissingDevices::Refuse);
+        let (logical, bytes) = samples(volume.volume()).pop_first().unwrap();
+        let other: Vec<u8> = bytes.iter().map(|byte| byte ^ 0xa5).collect();
+        for mirror in 1..=volume.volume().mirrors(logical) {
+            volume.write_copy(logical, mirror, &other).unwrap();
+            let mut read = vec![0; bytes.len()];
+            volume.volume().read(logical, mirror, &mut read).unwrap();
+            assert!(read == other, "{name}: mirror {mirror}");
+            let mut expected: Vec<(usize, u64)> = places(volume.volume(), logical, bytes.len(), mirror)
+                .into_iter()
+                .flat_map(|(image, offset, length)| (offset..offset + length as u64).map(move |byte| (image, byte)))
+                .collect();
+            expected.sort_unstable();
+            // Of parity each byte differs, too: another sum of one column is another sum.
+            assert!(differing(&images, &before) == expected, "{name}: mirror {mirror}");
+            volume.write_copy(logical, mirror, &bytes).unwrap();
+        }
+        assert_identical(&images, &before, name);
+    }
+}
+
+#[test]
+fn no_copy_is_written_where_there_is_none() {
+    let (scratch, mut refusals) = (Scratch::new(), 0);
+    for (name, mirrors) in [("single", 1), ("dup", 2), ("raid1c3", 3), ("raid5", 2), ("raid6", 4)] {
+        let Some(before) = kernel_image_or_skip(name) else { return };
+        let images = copies(&before, &scratch.new_directory());
+        let volume = writable(&images, MissingDevices::Refuse);
+        let root = volume.volume().superblock().root();
+        let block = vec![1; volume.volume().format().nodesize as usize];
+        for mirror in [0, mirrors + 1, u16::MAX] {
+            let refused = volume.write_copy(root, mirror, &block);
+            assert!(matches!(refused, Err(Error::NoMirror { mirrors: has, .. }) if has == mirrors), "{refused:?}");
+        }
+        let last = volume.volume().chunks().iter().last().unwrap().end();
+        for logical in [0, last.0 - 4096, u64::MAX - 4096] {
+            let refused = volume.write_copy(Logical(logical), 1, &block);
+            assert!(matches!(refused, Err(Error::NoChunk { .. })), "{name} {logical}: {refused:?}");
+        }
+        assert_identical(&images, &before, name);
+        // Of a row the superblock lies in one column.
+        let ranges = volume.volume().chunks().iter().flat_map(superblock_ranges);
+        let elements = ranges.flat_map(|(start, end)| (start.0..end.0).step_by(STRIPE_LEN as usize));
+        let places = elements.flat_map(|logical| (1..=mirrors).map(move |mirror| (Logical(logical), mirror)));
+        let refused = places.filter(|(logical, mirror)| volume.write_copy(*logical, *mirror, &block[..4096]).is_err());
+        refusals += refused.count();
+        for image in &images {
+            let superblocks = |image: &PathBuf| {
+                let file = File::open(image).unwrap();
+                [64 << 10, 64 << 20].map(|offset| {
+                    let mut bytes = [0; 4096];
+                    file.read_exact_at(&mut bytes, offset).unwrap();
+                    bytes
+                })
+            };
+            let number = images.iter().position(|other| other == image).unwrap();
+            assert!(superblocks(image) == superblocks(&before[number]), "{name}");
+        }
+    }
+    assert!(refusals >= 4, "{refusals} places over superblocks were refused");
+}
+
+#[test]
+fn a_copy_on_a_device_that_is_missing_or_stale_is_not_written() {
+    for (name, is_stale) in [("raid1", false), ("raid1", true), ("raid5", false), ("raid5", true), ("raid6", false)] {
+        let Some(before) = kernel_image_or_skip(name) else { return };
+        let volume = open(&before);
+        let (root, nodesize) = (volume.superblock().root(), volume.format().nodesize as usize);
+        let lost = places(&volume, root, nodesize, 1)[0].0;
+        let injector = crate::support::inject::Injector::new(&before);
+        for mirror in (0..2).filter(|_| is_stale) {
+            injector.superblock_copy(lost, mirror, |superblock| superblock.generation -= 1);
+        }
+        let others = |images: &[PathBuf]| [&images[..lost], &images[lost + 1..]].concat();
+        let images = if is_stale { injector.images().to_vec() } else { others(injector.images()) };
+        let volume = writable(&images, MissingDevices::Skip);
+        let mut good = vec![0; nodesize];
+        volume.volume().read(root, 2, &mut good).unwrap();
+        let refused = volume.write_copy(root, 1, &good);
+        assert!(matches!(refused, Err(Error::MissingDevice { devid, .. }) if devid == lost as u64 + 1), "{refused:?}");
+        // What is left of the row is its parity, which does not need the missing device.
+        volume.write_copy(root, 2, &good).unwrap();
+        assert_identical(&others(injector.images()), &others(&before), &format!("{name}, stale {is_stale}"));
     }
 }
 

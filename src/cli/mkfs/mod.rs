@@ -13,22 +13,13 @@ use clap::{ArgAction, ArgMatches, Args as _, FromArgMatches};
 
 use crate::disk::fields::Uuid;
 use crate::disk::{CsumType, Profile};
-use crate::mkfs::content::device_size;
 use crate::mkfs::features::{FEATURES, Features};
-use crate::mkfs::options::{Options, Wishes};
-use crate::mkfs::targets::{Preparation, Targets};
-use crate::mkfs::{Made, Maker};
+use crate::mkfs::{Builder, Made};
 use crate::progress::Progress;
-use crate::table::Room;
 
 use super::watch::watched;
 use super::{Exit, interrupt, output, profile, size};
-use rootdir::Content;
 
-/// Bytes of memory for records, past which they go to temporary files.
-const MEMORY: u64 = 128 << 20;
-/// Bytes of a file that is missing, if nothing is said.
-const DEFAULT_SIZE: u64 = 1 << 30;
 /// Asks for the names of all features, in the place of a list of them.
 const LIST_ALL: &str = "list-all";
 
@@ -151,64 +142,21 @@ fn parse_uuid(text: &str) -> Result<Uuid, String> {
     uuid::Uuid::parse_str(text).map(|uuid| Uuid(uuid.into_bytes())).map_err(|error| error.to_string())
 }
 
-pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
+pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let args = Args::from_arg_matches(matches)?;
     if args.feature_lists().any(|list| list == LIST_ALL) {
         list_features()?;
         return Ok(Exit::Done);
     }
-    if args.images.is_empty() {
-        output::error(program, &"no image is named");
-        return Ok(Exit::Usage);
-    }
-    if let Some(contradiction) = args.rootdir.contradiction() {
-        output::error(program, &contradiction);
-        return Ok(Exit::Usage);
-    }
+    let new = args.builder()?.build(&args.images)?;
+    let source = args.rootdir.source();
     let progress = Progress::new(interrupt::flag()?);
-    let (made, content) = watched(args.rootdir.display(args.quiet), &progress, || make(&args, &progress))?;
-    output::after_change(args.tell(&made, content.as_ref()))?;
+    let made = watched(args.rootdir.display(args.quiet), &progress, || match &source {
+        Some(source) => new.make(source, &progress),
+        None => new.make_empty(&progress),
+    });
+    output::after_change(args.tell(&made.map_err(with_hint)?))?;
     Ok(Exit::Done)
-}
-
-fn make(args: &Args, progress: &Progress) -> anyhow::Result<(Made, Option<Content>)> {
-    let options = Options::new(args.wishes()?, args.images.len())?;
-    let room = Room::new(MEMORY);
-    // All that can be wrong with the content's names is found before an image is touched.
-    let content = args.rootdir.walk(&args.images, &options, &room, progress)?;
-    let estimate = content.as_ref().map(|content| content.estimate(&options)).unwrap_or_default();
-    let needed = || content.as_ref().map(|_| device_size(&estimate, &options, args.images.len() as u64));
-    let preparation = Preparation {
-        options: &options,
-        estimate: &estimate,
-        byte_count: args.byte_count,
-        size: args.size.or_else(needed).unwrap_or(DEFAULT_SIZE),
-        grows: content.is_some() && args.size.is_none(),
-        force: args.force,
-        shared: content.as_ref().and_then(Content::shared),
-        discard: !args.nodiscard,
-        progress,
-    };
-    let fill = |maker: &Maker<'_>| content.as_ref().map_or(Ok(()), |content| content.fill(maker, progress));
-    let made = make_on(&args.images, &preparation, &room, fill, args.rootdir.slack()).map_err(with_hint)?;
-    Ok((made, content))
-}
-
-fn make_on(
-    images: &[PathBuf],
-    preparation: &Preparation<'_>,
-    room: &Room,
-    fill: impl Fn(&Maker<'_>) -> crate::Result<()>,
-    shrunk: Option<u64>,
-) -> crate::Result<Made> {
-    let Preparation { options, estimate, progress, .. } = preparation;
-    let (targets, devices) = Targets::prepare(images, preparation)?;
-    let maker = Maker::new((*options).clone(), devices, estimate, room)?;
-    fill(&maker)?;
-    progress.begin("trees", 0);
-    let made = maker.finish(targets.order(), shrunk, progress)?;
-    targets.keep();
-    Ok(made)
 }
 
 /// What a person may do about an error.
@@ -234,18 +182,18 @@ impl Args {
         self.features.iter().chain(&self.runtime_features)
     }
 
-    fn tell(&self, made: &Made, content: Option<&Content>) -> anyhow::Result<()> {
+    fn tell(&self, made: &Made) -> anyhow::Result<()> {
         if self.json {
-            report::json(made, &self.images, content.map_or_else(Vec::new, Content::subvolumes))?;
+            report::json(made, &self.images, self.rootdir.subvolumes()?)?;
         } else if !self.quiet {
             let mut out = output::stdout()?;
-            out.write_all(content.map_or_else(String::new, |content| self.rootdir.describe(content)).as_bytes())?;
+            out.write_all(self.rootdir.describe()?.as_bytes())?;
             out.write_all(report::text(made, &self.images).as_bytes())?;
         }
         Ok(())
     }
 
-    fn wishes(&self) -> anyhow::Result<Wishes> {
+    fn builder(&self) -> anyhow::Result<Builder> {
         let mut features = Features::default();
         self.feature_lists().try_for_each(|list| features.apply_list(list))?;
         if let (Some(nodesize), Some(leafsize)) = (self.nodesize, self.leafsize)
@@ -253,19 +201,23 @@ impl Args {
         {
             bail!("--leafsize {leafsize} is not --nodesize {nodesize}");
         }
-        Ok(Wishes {
-            label: self.label.clone().into_vec(),
-            data: self.data,
-            metadata: self.metadata,
-            mixed: self.mixed,
-            csum_type: self.csum_type,
-            nodesize: self.nodesize.or(self.leafsize),
-            sectorsize: self.sectorsize,
-            features,
-            fsid: self.uuid,
-            device_uuid: self.device_uuid,
-            time: source_date_epoch()?,
-        })
+        let builder = Builder::new()
+            .label(self.label.clone().into_vec())
+            .data(self.data)
+            .metadata(self.metadata)
+            .mixed(self.mixed)
+            .csum_type(self.csum_type)
+            .nodesize(self.nodesize.or(self.leafsize))
+            .sectorsize(self.sectorsize)
+            .features(features)
+            .fsid(self.uuid)
+            .device_uuid(self.device_uuid)
+            .time(source_date_epoch()?)
+            .byte_count(self.byte_count)
+            .size(self.size)
+            .force(self.force)
+            .discard(!self.nodiscard);
+        self.rootdir.add_to(builder)
     }
 }
 

@@ -3,19 +3,15 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::bail;
 use serde::Serialize;
 
 use crate::disk::objectid;
-use crate::mkfs::content::{Method, Transfer, estimate, fill};
-use crate::mkfs::options::Options;
-use crate::mkfs::source::{self, FlagRequest, Request, Source, SubvolumeRequest};
-use crate::mkfs::{Estimate, Maker};
-use crate::parallel::default_threads;
-use crate::progress::Progress;
-use crate::table::Room;
+use crate::mkfs::content::{Method, Transfer};
+use crate::mkfs::source::{FlagRequest, SubvolumeRequest};
+use crate::mkfs::{Builder, LocalDirectory};
 
 use super::super::size;
 use super::super::watch::Display;
@@ -135,29 +131,33 @@ pub struct SubvolumeRecord {
     default: bool,
 }
 
-/// A directory that was walked, and how to fill a filesystem with it.
-pub struct Content {
-    request: Request,
-    source: Source,
-    transfer: Transfer,
-    threads: usize,
-}
-
 impl Filling {
     pub fn display(&self, quiet: bool) -> Display {
         Display::choose(self.progress, quiet)
     }
 
-    /// Bytes to leave behind the content; nothing if the devices keep their size.
-    pub fn slack(&self) -> Option<u64> {
-        self.shrink.then(|| self.shrink_slack_size.unwrap_or_default())
+    /// The directory, if there is one.
+    pub fn source(&self) -> Option<LocalDirectory> {
+        self.rootdir.as_ref().map(LocalDirectory::new)
     }
 
-    /// What was asked for and cannot be had together.
-    pub fn contradiction(&self) -> Option<&'static str> {
-        let is_contradiction = self.reflink && self.method().is_some();
-        is_contradiction
-            .then_some("--reflink shares data as it is, and --compress would change it: leave out one of them")
+    /// Adds what is said of the content.
+    pub fn add_to(&self, builder: Builder) -> anyhow::Result<Builder> {
+        if self.reflink && self.method().is_some() {
+            bail!("--reflink shares data as it is, and --compress would change it: leave out one of them");
+        }
+        let shrunk = self.shrink.then(|| self.shrink_slack_size.unwrap_or_default());
+        let builder = builder.transfer(self.transfer()).shrink(shrunk).threads(self.threads.map(usize::from));
+        let builder = self.subvolume_requests()?.into_iter().fold(builder, Builder::subvolume);
+        Ok(self.flag_requests()?.into_iter().fold(builder, Builder::inode_flags))
+    }
+
+    fn subvolume_requests(&self) -> anyhow::Result<Vec<SubvolumeRequest>> {
+        self.subvol.iter().map(|text| subvolume(text)).collect()
+    }
+
+    fn flag_requests(&self) -> anyhow::Result<Vec<FlagRequest>> {
+        self.inode_flags.iter().map(|text| flags(text)).collect()
     }
 
     fn method(&self) -> Option<Method> {
@@ -172,63 +172,36 @@ impl Filling {
         }
     }
 
-    /// Walks the directory, if there is one.
-    pub fn walk(
-        &self,
-        images: &[PathBuf],
-        options: &Options,
-        room: &Room,
-        progress: &Progress,
-    ) -> anyhow::Result<Option<Content>> {
-        let Some(directory) = &self.rootdir else { return Ok(None) };
-        let request = Request {
-            directory: directory.clone(),
-            subvolumes: self.subvol.iter().map(|text| subvolume(text)).collect::<Result<_, _>>()?,
-            flags: self.inode_flags.iter().map(|text| flags(text)).collect::<Result<_, _>>()?,
-            images: images.to_vec(),
-        };
-        if request.subvolumes.iter().filter(|subvolume| subvolume.is_default).count() > 1 {
-            bail!("more than one subvolume is to be the default");
-        }
-        if self.shrink && images.len() > 1 {
-            bail!("a filesystem on several devices cannot be shrunk");
-        }
-        let threads = self.threads.map_or_else(default_threads, usize::from);
-        let walk = source::Options { threads, room, progress, sectorsize: options.sectorsize };
-        let source = Source::walk(&request, walk)?;
-        Ok(Some(Content { request, source, transfer: self.transfer(), threads }))
-    }
-
     /// What was done, as btrfs-progs tells it.
-    pub fn describe(&self, content: &Content) -> String {
-        let mut text = format!("Rootdir from:       {}\n", content.request.directory.display());
-        let compress = match content.transfer.method() {
+    pub fn describe(&self) -> anyhow::Result<String> {
+        let Some(directory) = &self.rootdir else { return Ok(String::new()) };
+        let mut text = format!("Rootdir from:       {}\n", directory.display());
+        let compress = match self.method() {
             None => "no".to_owned(),
             Some(Method::Lzo) => "lzo".to_owned(),
             Some(Method::Zlib { level }) => format!("zlib:{level}"),
             Some(Method::Zstd { level }) => format!("zstd:{level}"),
         };
         text += &format!("  Compress:         {compress}\n");
-        for subvolume in &content.request.subvolumes {
+        for subvolume in self.subvolume_requests()? {
             let default = if subvolume.is_default { "d" } else { "" };
             let kind = format!("({default}{}):", if subvolume.read_only { "ro" } else { "rw" });
             // Writing to a string does not fail.
             let _ = writeln!(text, "  Subvolume {kind:<7} {}", subvolume.path.display());
         }
-        for flags in &content.request.flags {
+        for flags in self.flag_requests()? {
             let names = [(flags.nodatacow, "NODATACOW"), (flags.nodatasum, "NODATASUM")];
             let names: Vec<&str> = names.into_iter().filter(|(is_set, _)| *is_set).map(|(_, name)| name).collect();
             let _ = writeln!(text, "  Inode flags ({}):  {}", names.join(", "), flags.path.display());
         }
         text += &format!("  Reflink:          {}\n", if self.reflink { "yes" } else { "no" });
         text += &format!("  Shrink:           {}\n", if self.shrink { "yes" } else { "no" });
-        text
+        Ok(text)
     }
-}
 
-impl Content {
-    pub fn subvolumes(&self) -> Vec<SubvolumeRecord> {
-        let record = |(id, subvolume): (u64, &SubvolumeRequest)| {
+    /// The subvolumes beside the top level.
+    pub fn subvolumes(&self) -> anyhow::Result<Vec<SubvolumeRecord>> {
+        let record = |(id, subvolume): (u64, SubvolumeRequest)| {
             let bytes = subvolume.path.as_os_str().as_bytes();
             SubvolumeRecord {
                 id,
@@ -238,19 +211,6 @@ impl Content {
                 default: subvolume.is_default,
             }
         };
-        (objectid::FIRST_FREE..).zip(&self.request.subvolumes).map(record).collect()
-    }
-
-    /// The directory whose files are to share their data with the images.
-    pub fn shared(&self) -> Option<&Path> {
-        (self.transfer == Transfer::Shared).then_some(&self.request.directory)
-    }
-
-    pub fn estimate(&self, options: &Options) -> Estimate {
-        estimate(&self.source.totals, options, self.transfer.method())
-    }
-
-    pub fn fill(&self, maker: &Maker<'_>, progress: &Progress) -> crate::Result<()> {
-        fill(maker, &self.source, self.transfer, self.threads, progress)
+        Ok((objectid::FIRST_FREE..).zip(self.subvolume_requests()?).map(record).collect())
     }
 }

@@ -1,9 +1,12 @@
 //! Compression in the forms that the kernel reads.
 
+use std::io;
+
 use flate2::{Compress, Compression, FlushCompress, Status};
 
 use crate::disk::flags::incompat;
 use crate::disk::inode::compression;
+use crate::error::{Error, Result};
 
 /// The most of a file that one compressed extent holds (`BTRFS_MAX_UNCOMPRESSED`).
 pub const LIMIT: usize = 128 << 10;
@@ -29,6 +32,14 @@ impl Method {
         }
     }
 
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Zlib { .. } => "zlib",
+            Method::Lzo => "lzo",
+            Method::Zstd { .. } => "zstd",
+        }
+    }
+
     /// The feature that a kernel must know to read it.
     pub fn incompat(self) -> u64 {
         match self {
@@ -41,15 +52,21 @@ impl Method {
 
 /// A method with what it needs to work.
 pub enum Compressor {
-    Zlib(Compress),
+    Zlib(Zlib),
     Lzo(Lzo),
     Zstd(zstd::bulk::Compressor<'static>),
 }
 
 impl Compressor {
-    pub fn new(method: Method) -> std::io::Result<Self> {
+    /// # Errors
+    /// [`Error::Compression`]
+    pub fn new(method: Method) -> Result<Self> {
+        Self::begin(method).map_err(|source| Error::Compression { method: method.name(), source })
+    }
+
+    fn begin(method: Method) -> io::Result<Self> {
         Ok(match method {
-            Method::Zlib { level } => Self::Zlib(Compress::new(Compression::new(level), true)),
+            Method::Zlib { level } => Self::Zlib(Zlib::new(level)),
             Method::Lzo => Self::Lzo(Lzo::default()),
             Method::Zstd { level } => {
                 let mut compressor = zstd::bulk::Compressor::new(level)?;
@@ -62,14 +79,33 @@ impl Compressor {
     /// Compresses into `out`, and returns the length; nothing if it does not fit there.
     pub fn compress(&mut self, data: &[u8], sectorsize: usize, out: &mut [u8]) -> Option<usize> {
         match self {
-            Self::Zlib(zlib) => {
-                zlib.reset();
-                let status = zlib.compress(data, out, FlushCompress::Finish).ok()?;
-                (status == Status::StreamEnd).then_some(zlib.total_out() as usize)
-            }
+            Self::Zlib(zlib) => zlib.compress(data, out),
             Self::Lzo(lzo) => lzo.compress(data, sectorsize, out),
             Self::Zstd(zstd) => zstd.compress_to_buffer(data, out).ok(),
         }
+    }
+}
+
+pub struct Zlib {
+    level: u32,
+    stream: Compress,
+}
+
+impl Zlib {
+    fn new(level: u32) -> Self {
+        Self { level, stream: Compress::new(Compression::new(level), true) }
+    }
+
+    fn compress(&mut self, data: &[u8], out: &mut [u8]) -> Option<usize> {
+        let status = self.stream.compress(data, out, FlushCompress::Finish);
+        if !matches!(status, Ok(Status::StreamEnd)) {
+            // A reset of a stream that has not ended keeps its open block at level 1: the next stream could not be read.
+            *self = Self::new(self.level);
+            return None;
+        }
+        let length = self.stream.total_out() as usize;
+        self.stream.reset();
+        Some(length)
     }
 }
 
@@ -131,6 +167,42 @@ mod tests {
                     decompressor.decompress(form, data, sectorsize as u32, &mut out).unwrap();
                     assert!(out == text[..length], "{method:?} {sectorsize} {length}");
                 }
+            }
+        }
+    }
+
+    fn noise(length: usize) -> Vec<u8> {
+        let mut state = 1_u64;
+        let next = |_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as u8
+        };
+        (0..length).map(next).collect()
+    }
+
+    #[test]
+    fn what_did_not_fit_leaves_nothing_in_what_comes_next() {
+        let zlib = (1..=9).map(|level| Method::Zlib { level });
+        let zstd = [1, 3, 15].map(|level| Method::Zstd { level });
+        let text: Vec<u8> =
+            (0..20_000_u32).flat_map(|line| format!("line {}\n", line / 3).into_bytes()).take(LIMIT).collect();
+        for method in zlib.chain(zstd).chain([Method::Lzo]) {
+            let compressed = |compressor: &mut Compressor, data: &[u8]| {
+                let mut out = vec![0; data.len() - 4096];
+                compressor.compress(data, 4096, &mut out).map(|length| out[..length].to_vec())
+            };
+            let expected = compressed(&mut Compressor::new(method).unwrap(), &text).expect("text becomes shorter");
+            let mut compressor = Compressor::new(method).unwrap();
+            for length in [LIMIT, 8192, 20_000] {
+                assert_eq!(compressed(&mut compressor, &noise(length)), None, "{method:?}: {length} bytes of noise");
+                assert!(compressed(&mut compressor, &text).as_ref() == Some(&expected), "{method:?} after {length}");
+                assert!(compressed(&mut compressor, &text).as_ref() == Some(&expected), "{method:?} after text");
+            }
+            if let Method::Zlib { .. } = method {
+                let mut plain = vec![0; LIMIT];
+                let mut stream = flate2::Decompress::new(true);
+                let status = stream.decompress(&expected, &mut plain, flate2::FlushDecompress::Finish).unwrap();
+                assert!(status == Status::StreamEnd && plain == text, "{method:?}");
             }
         }
     }

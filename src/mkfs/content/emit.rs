@@ -1,24 +1,23 @@
 //! Putting what threads made into the filesystem, in order.
 
-use std::ops::Range;
-
 use zerocopy::IntoBytes;
 
 use crate::disk::flags::incompat;
 use crate::disk::inode::compression;
-use crate::disk::{Key, KeyType, Logical};
+use crate::disk::{Key, KeyType};
 use crate::error::{Error, Result};
 use crate::parallel::ordered_then;
 use crate::progress::Progress;
 
-use super::super::source::{Source, Tree};
-use super::super::{DataRef, Maker, Subvolume, TreeWriter};
-use super::Transfer;
+use super::super::extent::{NewExtent, OpenExtent, PlacedData};
+use super::super::maker::{Maker, Subvolume, TreeWriter};
+use super::super::source::{Inventory, Source, SourceFile, Tree};
 use super::compress::Method;
 use super::items::Encoding;
 use super::names::{Named, Names};
 use super::plan::{Cut, Job, Plan};
 use super::read::{Batch, Data, Reading, Step};
+use super::transfer::Transfer;
 
 /// The longest extent (`BTRFS_MAX_EXTENT_SIZE`).
 const MAX_EXTENT: u64 = 128 << 20;
@@ -26,10 +25,20 @@ const MAX_EXTENT: u64 = 128 << 20;
 const LEAST_EXTENT: u64 = 1 << 20;
 
 /// Puts all files into the filesystem.
-pub fn fill(maker: &Maker<'_>, source: &Source, transfer: Transfer, threads: usize, progress: &Progress) -> Result<()> {
+///
+/// # Errors
+/// No space, a source that cannot be read or that changes, a write that fails.
+pub fn fill<S: Source>(
+    maker: &Maker<'_>,
+    source: &S,
+    inventory: &Inventory,
+    transfer: Transfer,
+    threads: usize,
+    progress: &Progress,
+) -> Result<()> {
     let options = maker.options();
     let encoding = Encoding {
-        generation: maker.generation().0,
+        generation: maker.generation(),
         nodesize: options.nodesize,
         sectorsize: options.sectorsize,
         made: maker.time(),
@@ -37,17 +46,17 @@ pub fn fill(maker: &Maker<'_>, source: &Source, transfer: Transfer, threads: usi
         extref: options.has_incompat(incompat::EXTENDED_IREF),
         no_holes: options.has_incompat(incompat::NO_HOLES),
     };
-    let reading = Reading { root: &source.root, encoding, csum_type: options.csum_type, transfer };
+    let reading = Reading { source, encoding, csum_type: options.csum_type, transfer };
     maker.add_incompat(transfer.method().map_or(0, Method::incompat));
-    progress.begin("files", source.totals.file_bytes);
+    progress.begin("files", inventory.totals.file_bytes);
     let mut filler = Filler { maker, encoding, tree: None, open: None, item: Vec::new() };
-    let work = |job: Result<Job<'_>>, made: &mut Made| {
+    let work = |job: Result<Job<'_, S::File>>, made: &mut Made<S>| {
         made.outcome = job.and_then(|job| {
             made.tree = job.tree.id;
             made.batch.fill(&reading, job.work)
         });
     };
-    let emit = |made: &mut Made| {
+    let emit = |made: &mut Made<S>| {
         std::mem::replace(&mut made.outcome, Ok(()))?;
         if progress.is_stopped() {
             return Err(Error::Interrupted);
@@ -57,10 +66,10 @@ pub fn fill(maker: &Maker<'_>, source: &Source, transfer: Transfer, threads: usi
         progress.add_files(made.batch.files);
         Ok(())
     };
-    let plan = Plan::new(source, Cut::new(options.sectorsize, transfer));
-    ordered_then(threads, plan, work, emit, |made: &mut Made| made.bring_data(maker))?;
+    let plan = Plan::new(source, inventory, Cut::new(options.sectorsize, transfer));
+    ordered_then(threads, plan, work, emit, |made: &mut Made<S>| made.bring_data(maker))?;
     filler.finish()?;
-    source.trees.iter().for_each(|tree| hang(maker, tree));
+    inventory.trees.iter().for_each(|tree| hang(maker, tree));
     Ok(())
 }
 
@@ -81,30 +90,34 @@ fn hang(maker: &Maker<'_>, tree: &Tree) {
 }
 
 /// What a thread made.
-struct Made {
+struct Made<S: Source> {
     tree: u64,
-    batch: Batch,
-    /// Where its data goes.
-    placed: Vec<Placed>,
+    batch: Batch<S>,
+    /// Where its data goes, part after part.
+    placed: Vec<PlacedData>,
     outcome: Result<()>,
 }
 
-impl Default for Made {
+impl<S: Source> Default for Made<S> {
     fn default() -> Self {
         Self { tree: 0, batch: Batch::default(), placed: Vec::new(), outcome: Ok(()) }
     }
 }
 
-impl Made {
+impl<S: Source> Made<S> {
     /// Writes the data to its places, or shares it.
     fn bring_data(&mut self, maker: &Maker<'_>) -> Result<()> {
-        let (data, origin) = (self.batch.data(), self.batch.origin.as_ref());
+        let (mut rest, origin) = (self.batch.data(), self.batch.origin.as_ref());
+        let mut done = 0;
         let brought = self.placed.drain(..).try_for_each(|placed| {
-            let origin = origin.map(|(file, start)| file.origin(start + placed.data.start as u64));
-            maker.write_data(placed.logical, &data[placed.data], origin)
+            let length = placed.length();
+            let origin = origin.and_then(|(large, start)| large.file.origin(start + done));
+            let (bytes, tail) = rest.split_at((length as usize).min(rest.len()));
+            (rest, done) = (tail, done + length);
+            maker.write_data(placed, bytes, origin)
         });
         // What was shared is what was summed, and what could not be shared is not what became too short meanwhile.
-        origin.map_or(Ok(()), |(file, _)| file.check_unchanged()).and(brought)
+        origin.map_or(Ok(()), |(large, _)| large.file.check_unchanged()).and(brought)
     }
 }
 
@@ -114,27 +127,21 @@ struct Filler<'m, 'r> {
     /// The tree that is being filled, and its id.
     tree: Option<(u64, TreeWriter<'m, 'r>)>,
     /// What is left of an extent whose data comes in parts.
-    open: Option<(Logical, u64)>,
+    open: Option<OpenExtent>,
     /// An item that is put together.
     item: Vec<u8>,
 }
 
-/// A range of what a batch holds, and the address that it begins at.
-struct Placed {
-    logical: Logical,
-    data: Range<usize>,
-}
-
 impl<'m, 'r> Filler<'m, 'r> {
     /// Takes items and checksums, and gives the data its places.
-    fn take(&mut self, made: &mut Made) -> Result<()> {
+    fn take<S: Source>(&mut self, made: &mut Made<S>) -> Result<()> {
         let Made { tree, batch, placed, .. } = made;
         if self.tree.as_ref().is_none_or(|(id, _)| id != tree) {
             self.finish_tree()?;
             self.tree = Some((*tree, self.maker.tree(*tree)?));
         }
         let mut items = 0;
-        let mut sums = 0;
+        let mut csums = 0;
         for step in &batch.steps {
             match step {
                 Step::Items(count) => {
@@ -145,7 +152,7 @@ impl<'m, 'r> Filler<'m, 'r> {
                     items += count;
                 }
                 Step::Names(directory, names) => self.push_names(*directory, names)?,
-                Step::Data(data) => self.place(data, batch, &mut sums, placed)?,
+                Step::Data(data) => self.place(data, &batch.csums, &mut csums, placed)?,
             }
         }
         Ok(())
@@ -189,55 +196,46 @@ impl<'m, 'r> Filler<'m, 'r> {
     }
 
     /// Gives data its place. What is not compressed may be cut where a chunk ends, and may be a part of what one extent
-    /// has room for.
-    fn place(&mut self, data: &Data, batch: &Batch, sums: &mut usize, placed: &mut Vec<Placed>) -> Result<()> {
+    /// has room for. `csums` are those of a batch, of which so many bytes are `used`.
+    fn place(&mut self, data: &Data, csums: &[u8], used: &mut usize, placed: &mut Vec<PlacedData>) -> Result<()> {
         let csum_size = self.maker.options().csum_type.size() as u64;
         let sectorsize = u64::from(self.encoding.sectorsize);
         let mut done = 0;
         while done < data.length {
-            let (logical, left) = match self.open.take() {
+            let mut extent = match self.open.take() {
                 Some(open) => open,
                 None => self.begin_extent(data, done)?,
             };
-            let length = left.min(data.length - done);
-            self.open = (left > length).then_some((Logical(logical.0 + length), left - length));
-            let start = placed.last().map_or(0, |last| last.data.end);
-            match placed.last_mut().filter(|last| last.logical.0 + last.data.len() as u64 == logical.0) {
-                Some(last) => last.data.end += length as usize,
-                None => placed.push(Placed { logical, data: start..start + length as usize }),
-            }
-            if data.has_sums {
-                let end = *sums + (length / sectorsize * csum_size) as usize;
-                self.maker.add_csums(logical, &batch.sums[*sums..end])?;
-                *sums = end;
-            }
+            let length = extent.left().min(data.length - done);
+            let own = data.has_csums.then(|| {
+                let start = *used;
+                *used += (length / sectorsize * csum_size) as usize;
+                csums.get(start..*used).unwrap_or_default()
+            });
+            let next = self.maker.place_data(&mut extent, length, own)?;
+            let apart = match placed.last_mut() {
+                Some(last) => last.join(next),
+                None => Some(next),
+            };
+            placed.extend(apart);
+            self.open = (extent.left() > 0).then_some(extent);
             done += length;
         }
         Ok(())
     }
 
-    /// Allocates an extent for data from `done` bytes on.
-    fn begin_extent(&mut self, data: &Data, done: u64) -> Result<(Logical, u64)> {
-        let is_compressed = data.compression != compression::NONE;
-        let (least, most) = match is_compressed {
-            true => (data.length, data.length),
-            false => {
+    /// Makes an extent for data from `done` bytes on.
+    fn begin_extent(&mut self, data: &Data, done: u64) -> Result<OpenExtent> {
+        let compressed = (data.compression != compression::NONE).then_some((data.compression, data.num_bytes));
+        let (least, most) = match compressed {
+            Some(_) => (data.length, data.length),
+            None => {
                 let most = (data.run - done).min(MAX_EXTENT);
                 (most.min(LEAST_EXTENT), most)
             }
         };
-        let (logical, length) = self.maker.allocate_data(least, most)?;
-        let offset = data.offset + done;
-        let num_bytes = if is_compressed { data.num_bytes } else { length };
-        let (extent, disk) = self.encoding.extent(num_bytes, data.compression, Some((logical.0, length)));
-        let mut item = std::mem::take(&mut self.item);
-        item.clear();
-        item.extend_from_slice(extent.as_bytes());
-        item.extend_from_slice(disk.as_bytes());
-        self.push(Key::new(data.inode, KeyType::EXTENT_DATA, offset), &item)?;
-        self.item = item;
-        let root = self.tree.as_ref().map_or(0, |(id, _)| *id);
-        self.maker.add_data_ref(&DataRef { start: logical.0, length, root, inode: data.inode, offset, count: 1 });
-        Ok((logical, length))
+        let missing = || Error::Internal { problem: "data comes before its tree".to_owned() };
+        let (_, tree) = self.tree.as_mut().ok_or_else(missing)?;
+        tree.add_extent(&NewExtent { inode: data.inode, offset: data.offset + done, least, most, compressed })
     }
 }

@@ -5,7 +5,7 @@ use crate::disk::extent::{ExtentDataRef, ExtentInlineRef, ExtentItem};
 use crate::disk::inode::{DirItem, FileExtentDisk, FileExtentItem, InodeItem, InodeRef};
 use crate::disk::node::{Item, leaf_data_size};
 
-use super::super::Estimate;
+use super::super::estimate::Estimate;
 use super::super::layout::metadata_left;
 use super::super::options::Options;
 use super::super::source::Totals;
@@ -29,7 +29,7 @@ pub fn estimate(totals: &Totals, options: &Options, method: Option<Method>) -> E
     let gap = GAP + inline * 1024 / files.max(1) * (inline / totals.inline_files.max(1)) / 1024;
     let global = blocks(csums + extents * extent, GAP, options.nodesize);
     let metadata = blocks(files, gap, options.nodesize) + global;
-    // What compression saves nobody knows: this is less than it takes, and the rest is added as it is needed.
+    // How much compression saves is not known: this is less than it takes, and the rest is added as it is needed.
     let is_guess = method.is_some();
     let data = if is_guess { totals.data_bytes / 4 } else { totals.data_bytes };
     let (least_inline, least_data) = if is_guess { (0, 0) } else { (totals.dense_inline_bytes, totals.dense_bytes) };

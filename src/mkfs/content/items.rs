@@ -5,11 +5,12 @@ use std::ops::Range;
 use zerocopy::IntoBytes;
 
 use crate::disk::inode::{
-    DirItem, FileExtentDisk, FileExtentItem, InodeExtref, InodeItem, InodeRef, Timespec, dir_type, file_extent_type,
+    DirItem, FileExtentItem, InodeExtref, InodeItem, InodeRef, Timespec, compression, dir_type, file_extent_type,
 };
 use crate::disk::node::{Item, leaf_data_size};
-use crate::disk::{Key, KeyType, hash};
+use crate::disk::{Key, KeyType, Transid, hash};
 
+use super::super::extent::file_extent;
 use super::super::source::Attributes;
 
 /// Items in the order of their keys.
@@ -55,7 +56,7 @@ impl Items {
 /// What all items of a filesystem share.
 #[derive(Clone, Copy, Debug)]
 pub struct Encoding {
-    pub generation: u64,
+    pub generation: Transid,
     pub nodesize: u32,
     pub sectorsize: u32,
     /// When inodes came into being. If `is_fixed`, no time is later and none depends on when a file was read or copied.
@@ -93,7 +94,7 @@ impl Encoding {
 
     pub fn inode(&self, attributes: &Attributes, flags: u64, links: u32, sizes: Sizes) -> InodeItem {
         let mut inode = InodeItem::zeroed();
-        (inode.generation, inode.transid) = (self.generation.into(), self.generation.into());
+        (inode.generation, inode.transid) = (self.generation.0.into(), self.generation.0.into());
         (inode.size, inode.nbytes) = (sizes.size.into(), sizes.nbytes.into());
         inode.nlink = links.into();
         (inode.uid, inode.gid) = (attributes.uid.into(), attributes.gid.into());
@@ -166,7 +167,7 @@ impl Encoding {
     pub fn entry(&self, location: Key, entry_type: u8, name: &[u8], value: &[u8]) -> DirItem {
         DirItem {
             location: location.into(),
-            transid: self.generation.into(),
+            transid: self.generation.0.into(),
             data_len: (value.len() as u16).into(),
             name_len: (name.len() as u16).into(),
             r#type: entry_type,
@@ -176,7 +177,7 @@ impl Encoding {
     /// Adds the whole contents of a file.
     pub fn push_inline(&self, items: &mut Items, inode: u64, ram_bytes: usize, compression: u8, data: &[u8]) {
         let mut extent = FileExtentItem::zeroed();
-        extent.generation = self.generation.into();
+        extent.generation = self.generation.0.into();
         extent.ram_bytes = (ram_bytes as u64).into();
         extent.compression = compression;
         extent.r#type = file_extent_type::INLINE;
@@ -186,28 +187,8 @@ impl Encoding {
     /// Adds a hole, if holes need extents.
     pub fn push_hole(&self, items: &mut Items, inode: u64, range: Range<u64>) {
         if !self.no_holes && !range.is_empty() {
-            let (extent, disk) = self.extent(range.end - range.start, 0, None);
+            let (extent, disk) = file_extent(self.generation, range.end - range.start, compression::NONE, None);
             items.push(Key::new(inode, KeyType::EXTENT_DATA, range.start), &[extent.as_bytes(), disk.as_bytes()]);
         }
-    }
-
-    /// An extent of `num_bytes` of a file: a hole, or all of `disk`'s address and length.
-    pub fn extent(
-        &self,
-        num_bytes: u64,
-        compression: u8,
-        disk: Option<(u64, u64)>,
-    ) -> (FileExtentItem, FileExtentDisk) {
-        let mut extent = FileExtentItem::zeroed();
-        extent.generation = self.generation.into();
-        extent.ram_bytes = num_bytes.into();
-        extent.compression = compression;
-        extent.r#type = file_extent_type::REG;
-        let mut on_disk = FileExtentDisk::zeroed();
-        on_disk.num_bytes = num_bytes.into();
-        if let Some((bytenr, length)) = disk {
-            (on_disk.disk_bytenr, on_disk.disk_num_bytes) = (bytenr.into(), length.into());
-        }
-        (extent, on_disk)
     }
 }

@@ -1,19 +1,19 @@
 //! What there is to read, cut into jobs in the order of the trees' keys.
 
-use std::fs::File;
 use std::iter::Peekable;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::disk::objectid;
 use crate::error::{Error, Result};
-use crate::image::Origin;
 use crate::table;
 
-use super::super::source::{Attributes, Directories, Directory, Entries, FIRST_INDEX, Link, Place, Source, Tree, What};
-use super::Transfer;
+use super::super::source::{
+    At, Attributes, Directories, Directory, DirectoryEntries, FIRST_INDEX, Inventory, Link, Source, SourceFile, Tree,
+    What,
+};
 use super::names::Names;
+use super::transfer::Transfer;
 
 /// Bytes of a piece of a file, and of the files that a job reads together.
 const PIECE: u64 = 1 << 20;
@@ -22,18 +22,18 @@ const BATCH: usize = 256;
 const NAMES: usize = 4096;
 
 /// Work for one thread.
-pub struct Job<'s> {
+pub struct Job<'s, F> {
     pub tree: &'s Tree,
-    pub work: Work,
+    pub work: Work<F>,
 }
 
-pub enum Work {
-    Inodes(Vec<Planned>),
-    Piece(Piece),
+pub enum Work<F> {
+    Inodes(Vec<Planned<F>>),
+    Piece(Piece<F>),
 }
 
 /// An inode to be read.
-pub struct Planned {
+pub struct Planned<F> {
     pub inode: u64,
     pub attributes: Attributes,
     pub flags: u64,
@@ -41,7 +41,9 @@ pub struct Planned {
     pub names: Vec<PlannedName>,
     /// Of the directory that the first name stands in; of a root directory its own.
     pub directory: Arc<[u8]>,
-    pub kind: Kind,
+    /// What the source finds it by.
+    pub id: u64,
+    pub kind: Kind<F>,
 }
 
 pub struct PlannedName {
@@ -50,43 +52,26 @@ pub struct PlannedName {
     pub name: Vec<u8>,
 }
 
-pub enum Kind {
+pub enum Kind<F> {
     Directory(Names),
     /// A file whose pieces follow.
-    Large(Arc<Large>),
+    Large(Arc<Large<F>>),
     Other,
 }
 
 /// A file that stays open and is read in pieces.
-pub struct Large {
-    pub file: File,
-    pub path: PathBuf,
-    pub attributes: Attributes,
+pub struct Large<F> {
+    pub file: F,
+    /// In bytes.
+    pub size: u64,
     pub segments: Vec<Range<u64>>,
 }
 
-impl Large {
-    /// Fails if the file is not what the walk saw.
-    pub fn check_unchanged(&self) -> Result<()> {
-        check_unchanged(&self.file, &self.attributes, || Error::Changed { path: self.path.clone() })
-    }
-
-    pub fn origin(&self, offset: u64) -> Origin<'_> {
-        Origin { file: &self.file, path: &self.path, offset, size: self.attributes.size }
-    }
-}
-
-/// Fails if a file is not what the walk saw.
-pub fn check_unchanged(file: &File, attributes: &Attributes, changed: impl Fn() -> Error) -> Result<()> {
-    let now = rustix::fs::fstat(file).map_err(|_| changed())?;
-    if Attributes::new(&now).is_unchanged(attributes) { Ok(()) } else { Err(changed()) }
-}
-
 /// A part of a large file.
-pub struct Piece {
+pub struct Piece<F> {
     pub inode: u64,
     pub flags: u64,
-    pub file: Arc<Large>,
+    pub file: Arc<Large<F>>,
     /// In whole sectors.
     pub range: Range<u64>,
     /// The hole that ends where this begins, and the one that begins where this ends.
@@ -96,32 +81,18 @@ pub struct Piece {
     pub run: u64,
 }
 
-/// The ranges of a file that hold data, in whole sectors. The last one may reach past the end of the file.
-pub fn segments(file: &File, attributes: &Attributes, sectorsize: u64) -> std::io::Result<Vec<Range<u64>>> {
-    use rustix::fs::{SeekFrom, seek};
-    use rustix::io::Errno;
-    let size = attributes.size;
-    let round_up = |offset: u64| offset.checked_next_multiple_of(sectorsize).ok_or(std::io::ErrorKind::FileTooLarge);
-    if !attributes.may_have_holes() {
-        let end = round_up(size)?;
-        return Ok((end > 0).then_some(0..end).into_iter().collect());
-    }
-    let mut segments: Vec<Range<u64>> = Vec::new();
-    let mut position = 0;
-    while position < size {
-        let start = match seek(file, SeekFrom::Data(position)) {
-            Err(Errno::NXIO) => break,
-            other => other?,
-        };
-        if start >= size {
-            break;
-        }
-        position = seek(file, SeekFrom::Hole(start))?.clamp(start + 1, size);
-        let range = start - start % sectorsize..round_up(position)?;
-        match segments.last_mut().filter(|last| last.end >= range.start) {
-            Some(last) => last.end = range.end,
-            None => segments.push(range),
-        }
+/// The ranges of a file that hold data: whole sectors, in order and apart from each other, of which only the last reaches
+/// past the end of the file, and none past its last sector.
+pub fn segments<S: Source>(source: &S, at: &At<'_>, file: &S::File, sectorsize: u64) -> Result<Vec<Range<u64>>> {
+    let segments = file.segments(sectorsize)?;
+    let end = at.attributes.size.next_multiple_of(sectorsize);
+    let is_sound = |range: &Range<u64>| {
+        range.start < range.end && range.start.is_multiple_of(sectorsize) && range.end.is_multiple_of(sectorsize)
+    };
+    let are_in_order = segments.windows(2).all(|pair| pair[0].end <= pair[1].start);
+    if !segments.iter().all(is_sound) || !are_in_order || segments.last().is_some_and(|last| last.end > end) {
+        let problem = "has data where none can be".to_owned();
+        return Err(Error::Unfit { path: source.path_of(&at.path()), problem });
     }
     Ok(segments)
 }
@@ -144,23 +115,30 @@ impl Cut {
 }
 
 /// The jobs of all trees.
-pub struct Plan<'s> {
-    source: &'s Source,
+pub struct Plan<'s, S: Source> {
+    opener: Opener<'s, S>,
     cut: Cut,
     trees: std::slice::Iter<'s, Tree>,
-    tree: Option<TreePlan<'s>>,
+    tree: Option<TreePlan<'s, S::File>>,
     has_failed: bool,
 }
 
-impl<'s> Plan<'s> {
-    pub fn new(source: &'s Source, cut: Cut) -> Self {
-        Self { source, cut, trees: source.trees.iter(), tree: None, has_failed: false }
+/// Opens large files.
+struct Opener<'s, S: Source> {
+    source: &'s S,
+    reader: S::Reader,
+}
+
+impl<'s, S: Source> Plan<'s, S> {
+    pub fn new(source: &'s S, inventory: &'s Inventory, cut: Cut) -> Self {
+        let opener = Opener { source, reader: S::Reader::default() };
+        Self { opener, cut, trees: inventory.trees.iter(), tree: None, has_failed: false }
     }
 
-    fn find(&mut self) -> Result<Option<Job<'s>>> {
+    fn find(&mut self) -> Result<Option<Job<'s, S::File>>> {
         loop {
             if let Some(plan) = &mut self.tree {
-                if let Some(work) = plan.next(self.source, self.cut)? {
+                if let Some(work) = plan.next(&mut self.opener, self.cut)? {
                     return Ok(Some(Job { tree: plan.tree, work }));
                 }
                 // Links that could not be read look as if there were none.
@@ -176,8 +154,8 @@ impl<'s> Plan<'s> {
     }
 }
 
-impl<'s> Iterator for Plan<'s> {
-    type Item = Result<Job<'s>>;
+impl<'s, S: Source> Iterator for Plan<'s, S> {
+    type Item = Result<Job<'s, S::File>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let job = if self.has_failed { None } else { self.find().transpose() };
@@ -188,29 +166,29 @@ impl<'s> Iterator for Plan<'s> {
 
 /// The jobs of one tree. Inodes are met as entries of directories, which come in the order of the directories' numbers;
 /// `listed` follows at a distance, with the entries of those that were met.
-struct TreePlan<'s> {
+struct TreePlan<'s, F> {
     tree: &'s Tree,
     directories: Directories<'s>,
     /// The directory whose entries are met, and the index of the next.
-    parent: Option<(u64, Arc<[u8]>, Entries<'s>, u64)>,
+    parent: Option<(u64, Arc<[u8]>, DirectoryEntries<'s>, u64)>,
     listed: Directories<'s>,
     links: Peekable<table::Iter<'s, Link>>,
     has_root: bool,
     /// An inode that begins the next job.
-    waiting: Option<Planned>,
+    waiting: Option<Planned<F>>,
     /// A large file whose inode was handed out, and what of its segments was.
-    large: Option<Cutting>,
+    large: Option<Cutting<F>>,
 }
 
-struct Cutting {
+struct Cutting<F> {
     inode: u64,
     flags: u64,
-    file: Arc<Large>,
+    file: Arc<Large<F>>,
     segment: usize,
     position: u64,
 }
 
-impl<'s> TreePlan<'s> {
+impl<'s, F: SourceFile> TreePlan<'s, F> {
     fn new(tree: &'s Tree) -> Self {
         Self {
             tree,
@@ -224,16 +202,16 @@ impl<'s> TreePlan<'s> {
         }
     }
 
-    fn next(&mut self, source: &Source, cut: Cut) -> Result<Option<Work>> {
+    fn next<S: Source<File = F>>(&mut self, opener: &mut Opener<'_, S>, cut: Cut) -> Result<Option<Work<F>>> {
         if let Some(piece) = self.cut(cut.sectorsize) {
             return Ok(Some(Work::Piece(piece)));
         }
-        let mut batch: Vec<Planned> = Vec::new();
+        let mut batch: Vec<Planned<F>> = Vec::new();
         let (mut bytes, mut names) = (0, 0);
         loop {
             let planned = match self.waiting.take() {
                 Some(planned) => planned,
-                None => match self.find(source, cut)? {
+                None => match self.find(opener, cut)? {
                     Some(planned) => planned,
                     None => break,
                 },
@@ -264,7 +242,7 @@ impl<'s> TreePlan<'s> {
     }
 
     /// The next piece of a large file.
-    fn cut(&mut self, sectorsize: u64) -> Option<Piece> {
+    fn cut(&mut self, sectorsize: u64) -> Option<Piece<F>> {
         let cutting = self.large.as_mut()?;
         let segments = &cutting.file.segments;
         let Some(segment) = segments.get(cutting.segment) else {
@@ -276,14 +254,14 @@ impl<'s> TreePlan<'s> {
         let end = segment.end.min(start + PIECE);
         let run = segment.end - start;
         (cutting.segment, cutting.position) = (cutting.segment + usize::from(end == segment.end), end);
-        let size = cutting.file.attributes.size.next_multiple_of(sectorsize);
+        let size = cutting.file.size.next_multiple_of(sectorsize);
         let hole_after = if cutting.segment == segments.len() { end..size.max(end) } else { end..end };
         let Cutting { inode, flags, .. } = *cutting;
         Some(Piece { inode, flags, file: Arc::clone(&cutting.file), range: start..end, hole_before, hole_after, run })
     }
 
     /// The next inode.
-    fn find(&mut self, source: &Source, cut: Cut) -> Result<Option<Planned>> {
+    fn find<S: Source<File = F>>(&mut self, opener: &mut Opener<'_, S>, cut: Cut) -> Result<Option<Planned<F>>> {
         if !self.has_root {
             self.has_root = true;
             return self.root().map(Some);
@@ -306,7 +284,7 @@ impl<'s> TreePlan<'s> {
             if entry.what != What::INODE {
                 continue;
             }
-            let (attributes, inode, directory) = (entry.attributes, entry.target, Arc::clone(path));
+            let (attributes, inode, id, directory) = (entry.attributes, entry.target, entry.id, Arc::clone(path));
             let mut names = vec![name];
             while let Some(link) = self.links.next_if(|link| link.inode == inode) {
                 names.push(PlannedName { parent: link.parent, index: link.index, name: self.tree.name(&link)? });
@@ -314,24 +292,25 @@ impl<'s> TreePlan<'s> {
             let kind = if attributes.is_directory() {
                 Kind::Directory(self.names()?.1)
             } else if attributes.is_file() && attributes.size > cut.together {
-                let place = Place::open(&source.root, &directory)?;
-                let (file, path) = (place.open_file(&names[0].name)?, place.path_of(&names[0].name));
-                let segments = segments(&file, &attributes, cut.sectorsize)
-                    .map_err(|source| Error::Source { path: path.clone(), source })?;
-                Kind::Large(Arc::new(Large { file, path, attributes, segments }))
+                let at = At { id, directory: &directory, name: &names[0].name, attributes: &attributes };
+                let file = opener.source.open(&mut opener.reader, &at)?;
+                let segments = segments(opener.source, &at, &file, cut.sectorsize)?;
+                opener.source.rest(&mut opener.reader);
+                Kind::Large(Arc::new(Large { file, size: attributes.size, segments }))
             } else {
                 Kind::Other
             };
-            return Ok(Some(Planned { inode, attributes, flags: entry.flags, names, directory, kind }));
+            return Ok(Some(Planned { inode, attributes, flags: entry.flags, names, directory, id, kind }));
         }
     }
 
-    fn root(&mut self) -> Result<Planned> {
+    fn root(&mut self) -> Result<Planned<F>> {
         let (directory, names) = self.names()?;
         let inode = objectid::ROOT_DIR;
         let dots = PlannedName { parent: inode, index: 0, name: b"..".to_vec() };
         let (attributes, flags, path) = (self.tree.attributes, directory.flags, directory.path.into());
-        Ok(Planned { inode, attributes, flags, names: vec![dots], directory: path, kind: Kind::Directory(names) })
+        let (names, kind, id) = (vec![dots], Kind::Directory(names), self.tree.root_id);
+        Ok(Planned { inode, attributes, flags, names, directory: path, id, kind })
     }
 
     /// The names in the directory that comes next by number.

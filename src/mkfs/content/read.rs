@@ -1,10 +1,6 @@
 //! What a thread does: reads, compresses and sums, and makes the items of inodes.
 
-use std::fs::File;
-use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use zerocopy::IntoBytes;
@@ -15,19 +11,17 @@ use crate::disk::inode::compression;
 use crate::disk::{Key, KeyType, objectid};
 use crate::error::{Error, Result};
 
-use super::super::MAX_INLINE;
-use super::super::source::{Attributes, Place, Xattrs};
-use super::Transfer;
+use super::super::options::MAX_INLINE;
+use super::super::source::{At, Source, SourceFile};
 use super::compress::{self, Compressor, Method};
 use super::items::{Encoding, Items, Name, Sizes};
 use super::names::Names;
-use super::plan::{Kind, Large, Piece, Planned, PlannedName, Work, check_unchanged, segments};
+use super::plan::{Kind, Large, Piece, Planned, PlannedName, Work, segments};
+use super::transfer::Transfer;
 
 /// How to read.
-#[derive(Clone, Copy, Debug)]
-pub struct Reading<'a> {
-    /// The directory that was walked.
-    pub root: &'a Path,
+pub struct Reading<'a, S> {
+    pub source: &'a S,
     pub encoding: Encoding,
     pub csum_type: CsumType,
     pub transfer: Transfer,
@@ -55,43 +49,63 @@ pub struct Data {
     pub compression: u8,
     /// Bytes of data in the file from `offset` on. More than `length` if the next part goes on with them.
     pub run: u64,
-    pub has_sums: bool,
+    pub has_csums: bool,
 }
 
 /// What a thread made of a job. Its buffers serve the next one.
-#[derive(Default)]
-pub struct Batch {
+pub struct Batch<S: Source> {
     pub steps: Vec<Step>,
     pub items: Items,
     /// The data of all [`Step::Data`], one after the other.
     data: Vec<u8>,
     data_end: usize,
     /// The file that all of the data is shared with, and where in it the data begins.
-    pub origin: Option<(Arc<Large>, u64)>,
+    pub origin: Option<(Arc<Large<S::File>>, u64)>,
     /// The checksums of those that have some.
-    pub sums: Vec<u8>,
+    pub csums: Vec<u8>,
     /// Bytes of files.
     pub file_bytes: u64,
     pub files: u64,
     /// Items that a step was made for.
     stepped: usize,
     plain: Vec<u8>,
-    xattrs: Xattrs,
     values: Vec<(Vec<u8>, Vec<u8>)>,
     compressor: Option<Compressor>,
-    place: Option<(Arc<[u8]>, Place)>,
+    reader: S::Reader,
 }
 
-impl Batch {
+impl<S: Source> Default for Batch<S> {
+    fn default() -> Self {
+        let (steps, items, data, data_end, origin, csums, file_bytes, files) = Default::default();
+        let (stepped, plain, values, compressor, reader) = Default::default();
+        Self {
+            steps,
+            items,
+            data,
+            data_end,
+            origin,
+            csums,
+            file_bytes,
+            files,
+            stepped,
+            plain,
+            values,
+            compressor,
+            reader,
+        }
+    }
+}
+
+impl<S: Source> Batch<S> {
     pub fn data(&self) -> &[u8] {
         &self.data[..self.data_end]
     }
 
     /// Does a job.
-    pub fn fill(&mut self, reading: &Reading<'_>, work: Work) -> Result<()> {
+    pub fn fill(&mut self, reading: &Reading<'_, S>, work: Work<S::File>) -> Result<()> {
         self.steps.clear();
         self.items.clear();
-        self.sums.clear();
+        self.csums.clear();
         (self.data_end, self.stepped, self.file_bytes, self.files) = (0, 0, 0, 0);
         self.origin = None;
         match work {
@@ -99,8 +113,7 @@ impl Batch {
                 for planned in inodes {
                     self.add(reading, planned)?;
                 }
-                // An open directory is not for the next job, which may be far away.
-                self.place = None;
+                reading.source.rest(&mut self.reader);
             }
             Work::Piece(piece) => self.add_piece(reading, &piece)?,
         }
@@ -116,32 +129,22 @@ impl Batch {
         }
     }
 
-    fn add(&mut self, reading: &Reading<'_>, planned: Planned) -> Result<()> {
-        let place = match self.place.take() {
-            Some((path, place)) if path == planned.directory => place,
-            _ => Place::open(reading.root, &planned.directory)?,
-        };
-        let done = self.add_at(reading, planned, &place);
-        self.place = Some((done?, place));
-        Ok(())
-    }
-
-    fn add_at(&mut self, reading: &Reading<'_>, planned: Planned, place: &Place) -> Result<Arc<[u8]>> {
-        let Planned { inode, attributes, flags, names, directory, kind } = planned;
-        let name = opened_as(inode, &names);
-        let new = Inode { reading, inode, attributes: &attributes, flags, names: &names };
+    fn add(&mut self, reading: &Reading<'_, S>, planned: Planned<S::File>) -> Result<()> {
+        let Planned { inode, attributes, flags, names, directory, id, kind } = planned;
+        let at = At { id, directory: &directory, name: opened_as(inode, &names), attributes: &attributes };
+        let new = Inode { reading, inode, at, flags, names: &names };
         match kind {
             Kind::Directory(mut entries) => {
-                self.read_path_xattrs(place, name)?;
-                self.push_inode(&new, place, Sizes { size: entries.size(), nbytes: 0 })?;
+                self.read_xattrs(&new, None)?;
+                self.push_inode(&new, Sizes { size: entries.size(), nbytes: 0 })?;
                 entries.sort();
                 self.step_items();
                 self.steps.push(Step::Names(inode, entries));
             }
             Kind::Large(large) => {
-                self.read_xattrs(place, name, |xattrs, hear| xattrs.of_file(&large.file, hear))?;
+                self.read_xattrs(&new, Some(&large.file))?;
                 let nbytes = large.segments.iter().map(|segment| segment.end - segment.start).sum();
-                self.push_inode(&new, place, Sizes { size: attributes.size, nbytes })?;
+                self.push_inode(&new, Sizes { size: attributes.size, nbytes })?;
                 if large.segments.is_empty() {
                     self.push_hole(&new, 0);
                 }
@@ -149,96 +152,77 @@ impl Batch {
             }
             // One without contents is not opened: that takes longer than all else.
             Kind::Other if attributes.is_file() && attributes.size > 0 => {
-                let file = place.open_file(name)?;
-                self.read_xattrs(place, name, |xattrs, hear| xattrs.of_file(&file, hear))?;
-                self.add_file(&new, place, &file)?;
+                let file = reading.source.open(&mut self.reader, &at)?;
+                self.read_xattrs(&new, Some(&file))?;
+                self.add_file(&new, &file)?;
                 self.files += 1;
             }
             Kind::Other => {
-                self.read_path_xattrs(place, name)?;
-                let target = if attributes.is_symlink() { place.symlink_target(name)? } else { Vec::new() };
+                self.read_xattrs(&new, None)?;
+                let is_symlink = attributes.is_symlink();
+                let target = if is_symlink { reading.source.symlink(&mut self.reader, &at)? } else { Vec::new() };
                 let (size, limit) = (target.len() as u64, reading.encoding.inline_limit());
-                self.push_inode(&new, place, Sizes { size, nbytes: size })?;
+                self.push_inode(&new, Sizes { size, nbytes: size })?;
                 if target.len() > limit {
-                    let problem =
-                        format!("symlink of {size} bytes, nodesize {} has room for {limit}", reading.encoding.nodesize);
-                    return Err(Error::Unfit { path: place.path_of(name), problem });
+                    let nodesize = reading.encoding.nodesize;
+                    return Err(new.unfit(format!("symlink of {size} bytes, nodesize {nodesize} has room for {limit}")));
                 }
                 if !target.is_empty() {
                     reading.encoding.push_inline(&mut self.items, inode, target.len(), compression::NONE, &target);
                 }
             }
         }
-        Ok(directory)
+        Ok(())
     }
 
-    /// Reads the extended attributes of an entry that is not to be opened.
-    fn read_path_xattrs(&mut self, place: &Place, name: &[u8]) -> Result<()> {
-        let path = place.usable_path_of(name);
-        self.read_xattrs(place, name, |xattrs, hear| xattrs.of_path(&path, hear))
-    }
-
-    fn read_xattrs(
-        &mut self,
-        place: &Place,
-        name: &[u8],
-        read: impl FnOnce(&mut Xattrs, &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()>,
-    ) -> Result<()> {
+    fn read_xattrs(&mut self, new: &Inode<'_, S>, file: Option<&S::File>) -> Result<()> {
         self.values.clear();
         let values = &mut self.values;
-        let mut hear = |name: &[u8], value: &[u8]| values.push((name.to_vec(), value.to_vec()));
-        read(&mut self.xattrs, &mut hear).map_err(|error| place.error(name, error))
+        let mut visit = |name: &[u8], value: &[u8]| values.push((name.to_vec(), value.to_vec()));
+        new.reading.source.xattrs(&mut self.reader, &new.at, file, &mut visit)
     }
 
     /// Adds an inode, its names and the extended attributes that were read.
-    fn push_inode(&mut self, new: &Inode<'_>, place: &Place, sizes: Sizes) -> Result<()> {
-        let Inode { reading, inode, attributes, flags, names } = *new;
-        let item = reading.encoding.inode(attributes, flags, names.len() as u32, sizes);
+    fn push_inode(&mut self, new: &Inode<'_, S>, sizes: Sizes) -> Result<()> {
+        let Inode { reading, inode, at, flags, names } = *new;
+        let item = reading.encoding.inode(at.attributes, flags, names.len() as u32, sizes);
         self.items.push(Key::new(inode, KeyType::INODE_ITEM, 0), &[item.as_bytes()]);
         let all: Vec<Name<'_>> =
             names.iter().map(|name| Name { parent: name.parent, index: name.index, name: &name.name }).collect();
-        let unfit = |problem| Error::Unfit { path: place.path_of(&names[0].name), problem };
         if !reading.encoding.push_names(&mut self.items, inode, &all) {
-            return Err(unfit(format!("has {} names, too many without the feature extref", all.len())));
+            return Err(new.unfit(format!("has {} names, too many without the feature extref", all.len())));
         }
         let pushed = reading.encoding.push_xattrs(&mut self.items, inode, &mut self.values);
         pushed.map_err(|name| {
             let (name, nodesize) = (name.escape_ascii(), reading.encoding.nodesize);
-            unfit(format!("extended attribute {name} is too large for nodesize {nodesize}"))
+            new.unfit(format!("extended attribute {name} is too large for nodesize {nodesize}"))
         })
     }
 
     /// Adds a hole from `start` to the end of a file.
-    fn push_hole(&mut self, new: &Inode<'_>, start: u64) {
+    fn push_hole(&mut self, new: &Inode<'_, S>, start: u64) {
         let sectorsize = u64::from(new.reading.encoding.sectorsize);
-        let end = new.attributes.size.next_multiple_of(sectorsize);
+        let end = new.at.attributes.size.next_multiple_of(sectorsize);
         new.reading.encoding.push_hole(&mut self.items, new.inode, start..end.max(start));
     }
 
     /// Adds a file that is read at once.
-    fn add_file(&mut self, new: &Inode<'_>, place: &Place, file: &File) -> Result<()> {
-        let (name, sectorsize) = (&new.names[0].name, new.reading.encoding.sectorsize as u64);
-        let size = new.attributes.size;
-        let segments = segments(file, new.attributes, sectorsize).map_err(|error| place.error(name, error))?;
-        let changed = || Error::Changed { path: place.path_of(name) };
-        let end = size.next_multiple_of(sectorsize);
+    fn add_file(&mut self, new: &Inode<'_, S>, file: &S::File) -> Result<()> {
+        let (size, sectorsize) = (new.at.attributes.size, u64::from(new.reading.encoding.sectorsize));
+        let segments = segments(new.reading.source, &new.at, file, sectorsize)?;
         // Past the end as far as the last sector: zeros.
+        let end = size.next_multiple_of(sectorsize);
         let mut plain = std::mem::take(&mut self.plain);
         reserve(&mut plain, end as usize);
-        let read = self.read_segments(file, &mut plain, &segments, size);
-        let outcome = read.map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => changed(),
-            _ => place.error(name, error),
-        });
-        let outcome = outcome.and_then(|()| {
-            check_unchanged(file, new.attributes, changed)?;
-            self.add_contents(new, place, &plain[..end as usize], &segments)
+        let outcome = self.read_segments(file, &mut plain, &segments, size).and_then(|()| {
+            file.check_unchanged()?;
+            self.add_contents(new, &plain[..end as usize], &segments)
         });
         self.plain = plain;
         outcome
     }
 
-    fn read_segments(&mut self, file: &File, plain: &mut [u8], segments: &[Range<u64>], size: u64) -> io::Result<()> {
+    fn read_segments(&mut self, file: &S::File, plain: &mut [u8], segments: &[Range<u64>], size: u64) -> Result<()> {
         for segment in segments {
             let end = segment.end.min(size) as usize;
             file.read_exact_at(&mut plain[segment.start as usize..end], segment.start)?;
@@ -249,19 +233,19 @@ impl Batch {
     }
 
     /// Adds the contents of a file that is in memory.
-    fn add_contents(&mut self, new: &Inode<'_>, place: &Place, plain: &[u8], segments: &[Range<u64>]) -> Result<()> {
-        let Inode { reading, inode, attributes, .. } = *new;
-        let size = attributes.size as usize;
+    fn add_contents(&mut self, new: &Inode<'_, S>, plain: &[u8], segments: &[Range<u64>]) -> Result<()> {
+        let Inode { reading, inode, at, .. } = *new;
+        let size = at.attributes.size as usize;
         let covers_all = matches!(segments, [only] if only.start == 0 && only.end as usize == plain.len());
         if covers_all && let Some((compression, length)) = self.inline(new, &plain[..size])? {
-            self.push_inode(new, place, Sizes { size: size as u64, nbytes: size as u64 })?;
+            self.push_inode(new, Sizes { size: size as u64, nbytes: size as u64 })?;
             let data =
                 if compression == compression::NONE { &plain[..size] } else { &self.data[self.data_end..][..length] };
             reading.encoding.push_inline(&mut self.items, inode, size, compression, data);
             return Ok(());
         }
         let nbytes = segments.iter().map(|segment| segment.end - segment.start).sum();
-        self.push_inode(new, place, Sizes { size: size as u64, nbytes })?;
+        self.push_inode(new, Sizes { size: size as u64, nbytes })?;
         let mut position = 0;
         for segment in segments {
             reading.encoding.push_hole(&mut self.items, inode, position..segment.start);
@@ -276,7 +260,7 @@ impl Batch {
 
     /// Whether a whole file stands in its leaf, and how: its compression, and how long the compressed data is, which
     /// stands behind the data of the batch then.
-    fn inline(&mut self, new: &Inode<'_>, contents: &[u8]) -> Result<Option<(u8, usize)>> {
+    fn inline(&mut self, new: &Inode<'_, S>, contents: &[u8]) -> Result<Option<(u8, usize)>> {
         let encoding = &new.reading.encoding;
         let limit = (MAX_INLINE as usize).min(encoding.inline_limit());
         let (size, sectorsize) = (contents.len(), encoding.sectorsize as usize);
@@ -298,16 +282,16 @@ impl Batch {
         reserve(&mut self.data, end + room);
         let compressor = match &mut self.compressor {
             Some(compressor) => compressor,
-            none => none.insert(Compressor::new(method).map_err(Error::Output)?),
+            none => none.insert(Compressor::new(method)?),
         };
         Ok(compressor.compress(plain, sectorsize, &mut self.data[end..end + room]))
     }
 
-    fn add_piece(&mut self, reading: &Reading<'_>, piece: &Piece) -> Result<()> {
+    fn add_piece(&mut self, reading: &Reading<'_, S>, piece: &Piece<S::File>) -> Result<()> {
         let Piece { inode, flags, file, range, hole_before, hole_after, run } = piece;
         reading.encoding.push_hole(&mut self.items, *inode, hole_before.clone());
         let length = (range.end - range.start) as usize;
-        let inside = (range.end.min(file.attributes.size) - range.start) as usize;
+        let inside = (range.end.min(file.size) - range.start) as usize;
         let mut plain = std::mem::take(&mut self.plain);
         // What is not compressed is read to where it is written from.
         let is_compressed = reading.method_for(*flags).is_some();
@@ -315,11 +299,8 @@ impl Batch {
         reserve(buffer, length);
         let read = file.file.read_exact_at(&mut buffer[..inside], range.start);
         buffer[inside..length].fill(0);
-        read.map_err(|source| match source.kind() {
-            io::ErrorKind::UnexpectedEof => Error::Changed { path: file.path.clone() },
-            _ => Error::Source { path: file.path.clone(), source },
-        })?;
-        file.check_unchanged()?;
+        read?;
+        file.file.check_unchanged()?;
         self.file_bytes += inside as u64;
         self.origin = (reading.transfer == Transfer::Shared).then(|| (Arc::clone(file), range.start));
         if is_compressed {
@@ -333,10 +314,10 @@ impl Batch {
     }
 
     /// Adds data in whole sectors, of which `length` bytes are the file's.
-    #[expect(clippy::too_many_arguments, reason = "a range of a file, and of whose")]
+    #[expect(clippy::too_many_arguments, reason = "a range of a file, and the file")]
     fn add_data(
         &mut self,
-        reading: &Reading<'_>,
+        reading: &Reading<'_, S>,
         inode: u64,
         flags: u64,
         start: u64,
@@ -366,7 +347,7 @@ impl Batch {
                 self.push_data(
                     reading,
                     flags,
-                    Data { inode, offset, num_bytes, length, compression, run: 0, has_sums: true },
+                    Data { inode, offset, num_bytes, length, compression, run: 0, has_csums: true },
                 );
                 continue;
             }
@@ -378,7 +359,7 @@ impl Batch {
                 (last.num_bytes, last.length, last.run) =
                     (last.num_bytes + num_bytes, last.length + num_bytes, last.run + num_bytes);
                 self.data_end += sectors.len();
-                self.push_sums(reading, sectors.len());
+                self.push_csums(reading, sectors.len());
             } else {
                 self.push_data(reading, flags, Data::plain(inode, offset, num_bytes, num_bytes));
             }
@@ -395,32 +376,32 @@ impl Batch {
     }
 
     /// Takes data that stands behind that of the batch.
-    fn push_data(&mut self, reading: &Reading<'_>, flags: u64, data: Data) {
+    fn push_data(&mut self, reading: &Reading<'_, S>, flags: u64, data: Data) {
         self.step_items();
         self.data_end += data.length as usize;
-        let has_sums = flags & NODATASUM == 0;
-        if has_sums {
-            self.push_sums(reading, data.length as usize);
+        let has_csums = flags & NODATASUM == 0;
+        if has_csums {
+            self.push_csums(reading, data.length as usize);
         }
-        self.steps.push(Step::Data(Data { has_sums, ..data }));
+        self.steps.push(Step::Data(Data { has_csums, ..data }));
     }
 
     /// Sums the last `length` bytes of data.
-    fn push_sums(&mut self, reading: &Reading<'_>, length: usize) {
+    fn push_csums(&mut self, reading: &Reading<'_, S>, length: usize) {
         let size = reading.csum_type.size();
         for sector in self.data[self.data_end - length..self.data_end].chunks(reading.encoding.sectorsize as usize) {
-            self.sums.extend_from_slice(&reading.csum_type.compute(sector)[..size]);
+            self.csums.extend_from_slice(&reading.csum_type.compute(sector)[..size]);
         }
     }
 }
 
 impl Data {
     fn plain(inode: u64, offset: u64, length: u64, run: u64) -> Self {
-        Self { inode, offset, num_bytes: length, length, compression: compression::NONE, run, has_sums: true }
+        Self { inode, offset, num_bytes: length, length, compression: compression::NONE, run, has_csums: true }
     }
 }
 
-impl Reading<'_> {
+impl<S> Reading<'_, S> {
     /// The kernel compresses nothing that has no checksums.
     fn method_for(&self, flags: u64) -> Option<Method> {
         self.transfer.method().filter(|_| flags & (NODATACOW | NODATASUM) == 0)
@@ -428,12 +409,18 @@ impl Reading<'_> {
 }
 
 /// An inode that is being made.
-struct Inode<'a> {
-    reading: &'a Reading<'a>,
+struct Inode<'a, S> {
+    reading: &'a Reading<'a, S>,
     inode: u64,
-    attributes: &'a Attributes,
+    at: At<'a>,
     flags: u64,
     names: &'a [PlannedName],
+}
+
+impl<S: Source> Inode<'_, S> {
+    fn unfit(&self, problem: String) -> Error {
+        Error::Unfit { path: self.reading.source.path_of(&self.at.path()), problem }
+    }
 }
 
 /// What an inode is called in its directory. The top of a tree has no name.

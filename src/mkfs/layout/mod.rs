@@ -3,16 +3,16 @@
 mod cut;
 mod sizes;
 
-use crate::chunk::item;
 use crate::chunk::placement::{Placement, place_on};
 use crate::disk::fields::Uuid;
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Logical, Physical, Profile};
 use crate::error::{Error, Result};
 use crate::space::{FreeExtents, Holes, without_excluded};
-use crate::volume::{ChunkMapping, FirstWriter};
+use crate::volume::chunk_items::new_chunk;
+use crate::volume::{ChunkMapping, MkfsWriter};
 
-use super::maker::Estimate;
+use super::estimate::Estimate;
 use super::options::Options;
 use sizes::{Expected, MIB};
 
@@ -223,7 +223,7 @@ impl Layout {
             let device = self.devices.iter().find(|device| device.devid == devid);
             device.map(|device| device.uuid).unwrap_or_default()
         };
-        let chunk = item::map(logical, &placement, flags, profile, self.sectorsize, uuid_of)?;
+        let chunk = new_chunk(logical, placement.length, &placement.stripes, flags, profile, self.sectorsize, uuid_of)?;
         for (devid, physical) in &placement.stripes {
             if let Some(device) = self.devices.iter_mut().find(|device| device.devid == *devid) {
                 device.take(*physical, placement.stripe_size);
@@ -286,7 +286,7 @@ impl Layout {
     }
 
     /// Makes files as short as their devices.
-    pub fn cut_images(&self, writer: &FirstWriter) -> Result<()> {
+    pub fn cut_images(&self, writer: &MkfsWriter) -> Result<()> {
         self.devices.iter().try_for_each(|device| {
             let image = writer.image(device.devid).filter(|image| !image.is_device());
             image.map_or(Ok(()), |image| image.set_size(device.size))
@@ -294,7 +294,7 @@ impl Layout {
     }
 
     /// Makes images that grow as large as their devices.
-    pub fn fit_images(&self, writer: &FirstWriter) -> Result<()> {
+    pub fn fit_images(&self, writer: &MkfsWriter) -> Result<()> {
         self.devices.iter().filter(|device| device.grows).try_for_each(|device| {
             let image = writer.image(device.devid).filter(|image| image.size() < device.size);
             image.map_or(Ok(()), |image| image.set_size(device.size))

@@ -4,7 +4,7 @@ use crate::chunk::placement::{Limits, MAX_STRIPE, STRIPE_ALIGNMENT};
 use crate::disk::superblock::SYSTEM_CHUNK_ARRAY_SIZE;
 use crate::disk::{Profile, STRIPE_LEN};
 
-use super::super::maker::Estimate;
+use super::super::estimate::Estimate;
 use super::super::options::Options;
 use super::{Kind, Layout};
 
@@ -17,12 +17,12 @@ const DATA_LOST: u64 = MIB;
 /// What of the expected data is none.
 pub const DATA_SPARE: u64 = DATA_LEFT + DATA_LOST;
 /// Blocks that the kernel keeps for itself at the least (its global reserve), and those that it wants to have beside them
-/// before it lets anybody write.
+/// before it lets files be written.
 const GLOBAL_NODES: u64 = 352;
 const WRITE_NODES: u64 = 288;
 /// The global reserve is as large as the trees that describe space, up to this.
 const MAX_GLOBAL: u64 = 512 * MIB;
-/// Copies on one device lie side by side: what is too much of a chunk stays between them. Where nobody knows how much
+/// Copies on one device lie side by side: what is too much of a chunk stays between them. Where it is not known how much
 /// data comes, a chunk has this part of what comes at the least.
 const STEPS: u64 = 8;
 /// Chunks are laid out beforehand for no more than this, whatever the sizes of files say.
@@ -107,7 +107,7 @@ impl Layout {
         };
         let Expected { is_known, metadata, data, step, .. } = self.expected;
         match kind {
-            // A file that becomes as large as its content is not to have much that nobody uses.
+            // A file that becomes as large as its content is not to have much that is never used.
             Kind::System => {
                 let most = if self.grows() { 4 } else { 32 } * MIB;
                 Limits { chunk_size: Some((total_rw_bytes / 128).clamp(MIB, most)), alignment: MIB, ..kernel }

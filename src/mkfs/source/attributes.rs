@@ -6,7 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::disk::inode::{Timespec, dir_type};
 
 /// Seconds since 1970, and nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Time {
     pub sec: i64,
@@ -19,15 +19,16 @@ impl From<Time> for Timespec {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+/// Of an entry of a source, and of the inode that it leads to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Attributes {
     pub dev: u64,
     pub ino: u64,
     /// In bytes.
     pub size: u64,
-    /// Of 512 bytes.
-    blocks: u64,
+    /// Blocks of 512 bytes that are stored.
+    pub blocks: u64,
     /// Of a device node, as the kernel keeps it and btrfs stores it: 12 bits for the major number and 20 for the minor.
     pub rdev: u64,
     pub atime: Time,

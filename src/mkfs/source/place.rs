@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, readlinkat, statat};
@@ -106,11 +106,7 @@ fn open_quietly(directory: impl AsFd, path: &[u8], flags: OFlags) -> io::Result<
     }
 }
 
+/// The error of a file that cannot be read.
 pub fn unreadable(path: PathBuf, source: io::Error) -> Error {
     Error::Source { path, source }
-}
-
-/// A path from its bytes.
-pub fn path_from(bytes: &[u8]) -> PathBuf {
-    PathBuf::from(std::ffi::OsString::from_vec(bytes.to_vec()))
 }

@@ -1,4 +1,4 @@
-//! What the walk found, in a temporary file: directory after directory, each with its entries.
+//! What a source told, in a temporary file: directory after directory, each with its entries.
 //!
 //! Inodes are numbered in the order of this file, so that reading it from the beginning yields them in the order of
 //! their keys; and the directories among them come in the order in which their own entries follow.
@@ -14,7 +14,7 @@ use super::Attributes;
 /// Bytes read and written at once.
 const BUFFER: usize = 256 << 10;
 
-/// Whose entries follow. Its path below the directory that is read follows at once.
+/// A directory; its entries follow. Its path below the root of the source follows at once.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 struct DirectoryRecord {
@@ -46,6 +46,7 @@ struct EntryRecord {
     what: What,
     target: u64,
     flags: u64,
+    id: u64,
     name_len: u64,
 }
 
@@ -58,7 +59,20 @@ pub struct Entry {
     pub target: u64,
     /// The inode's flags.
     pub flags: u64,
+    /// What the source finds the contents by.
+    pub id: u64,
     pub name: Vec<u8>,
+}
+
+/// An entry to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct NewEntry<'e> {
+    pub attributes: &'e Attributes,
+    pub what: What,
+    pub target: u64,
+    pub flags: u64,
+    pub id: u64,
+    pub name: &'e [u8],
 }
 
 /// A directory that was read.
@@ -67,7 +81,7 @@ pub struct Directory {
     pub inode: u64,
     /// The inode's flags.
     pub flags: u64,
-    /// Below the directory that is read.
+    /// Below the root of the source.
     pub path: Vec<u8>,
     /// Number of its entries.
     pub entries: u64,
@@ -116,8 +130,9 @@ impl<'f> Writer<'f> {
         self.flush_full()
     }
 
-    pub fn push(&mut self, attributes: Attributes, what: What, target: u64, flags: u64, name: &[u8]) -> io::Result<()> {
-        let record = EntryRecord { attributes, what, target, flags, name_len: name.len() as u64 };
+    pub fn push(&mut self, entry: &NewEntry<'_>) -> io::Result<()> {
+        let NewEntry { attributes, what, target, flags, id, name } = *entry;
+        let record = EntryRecord { attributes: *attributes, what, target, flags, id, name_len: name.len() as u64 };
         self.buffer.extend_from_slice(record.as_bytes());
         self.buffer.extend_from_slice(name);
         self.flush_full()
@@ -237,8 +252,8 @@ impl<'f> Entries<'f> {
     fn read(&mut self) -> io::Result<Entry> {
         let record: EntryRecord = self.0.record()?;
         let name = self.0.bytes(record.name_len as usize)?.to_vec();
-        let EntryRecord { attributes, what, target, flags, .. } = record;
-        Ok(Entry { attributes, what, target, flags, name })
+        let EntryRecord { attributes, what, target, flags, id, .. } = record;
+        Ok(Entry { attributes, what, target, flags, id, name })
     }
 }
 

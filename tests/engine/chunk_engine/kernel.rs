@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use rbtrfs::chunk::{Force, Wish, begin, finish, remove};
+use rbtrfs::chunk::{AllocRequest, Force, begin, finish, remove};
 use rbtrfs::disk::flags::block_group::{DATA, METADATA, SYSTEM};
 use rbtrfs::disk::{Logical, Profile};
 use rbtrfs::volume::ChunkMapping;
@@ -140,7 +140,7 @@ impl Case {
                 Reason::Conversion(_, profile) => Some(profile),
             };
             let logical =
-                allocate(&fs, &Wish { type_bits, profile, size: None, force: Force::Force }).unwrap().unwrap();
+                allocate(&fs, &AllocRequest { type_bits, profile, size: None, force: Force::Force }).unwrap().unwrap();
             made.push(fs.chunks().map.find(logical).unwrap().clone());
         }
         fs.commit().unwrap();

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rbtrfs::Error;
-use rbtrfs::chunk::device::{self, Occupied};
-use rbtrfs::chunk::item::chunk_key;
-use rbtrfs::chunk::{Force, Wish, alloc, begin, finish, remove};
+use rbtrfs::chunk::{AllocRequest, Force, alloc, begin, finish, remove};
+use rbtrfs::device::{self, Occupied};
 use rbtrfs::disk::flags::block_group::{DATA, METADATA, SYSTEM};
 use rbtrfs::disk::volume::{BlockGroupItem, DevItem};
 use rbtrfs::disk::{BlockGroupFlags, Key, KeyType, Logical, Profile, STRIPE_LEN, objectid};
 use rbtrfs::trans::{Filesystem, device_key};
 use rbtrfs::tree::reservation::to_change_chunk;
+use rbtrfs::volume::chunk_items::chunk_key;
 use rbtrfs::volume::superblock_ranges;
 
 use super::commits::{fill, groups};
@@ -480,7 +480,7 @@ fn take_data(fs: &Filesystem, taken: u64) {
 
 fn is_allocated(fs: &Filesystem, force: Force) -> bool {
     let mut handle = begin(fs, items(fs)).unwrap();
-    let wish = Wish { type_bits: DATA, profile: None, size: Some(STRIPE_LEN), force };
+    let wish = AllocRequest { type_bits: DATA, profile: None, size: Some(STRIPE_LEN), force };
     let allocated = alloc(&mut handle, &wish).unwrap();
     finish(handle).unwrap();
     allocated.is_some()

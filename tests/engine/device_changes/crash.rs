@@ -2,7 +2,7 @@
 
 use fuser::Errno;
 use rbtrfs::Error;
-use rbtrfs::chunk::device::{Occupied, remove, resize, sprout};
+use rbtrfs::device::{Occupied, remove, resize, sprout};
 use rbtrfs::disk::flags::block_group::DATA;
 use rbtrfs::disk::{Profile, STRIPE_LEN};
 use rbtrfs::volume::Device;

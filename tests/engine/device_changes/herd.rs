@@ -1,7 +1,7 @@
 //! Devices come and go while other threads allocate and remove chunks.
 
-use rbtrfs::chunk::device::{Occupied, remove, resize};
 use rbtrfs::chunk::{begin_to_free, finish};
+use rbtrfs::device::{Occupied, remove, resize};
 use rbtrfs::disk::flags::block_group::{DATA, METADATA, SYSTEM};
 use rbtrfs::disk::{Logical, STRIPE_LEN};
 use rbtrfs::trans::Filesystem;

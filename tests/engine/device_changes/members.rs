@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use rbtrfs::Error;
-use rbtrfs::chunk::device::{Occupied, remove, resize};
+use rbtrfs::device::{Occupied, remove, resize};
 use rbtrfs::disk::flags::block_group::{DATA, METADATA};
 use rbtrfs::disk::superblock::SUPER_INFO_SIZE;
 use rbtrfs::trans::Filesystem;

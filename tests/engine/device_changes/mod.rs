@@ -11,7 +11,7 @@ mod sprouts;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rbtrfs::chunk::device::add;
+use rbtrfs::device::add;
 use rbtrfs::disk::superblock::{MAGIC, SUPER_OFFSETS};
 use rbtrfs::image::Image;
 use rbtrfs::volume::{Volume, read_copies};

@@ -1,6 +1,6 @@
 //! What is refused, and what is dropped before its commit, changes no byte.
 
-use rbtrfs::chunk::device::{Occupied, remove, resize};
+use rbtrfs::device::{Occupied, remove, resize};
 use rbtrfs::disk::Profile;
 use rbtrfs::disk::flags::block_group::DATA;
 use rbtrfs::trans::Filesystem;

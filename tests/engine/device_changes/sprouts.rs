@@ -1,6 +1,6 @@
 //! Filesystems that grow from seeds.
 
-use rbtrfs::chunk::device::{Occupied, sprout};
+use rbtrfs::device::{Occupied, sprout};
 use rbtrfs::disk::flags::block_group::{DATA, SYSTEM};
 use rbtrfs::disk::flags::superblock::SEEDING;
 use rbtrfs::disk::{CsumType, STRIPE_LEN, Superblock};

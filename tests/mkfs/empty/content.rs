@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use rbtrfs::disk::inode::{DirItem, FileExtentDisk, FileExtentItem, InodeItem, InodeRef, dir_type, file_extent_type};
-use rbtrfs::disk::{Key, KeyType, Logical, hash, objectid};
+use rbtrfs::Error;
+use rbtrfs::disk::inode::{DirItem, InodeItem, InodeRef, dir_type};
+use rbtrfs::disk::{Key, KeyType, hash, objectid};
 use rbtrfs::mkfs::features::Features;
-use rbtrfs::mkfs::options::Wishes;
 use rbtrfs::mkfs::targets::{Preparation, Targets};
-use rbtrfs::mkfs::{DataRef, Estimate, Maker, Options, TreeWriter};
+use rbtrfs::mkfs::{Builder, Estimate, Maker, NewExtent, OpenExtent, Options, TreeWriter};
 use rbtrfs::progress::Progress;
 use rbtrfs::table::Room;
 use zerocopy::IntoBytes;
@@ -53,39 +53,18 @@ impl Content {
             tree.push(Key::new(number, KeyType::INODE_REF, 256), &data).unwrap();
             for extent in 0..extents {
                 let offset = extent * EXTENT;
-                let start = match first {
-                    Some(first) if file >= self.files => first,
-                    _ => self.write_extent(maker, file, extent),
-                };
-                first.get_or_insert(start);
-                let mut item = FileExtentItem::zeroed();
-                item.generation = maker.generation().0.into();
-                (item.ram_bytes, item.r#type) = (EXTENT.into(), file_extent_type::REG);
-                let mut disk = FileExtentDisk::zeroed();
-                (disk.disk_bytenr, disk.disk_num_bytes) = (start.0.into(), EXTENT.into());
-                disk.num_bytes = EXTENT.into();
-                let data = [item.as_bytes(), disk.as_bytes()].concat();
-                tree.push(Key::new(number, KeyType::EXTENT_DATA, offset), &data).unwrap();
-                let root = objectid::FS_TREE;
-                let data_ref = DataRef { start: start.0, length: EXTENT, root, inode: number, offset, count: 1 };
-                maker.add_data_ref(&data_ref);
+                match &first {
+                    Some(first) if file >= self.files => tree.share_extent(number, offset, first).unwrap(),
+                    _ => {
+                        let new = NewExtent { inode: number, offset, least: EXTENT, most: EXTENT, compressed: None };
+                        let mut made = tree.add_extent(&new).unwrap();
+                        write_extent(maker, &mut made, &bytes_of(file, extent));
+                        first.get_or_insert(made);
+                    }
+                }
             }
         }
         tree.finish().unwrap();
-    }
-
-    fn write_extent(&self, maker: &Maker<'_>, file: u64, extent: u64) -> Logical {
-        let (start, length) = maker.allocate_data(EXTENT, EXTENT).unwrap();
-        assert_eq!(length, EXTENT);
-        let bytes = bytes_of(file, extent);
-        // In pieces that fit neither blocks nor rows.
-        for (index, piece) in bytes.chunks(100_000).enumerate() {
-            maker.write_data(Logical(start.0 + index as u64 * 100_000), piece, None).unwrap();
-        }
-        let csum_type = maker.options().csum_type;
-        let csums = bytes.chunks(4096).flat_map(|sector| csum_type.compute(sector).into_iter().take(csum_type.size()));
-        maker.add_csums(start, &csums.collect::<Vec<u8>>()).unwrap();
-        start
     }
 
     fn directory(&self, maker: &Maker<'_>, tree: &mut TreeWriter<'_, '_>) {
@@ -113,6 +92,17 @@ impl Content {
     }
 }
 
+fn write_extent(maker: &Maker<'_>, extent: &mut OpenExtent, bytes: &[u8]) {
+    let csum_type = maker.options().csum_type;
+    // In pieces that do not fit rows.
+    for piece in bytes.chunks(24 * 4096) {
+        let csums = piece.chunks(4096).flat_map(|sector| csum_type.compute(sector).into_iter().take(csum_type.size()));
+        let placed = maker.place_data(extent, piece.len() as u64, Some(&csums.collect::<Vec<u8>>())).unwrap();
+        maker.write_data(placed, piece, None).unwrap();
+    }
+    assert_eq!(extent.left(), 0);
+}
+
 fn inode(maker: &Maker<'_>, mode: u32) -> InodeItem {
     let mut inode = InodeItem::zeroed();
     (inode.generation, inode.transid) = (maker.generation().0.into(), maker.generation().0.into());
@@ -122,13 +112,11 @@ fn inode(maker: &Maker<'_>, mode: u32) -> InodeItem {
     inode
 }
 
-fn wishes(data: &str, metadata: &str, features: &str) -> Wishes {
+fn builder(data: &str, metadata: &str, features: &str) -> Builder {
     let profile = |name: &str| rbtrfs::disk::Profile::ALL.into_iter().find(|profile| profile.name() == name);
-    let mut wishes = Wishes { data: profile(data), metadata: profile(metadata), ..Wishes::default() };
     let mut chosen = Features::default();
     chosen.apply_list(features).unwrap();
-    wishes.features = chosen;
-    wishes
+    Builder::new().data(profile(data)).metadata(profile(metadata)).features(chosen)
 }
 
 /// Size of a new file, and whether it grows.
@@ -154,7 +142,7 @@ fn preparation<'a>(
 }
 
 fn make(
-    wishes: Wishes,
+    builder: Builder,
     count: usize,
     size: Size,
     content: &Content,
@@ -163,7 +151,7 @@ fn make(
 ) -> Vec<PathBuf> {
     let directory = scratch.new_directory();
     let images: Vec<PathBuf> = (0..count).map(|number| directory.join(format!("{number}.img"))).collect();
-    let options = Options::new(wishes, count).unwrap();
+    let options = builder.options(count).unwrap();
     let estimate = Estimate { metadata: if shrunk.is_some() { 4 << 20 } else { 0 }, ..Estimate::default() };
     let (targets, devices) =
         Targets::prepare(&images, &preparation(&options, &estimate, size, &Progress::default())).unwrap();
@@ -201,8 +189,8 @@ fn data_is_read_back_from_every_profile() {
         (4, "RAID1C4", "RAID0", "^free-space-tree,^bgt"),
     ] {
         let scratch = Scratch::new();
-        let wishes = wishes(data, metadata, features);
-        let images = make(wishes, count, (256 << 20, false), &content, None, &scratch);
+        let builder = builder(data, metadata, features);
+        let images = make(builder, count, (256 << 20, false), &content, None, &scratch);
         assert_eq!(crate::support::check_data(&crate::support::open(&images), 2), [], "{data} {metadata} {features}");
         compare(&images, &content, &scratch);
         if features != "squota" {
@@ -216,8 +204,8 @@ fn an_extent_has_more_references_than_its_item_holds() {
     let content = Content { files: 1, extents: 1, shared: 500 };
     for nodesize in [4096, 16384] {
         let scratch = Scratch::new();
-        let wishes = Wishes { nodesize: Some(nodesize), ..Wishes::default() };
-        let images = make(wishes, 1, (128 << 20, false), &content, None, &scratch);
+        let builder = Builder::new().nodesize(nodesize);
+        let images = make(builder, 1, (128 << 20, false), &content, None, &scratch);
         assert_eq!(crate::support::check_data(&crate::support::open(&images), 2), [], "nodesize {nodesize}");
         crate::support::or_skip(mounted::btrfs_check(&images));
     }
@@ -230,7 +218,7 @@ fn an_image_grows_and_is_cut_to_what_it_holds() {
     for (metadata, grows) in [("single", true), ("DUP", true), ("single", false)] {
         let scratch = Scratch::new();
         let size = if grows { 8 << 20 } else { 2 << 30 };
-        let images = make(wishes("single", metadata, ""), 1, (size, grows), &content, Some(0), &scratch);
+        let images = make(builder("single", metadata, ""), 1, (size, grows), &content, Some(0), &scratch);
         let length = std::fs::metadata(&images[0]).unwrap().len();
         assert!(length >= bytes && length < bytes + (64 << 20), "{metadata} {grows}: {length} for {bytes} of data");
         let volume = crate::support::open(&images);
@@ -245,13 +233,38 @@ fn an_image_grows_and_is_cut_to_what_it_holds() {
 fn content_larger_than_its_device_is_an_error() {
     let scratch = Scratch::new();
     let image = scratch.zeros("a.img", 64 << 20);
-    let options = Options::new(wishes("single", "single", ""), 1).unwrap();
+    let options = builder("single", "single", "").options(1).unwrap();
     let estimate = Estimate::default();
     let progress = Progress::default();
     let preparation = preparation(&options, &estimate, (0, false), &progress);
     let (_targets, devices) = Targets::prepare(std::slice::from_ref(&image), &preparation).unwrap();
     let room = Room::new(1 << 20);
     let maker = Maker::new(options.clone(), devices, &estimate, &room).unwrap();
-    let full = (0..).map(|_| maker.allocate_data(4096, 1 << 20)).find_map(Result::err).unwrap();
+    let mut tree = maker.tree(objectid::FS_TREE).unwrap();
+    let new =
+        |number: u64| NewExtent { inode: 257, offset: number << 20, least: 4096, most: 1 << 20, compressed: None };
+    let full = (0..).map(|number| tree.add_extent(&new(number))).find_map(Result::err).unwrap();
     assert!(full.to_string().contains("space left"), "{full}");
+}
+
+#[test]
+fn data_that_disagrees_with_its_extent_is_not_written() {
+    let scratch = Scratch::new();
+    let image = scratch.zeros("a.img", 128 << 20);
+    let (estimate, progress) = (Estimate::default(), Progress::default());
+    let options = Builder::new().options(1).unwrap();
+    let (_targets, devices) =
+        Targets::prepare(std::slice::from_ref(&image), &preparation(&options, &estimate, (0, false), &progress))
+            .unwrap();
+    let room = Room::new(1 << 20);
+    let maker = Maker::new(options.clone(), devices, &estimate, &room).unwrap();
+    let mut tree = maker.tree(objectid::FS_TREE).unwrap();
+    let new = NewExtent { inode: 257, offset: 0, least: 8192, most: 8192, compressed: None };
+    let mut extent = tree.add_extent(&new).unwrap();
+    let is_fault = |result: rbtrfs::Result<()>| matches!(result, Err(Error::Internal { .. }));
+    for (length, csums) in [(4096, &[0; 8][..]), (4096, &[]), (12288, &[0; 12]), (100, &[])] {
+        assert!(is_fault(maker.place_data(&mut extent, length, Some(csums)).map(drop)), "{length} {}", csums.len());
+    }
+    let placed = maker.place_data(&mut extent, 8192, Some(&[0; 8])).unwrap();
+    assert!(is_fault(maker.write_data(placed, &[0; 4096], None)));
 }

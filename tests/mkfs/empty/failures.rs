@@ -6,9 +6,8 @@ use std::sync::Arc;
 use fuser::Errno;
 use rbtrfs::Error;
 use rbtrfs::image::Image;
-use rbtrfs::mkfs::options::Wishes;
 use rbtrfs::mkfs::targets::{Preparation, Targets};
-use rbtrfs::mkfs::{Estimate, Maker, NewDevice, Options, Order};
+use rbtrfs::mkfs::{Builder, Estimate, Maker, NewDevice, Order};
 use rbtrfs::progress::Progress;
 use rbtrfs::table::Room;
 use rbtrfs::volume::Volume;
@@ -18,7 +17,7 @@ use crate::support::recording_disk::{Event, Failure, RecordingDisk};
 use crate::support::{Scratch, mounted};
 
 fn make_on(images: &[PathBuf]) -> rbtrfs::Result<()> {
-    let options = Options::new(Wishes::default(), images.len()).unwrap();
+    let options = Builder::new().options(images.len()).unwrap();
     let (options, estimate, progress) = (&options, &Estimate::default(), &Progress::default());
     let preparation = Preparation {
         options,
@@ -96,14 +95,14 @@ fn superblocks_that_cannot_be_taken_back_are_not_passed_over() {
         assert!(!partly.is_sure() && partly.to_string().contains("may be on the disk"), "{partly}");
         found.push(is_filesystem(disk.images()));
     }
-    assert_eq!(found, [false, true], "which of the two cannot be told by whoever made it");
+    assert_eq!(found, [false, true], "which of the two it is cannot be told");
 }
 
 #[test]
 fn what_is_stopped_at_the_end_leaves_no_filesystem() {
     let scratch = Scratch::new();
     let images = [scratch.zeros("image", 128 << 20)];
-    let options = Options::new(Wishes::default(), 1).unwrap();
+    let options = Builder::new().options(1).unwrap();
     let image = Image::open_for_writing(&images[0]).unwrap();
     let device = NewDevice { size: image.size(), image, grows: false };
     let room = Room::new(1 << 20);

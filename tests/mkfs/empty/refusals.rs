@@ -75,7 +75,7 @@ fn other_tools_make_what_is_recognised() {
 }
 
 #[test]
-fn wishes_that_contradict_each_other_are_refused() {
+fn options_that_contradict_each_other_are_refused() {
     let scratch = Scratch::new();
     let (a, b) = (scratch.zeros("a", 256 << 20), scratch.zeros("b", 256 << 20));
     let long = "x".repeat(256);

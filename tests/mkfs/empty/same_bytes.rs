@@ -1,4 +1,4 @@
-//! The same wishes make the same bytes.
+//! The same options make the same bytes.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

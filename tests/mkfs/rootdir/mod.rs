@@ -5,6 +5,7 @@ mod content;
 mod refusals;
 mod sharing;
 mod sizes;
+mod sources;
 mod subvolumes;
 mod tree;
 
@@ -15,9 +16,8 @@ use std::process::Command;
 
 use rbtrfs::image::Image;
 use rbtrfs::mkfs::content::Transfer;
-use rbtrfs::mkfs::options::{Options, Wishes};
-use rbtrfs::mkfs::source::Source;
-use rbtrfs::mkfs::{Estimate, Maker, NewDevice};
+use rbtrfs::mkfs::source::{self, Inventory, LocalDirectory, Request};
+use rbtrfs::mkfs::{Builder, Estimate, Maker, NewDevice};
 use rbtrfs::progress::Progress;
 use rbtrfs::table::Room;
 
@@ -67,11 +67,20 @@ fn full_tree(scratch: &Scratch) -> (PathBuf, tree::Removed) {
 }
 
 /// Fills a filesystem that nobody will see.
-fn fill(scratch: &Scratch, source: &Source, progress: &Progress) -> rbtrfs::Result<()> {
+fn fill(scratch: &Scratch, source: &LocalDirectory, inventory: &Inventory) -> rbtrfs::Result<()> {
     let size = 256 << 20;
     let image = Image::open_for_writing(&scratch.zeros("unseen", size))?;
-    let options = Options::new(Wishes::default(), 1).unwrap();
+    let options = Builder::new().options(1).unwrap();
     let room = Room::new(1 << 20);
     let maker = Maker::new(options, vec![NewDevice { image, size, grows: false }], &Estimate::default(), &room)?;
-    rbtrfs::mkfs::content::fill(&maker, source, Transfer::Copied, 2, progress)
+    rbtrfs::mkfs::content::fill(&maker, source, inventory, Transfer::Copied, 2, &Progress::default())
+}
+
+/// A directory and its inventory.
+fn inventory(root: &Path, room: u64) -> (LocalDirectory, Inventory) {
+    let (room, progress) = (Room::new(room), Progress::default());
+    let options = source::Options { threads: 2, room: &room, progress: &progress, sectorsize: 4096 };
+    let source = LocalDirectory::new(root);
+    let inventory = Inventory::take(&source, &Request::default(), options).unwrap();
+    (source, inventory)
 }

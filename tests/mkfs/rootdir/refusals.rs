@@ -5,11 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rbtrfs::Error;
-use rbtrfs::mkfs::source::{self, Link, Source};
-use rbtrfs::progress::Progress;
-use rbtrfs::table::Room;
+use rbtrfs::mkfs::source::Link;
 
-use super::{is_root, mkfs, tree};
+use super::{inventory, is_root, mkfs, tree};
 use crate::support::failing_disk::FailingDisk;
 use crate::support::{Run, Scratch, assert_identical, or_skip, tool};
 
@@ -93,13 +91,9 @@ fn a_file_that_changes_or_vanishes_is_named() {
     for size in [3000, 3_000_000] {
         for (says, change) in changes {
             fs::write(&path, tree::noise(size, 8)).unwrap();
-            let room = Room::new(1 << 20);
-            let progress = Progress::default();
-            let request = source::Request { directory: root.clone(), ..source::Request::default() };
-            let options = source::Options { threads: 2, room: &room, progress: &progress, sectorsize: 4096 };
-            let source = Source::walk(&request, options).unwrap();
+            let (source, inventory) = inventory(&root, 1 << 20);
             change();
-            let error = super::fill(&scratch, &source, &progress).unwrap_err();
+            let error = super::fill(&scratch, &source, &inventory).unwrap_err();
             assert!(
                 matches!(&error, Error::Source { path: named, .. } | Error::Changed { path: named } if *named == path),
                 "{error}"
@@ -178,15 +172,12 @@ fn links_that_cannot_be_read_again_are_an_error() {
         fs::hard_link(root.join("a file"), root.join(format!("{link}"))).unwrap();
     }
     for left in [0, LINKS / 2, LINKS - 1] {
-        let (room, progress) = (Room::new(0), Progress::default());
-        let request = source::Request { directory: root.clone(), ..source::Request::default() };
-        let options = source::Options { threads: 2, room: &room, progress: &progress, sectorsize: 4096 };
-        let source = Source::walk(&request, options).unwrap();
-        assert_eq!(source.trees[0].links.count(), LINKS as u64);
+        let (source, inventory) = inventory(&root, 0);
+        assert_eq!(inventory.trees[0].links.count(), LINKS as u64);
         let file = temporary_file((LINKS * size_of::<Link>()) as u64);
         let file = fs::File::options().write(true).open(file).unwrap();
         file.set_len((left * size_of::<Link>()) as u64).unwrap();
-        let error = super::fill(&scratch, &source, &progress).unwrap_err();
+        let error = super::fill(&scratch, &source, &inventory).unwrap_err();
         assert!(matches!(error, Error::Temporary(_)), "{left} are left: {error}");
     }
 }

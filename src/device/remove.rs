@@ -1,6 +1,6 @@
 //! Removing a device.
 
-use crate::chunk::alloc::{begin_to_free, finish, items_of_chunk, with_system};
+use crate::chunk::{begin_to_free, finish, items_of_chunk, with_system};
 use crate::disk::volume::DevItem;
 use crate::error::{Error, Result};
 use crate::trans::{Chunks, Filesystem, Handle, device_key};
@@ -58,7 +58,7 @@ pub fn remove(fs: &Filesystem, devid: u64) -> Result<()> {
         finish(handle)?;
         removed
     });
-    // Whoever found it so already does not know whether it is to stay so.
+    // A caller that found it so already does not know whether it is to stay so.
     if removed.is_err() && was_writable {
         set_writable(&mut fs.chunks(), devid, true);
     }
@@ -74,7 +74,7 @@ fn delete(handle: &mut Handle<'_>, devid: u64) -> Result<()> {
     let fs = handle.fs;
     let mut device_tree = fs.device_tree();
     let mut chunks = fs.chunks();
-    // Again: whoever tried the same meanwhile, and failed, has let chunks be allocated on it.
+    // Again: another thread that tried the same meanwhile, and failed, has let chunks be allocated on it.
     if let Some(error) = refusal_in(fs, &chunks, devid) {
         return Err(error);
     }

@@ -1,22 +1,20 @@
-//! Paths below the directory that are to become something special.
+//! Entries that are to become something special.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::disk::flags::inode::{NODATACOW, NODATASUM};
 use crate::disk::objectid;
 use crate::error::{Error, Result};
 
-use super::place::unreadable;
-use super::{Attributes, Request};
+use super::listing::List;
+use super::{Attributes, Source};
 
 /// A directory that becomes a subvolume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubvolumeRequest {
-    /// Below the directory that is read; a leading `/` means that directory.
+    /// Below the root of the source; a leading `/` means the root.
     pub path: PathBuf,
     pub read_only: bool,
     /// Whether it is what a mount shows without further options.
@@ -31,9 +29,20 @@ pub struct FlagRequest {
     pub nodatasum: bool,
 }
 
-/// What was asked for, by the paths below the directory as the walk meets them.
+/// What is to become of the entries of a source.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Directories that become subvolumes, in the order of their ids.
+    pub subvolumes: Vec<SubvolumeRequest>,
+    /// Files and directories that get inode flags.
+    pub flags: Vec<FlagRequest>,
+    /// What the filesystem is made on, which must not be a part of it.
+    pub images: Vec<PathBuf>,
+}
+
+/// A request by the paths of the entries.
 #[derive(Debug, Default)]
-pub struct Wishes {
+pub struct ByPath {
     /// Ids of subvolumes.
     subvolumes: HashMap<Vec<u8>, u64>,
     flags: HashMap<Vec<u8>, FlagRequest>,
@@ -41,35 +50,36 @@ pub struct Wishes {
     images: Vec<(u64, u64)>,
 }
 
-impl Wishes {
-    pub fn new(request: &Request) -> Result<Self> {
-        let root = canonical(&request.directory)?;
-        let mut wishes = Self::default();
+impl ByPath {
+    pub fn new<S: Source>(request: &Request, source: &S, list: &dyn List) -> Result<Self> {
+        let mut by_path = Self::default();
         for (subvolume, id) in request.subvolumes.iter().zip(objectid::FIRST_FREE..) {
-            let path = below(&root, &request.directory, &subvolume.path)?;
+            let path = source.resolve(&subvolume.path)?;
             let unfit = |problem: &str| Error::Unfit { path: subvolume.path.clone(), problem: problem.to_owned() };
-            let full = root.join(OsStr::from_bytes(&path));
-            if !std::fs::metadata(&full).map_err(|error| unreadable(full, error))?.is_dir() {
+            if !list.look_up(&path)?.0.is_directory() {
                 return Err(unfit("cannot become a subvolume: not a directory"));
             }
             if path.is_empty() {
                 return Err(unfit("is the top-level subvolume already"));
             }
-            if wishes.subvolumes.insert(path, id).is_some() {
+            if by_path.subvolumes.insert(path, id).is_some() {
                 return Err(unfit("is asked for as a subvolume more than once"));
             }
         }
         for flags in &request.flags {
-            let path = below(&root, &request.directory, &flags.path)?;
-            if wishes.flags.insert(path, flags.clone()).is_some() {
+            let path = source.resolve(&flags.path)?;
+            list.look_up(&path)?;
+            if by_path.flags.insert(path, flags.clone()).is_some() {
                 let problem = "is given inode flags more than once".to_owned();
                 return Err(Error::Unfit { path: flags.path.clone(), problem });
             }
         }
-        // One that is not there yet is in no directory.
-        let there = request.images.iter().filter_map(|image| std::fs::metadata(image).ok());
-        wishes.images = there.map(|image| (image.dev(), image.ino())).collect();
-        Ok(wishes)
+        if source.directory().is_some() {
+            // One that is not there yet is in no directory.
+            let there = request.images.iter().filter_map(|image| std::fs::metadata(image).ok());
+            by_path.images = there.map(|image| (image.dev(), image.ino())).collect();
+        }
+        Ok(by_path)
     }
 
     /// Whether any path is special.
@@ -93,9 +103,9 @@ impl Wishes {
 
     /// The flags that an inode was given by itself.
     pub fn flags(&self, path: &[u8], is_file: bool) -> u64 {
-        let Some(wish) = self.flags.get(path) else { return 0 };
-        let mut flags = if wish.nodatasum { NODATASUM } else { 0 };
-        if wish.nodatacow {
+        let Some(request) = self.flags.get(path) else { return 0 };
+        let mut flags = if request.nodatasum { NODATASUM } else { 0 };
+        if request.nodatacow {
             flags |= nodatacow(is_file);
         }
         flags
@@ -110,30 +120,4 @@ pub fn inherited(directory: u64, is_file: bool) -> u64 {
 /// Data that is overwritten in its place has no checksums.
 fn nodatacow(is_file: bool) -> u64 {
     if is_file { NODATACOW | NODATASUM } else { NODATACOW }
-}
-
-fn canonical(path: &Path) -> Result<PathBuf> {
-    std::fs::canonicalize(path).map_err(|error| unreadable(path.to_owned(), error))
-}
-
-/// The path below `root` that a path below `directory` means.
-fn below(root: &Path, directory: &Path, path: &Path) -> Result<Vec<u8>> {
-    let inside: PathBuf = path.components().filter(|component| !matches!(component, Component::RootDir)).collect();
-    // The last component is not followed: a symlink has flags of its own.
-    let full = directory.join(&inside);
-    let found = match (full.parent(), full.file_name()) {
-        (Some(parent), Some(name)) if !inside.as_os_str().is_empty() => {
-            let found = canonical(parent)?.join(name);
-            std::fs::symlink_metadata(&found).map_err(|error| unreadable(full.clone(), error))?;
-            found
-        }
-        _ => canonical(&full)?,
-    };
-    match found.strip_prefix(root) {
-        Ok(below) => Ok(below.as_os_str().as_bytes().to_vec()),
-        Err(_) => {
-            let problem = format!("is not in {}", directory.display());
-            Err(Error::Unfit { path: path.to_owned(), problem })
-        }
-    }
 }

@@ -4,8 +4,7 @@ use std::path::Path;
 
 use zerocopy::IntoBytes;
 
-use crate::chunk::alloc::{begin, finish, items_of_chunk, with_system};
-use crate::chunk::item::dev_item;
+use crate::chunk::{begin, finish, items_of_chunk, with_system};
 use crate::disk::fields::Uuid;
 use crate::disk::volume::{DEVICE_RANGE_RESERVED, DevItem};
 use crate::error::{Error, Result};
@@ -13,6 +12,7 @@ use crate::image::Image;
 use crate::space::Holes;
 use crate::trans::{Chunks, DeviceState, Filesystem, Handle, device_key};
 use crate::tree::reservation::to_insert_item;
+use crate::volume::chunk_items::dev_item;
 use crate::volume::{identify, read_copies};
 
 use super::{delete_stats, update_totals};
@@ -46,7 +46,7 @@ fn add_image(handle: &mut Handle<'_>, image: Image) -> Result<u64> {
     insert_item(handle, &mut chunks, &item)?;
     join(&mut chunks, image, item);
     drop(chunks);
-    // Left behind by whoever removed the last device with this id.
+    // The removal of the last device with this id may have left some.
     delete_stats(fs, &mut device_tree, devid)?;
     Ok(devid)
 }

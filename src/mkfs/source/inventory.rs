@@ -1,8 +1,7 @@
-//! The walk: who has which number, before anything of a file is read.
+//! The inventory of a source: which entry has which number, before anything of a file is read.
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
 
 use crate::disk::objectid;
 use crate::error::{Error, Result};
@@ -10,22 +9,20 @@ use crate::parallel::ordered;
 use crate::progress::Progress;
 use crate::table::{Part, Room, Table, Writer as TableWriter};
 
-use super::super::MAX_INLINE;
-use super::directory::Listing;
+use super::super::options::MAX_INLINE;
 use super::link::{Link, Linked};
-use super::place::{Place, path_from};
-use super::record::{Directories, Directory, Entries, What, Writer};
-use super::subvolume::{Wishes, inherited};
-use super::{Attributes, Request};
+use super::listing::{List, Listing};
+use super::record::{Directories, Directory, Entries as DirectoryEntries, NewEntry, What, Writer};
+use super::request::{ByPath, Request, inherited};
+use super::unordered::Unordered;
+use super::{Attributes, Entries, Source, join};
 
 /// The index of a directory's first entry (`BTRFS_DIR_START_INDEX`).
 pub const FIRST_INDEX: u64 = 2;
 
 /// All that is to be in the filesystem.
 #[derive(Debug)]
-pub struct Source {
-    /// The directory that was walked.
-    pub root: PathBuf,
+pub struct Inventory {
     /// The top level, and the subvolumes by id.
     pub trees: Vec<Tree>,
     pub totals: Totals,
@@ -61,6 +58,8 @@ pub struct Tree {
     pub is_default: bool,
     /// Of its root directory.
     pub attributes: Attributes,
+    /// What the source finds its root directory by.
+    pub root_id: u64,
     records: File,
     /// Bytes of records.
     length: u64,
@@ -83,17 +82,17 @@ impl Tree {
         Directories::new(&self.records, 0, self.length)
     }
 
-    pub fn entries(&self, directory: &Directory) -> Entries<'_> {
-        Entries::new(&self.records, directory)
+    pub fn entries(&self, directory: &Directory) -> DirectoryEntries<'_> {
+        DirectoryEntries::new(&self.records, directory)
     }
 
     /// The name of a link.
     pub fn name(&self, link: &Link) -> Result<Vec<u8>> {
-        Ok(Entries::at(&self.records, link.position).map_err(Error::Temporary)?.name)
+        Ok(DirectoryEntries::at(&self.records, link.position).map_err(Error::Temporary)?.name)
     }
 }
 
-/// How to walk.
+/// How to take an inventory.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
     pub threads: usize,
@@ -102,16 +101,33 @@ pub struct Options<'a> {
     pub sectorsize: u32,
 }
 
-impl Source {
-    /// Walks the directory on all threads. Mount points are crossed. Numbers depend on names alone.
-    pub fn walk(request: &Request, options: Options<'_>) -> Result<Self> {
+impl Inventory {
+    /// Takes the inventory of a source on all threads. Numbers depend on names alone.
+    ///
+    /// # Errors
+    /// A source that cannot be read, an entry that no filesystem can have, and a request that cannot be met.
+    pub fn take<S: Source>(source: &S, request: &Request, options: Options<'_>) -> Result<Self> {
         options.progress.begin("directories", 0);
-        let wishes = Wishes::new(request)?;
-        let root = &request.directory;
-        let mut walk = Walk { root, wishes: &wishes, options, totals: Totals::default(), hanging: Vec::new() };
+        let entries = match source.entries()? {
+            Entries::Listed(list) => return Self::walk(source, list, request, options),
+            Entries::Unordered(entries) => entries,
+        };
+        let entries = entries.map(|entry| if options.progress.is_stopped() { Err(Error::Interrupted) } else { entry });
+        let unordered = Unordered::new(source, entries, options.room)?;
+        let inventory = Self::walk(source, &unordered, request, options)?;
+        match inventory.totals.entries == unordered.count() {
+            true => Ok(inventory),
+            false => Err(unordered.lost()?),
+        }
+    }
+
+    fn walk<S: Source>(source: &S, list: &dyn List, request: &Request, options: Options<'_>) -> Result<Self> {
+        let requests = ByPath::new(request, source, list)?;
+        let (totals, hanging) = Default::default();
+        let mut walk = Walk { source, list, requests: &requests, options, totals, hanging };
         let mut trees = vec![walk.tree(objectid::FS_TREE, Vec::new())?];
         for (subvolume, id) in request.subvolumes.iter().zip(objectid::FIRST_FREE..) {
-            let mut tree = walk.tree(id, wishes.path_of(id).unwrap_or_default().to_vec())?;
+            let mut tree = walk.tree(id, requests.path_of(id).unwrap_or_default().to_vec())?;
             (tree.read_only, tree.is_default) = (subvolume.read_only, subvolume.is_default);
             trees.push(tree);
         }
@@ -121,23 +137,23 @@ impl Source {
             }
         }
         if let Some(lost) = trees.iter().skip(1).find(|tree| tree.hanging.is_none()) {
-            let path = wishes.path_of(lost.id).map(path_from).unwrap_or_default();
-            return Err(Error::Changed { path: root.join(path) });
+            return Err(Error::Changed { path: source.path_of(requests.path_of(lost.id).unwrap_or_default()) });
         }
-        Ok(Self { root: root.clone(), trees, totals: walk.totals })
+        Ok(Self { trees, totals: walk.totals })
     }
 }
 
-struct Walk<'a> {
-    root: &'a Path,
-    wishes: &'a Wishes,
+struct Walk<'a, S> {
+    source: &'a S,
+    list: &'a dyn List,
+    requests: &'a ByPath,
     options: Options<'a>,
     totals: Totals,
     /// Where the subvolumes that were met hang.
     hanging: Vec<(u64, Hanging)>,
 }
 
-/// A directory that a thread has read.
+/// A directory that a thread has listed.
 #[derive(Default)]
 struct Read {
     directory: Directory,
@@ -145,13 +161,13 @@ struct Read {
     outcome: Option<Result<()>>,
 }
 
-impl Walk<'_> {
+impl<S: Source> Walk<'_, S> {
     /// Walks what is below `path`, but for other subvolumes, level by level.
     fn tree(&mut self, id: u64, path: Vec<u8>) -> Result<Tree> {
-        let attributes = Place::open(self.root, &path)?.attributes()?;
+        let (attributes, root_id) = self.list.look_up(&path)?;
         let records = tempfile::tempfile().map_err(Error::Temporary)?;
         let links = TableWriter::new(self.options.room);
-        let flags = self.wishes.flags(&path, false);
+        let flags = self.requests.flags(&path, false);
         let mut numbering = Numbering {
             tree: id,
             next: objectid::FIRST_FREE + 1,
@@ -177,7 +193,8 @@ impl Walk<'_> {
         let Numbering { writer, part, .. } = numbering;
         let length = writer.position();
         let links = links.finish(vec![part]).map_err(Error::Temporary)?;
-        Ok(Tree { id, hanging: None, read_only: false, is_default: false, attributes, records, length, links })
+        let (hanging, read_only, is_default) = Default::default();
+        Ok(Tree { id, hanging, read_only, is_default, attributes, root_id, records, length, links })
     }
 
     /// Reads the directories of a level, and writes their entries.
@@ -186,11 +203,17 @@ impl Walk<'_> {
         directories: impl Iterator<Item = io::Result<Directory>> + Send,
         numbering: &mut Numbering<'_>,
     ) -> Result<()> {
-        let (root, Options { threads, progress, .. }) = (self.root, self.options);
+        let (source, list, Options { threads, progress, .. }) = (self.source, self.list, self.options);
         let work = |directory: io::Result<Directory>, read: &mut Read| {
             let outcome = directory.map_err(Error::Temporary).and_then(|directory| {
                 read.directory = directory;
-                read.listing.read(root, &read.directory)
+                read.listing.clear();
+                list.list(&read.directory.path, &mut read.listing)?;
+                let unfit = |(name, problem): (Vec<u8>, String)| Error::Unfit {
+                    path: source.path_of(&join(&read.directory.path, &name)),
+                    problem,
+                };
+                read.listing.sort().map_err(unfit)
             });
             read.outcome = Some(outcome);
         };
@@ -213,23 +236,23 @@ impl Walk<'_> {
         writer.begin(directory, count, name_bytes).map_err(Error::Temporary)?;
         self.totals.entries += count;
         self.totals.name_bytes += name_bytes;
-        for ((name, attributes), index) in listing.entries().zip(FIRST_INDEX..) {
-            if self.wishes.is_image(attributes) {
-                let path = self.root.join(path_from(&join(&directory.path, name)));
+        for ((name, attributes, id), index) in listing.entries().zip(FIRST_INDEX..) {
+            if self.requests.is_image(attributes) {
+                let path = self.source.path_of(&join(&directory.path, name));
                 return Err(Error::Unfit { path, problem: "a filesystem cannot hold itself".to_owned() });
             }
             let (is_file, mut flags) = (attributes.is_file(), 0);
             let mut what = What::INODE;
             let mut target = numbering.next;
-            if self.wishes.have_paths() {
+            if self.requests.have_paths() {
                 let path = join(&directory.path, name);
-                let subvolume = self.wishes.subvolume(&path).filter(|_| attributes.is_directory());
-                if let Some(id) = subvolume {
-                    (what, target) = (What::SUBVOLUME, id);
+                let subvolume = self.requests.subvolume(&path).filter(|_| attributes.is_directory());
+                if let Some(tree) = subvolume {
+                    (what, target) = (What::SUBVOLUME, tree);
                     let (parent_tree, directory) = (numbering.tree, directory.inode);
-                    self.hanging.push((id, Hanging { parent_tree, directory, index, name: name.to_vec() }));
+                    self.hanging.push((tree, Hanging { parent_tree, directory, index, name: name.to_vec() }));
                 } else {
-                    flags = self.wishes.flags(&path, is_file) | inherited(directory.flags, is_file);
+                    flags = self.requests.flags(&path, is_file) | inherited(directory.flags, is_file);
                 }
             }
             if let Some(inode) = numbering.linked.find(attributes, numbering.next) {
@@ -241,7 +264,7 @@ impl Walk<'_> {
                 numbering.next += 1;
                 self.totals.add(attributes, self.options.sectorsize);
             }
-            writer.push(*attributes, what, target, flags, name).map_err(Error::Temporary)?;
+            writer.push(&NewEntry { attributes, what, target, flags, id, name }).map_err(Error::Temporary)?;
         }
         Ok(())
     }
@@ -288,17 +311,10 @@ fn below(records: &File, directory: io::Result<Directory>) -> impl Iterator<Item
     let is_directory = |entry: &io::Result<super::Entry>| {
         entry.as_ref().map_or(true, |entry| entry.what == What::INODE && entry.attributes.is_directory())
     };
-    let entries = Entries::new(records, &parent).filter(is_directory);
+    let entries = DirectoryEntries::new(records, &parent).filter(is_directory);
     let child = move |entry: io::Result<super::Entry>| {
         let entry = entry?;
         Ok(Directory::new(entry.target, entry.flags, join(&parent.path, &entry.name)))
     };
     failure.into_iter().chain(entries.map(child))
-}
-
-pub fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
-    match directory.is_empty() {
-        true => name.to_vec(),
-        false => [directory, b"/", name].concat(),
-    }
 }

@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use crate::block::verify::Expected;
-use crate::chunk::alloc::{begin, finish, items_of_chunk, profile_of, with_system};
-use crate::chunk::create::create;
-use crate::chunk::remove::remove;
+use crate::chunk::create;
+use crate::chunk::remove;
+use crate::chunk::{begin, finish, items_of_chunk, profile_of, with_system};
 use crate::disk::fields::Uuid;
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Logical};

@@ -1,4 +1,4 @@
-//! What stands in the trees for a chunk.
+//! The items that stand in the trees for a chunk, its block group and its devices.
 
 use zerocopy::IntoBytes;
 
@@ -6,9 +6,8 @@ use crate::disk::fields::Uuid;
 use crate::disk::volume::{BlockGroupItem, Chunk, DevExtent, DevItem, Stripe};
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Physical, Profile, STRIPE_LEN, objectid};
 use crate::error::{Error, Result};
-use crate::volume::ChunkMapping;
 
-use super::placement::Placement;
+use super::ChunkMapping;
 
 pub fn chunk_key(logical: Logical) -> Key {
     Key::new(objectid::FIRST_CHUNK_TREE, KeyType::CHUNK_ITEM, logical.0)
@@ -34,17 +33,22 @@ fn stripe_struct(devid: u64, physical: Physical, dev_uuid: Uuid) -> Stripe {
     stripe
 }
 
-/// A new chunk as it is read and written; `uuid_of` tells those of devices.
-pub fn map(
+/// A new chunk of `length` bytes as it is read and written. `stripes` are device ids and starts; `uuid_of` returns the
+/// uuid of a device.
+///
+/// # Errors
+/// A chunk whose geometry makes no sense.
+pub fn new_chunk(
     logical: Logical,
-    placement: &Placement,
+    length: u64,
+    stripes: &[(u64, Physical)],
     flags: BlockGroupFlags,
     profile: Profile,
     sectorsize: u32,
     uuid_of: impl Fn(u64) -> Uuid,
 ) -> Result<ChunkMapping> {
-    let chunk = chunk_struct(sectorsize, placement.length, flags, profile, placement.stripes.len());
-    let stripes = placement.stripes.iter().map(|(devid, physical)| stripe_struct(*devid, *physical, uuid_of(*devid)));
+    let chunk = chunk_struct(sectorsize, length, flags, profile, stripes.len());
+    let stripes = stripes.iter().map(|(devid, physical)| stripe_struct(*devid, *physical, uuid_of(*devid)));
     let mapping = ChunkMapping::new(logical, &chunk, &stripes.collect::<Vec<_>>());
     mapping.map_err(|problem| Error::Block { what: "chunk", logical, problem })
 }

@@ -3,14 +3,11 @@
 use crate::disk::node::{Item, leaf_data_size};
 use crate::disk::{Key, KeyType, Logical, objectid};
 use crate::error::Result;
-use crate::tree::build::{Builder, BuiltTree, Store};
-
-use super::maker::new_tree;
-use super::options::Options;
+use crate::tree::build::{Builder, BuiltTree, NewTree, Store};
 
 /// Checksums, of which the last item is still open.
 #[derive(Debug)]
-pub struct Csums {
+pub struct CsumTree {
     builder: Builder,
     start: Logical,
     csums: Vec<u8>,
@@ -19,21 +16,29 @@ pub struct Csums {
     most: usize,
 }
 
-impl Csums {
-    pub fn new(options: &Options) -> Result<Self> {
-        let csum_size = options.csum_type.size();
+impl CsumTree {
+    /// A tree like `tree`, whatever its owner.
+    ///
+    /// # Errors
+    /// A nodesize that no tree block has.
+    pub fn new(tree: NewTree, sectorsize: u32) -> Result<Self> {
+        let csum_size = tree.csum_type.size();
         // `__MAX_CSUM_ITEMS` in fs/btrfs/file-item.c
-        let fits = leaf_data_size(options.nodesize) as usize - 2 * size_of::<Item>() - csum_size;
+        let fits = leaf_data_size(tree.nodesize) as usize - 2 * size_of::<Item>() - csum_size;
         Ok(Self {
-            builder: Builder::new(new_tree(options, objectid::CSUM_TREE))?,
+            builder: Builder::new(NewTree { owner: objectid::CSUM_TREE, ..tree })?,
             start: Logical(0),
             csums: Vec::new(),
             csum_size,
-            sectorsize: options.sectorsize.into(),
+            sectorsize: sectorsize.into(),
             most: fits / csum_size * csum_size,
         })
     }
 
+    /// Adds the checksums of the sectors from `logical` on, one after the other. Addresses ascend.
+    ///
+    /// # Errors
+    /// Addresses that do not ascend, and those of the store.
     pub fn push(&mut self, store: &mut impl Store, mut logical: Logical, mut csums: &[u8]) -> Result<()> {
         while !csums.is_empty() {
             if self.end() != logical || self.csums.len() == self.most {
@@ -47,6 +52,10 @@ impl Csums {
         Ok(())
     }
 
+    /// Writes the rest of the tree.
+    ///
+    /// # Errors
+    /// Those of the store.
     pub fn finish(mut self, store: &mut impl Store) -> Result<BuiltTree> {
         self.close(store)?;
         self.builder.finish(store)
@@ -54,7 +63,7 @@ impl Csums {
 
     /// Behind the last sector that has a checksum.
     fn end(&self) -> Logical {
-        Logical(self.start.0 + (self.csums.len() / self.csum_size) as u64 * self.sectorsize)
+        Logical(self.start.0.saturating_add((self.csums.len() / self.csum_size) as u64 * self.sectorsize))
     }
 
     fn close(&mut self, store: &mut impl Store) -> Result<()> {

@@ -30,7 +30,7 @@ pub struct Target {
     pub image: Image,
     /// The one that was begun last at the end.
     runs: Mutex<Vec<Run>>,
-    /// Held by the one who writes: the kernel lets one into a file at a time, and others would wait for it busily.
+    /// Held by the thread that writes: the kernel lets one thread into a file at a time, and others would wait busily.
     turn: Mutex<()>,
     /// Bytes that were handed to the kernel.
     written: AtomicU64,
@@ -54,13 +54,13 @@ struct OpenRow {
 
 /// What writes to all devices, from any number of threads.
 #[derive(Debug)]
-pub struct FirstWriter {
+pub struct MkfsWriter {
     targets: Vec<Target>,
     /// By start of the chunk and number of the row.
     rows: Mutex<BTreeMap<(Logical, u64), OpenRow>>,
 }
 
-impl FirstWriter {
+impl MkfsWriter {
     /// `images` are the devices and their ids.
     pub fn new(images: impl IntoIterator<Item = (u64, Image)>) -> Self {
         let target = |(devid, image)| Target {
@@ -86,7 +86,7 @@ impl FirstWriter {
     }
 
     /// Writes bytes at an address of the chunk, where nothing was written before. Rows with parity are held in memory
-    /// until they are full: whoever writes about in the order of addresses keeps few of them open.
+    /// until they are full: a caller that writes about in the order of addresses keeps few of them open.
     pub fn write(&self, chunk: &ChunkMapping, logical: Logical, bytes: &[u8]) -> Result<()> {
         self.write_or_share(chunk, logical, bytes, None)
     }

@@ -1,6 +1,6 @@
 //! Giving a device another size.
 
-use crate::chunk::alloc::{begin, finish, reserve_system};
+use crate::chunk::{begin, finish, reserve_system};
 use crate::disk::volume::DEVICE_RANGE_RESERVED;
 use crate::error::{Error, Result};
 use crate::trans::{DeviceState, Filesystem, Handle};

@@ -2,8 +2,8 @@
 //! `btrfs_rm_device`, `btrfs_grow_device` and `btrfs_shrink_device` in fs/btrfs/volumes.c).
 //!
 //! All of it is part of a transaction, and each edit of the chunk tree begins with its promise of system space, as those of
-//! chunks do. The lock on the device tree comes before that on [`Chunks`]; who has both changes devices alone, beside
-//! whoever allocates and removes chunks.
+//! chunks do. The lock on the device tree comes before that on [`Chunks`]; the thread that has both changes devices alone,
+//! beside threads that allocate and remove chunks.
 
 mod add;
 mod remove;
@@ -27,7 +27,7 @@ fn update_totals(chunks: &mut Chunks, devices: i64, old_size: u64, new_size: u64
     superblock.total_bytes = others.saturating_add(new_size).into();
 }
 
-/// Forgets the errors that were counted on a device, which are nobody else's.
+/// Forgets the errors that were counted on a device: another device with its id has none of them.
 fn delete_stats(fs: &Filesystem, device_tree: &mut StagedTree, devid: u64) -> Result<()> {
     let key = Key::new(objectid::DEV_STATS, KeyType::PERSISTENT_ITEM, devid);
     if device_tree.find(fs, key)?.is_none() {

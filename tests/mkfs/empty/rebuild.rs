@@ -1,0 +1,325 @@
+//! Trees that are made anew of the facts of a filesystem that the kernel wrote say what the kernel's trees say.
+
+use std::collections::BTreeMap;
+
+use rbtrfs::block::Block;
+use rbtrfs::block::extent_item::{Kind, Record};
+use rbtrfs::block::reference::Reference;
+use rbtrfs::block::verify::Expected;
+use rbtrfs::disk::extent::{ExtentItem, InlineRef, InlineRefs, TreeBlockInfo};
+use rbtrfs::disk::flags::extent::FULL_BACKREF;
+use rbtrfs::disk::flags::{compat_ro, incompat};
+use rbtrfs::disk::volume::{DevItem, DevStatsItem};
+use rbtrfs::disk::{Key, KeyType, Logical, Transid, objectid};
+use rbtrfs::rebuild::{
+    BlockRef, DataRange, DataRef, ExtentTree, GroupSpace, block_group_items, chunk_tree_items, device_tree_items,
+    free_space_tree_items,
+};
+use rbtrfs::space::{FreeExtents, without_excluded};
+use rbtrfs::table::{Part, Room, Table, Writer};
+use rbtrfs::tree::build::BuiltBlock;
+use rbtrfs::volume::chunk_items::dev_extents;
+use rbtrfs::volume::{ChunkMapping, Volume};
+
+use crate::support::contents::{blocks, for_each_item, tree, trees};
+use crate::support::random::Random;
+use crate::support::{kernel_image_names, kernel_image_or_skip, open};
+
+type Items = BTreeMap<Key, Vec<u8>>;
+
+fn items_of(volume: &Volume, id: u64) -> Items {
+    let mut items = Items::new();
+    for_each_item(volume, &tree(volume, id), |item| drop(items.insert(item.key, item.data.to_vec())));
+    items
+}
+
+/// The records of an extent tree, in any order.
+#[derive(Default)]
+struct Facts {
+    blocks: Vec<BlockRef>,
+    data: Vec<DataRef>,
+}
+
+const SMALL: [KeyType; 4] =
+    [KeyType::TREE_BLOCK_REF, KeyType::SHARED_BLOCK_REF, KeyType::EXTENT_DATA_REF, KeyType::SHARED_DATA_REF];
+
+impl Facts {
+    fn of(volume: &Volume, items: &Items) -> Self {
+        let first_keys: BTreeMap<Logical, Key> =
+            blocks(volume).map(|block| (block.logical, first_key(volume, &block))).collect();
+        let mut facts = Self::default();
+        for (key, data) in items {
+            let is_block = key.key_type == KeyType::METADATA_ITEM;
+            if !is_block && key.key_type != KeyType::EXTENT_ITEM {
+                continue;
+            }
+            let logical = Logical(key.objectid);
+            let (extent, rest) = ExtentItem::read_prefix(data).unwrap();
+            let (mut block, mut inline) = (is_block.then_some(key.offset as u8), rest);
+            if !is_block && extent.flags.get() & rbtrfs::disk::flags::extent::TREE_BLOCK != 0 {
+                let (info, rest) = TreeBlockInfo::read_prefix(rest).unwrap();
+                (block, inline) = (Some(info.level), rest);
+            }
+            let generation = Transid(extent.generation.get());
+            let range = DataRange { start: logical, length: key.offset, generation };
+            let mut refs = Vec::new();
+            for inline in InlineRefs::new(inline) {
+                match inline.unwrap() {
+                    InlineRef::Owner { root } => facts.data.push(DataRef::owner(range, root)),
+                    inline => refs.extend(Reference::of_inline(inline)),
+                }
+            }
+            let own =
+                items.range(Key::new(key.objectid, KeyType(0), 0)..=Key::new(key.objectid, KeyType(u8::MAX), u64::MAX));
+            for (key, data) in own.filter(|(key, _)| SMALL.contains(&key.key_type)) {
+                refs.extend(Reference::of_item(&rbtrfs::block::ItemRef { slot: 0, key: *key, offset: 0, data }));
+            }
+            for (reference, count) in refs {
+                let level = block.unwrap_or_default();
+                let first_key = first_keys.get(&logical).copied().unwrap_or_default();
+                let built = BuiltBlock { logical, level, first_key };
+                match reference {
+                    Reference::Tree { root } => facts.push(BlockRef::of_tree(&built, generation, root), extent),
+                    Reference::Node { parent } => facts.push(BlockRef::of_node(&built, generation, parent), extent),
+                    Reference::File { root, objectid, offset } => {
+                        // In parts, which add up.
+                        facts.data.push(DataRef::of_file(range, root, objectid, offset, 1));
+                        facts
+                            .data
+                            .extend((count > 1).then(|| DataRef::of_file(range, root, objectid, offset, count - 1)));
+                    }
+                    Reference::Leaf { parent } => facts.data.push(DataRef::of_leaf(range, parent, count)),
+                }
+            }
+        }
+        facts
+    }
+
+    fn push(&mut self, block: BlockRef, extent: &ExtentItem) {
+        let is_full = extent.flags.get() & FULL_BACKREF != 0;
+        self.blocks.push(if is_full { block.with_full_backref() } else { block });
+    }
+}
+
+fn first_key(volume: &Volume, block: &Expected) -> Key {
+    let mut bytes = Vec::new();
+    volume.read_block(block, &mut bytes).unwrap();
+    match Block::new(&bytes).unwrap().kind() {
+        rbtrfs::block::Kind::Leaf(leaf) => leaf.items().next().map_or(Key::MIN, |item| item.unwrap().key),
+        rbtrfs::block::Kind::Node(node) => Key::from(&node.ptrs()[0].key),
+    }
+}
+
+/// A table of records that come in a random order and do not fit into memory.
+fn table<R: rbtrfs::table::Record>(mut records: Vec<R>, room: &Room) -> Table<R> {
+    let (writer, mut part, mut random) = (Writer::new(room), Part::default(), Random(7));
+    while !records.is_empty() {
+        let index = random.below(records.len());
+        writer.push(&mut part, records.swap_remove(index));
+    }
+    writer.finish(vec![part]).unwrap()
+}
+
+/// What the items of an extent tree say, whether references stand in an extent's item or in their own.
+fn meaning(items: &Items) -> BTreeMap<(Key, Vec<u8>), u64> {
+    let mut meaning = BTreeMap::new();
+    for (key, data) in items {
+        let is_skinny = key.key_type == KeyType::METADATA_ITEM;
+        if let Some((reference, count)) =
+            Reference::of_item(&rbtrfs::block::ItemRef { slot: 0, key: *key, offset: 0, data })
+        {
+            *meaning
+                .entry((reference.key(Logical(key.objectid)), format!("{reference:?}").into_bytes()))
+                .or_default() += count;
+        } else if is_skinny || key.key_type == KeyType::EXTENT_ITEM {
+            let (extent, rest) = ExtentItem::read_prefix(data).unwrap();
+            let is_block = extent.flags.get() & rbtrfs::disk::flags::extent::TREE_BLOCK != 0;
+            let kind = match (is_skinny, is_block) {
+                (true, _) => Kind::Block { level: key.offset as u8 },
+                (false, true) => Kind::Block { level: TreeBlockInfo::read_prefix(rest).unwrap().0.level },
+                (false, false) => Kind::Data { length: key.offset },
+            };
+            let mut record = Record::parse(*key, kind, data).unwrap();
+            for (reference, count) in std::mem::take(&mut record.refs) {
+                *meaning
+                    .entry((reference.key(Logical(key.objectid)), format!("{reference:?}").into_bytes()))
+                    .or_default() += count;
+            }
+            meaning.insert((*key, record.to_bytes()), record.extent.refs.get());
+        } else {
+            meaning.insert((*key, data.clone()), 0);
+        }
+    }
+    meaning
+}
+
+/// Collects what a tree is made of, in order.
+fn collect(make: impl FnOnce(&mut dyn FnMut(Key, &[u8]) -> rbtrfs::Result<()>) -> rbtrfs::Result<()>) -> Items {
+    let (mut items, mut last) = (Items::new(), None);
+    make(&mut |key, data| {
+        assert!(last.replace(key) < Some(key), "{key} is out of order");
+        items.insert(key, data.to_vec());
+        Ok(())
+    })
+    .unwrap();
+    items
+}
+
+#[test]
+fn trees_of_the_kernel_are_rebuilt_from_their_facts() {
+    let names = kernel_image_names("trees_of_the_kernel_are_rebuilt_from_their_facts");
+    let mut seen = 0;
+    for name in &names {
+        let Some(images) = kernel_image_or_skip(name) else { return };
+        let volume = open(&images);
+        let superblock = volume.superblock();
+        let unknown = incompat::EXTENT_TREE_V2 | incompat::RAID_STRIPE_TREE | incompat::ZONED;
+        if superblock.incompat_flags.get() & unknown != 0 || superblock.num_devices.get() > images.len() as u64 {
+            continue;
+        }
+        seen += 1;
+        extent_tree(&volume, name);
+        let chunks: Vec<&ChunkMapping> = volume.chunks().iter().collect();
+        let of_chunks = items_of(&volume, objectid::CHUNK_TREE);
+        let devices = of_chunks.iter().filter(|(key, _)| key.key_type == KeyType::DEV_ITEM);
+        let devices = devices.map(|(_, data)| *DevItem::read_prefix(data).unwrap().0);
+        let made = collect(|emit| {
+            chunk_tree_items(devices, chunks.iter().copied(), superblock.sectorsize.get(), |key, data| emit(key, data))
+        });
+        assert!(same_chunks(&made, &of_chunks), "{name}: chunk tree");
+        device_tree(&volume, &chunks, name);
+        free_space_tree(&volume, name);
+    }
+    assert!(seen > 15, "{seen} of {names:?}");
+}
+
+/// Whether both are chunk trees of the same chunks: what a device's alignment was differs with the age of a filesystem, and
+/// where it means nothing `sub_stripes` is 0 or 1.
+fn same_chunks(made: &Items, kept: &Items) -> bool {
+    let meaning = |(key, data): (&Key, &Vec<u8>)| {
+        let mut data = data.clone();
+        if key.key_type == KeyType::CHUNK_ITEM {
+            data[32..44].fill(0);
+            data[46] = data[46].max(1);
+        }
+        (*key, data)
+    };
+    made.iter().map(meaning).eq(kept.iter().map(meaning))
+}
+
+fn extent_tree(volume: &Volume, name: &str) {
+    let kept = items_of(volume, objectid::EXTENT_TREE);
+    let nodesize = volume.format().nodesize;
+    let is_group = |(key, _): &(&Key, &Vec<u8>)| key.key_type == KeyType::BLOCK_GROUP_ITEM;
+    let facts = Facts::of(volume, &kept);
+    let room = Room::new(0);
+    let (blocks, data) = (table(facts.blocks, &room), table(facts.data, &room));
+    let is_skinny = volume.superblock().has_incompat(incompat::SKINNY_METADATA);
+    let extents = ExtentTree { nodesize, is_skinny, blocks: &blocks, data: &data };
+    let groups = kept.iter().filter(is_group).map(|(key, data)| (*key, data));
+    let made = collect(|emit| extents.for_each(&[], groups, |key, data| emit(key, data)));
+    assert!(meaning(&made) == meaning(&kept), "{name}: extent tree");
+}
+
+fn device_tree(volume: &Volume, chunks: &[&ChunkMapping], name: &str) {
+    let kept = items_of(volume, objectid::DEV_TREE);
+    let stats = kept.iter().filter(|(key, _)| key.key_type == KeyType::PERSISTENT_ITEM && key.objectid == 0);
+    let stats = stats.map(|(key, data)| (key.offset, *DevStatsItem::read_prefix(data).unwrap().0));
+    let uuid = {
+        let root = blocks(volume).next().unwrap();
+        let mut bytes = Vec::new();
+        volume.read_block(&root, &mut bytes).unwrap();
+        Block::new(&bytes).unwrap().header().chunk_tree_uuid
+    };
+    let mut extents: Vec<_> = chunks.iter().flat_map(|chunk| dev_extents(chunk, uuid)).collect();
+    extents.sort_unstable_by_key(|(key, _)| *key);
+    let made = collect(|emit| device_tree_items(stats, extents.into_iter(), |key, data| emit(key, data)));
+    let only_extents = |items: &Items| {
+        let extents = items.iter().filter(|(key, _)| key.key_type != KeyType::PERSISTENT_ITEM || key.objectid == 0);
+        extents.map(|(key, data)| (*key, data.clone())).collect::<Items>()
+    };
+    assert!(made == only_extents(&kept), "{name}: device tree");
+}
+
+/// Block groups and what of them is free, by the extents.
+fn free_space_tree(volume: &Volume, name: &str) {
+    let extents = items_of(volume, objectid::EXTENT_TREE);
+    let nodesize = u64::from(volume.format().nodesize);
+    let mut free: BTreeMap<Logical, FreeExtents> =
+        volume.chunks().iter().map(|chunk| (chunk.logical, without_excluded(chunk))).collect();
+    let mut used: BTreeMap<Logical, u64> = BTreeMap::new();
+    for key in extents.keys() {
+        let length = match key.key_type {
+            KeyType::METADATA_ITEM => nodesize,
+            KeyType::EXTENT_ITEM => key.offset,
+            _ => continue,
+        };
+        let chunk = volume.chunks().find(Logical(key.objectid)).unwrap();
+        free.get_mut(&chunk.logical).unwrap().remove(Logical(key.objectid), length);
+        *used.entry(chunk.logical).or_default() += length;
+    }
+    let groups = || {
+        volume.chunks().iter().map(|chunk| {
+            let ChunkMapping { logical, length, flags, .. } = *chunk;
+            GroupSpace {
+                logical,
+                length,
+                flags,
+                used: used.get(&logical).copied().unwrap_or_default(),
+                free: &free[&logical],
+            }
+        })
+    };
+    let has_tree = |id| trees(volume).iter().any(|root| root.key.objectid == id);
+    let id = if has_tree(objectid::BLOCK_GROUP_TREE) { objectid::BLOCK_GROUP_TREE } else { objectid::EXTENT_TREE };
+    let mut kept = items_of(volume, id);
+    kept.retain(|key, _| key.key_type == KeyType::BLOCK_GROUP_ITEM);
+    let made = collect(|emit| block_group_items(groups()).try_for_each(|(key, item)| emit(key, item.as_ref())));
+    assert!(made == kept, "{name}: block group items");
+    let is_valid = volume.superblock().compat_ro_flags.get() & compat_ro::FREE_SPACE_TREE_VALID != 0;
+    if !is_valid || name.contains("bitmap") {
+        return;
+    }
+    let sectorsize = volume.format().sectorsize;
+    let made = collect(|emit| free_space_tree_items(groups(), sectorsize, |key, data| emit(key, data)));
+    assert!(made == items_of(volume, objectid::FREE_SPACE_TREE), "{name}: free space tree");
+}
+
+/// Records that contradict each other.
+#[test]
+fn no_tree_is_made_of_facts_that_contradict_each_other() {
+    let block = |logical, level| BuiltBlock { logical: Logical(logical), level, first_key: Key::MIN };
+    let tree = |logical, level, generation| BlockRef::of_tree(&block(logical, level), Transid(generation), 5);
+    let range =
+        |start, length, generation| DataRange { start: Logical(start), length, generation: Transid(generation) };
+    let file = |start, length, generation| DataRef::of_file(range(start, length, generation), 5, 257, 0, 1);
+    let sound = file(1 << 20, 8192, 3);
+    for (what, blocks, data) in [
+        ("two levels", vec![tree(0, 0, 3), BlockRef::of_tree(&block(0, 1), Transid(3), 7)], vec![]),
+        ("two generations", vec![tree(0, 0, 3), BlockRef::of_tree(&block(0, 0), Transid(4), 7)], vec![]),
+        (
+            "full and not",
+            vec![tree(0, 0, 3), BlockRef::of_tree(&block(0, 0), Transid(3), 7).with_full_backref()],
+            vec![],
+        ),
+        ("blocks overlap", vec![tree(0, 0, 3), tree(4096, 0, 3)], vec![]),
+        ("data overlap", vec![], vec![sound, file((1 << 20) + 4096, 4096, 3)]),
+        ("block in data", vec![tree((1 << 20) + 4096, 0, 3)], vec![sound]),
+        ("block and data", vec![tree(1 << 20, 0, 3)], vec![sound]),
+        ("two lengths", vec![], vec![sound, file(1 << 20, 4096, 3)]),
+        ("two ages", vec![], vec![sound, file(1 << 20, 8192, 4)]),
+        (
+            "two owners",
+            vec![],
+            vec![sound, DataRef::owner(range(1 << 20, 8192, 3), 5), DataRef::owner(range(1 << 20, 8192, 3), 7)],
+        ),
+        ("no reference", vec![], vec![DataRef::owner(range(1 << 20, 8192, 3), 5)]),
+        ("no such addresses", vec![], vec![file(u64::MAX - 4095, 8192, 3)]),
+    ] {
+        let room = Room::new(1 << 20);
+        let (blocks, data) = (table(blocks, &room), table(data, &room));
+        let extents = ExtentTree { nodesize: 16384, is_skinny: true, blocks: &blocks, data: &data };
+        let error = extents.for_each(&[], std::iter::empty::<(Key, Vec<u8>)>(), |_, _| Ok(())).expect_err(what);
+        assert!(matches!(error, rbtrfs::Error::Extent { .. }), "{what}: {error}");
+    }
+}
