@@ -16,7 +16,7 @@ use rbtrfs::rebuild::{
     BlockRef, DataRange, DataRef, ExtentTree, GroupSpace, block_group_items, chunk_tree_items, device_tree_items,
     free_space_tree_items,
 };
-use rbtrfs::space::{FreeExtents, without_excluded};
+use rbtrfs::space::FreeExtents;
 use rbtrfs::table::{Part, Room, Table, Writer};
 use rbtrfs::tree::build::BuiltBlock;
 use rbtrfs::volume::chunk_items::dev_extents;
@@ -246,8 +246,13 @@ fn device_tree(volume: &Volume, chunks: &[&ChunkMapping], name: &str) {
 fn free_space_tree(volume: &Volume, name: &str) {
     let extents = items_of(volume, objectid::EXTENT_TREE);
     let nodesize = u64::from(volume.format().nodesize);
-    let mut free: BTreeMap<Logical, FreeExtents> =
-        volume.chunks().iter().map(|chunk| (chunk.logical, without_excluded(chunk))).collect();
+    // The kernel lists as free what it never gives out, too.
+    let whole = |chunk: &ChunkMapping| {
+        let mut free = FreeExtents::default();
+        free.add(chunk.logical, chunk.length);
+        (chunk.logical, free)
+    };
+    let mut free: BTreeMap<Logical, FreeExtents> = volume.chunks().iter().map(whole).collect();
     let mut used: BTreeMap<Logical, u64> = BTreeMap::new();
     for key in extents.keys() {
         let length = match key.key_type {
