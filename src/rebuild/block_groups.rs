@@ -17,7 +17,7 @@ pub struct GroupSpace<'a> {
     pub length: u64,
     pub flags: BlockGroupFlags,
     pub used: u64,
-    /// What is free, but for what is never given out.
+    /// What the free space tree lists. The kernel lists what it never gives out (the ranges over superblocks), too.
     pub free: &'a FreeExtents,
 }
 

@@ -312,8 +312,10 @@ fn one_copy_is_written_and_no_byte_of_any_other() {
             let own = samples.iter().filter(|(logical, _)| mirror <= volume.volume().mirrors(**logical));
             let all_places =
                 |(logical, bytes): (&Logical, &Vec<u8>)| places(volume.volume(), *logical, bytes.len(), mirror);
-            for (image, offset, length) in own.clone().flat_map(all_places) {
-                change(&images[image], offset, length, |bytes| bytes.iter_mut().for_each(|byte| *byte ^= 0x5a));
+            for ((image, offset, length), number) in own.clone().flat_map(all_places).zip((0_u8..64).cycle()) {
+                // Other damage to P than to Q: with the same to both, some column would be rebuilt as it should be.
+                let flip = 0x5a + number;
+                change(&images[image], offset, length, |bytes| bytes.iter_mut().for_each(|byte| *byte ^= flip));
             }
             for (logical, bytes) in own.clone() {
                 let mut read = vec![0; bytes.len()];

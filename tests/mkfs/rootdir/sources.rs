@@ -166,7 +166,8 @@ struct Contents(Vec<u8>);
 
 impl SourceFile for Contents {
     fn segments(&self, sectorsize: u64) -> rbtrfs::Result<Vec<Range<u64>>> {
-        Ok(vec![0..(self.0.len() as u64).next_multiple_of(sectorsize)])
+        let end = (self.0.len() as u64).next_multiple_of(sectorsize);
+        Ok(std::iter::once(0..end).collect())
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> rbtrfs::Result<()> {
@@ -330,14 +331,15 @@ fn data_where_none_can_be_is_named_and_not_written() {
     const MIB: u64 = 1 << 20;
     for size in [5000, 3 * MIB, u64::MAX] {
         for segments in [
-            vec![0..4096, 4096..16 * MIB],
-            vec![1..4096],
-            vec![0..5000],
-            vec![4096..8192, 0..4096],
-            vec![0..8192, 4096..8192],
-            vec![4096..4096],
-            vec![0..u64::MAX],
+            &[(0, 4096), (4096, 16 * MIB)][..],
+            &[(1, 4096)],
+            &[(0, 5000)],
+            &[(4096, 8192), (0, 4096)],
+            &[(0, 8192), (4096, 8192)],
+            &[(4096, 4096)],
+            &[(0, u64::MAX)],
         ] {
+            let segments: Vec<Range<u64>> = segments.iter().map(|(start, end)| *start..*end).collect();
             let scratch = Scratch::new();
             let image = scratch.path("image");
             let lying = Lying(|| (size, segments.clone()));
