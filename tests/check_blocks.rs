@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 
 use rbtrfs::block::Kind;
 use rbtrfs::block::verify::Expected;
-use rbtrfs::check::{BlockProblem, Problem};
 use rbtrfs::disk::inode::DirItem;
 use rbtrfs::disk::node::{HEADER_SIZE, Header, Item, KeyPtr};
 use rbtrfs::disk::objectid::{CHUNK_TREE, CSUM_TREE, EXTENT_TREE, FIRST_FREE, FS_TREE, ROOT_TREE};
 use rbtrfs::disk::{Key, KeyType, Logical, hash};
 use rbtrfs::finding::Finding;
+use rbtrfs::problem::{BlockProblem, Problem};
 use rbtrfs::table::Cursor;
 use rbtrfs::tree::{Levels, TreeRoot, Walk};
 use rbtrfs::volume::Volume;

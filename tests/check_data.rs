@@ -5,11 +5,11 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use rbtrfs::check::Problem;
 use rbtrfs::disk::flags::incompat;
 use rbtrfs::disk::inode::{FileExtentDisk, FileExtentItem, compression, file_extent_type};
 use rbtrfs::disk::{Key, KeyType, Logical, STRIPE_LEN, objectid};
 use rbtrfs::finding::Finding;
+use rbtrfs::problem::Problem;
 use rbtrfs::volume::{ChunkMapping, Content, Volume};
 use serde_json::{Value, json};
 use support::contents::{checksums, for_each_item, place, trees};

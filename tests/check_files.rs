@@ -5,7 +5,6 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use rbtrfs::check::{ChecksumProblem, FileProblem, NameProblem, Problem, SubvolumeProblem};
 use rbtrfs::disk::flags::inode::NODATASUM;
 use rbtrfs::disk::inode::{DirItem, Entries, FileExtentDisk, FileExtentItem, InodeItem, InodeRef};
 use rbtrfs::disk::objectid::{
@@ -14,6 +13,7 @@ use rbtrfs::disk::objectid::{
 use rbtrfs::disk::root::{RootItem, RootRef};
 use rbtrfs::disk::space::FreeSpaceHeader;
 use rbtrfs::disk::{Key, KeyType, Logical, hash};
+use rbtrfs::problem::{ChecksumProblem, FileProblem, NameProblem, Problem, SubvolumeProblem};
 use rbtrfs::tree::{Levels, TreeRoot, Walk};
 use serde_json::{Value, json};
 use support::damage::{Case, assert_each_is_found_for_itself, case, problems_of};

@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rbtrfs::check::{Options, Problem, QgroupReport, QuotaProblem, check};
+use rbtrfs::check::{Options, QgroupReport, check};
 use rbtrfs::disk::flags::qgroup_status::{INCONSISTENT, ON, RESCAN};
 use rbtrfs::disk::key::QgroupId;
 use rbtrfs::disk::objectid::{FS_TREE, QUOTA_TREE, is_fs_tree};
 use rbtrfs::disk::quota::{QgroupInfoItem, QgroupStatusItem};
 use rbtrfs::disk::{Key, KeyType};
 use rbtrfs::finding::{Finding, Severity};
+use rbtrfs::problem::{Problem, QuotaProblem};
 use rbtrfs::progress::Progress;
 use rbtrfs::tree::{Levels, Walk};
 use serde_json::{Value, json};

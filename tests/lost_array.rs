@@ -6,7 +6,6 @@ mod support;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use rbtrfs::check::Problem;
 use rbtrfs::disk::fields::Uuid;
 use rbtrfs::disk::flags::block_group::SYSTEM;
 use rbtrfs::disk::superblock::Superblock;
@@ -14,6 +13,7 @@ use rbtrfs::disk::volume::{Chunk, Stripe};
 use rbtrfs::disk::{DiskKey, Logical, objectid};
 use rbtrfs::finding::{Finding, Severity};
 use rbtrfs::image::Image;
+use rbtrfs::problem::Problem;
 use rbtrfs::tree::{Levels, TreeRoot, Walk};
 use rbtrfs::volume::sys_array::Entries;
 use rbtrfs::volume::{Notice, Volume};

@@ -3,12 +3,17 @@
 pub mod build;
 pub mod csums;
 pub mod edit;
+mod reached;
 pub mod reservation;
 mod root;
+mod scan;
 mod search;
 mod stale;
+mod visitor;
 mod walk;
 
 pub use root::TreeRoot;
+pub use scan::Scan;
 pub use stale::stale_devices;
-pub use walk::{Levels, Walk};
+pub use visitor::{Each, Place, Tree, Visit, Visitor};
+pub use walk::{Entered, Levels, Walk, walk};
