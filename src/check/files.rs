@@ -37,7 +37,12 @@ pub fn check(job: &Job<'_>, rules: &Rules<'_>, trees: &[Tree], forest: &mut Fore
         forest.take_faulty(tree, &mut faulty);
         for (_, inode) in faulty {
             if known_inodes.insert(inode) {
-                inode.faults(rules, |fault| report(volume, tree, &inode, fault, &lost, findings));
+                let is_orphan = inode.nlink == 0 && forest.has_orphan_item(tree, inode.number);
+                inode.faults(rules, |fault| {
+                    if !(is_orphan && fault == Fault::Unlinked) {
+                        report(volume, tree, &inode, fault, &lost, findings);
+                    }
+                });
             }
         }
     }

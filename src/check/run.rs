@@ -65,7 +65,7 @@ fn compare(
         let logs = survey.structure.as_ref().map_or(&[][..], |_| &survey.logs);
         csums::check_extents(&survey.checksums, &survey.claims.extents, log_trees::added(logs), unread, findings);
     }
-    subvolumes::check(volume, &survey.file_trees, &survey.subvolumes, unread, findings);
+    subvolumes::check(volume, &survey.file_trees, &survey.subvolumes, &mut survey.files, unread, findings);
     let rules = Rules::new(volume, &survey.checksums);
     files::check(job, &rules, &survey.file_trees, &mut survey.files, findings);
     stop(progress)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::block::ItemRef;
 use crate::disk::{Key, KeyType, hash, objectid};
 use crate::problem::{FileName, SubvolumeProblem};
-use crate::survey::files::{Holder, names_of};
+use crate::survey::files::{Forest, Holder, names_of};
 use crate::survey::{DirPlace, Root, Subvolumes, Unread};
 use crate::tree::Tree;
 use crate::volume::Volume;
@@ -14,8 +14,15 @@ use super::findings::Findings;
 
 /// Checks what the facts say against each other and against the directories of `trees`. `unread` tells what may be
 /// there although it is not known.
-pub fn check(volume: &Volume, trees: &[Tree], facts: &Subvolumes, unread: &[Unread], findings: &Findings) {
-    let check = Check { volume, trees, facts, unread, findings };
+pub fn check(
+    volume: &Volume,
+    trees: &[Tree],
+    facts: &Subvolumes,
+    forest: &mut Forest,
+    unread: &[Unread],
+    findings: &Findings,
+) {
+    let mut check = Check { volume, trees, facts, forest, unread, findings };
     check.references();
     check.roots();
     check.uuids();
@@ -30,6 +37,7 @@ struct Check<'a> {
     volume: &'a Volume,
     trees: &'a [Tree],
     facts: &'a Subvolumes,
+    forest: &'a mut Forest,
     unread: &'a [Unread],
     findings: &'a Findings,
 }
@@ -44,7 +52,7 @@ impl Check<'_> {
             || self.may_be_unread(objectid::ROOT_TREE, subvolume)
     }
 
-    fn references(&self) {
+    fn references(&mut self) {
         let Subvolumes { references, back_references, .. } = self.facts;
         for ((subvolume, parent), place) in references {
             let (subvolume, parent) = (*subvolume, *parent);
@@ -78,12 +86,17 @@ impl Check<'_> {
     }
 
     /// Whether entry and index lead to the subvolume, or may do so.
-    fn is_named(&self, subvolume: u64, parent: u64, place: &DirPlace) -> bool {
+    fn is_named(&mut self, subvolume: u64, parent: u64, place: &DirPlace) -> bool {
         let Some(tree) = self.trees.iter().find(|tree| tree.id() == parent) else {
             return self.may_be_unread(objectid::ROOT_TREE, parent);
         };
         let index = Key::new(place.directory, KeyType::DIR_INDEX, place.index);
         let entry = Key::new(place.directory, KeyType::DIR_ITEM, hash::dir_item(&place.name));
+        let forest = &mut *self.forest;
+        if [index, entry].into_iter().all(|key| forest.names_subvolume(tree, key, &place.name, subvolume)) {
+            return true;
+        }
+        // What the scan has not seen there is looked for by its key.
         [index, entry].into_iter().all(|key| match tree.root.find(self.volume, key) {
             Err(_) => true,
             Ok(None) => false,

@@ -1,5 +1,6 @@
 //! Values in problems that are not of one type. In documents they stand as text.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use crate::disk::Profile;
@@ -58,15 +59,37 @@ impl fmt::Display for Value {
     }
 }
 
-/// A name in a directory. What is not printable is escaped for people.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A name in a directory. What is not printable is escaped for people, and the order is that of what they see.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileName(pub Vec<u8>);
+
+impl FileName {
+    /// The name, if it needs no escapes.
+    fn printable(&self) -> Option<&str> {
+        std::str::from_utf8(&self.0).ok().filter(|text| !text.contains(char::is_control))
+    }
+}
+
+impl Ord for FileName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self.printable(), other.printable()) {
+            (Some(one), Some(other)) => one.cmp(other),
+            _ => self.to_string().cmp(&other.to_string()).then_with(|| self.0.cmp(&other.0)),
+        }
+    }
+}
+
+impl PartialOrd for FileName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl fmt::Display for FileName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match std::str::from_utf8(&self.0) {
-            Ok(text) if !text.contains(char::is_control) => f.write_str(text),
-            _ => self.0.escape_ascii().fmt(f),
+        match self.printable() {
+            Some(text) => f.write_str(text),
+            None => self.0.escape_ascii().fmt(f),
         }
     }
 }

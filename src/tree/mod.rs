@@ -1,6 +1,7 @@
 //! Trees: their roots, the walks over them, how they are built, and their edits.
 
 pub mod build;
+mod children;
 pub mod csums;
 pub mod edit;
 mod reached;

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::sync::Arc;
 
 use crate::block::{Leaf, Node};
 use crate::disk::node::Item;
@@ -11,6 +12,7 @@ use crate::tree::{Tree, Visit};
 
 use super::super::blocks::Unread;
 use super::inode::{Inode, Rules};
+use super::special::Special;
 use super::summary::{Faulty, LeafRecord, Summary};
 
 /// A node, for joining what its children say.
@@ -29,6 +31,7 @@ pub struct Seen {
     faulty: Faulty,
     /// Inode items.
     inodes: u64,
+    special: Special,
 }
 
 impl Seen {
@@ -46,7 +49,8 @@ impl Seen {
     }
 
     fn leaf(&mut self, leaf: Leaf<'_>, rules: &Rules<'_>, leaves: &Writer<'_>) {
-        let summary = Summary::of_leaf(leaf, rules, &mut self.faulty);
+        let (summary, names_subvolumes) = Summary::of_leaf(leaf, rules, &mut self.faulty);
+        self.special.take(leaf, names_subvolumes);
         leaves.push(&mut self.leaves, LeafRecord::new(leaf.block().logical(), &summary));
         let is_inode = |header: &&Item| Key::from(&header.key).key_type == KeyType::INODE_ITEM;
         self.inodes += leaf.headers().iter().filter(is_inode).count() as u64;
@@ -69,6 +73,9 @@ pub struct Forest {
     /// Blocks whose faulty inodes were taken already.
     taken: HashSet<Logical>,
     inodes: u64,
+    special: Special,
+    /// The leaves that were asked for last, by root and object id.
+    last_leaves: Option<((Logical, u64), Arc<HashSet<Logical>>)>,
 }
 
 type Joined = HashMap<(Logical, u8), Summary>;
@@ -91,16 +98,18 @@ impl Forest {
     pub fn new(seen: Vec<Seen>, leaves: Writer<'_>, unread: &[Unread], rules: &Rules<'_>) -> io::Result<Self> {
         let unread: HashSet<_> = unread.iter().filter_map(Unread::pointer).collect();
         let (mut parts, mut nodes, mut all_faulty, mut inodes) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        let mut special = Special::default();
         for mut part in seen {
             parts.push(part.leaves);
             nodes.append(&mut part.nodes);
             all_faulty.append(&mut part.faulty);
             inodes += part.inodes;
+            special.merge(part.special);
         }
         let leaves = leaves.finish(parts)?;
         nodes.sort_unstable_by_key(|node| node.logical);
         let (joined, cursor, faulty, taken) = Default::default();
-        let mut forest = Self { leaves, cursor, nodes, joined, faulty, taken, inodes };
+        let mut forest = Self { leaves, cursor, nodes, joined, faulty, taken, inodes, special, last_leaves: None };
         // Upwards: what a node says is known before any node above it needs it.
         for level in 1..MAX_LEVEL as u8 {
             for node in forest.nodes.iter().filter(|node| node.level == level) {
@@ -131,6 +140,43 @@ impl Forest {
     /// Whether the table of leaves could not be read, see [`Table::failure`].
     pub fn failure(&self) -> Option<io::Error> {
         self.leaves.failure()
+    }
+
+    /// Whether a leaf of the tree is known to have a name of this subvolume in the item with this key.
+    pub fn names_subvolume(&mut self, tree: &Tree, key: Key, name: &[u8], subvolume: u64) -> bool {
+        let leaves = self.leaves_of(tree, key.objectid);
+        self.special.names_subvolume(&leaves, key, name, subvolume)
+    }
+
+    /// Whether a leaf of the tree is known to have an orphan item of this inode.
+    pub fn has_orphan_item(&mut self, tree: &Tree, inode: u64) -> bool {
+        let leaves = self.leaves_of(tree, objectid::ORPHAN);
+        self.special.has_orphan_item(&leaves, inode)
+    }
+
+    /// The leaves of a tree that, by the keys in nodes, may hold items with this object id.
+    fn leaves_of(&mut self, tree: &Tree, objectid: u64) -> Arc<HashSet<Logical>> {
+        let wanted = (tree.root.logical, objectid);
+        if let Some((_, leaves)) = self.last_leaves.as_ref().filter(|(last, _)| *last == wanted) {
+            return Arc::clone(leaves);
+        }
+        let (mut leaves, mut entered) = (HashSet::new(), HashSet::new());
+        let mut pending = vec![tree.root.logical];
+        while let Some(block) = pending.pop() {
+            let Ok(index) = self.nodes.binary_search_by_key(&block, |node| node.logical) else {
+                leaves.insert(block);
+                continue;
+            };
+            let children = self.nodes.get(index).map(|node| node.children.as_ref()).unwrap_or_default();
+            if entered.insert(block) {
+                let end = children.partition_point(|(_, first)| *first <= objectid);
+                let start = children.partition_point(|(_, first)| *first < objectid).saturating_sub(1);
+                pending.extend(children.get(start..end).into_iter().flatten().map(|(child, _)| *child));
+            }
+        }
+        let leaves = Arc::new(leaves);
+        self.last_leaves = Some((wanted, Arc::clone(&leaves)));
+        leaves
     }
 
     /// What all blocks of a tree say; nothing if its root could not be read.

@@ -11,7 +11,7 @@ use crate::mix::mix;
 use crate::volume::Volume;
 
 use super::super::csums::{Checksums, Coverage};
-use super::names::{Holder, names_of};
+use super::names::{Holder, Name, names_of};
 
 /// What holds for the files of the whole filesystem.
 pub struct Rules<'c> {
@@ -39,6 +39,8 @@ mod parts {
     pub const COMPRESSED: u32 = 1 << 5;
     /// Items may stand in what could not be read.
     pub const UNKNOWN: u32 = 1 << 6;
+    /// Any name of a subvolume.
+    pub const SUBVOLUMES: u32 = 1 << 7;
 }
 
 const NOWHERE: u64 = u64::MAX;
@@ -128,6 +130,11 @@ impl Inode {
         self.has(parts::UNKNOWN)
     }
 
+    /// Whether any of its names leads to a subvolume.
+    pub fn names_subvolumes(&self) -> bool {
+        self.has(parts::SUBVOLUMES)
+    }
+
     pub fn is_directory(&self) -> bool {
         entry_type(self.mode) == dir_type::DIR
     }
@@ -164,13 +171,11 @@ impl Inode {
                 }
             }
             Holder::Entry => {
-                self.parts |= parts::ENTRIES;
-                self.entry_bytes = self.entry_bytes.saturating_add(name.name.len() as u64);
+                self.add_entry(&name);
                 sum = sum.wrapping_sub(name.entry_hash());
             }
             Holder::Index => {
-                self.parts |= parts::ENTRIES;
-                self.entry_bytes = self.entry_bytes.saturating_add(name.name.len() as u64);
+                self.add_entry(&name);
                 sum = sum.wrapping_add(name.entry_hash());
                 if name.leads_to_inode() {
                     sum = sum.wrapping_add(name.link_hash().wrapping_mul(type_factor(name.entry_type)));
@@ -178,6 +183,14 @@ impl Inode {
             }
         });
         sum
+    }
+
+    fn add_entry(&mut self, name: &Name<'_>) {
+        self.parts |= parts::ENTRIES;
+        if name.location == KeyType::ROOT_ITEM {
+            self.parts |= parts::SUBVOLUMES;
+        }
+        self.entry_bytes = self.entry_bytes.saturating_add(name.name.len() as u64);
     }
 
     fn add_extent(&mut self, item: &ItemRef<'_>, rules: &Rules<'_>) {

@@ -8,6 +8,7 @@ mod forest;
 mod inode;
 mod name_records;
 mod names;
+mod special;
 mod summary;
 
 pub use forest::{Forest, Seen};

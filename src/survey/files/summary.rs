@@ -87,10 +87,11 @@ impl Summary {
         Self { ends, has_unread: true, ..Self::empty() }
     }
 
-    pub fn of_leaf(leaf: Leaf<'_>, rules: &Rules<'_>, faulty: &mut Faulty) -> Self {
+    /// Sums up a leaf. Whether any of its names leads to a subvolume is returned as well.
+    pub fn of_leaf(leaf: Leaf<'_>, rules: &Rules<'_>, faulty: &mut Faulty) -> (Self, bool) {
         let block = leaf.block().logical();
         let mut summary = Self::empty();
-        let mut current: Option<Inode> = None;
+        let (mut current, mut names_subvolumes): (Option<Inode>, bool) = Default::default();
         for item in leaf.items().flatten().filter(|item| Inode::is_number(item.key.objectid)) {
             let number = item.key.objectid;
             let inode = match &mut current {
@@ -103,11 +104,12 @@ impl Summary {
                 }
             };
             summary.names = summary.names.wrapping_add(inode.add(&item, rules));
+            names_subvolumes |= inode.names_subvolumes();
         }
         if let Some(last) = current {
             summary.append(last, block, rules, faulty);
         }
-        summary
+        (summary, names_subvolumes)
     }
 
     /// Takes the next inode.
