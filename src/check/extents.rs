@@ -3,16 +3,20 @@
 //! Claims of the extent tree and references of the trees are compared as sums. Only where sums differ records are asked
 //! for, and compared one by one.
 
+use std::io;
+
 use crate::block::reference::Reference;
 use crate::disk::flags::extent::{DATA, TREE_BLOCK};
-use crate::disk::{Key, KeyType, Transid, objectid};
+use crate::disk::{Key, KeyType, Logical, Transid, objectid};
 use crate::problem::ExtentProblem;
-use crate::survey::{Buckets, Cursor, Extent, ExtentList, Job, Mismatch, ReferenceRecord, Shape, Survey, Unread};
+use crate::survey::{
+    Buckets, Cursor, Extent, ExtentList, ExtentReferences, Job, Mismatch, ReferenceRecord, Shape, Survey, Unread,
+};
 
 use super::findings::Findings;
 
-/// Compares what extent items claim with what was found. `job` is asked for records.
-pub fn check(job: &Job<'_>, survey: &Survey, findings: &Findings) {
+/// Compares what extent items claim with what was found. `job` is asked for records. Fails if temporary files cannot be used.
+pub fn check(job: &Job<'_>, survey: &Survey, findings: &Findings) -> io::Result<()> {
     check_overlaps(&survey.claims.extents, findings);
     for mismatch in &survey.found.mismatches {
         findings.report(problem_of(mismatch));
@@ -22,8 +26,9 @@ pub fn check(job: &Job<'_>, survey: &Survey, findings: &Findings) {
         details.report_totals(&buckets);
     }
     if let Some(buckets) = survey.claims.unequal_references(&survey.found) {
-        details.report_references(&buckets);
+        details.report_references(&buckets)?;
     }
+    Ok(())
 }
 
 fn problem_of(mismatch: &Mismatch) -> ExtentProblem {
@@ -78,31 +83,30 @@ impl Details<'_> {
         }
     }
 
-    fn report_references(&self, buckets: &Buckets) {
-        let all = self.survey.references(self.job, buckets);
-        for records in all.by_extent() {
-            let Some(ReferenceRecord { extent, .. }) = records.first() else { continue };
-            if !self.survey.blocks.may_hide_extent(*extent) && !all.is_uncertain(*extent) {
-                self.report_extent(records);
+    fn report_references(&self, buckets: &Buckets) -> io::Result<()> {
+        let all = self.survey.references(self.job, buckets)?;
+        for ExtentReferences { extent, references, is_uncertain } in all.iter() {
+            if !self.survey.blocks.may_hide_extent(extent) && !is_uncertain {
+                self.report_extent(extent, &references);
             }
         }
+        all.failure().map_or(Ok(()), Err)
     }
 
     /// Reports what is wrong with the references to one extent.
-    fn report_extent(&self, records: &[ReferenceRecord]) {
-        let Some(ReferenceRecord { extent: logical, .. }) = records.first().copied() else { return };
-        let Some(extent) = self.survey.claims.extents.find(logical, &mut Cursor::default()) else {
-            if let Some(ReferenceRecord { extent, reference, .. }) = records.iter().find(|record| record.found > 0) {
-                self.findings.report(ExtentProblem::MissingItem { extent: *extent, reference: *reference });
+    fn report_extent(&self, extent: Logical, records: &[ReferenceRecord]) {
+        let Some(Extent { refs, .. }) = self.survey.claims.extents.find(extent, &mut Cursor::default()) else {
+            if let Some(ReferenceRecord { reference, .. }) = records.iter().find(|record| record.found > 0) {
+                self.findings.report(ExtentProblem::MissingItem { extent, reference: *reference });
             }
             return;
         };
         let is_gone = |record: &ReferenceRecord| record.found == 0 && !self.may_be_unread(record.reference);
         if records.iter().all(is_gone) {
-            self.findings.report(ExtentProblem::Unreferenced { extent: logical, have: extent.refs });
+            self.findings.report(ExtentProblem::Unreferenced { extent, have: refs });
             return;
         }
-        for ReferenceRecord { extent, reference, claimed, found } in records.iter().copied() {
+        for ReferenceRecord { reference, claimed, found } in records.iter().copied() {
             if claimed == found || (found < claimed && self.may_be_unread(reference)) {
                 continue;
             }

@@ -85,7 +85,7 @@ fn compare(
 
     progress.begin("references", 0);
     if survey.trees.extent_tree.is_some() {
-        extents::check(job, survey, findings);
+        extents::check(job, survey, findings).map_err(Error::Temporary)?;
     }
     stop(progress)?;
     if let Some(failure) = survey.failure() {

@@ -57,6 +57,8 @@ pub struct Survey {
     pub counted: Counted,
     pub log_root: Option<LogTree>,
     pub logs: Vec<LogTree>,
+    /// What is left of the memory for records.
+    room: Room,
 }
 
 impl Survey {
@@ -65,11 +67,16 @@ impl Survey {
         !self.blocks.unread.is_empty() || self.trees.extent_tree.is_none()
     }
 
-    /// Collects the references to the extents in some buckets, claimed and found. Nothing without an extent tree.
-    pub fn references(&self, job: &Job<'_>, buckets: &Buckets) -> ReferenceRecords {
-        let Some(extent_tree) = &self.trees.extent_tree else { return ReferenceRecords::default() };
+    /// Collects the references to the extents in some buckets, claimed and found; nothing without an extent tree. What has no
+    /// room in the memory of the survey is kept in temporary files.
+    ///
+    /// # Errors
+    ///
+    /// If temporary files cannot be used.
+    pub fn references(&self, job: &Job<'_>, buckets: &Buckets) -> io::Result<ReferenceRecords> {
+        let Some(extent_tree) = &self.trees.extent_tree else { return Ok(ReferenceRecords::default()) };
         let trees = self.trees.with_extents();
-        collect_references(job, extent_tree, &trees, &self.claims.extents, &self.blocks, buckets)
+        collect_references(job, &self.room, extent_tree, &trees, &self.claims.extents, &self.blocks, buckets)
     }
 
     /// Collects how many references the items of the extents in some buckets list.
@@ -321,6 +328,7 @@ pub fn gather(volume: &Volume, options: &Options<'_>) -> Result<Survey> {
         counted,
         log_root,
         logs,
+        room,
     })
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Nothing is judged here: [`crate::check`] compares facts, and a repair takes the same ones. What would grow with the
 //! filesystem is kept as sums of hashes ([`sketch`]), and as records in tables that spill to files; the records behind sums
-//! that do not agree are collected by a second look, by whoever asks for them ([`Survey::references`]).
+//! that do not agree are collected by a second look, when a caller asks for them ([`Survey::references`]).
 
 mod blocks;
 mod csums;
@@ -29,7 +29,7 @@ pub use gather::{Options, Survey, gather};
 pub use items::{Item, Items, keys_of, keys_of_type};
 pub use job::Job;
 pub use logs::{LogTree, Logged, LoggedExtent};
-pub use records::{ReferenceRecord, ReferenceRecords};
+pub use records::{ExtentReferences, ReferenceRecord, ReferenceRecords};
 pub use references::{Claims, Found, Mismatch, Shape};
 pub use sketch::Buckets;
 pub use structure::Structure;

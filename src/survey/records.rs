@@ -1,9 +1,13 @@
 //! The second look: references to extents as records, where the first look has kept sums alone.
 
 use std::collections::BTreeMap;
+use std::io;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::block::reference::Reference;
 use crate::disk::Logical;
+use crate::table::{Part, Record, Room, Table, Writer};
 use crate::tree::{Tree, Visit};
 
 use super::blocks::{Blocks, SecondLook};
@@ -16,76 +20,143 @@ use super::sketch::Buckets;
 /// References to one extent that are alike: how many its items claim, and how many were found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReferenceRecord {
-    pub extent: Logical,
     pub reference: Reference,
     pub claimed: u64,
     pub found: u64,
 }
 
+/// The references to one extent, in their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtentReferences {
+    pub extent: Logical,
+    pub references: Vec<ReferenceRecord>,
+    /// Whether blocks refer to the extent of which it is not known whether they have full back references: the form of
+    /// these references is unknown, and they are not listed.
+    pub is_uncertain: bool,
+}
+
+impl ExtentReferences {
+    fn add(&mut self, entry: &Entry) {
+        let Some(reference) = entry.reference() else {
+            self.is_uncertain = true;
+            return;
+        };
+        match self.references.last_mut().filter(|last| last.reference == reference) {
+            Some(last) => {
+                last.claimed = last.claimed.saturating_add(entry.claimed);
+                last.found = last.found.saturating_add(entry.found);
+            }
+            None => {
+                let Entry { claimed, found, .. } = *entry;
+                self.references.push(ReferenceRecord { reference, claimed, found });
+            }
+        }
+    }
+}
+
+/// A reference as a table holds it. The order is that of extents and references.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Entry {
+    extent: Logical,
+    kind: u64,
+    numbers: [u64; 3],
+    claimed: u64,
+    found: u64,
+}
+
+impl Record for Entry {
+    fn key(&self) -> u64 {
+        self.extent.0
+    }
+}
+
+impl Entry {
+    /// `None` for a reference whose form is unknown.
+    fn new(extent: Logical, reference: Option<Reference>, claimed: u64, found: u64) -> Self {
+        let (kind, numbers) = match reference {
+            Some(Reference::Tree { root }) => (0, [root, 0, 0]),
+            Some(Reference::Node { parent }) => (1, [parent.0, 0, 0]),
+            Some(Reference::File { root, objectid, offset }) => (2, [root, objectid, offset]),
+            Some(Reference::Leaf { parent }) => (3, [parent.0, 0, 0]),
+            None => (4, [0; 3]),
+        };
+        Self { extent, kind, numbers, claimed, found }
+    }
+
+    fn reference(&self) -> Option<Reference> {
+        let [first, objectid, offset] = self.numbers;
+        Some(match self.kind {
+            0 => Reference::Tree { root: first },
+            1 => Reference::Node { parent: Logical(first) },
+            2 => Reference::File { root: first, objectid, offset },
+            3 => Reference::Leaf { parent: Logical(first) },
+            _ => return None,
+        })
+    }
+}
+
 /// References in the order of their extents.
 #[derive(Debug, Default)]
 pub struct ReferenceRecords {
-    pub records: Vec<ReferenceRecord>,
-    /// Extents, in order, that are referred to by blocks of which it is not known whether they have full back references:
-    /// the form of these references is unknown.
-    pub uncertain: Vec<Logical>,
+    entries: Table<Entry>,
 }
 
 impl ReferenceRecords {
-    /// The records of each extent.
-    pub fn by_extent(&self) -> impl Iterator<Item = &[ReferenceRecord]> {
-        self.records.chunk_by(|one, other| one.extent == other.extent)
+    /// The references to each extent that has any.
+    pub fn iter(&self) -> impl Iterator<Item = ExtentReferences> {
+        let mut entries = self.entries.iter().peekable();
+        std::iter::from_fn(move || {
+            let first = entries.next()?;
+            let mut all = ExtentReferences { extent: first.extent, references: Vec::new(), is_uncertain: false };
+            all.add(&first);
+            while let Some(entry) = entries.next_if(|entry| entry.extent == first.extent) {
+                all.add(&entry);
+            }
+            Some(all)
+        })
     }
 
-    pub fn is_uncertain(&self, extent: Logical) -> bool {
-        self.uncertain.binary_search(&extent).is_ok()
+    /// Whether the records could not be read, see [`Table::failure`].
+    pub fn failure(&self) -> Option<io::Error> {
+        self.entries.failure()
     }
 }
 
 /// Collects the references to the extents in some buckets; [`Buckets::all`] are all there are. `trees` are those whose blocks
-/// have extent items.
+/// have extent items. Fails if temporary files cannot be used.
 pub fn collect_references(
     job: &Job<'_>,
+    room: &Room,
     extent_tree: &Tree,
     trees: &[Tree],
     extents: &ExtentList,
     blocks: &Blocks,
     buckets: &Buckets,
-) -> ReferenceRecords {
-    let mut counts: BTreeMap<(Logical, Reference), (u64, u64)> = BTreeMap::new();
-    let claimed = second_claims(job, extent_tree, |claimed: &mut Vec<(Logical, Reference, u64)>, claim| {
+) -> io::Result<ReferenceRecords> {
+    let writer = Writer::new(room);
+    let mut parts = second_claims(job, extent_tree, |part: &mut Part<Entry>, claim| {
         if let Claim::Reference { extent, reference, count } = claim
             && buckets.contain(extent)
         {
-            claimed.push((extent, reference, count));
+            writer.push(part, Entry::new(extent, Some(reference), count, 0));
         }
     });
-    for (extent, reference, count) in claimed.into_iter().flatten() {
-        let (claimed, _) = counts.entry((extent, reference)).or_default();
-        *claimed = claimed.saturating_add(count);
-    }
-    let look = SecondLook::new(|(found, cursor): &mut (Vec<_>, Cursor), tree: &Tree, visit: Visit<'_>| {
+    let look = SecondLook::new(|(part, cursor): &mut (Part<Entry>, Cursor), tree: &Tree, visit: Visit<'_>| {
         let is_known = !blocks.may_hide_extent(visit.block().logical());
         references(tree, visit, extents, cursor, |extent, reference, _, _| {
             if buckets.contain(extent) {
-                found.push((extent, is_known.then_some(reference)));
+                writer.push(part, Entry::new(extent, is_known.then_some(reference), 0, 1));
             }
         });
     });
-    let parts = job.scan().run(trees, &look);
-    let roots = trees.iter().map(root_reference).filter(|(extent, _)| buckets.contain(*extent));
-    let roots = roots.map(|(extent, reference)| (extent, Some(reference)));
-    let mut uncertain = Vec::new();
-    for (extent, reference) in parts.into_iter().flat_map(|(_, (found, _))| found).chain(roots) {
-        match reference {
-            Some(reference) => counts.entry((extent, reference)).or_default().1 += 1,
-            None => uncertain.push(extent),
-        }
+    parts.extend(job.scan().run(trees, &look).into_iter().map(|(_, (part, _))| part));
+    let mut roots = Part::default();
+    for (extent, reference) in trees.iter().map(root_reference).filter(|(extent, _)| buckets.contain(*extent)) {
+        writer.push(&mut roots, Entry::new(extent, Some(reference), 0, 1));
     }
-    uncertain.sort_unstable();
-    uncertain.dedup();
-    let record = |((extent, reference), (claimed, found))| ReferenceRecord { extent, reference, claimed, found };
-    ReferenceRecords { records: counts.into_iter().map(record).collect(), uncertain }
+    parts.push(roots);
+    Ok(ReferenceRecords { entries: writer.finish(parts)? })
 }
 
 /// How many references the items of the extents in some buckets list.

@@ -16,7 +16,7 @@ pub enum Claim {
         reference: Reference,
         count: u64,
     },
-    /// Simple quotas' note of who pays for an extent of data; no reference.
+    /// The owner reference of simple quotas (`EXTENT_OWNER_REF`). It is no back reference.
     Owner {
         root: u64,
         generation: Transid,

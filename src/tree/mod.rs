@@ -16,5 +16,5 @@ mod walk;
 pub use root::TreeRoot;
 pub use scan::Scan;
 pub use stale::stale_devices;
-pub use visitor::{Each, Place, Tree, Visit, Visitor};
+pub use visitor::{Place, Tree, Visit, Visitor};
 pub use walk::{Entered, Levels, Walk, walk};

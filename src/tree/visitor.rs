@@ -1,7 +1,5 @@
 //! What walks over whole trees hand to their callers.
 
-use std::marker::PhantomData;
-
 use crate::block::verify::Expected;
 use crate::block::{Block, Leaf, Node};
 use crate::disk::{Key, objectid};
@@ -91,31 +89,5 @@ pub trait Visitor: Sync {
     /// A pointer that is not followed: the block was visited before, by a pointer that promises the same.
     fn again(&self, part: &mut Self::Part, place: &Place<'_>) {
         let _ = (part, place);
-    }
-
-    /// Whether a serial walk is to read the block at all.
-    fn wants(&self, part: &Self::Part, place: &Place<'_>) -> bool {
-        let _ = (part, place);
-        true
-    }
-}
-
-/// A visitor that looks at good blocks alone.
-pub struct Each<P, F> {
-    visit: F,
-    part: PhantomData<fn() -> P>,
-}
-
-impl<P, F: Fn(&mut P, &Tree, Visit<'_>) + Sync> Each<P, F> {
-    pub fn new(visit: F) -> Self {
-        Self { visit, part: PhantomData }
-    }
-}
-
-impl<P, F: Fn(&mut P, &Tree, Visit<'_>) + Sync> Visitor for Each<P, F> {
-    type Part = P;
-
-    fn visit(&self, part: &mut P, place: &Place<'_>, visit: Visit<'_>) {
-        (self.visit)(part, place.tree, visit);
     }
 }

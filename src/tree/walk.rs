@@ -22,7 +22,7 @@ pub enum Levels {
 }
 
 /// Yields pointers to blocks; only the nodes above them are read. What stands below a node that cannot be read is
-/// skipped: whoever reads the blocks that are yielded meets that node as well, and its error. A walk over one level
+/// skipped: a caller that reads the blocks that are yielded meets that node as well, and its error. A walk over one level
 /// yields no node above it: its gaps show in the walks over those levels.
 ///
 /// Memory is that of one path through the tree and the addresses of its nodes. A node that is reached twice is entered
@@ -138,9 +138,6 @@ pub(super) fn walk_by<V: Visitor>(
     let mut pending = vec![(tree.root.expected(), None::<Key>, tree.drop_progress.is_some())];
     while let Some((expected, end, on_dropped_path)) = pending.pop() {
         let place = Place { tree, expected, end, is_disputed: false };
-        if !visitor.wants(part, &place) {
-            continue;
-        }
         if !entered.blocks.insert((expected.logical, expected.generation)) {
             visitor.again(part, &place);
             continue;

@@ -1,4 +1,4 @@
-//! Simple quotas: each extent counts for the tree that made it, whoever shares it since.
+//! Simple quotas: each extent counts for the tree that made it, whatever trees share it since.
 
 use std::collections::BTreeMap;
 
