@@ -19,7 +19,9 @@ pub struct Progress {
 
 /// What hears of all work as it is done.
 #[derive(Default)]
-struct Observer(Option<Box<dyn Fn(&Progress) + Send + Sync>>);
+struct Observer(Option<Observe>);
+
+type Observe = Box<dyn Fn(&Progress) + Send + Sync>;
 
 impl fmt::Debug for Observer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

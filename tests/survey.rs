@@ -38,9 +38,12 @@ fn survey_with(volume: &Volume, threads: usize, memory: u64) -> Survey {
     gather(volume, &Options { threads, memory, progress: &progress, count_qgroups: false, keep_blocks: true }).unwrap()
 }
 
+/// An image and a range of it.
+type Read = (usize, Range<u64>);
+
 /// Counts what is read of each image.
 #[derive(Clone, Default)]
-struct Reads(Arc<Mutex<Vec<(usize, Range<u64>)>>>);
+struct Reads(Arc<Mutex<Vec<Read>>>);
 
 impl Hooks for Reads {
     const IS_WRITABLE: bool = false;

@@ -75,10 +75,11 @@ pub struct Forest {
     inodes: u64,
     special: Special,
     /// The leaves that were asked for last, by root and object id.
-    last_leaves: Option<((Logical, u64), Arc<HashSet<Logical>>)>,
+    last_leaves: Option<((Logical, u64), Leaves)>,
 }
 
 type Joined = HashMap<(Logical, u8), Summary>;
+type Leaves = Arc<HashSet<Logical>>;
 
 fn summary_of(
     leaves: &Table<LeafRecord>,
@@ -155,7 +156,7 @@ impl Forest {
     }
 
     /// The leaves of a tree that, by the keys in nodes, may hold items with this object id.
-    fn leaves_of(&mut self, tree: &Tree, objectid: u64) -> Arc<HashSet<Logical>> {
+    fn leaves_of(&mut self, tree: &Tree, objectid: u64) -> Leaves {
         let wanted = (tree.root.logical, objectid);
         if let Some((_, leaves)) = self.last_leaves.as_ref().filter(|(last, _)| *last == wanted) {
             return Arc::clone(leaves);

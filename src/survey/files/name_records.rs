@@ -4,7 +4,7 @@ use crate::block::Leaf;
 use crate::disk::inode::{InodeItem, dir_type};
 use crate::disk::{Key, KeyType, Logical};
 use crate::tree::{Tree, Visit};
-use crate::volume::Volume;
+use crate::volume::{NoGoodCopy, Volume};
 
 use super::super::blocks::{SecondLook, Unread};
 use super::super::job::Job;
@@ -119,8 +119,12 @@ fn type_of(inode_item: &[u8]) -> u8 {
     InodeItem::read_prefix(inode_item).map_or(dir_type::UNKNOWN, |(inode, _)| entry_type(inode.mode.get()))
 }
 
-/// The type of an inode, nothing if there is none; an error if that cannot be told.
-pub fn find_inode(volume: &Volume, tree: &Tree, inode: u64) -> Result<Option<u8>, ()> {
-    let item = tree.root.find(volume, Key::new(inode, KeyType::INODE_ITEM, 0)).map_err(|_| ())?;
+/// The type of an inode; nothing if there is none.
+///
+/// # Errors
+///
+/// If a block on the way to its item cannot be read.
+pub fn find_inode(volume: &Volume, tree: &Tree, inode: u64) -> Result<Option<u8>, NoGoodCopy> {
+    let item = tree.root.find(volume, Key::new(inode, KeyType::INODE_ITEM, 0))?;
     Ok(item.map(|item| type_of(&item)))
 }
