@@ -1,5 +1,6 @@
 //! What a long job tells of itself while it runs, and how it is told to stop.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,6 +14,19 @@ pub struct Progress {
     total: AtomicU64,
     files: AtomicU64,
     stop: Arc<AtomicBool>,
+    observer: Observer,
+}
+
+/// What hears of all work as it is done.
+#[derive(Default)]
+struct Observer(Option<Observe>);
+
+type Observe = Box<dyn Fn(&Progress) + Send + Sync>;
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Observer").field(&self.0.is_some()).finish()
+    }
 }
 
 /// A job at one moment.
@@ -36,6 +50,11 @@ impl Progress {
         Self { stop, ..Self::default() }
     }
 
+    /// The same job, where `observer` is called each time that bytes are done, on the thread that has done them.
+    pub fn observed(self, observer: impl Fn(&Progress) + Send + Sync + 'static) -> Self {
+        Self { observer: Observer(Some(Box::new(observer))), ..self }
+    }
+
     /// Begins a phase of `total` bytes, 0 if that is not known.
     pub fn begin(&self, phase: &'static str, total: u64) {
         let mut current = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,6 +66,9 @@ impl Progress {
 
     pub fn add(&self, bytes: u64) {
         self.done.fetch_add(bytes, Ordering::Relaxed);
+        if let Observer(Some(observer)) = &self.observer {
+            observer(self);
+        }
     }
 
     pub fn add_files(&self, files: u64) {

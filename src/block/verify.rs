@@ -44,7 +44,7 @@ pub struct Format {
 }
 
 /// What is wrong with a copy of a block.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum BlockError {
     #[error("block of {found} bytes, expected {expected}")]
     Size { found: usize, expected: u32 },
@@ -68,6 +68,13 @@ pub enum BlockError {
     Missing { devid: u64 },
     #[error("{0}")]
     Unreadable(String),
+}
+
+/// In documents it stands as its sentence.
+impl serde::Serialize for BlockError {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

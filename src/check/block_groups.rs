@@ -6,71 +6,12 @@ use crate::block::verify::Expected;
 use crate::disk::flags::{block_group, compat_ro, extent as extent_flags, incompat, superblock};
 use crate::disk::volume::{BlockGroupItem, BlockGroupRemap};
 use crate::disk::{Key, KeyType, Logical, Superblock, objectid};
-use crate::finding::findings;
+use crate::problem::{BlockGroupProblem, ChunkProblem};
+use crate::survey::{Extent, ExtentList, Items, keys_of_type};
 use crate::volume::{ChunkMapping, Volume, low_range, superblock_ranges};
 
 use super::chunks::Chunks;
-use super::extent_list::{Extent, ExtentList};
 use super::findings::Findings;
-use super::items::{Items, keys_of_type};
-
-findings! {
-    /// Block groups, and where extents lie.
-    BlockGroupProblem {
-        /// A chunk has no block group.
-        Missing("block-group-missing", Error, "block group {logical} of {length} bytes is missing") {
-            logical: Logical, length: u64,
-        }
-        /// A block group has no chunk.
-        Orphan("block-group-orphan", Error, "block group {logical} of {length} bytes has no chunk") {
-            logical: Logical, length: u64,
-        }
-        /// A block group has another length than its chunk.
-        Length("block-group-length", Error, "block group {logical}: invalid length, have {have} expect {expect}") {
-            logical: Logical, have: u64, expect: u64,
-        }
-        /// The used bytes of a block group are not those of its extents.
-        Used("block-group-used", Error, "block group {logical}: invalid used, have {have} expect {expect}") {
-            logical: Logical, have: u64, expect: u64,
-        }
-        /// A block group has another type or profile than its chunk.
-        Flags("block-group-flags", Error, "block group {logical}: invalid flags, have {have:#x} expect {expect:#x}") {
-            logical: Logical, have: u64, expect: u64,
-        }
-        /// A block group item has a value that is impossible.
-        Item("block-group-item", Error, "block group {logical}: invalid {field}, have {have} expect {expect}") {
-            logical: Logical, field: &'static str, have: u64, expect: u64,
-        }
-        /// A block group item stands in a tree where the kernel does not look for it.
-        Tree("block-group-tree", Error, "block group {logical}: its item is in tree {have}, expect tree {expect}") {
-            logical: Logical, have: u64, expect: u64,
-        }
-        /// An extent does not lie within one chunk.
-        Outside("extent-outside", Fatal, "extent {logical} of {length} bytes does not lie within one chunk") {
-            logical: Logical, length: u64,
-        }
-        /// An extent lies in a chunk for something else.
-        Type("extent-type", Error, "extent {logical} with flags {have:#x} lies in a chunk of type {chunk_type:#x}") {
-            logical: Logical, have: u64, chunk_type: u64,
-        }
-        /// A block of the chunk tree lies in a chunk that is not found without the chunk tree.
-        ChunkTree("chunk-tree-block-outside", Fatal, "chunk tree block {logical} lies in a chunk of type {chunk_type:#x}") {
-            logical: Logical, chunk_type: u64,
-        }
-        /// A block of another tree lies in a chunk for the chunk tree.
-        Foreign("system-chunk-foreign", Error, "block {logical} of tree {owner} lies in a system chunk") {
-            logical: Logical, owner: u64,
-        }
-        /// An extent lies below the address of the primary superblock, where none is ever allocated.
-        Low("extent-low", Error, "extent {logical} of {length} bytes begins below address {limit}, where nothing may be") {
-            logical: Logical, length: u64, limit: Logical,
-        }
-        /// An extent lies where a superblock is written.
-        Superblock("extent-over-superblock", Error, "extent {logical} of {length} bytes lies over a superblock") {
-            logical: Logical, length: u64,
-        }
-    }
-}
 
 /// Bytes of the longest extent of data.
 const MAX_EXTENT_SIZE: u64 = 128 << 20;
@@ -156,6 +97,27 @@ impl<'t> BlockGroups<'t> {
         let used = self.groups.iter().filter(|group| group.tree == self.tree_id).map(|group| group.used);
         self.tree.covers(Key::MIN, Key::MAX).then(|| used.fold(0, u64::saturating_add))
     }
+}
+
+/// Of two chunks that overlap, nothing is measured any more by the one that has no block group, or else by the
+/// later one.
+pub fn separate(chunks: &mut Chunks<'_>, groups: &BlockGroups<'_>, findings: &Findings) {
+    let mut doomed = BTreeSet::new();
+    let mut last: Option<&ChunkMapping> = None;
+    for chunk in chunks.mappings() {
+        let Some(other) = last.filter(|other| chunk.logical < other.end()) else {
+            last = Some(chunk);
+            continue;
+        };
+        findings.report(ChunkProblem::Overlap { logical: chunk.logical, other: other.logical });
+        if groups.have(chunk) && !groups.have(other) {
+            doomed.insert(other.logical);
+            last = Some(chunk);
+        } else {
+            doomed.insert(chunk.logical);
+        }
+    }
+    chunks.add_damaged(doomed);
 }
 
 fn item_size(superblock: &Superblock) -> usize {
@@ -270,13 +232,12 @@ fn check_extents(chunks: &Chunks<'_>, groups: &BlockGroups<'_>, extents: &Extent
 /// The blocks of the chunk tree must be found by the array alone, and nothing else lies in chunks that are for them.
 pub fn check_chunk_tree(
     volume: &Volume,
-    blocks: impl Iterator<Item = Logical>,
+    blocks: &BTreeSet<Logical>,
     chunks: &Chunks<'_>,
     groups: &BlockGroups<'_>,
     extents: &ExtentList,
     findings: &Findings,
 ) {
-    let blocks: BTreeSet<Logical> = blocks.collect();
     for logical in blocks.iter().copied() {
         let Some(chunk) = chunks.find(logical) else { continue };
         if groups.agree_on_type(chunk) && !chunk.flags.contains(block_group::SYSTEM) {

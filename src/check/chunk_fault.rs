@@ -3,11 +3,12 @@
 use crate::disk::flags::{block_group, incompat};
 use crate::disk::volume::Chunk;
 use crate::disk::{BlockGroupFlags, Key, STRIPE_LEN, Superblock, objectid};
+use crate::problem::Expect;
 
 pub struct Fault {
     pub field: &'static str,
     pub have: u64,
-    pub expect: String,
+    pub expect: Expect,
 }
 
 impl Fault {
@@ -19,29 +20,29 @@ impl Fault {
 
 pub fn faults(superblock: &Superblock, key: Key, chunk: &Chunk) -> Vec<Fault> {
     let mut faults = Vec::new();
-    let mut fault = |field, have, expect: &str| faults.push(Fault { field, have, expect: expect.to_owned() });
+    let mut fault = |field, have, expect: Expect| faults.push(Fault { field, have, expect });
     let sectorsize = u64::from(superblock.sectorsize.get());
     let length = chunk.length.get();
     if key.objectid != objectid::FIRST_CHUNK_TREE {
-        fault("objectid", key.objectid, &objectid::FIRST_CHUNK_TREE.to_string());
+        fault("objectid", key.objectid, objectid::FIRST_CHUNK_TREE.into());
     }
     if !key.offset.is_multiple_of(sectorsize) {
-        fault("logical", key.offset, &format!("a multiple of {sectorsize}"));
+        fault("logical", key.offset, Expect::MultipleOf(sectorsize));
     }
     if u64::from(chunk.sector_size.get()) != sectorsize {
-        fault("sector_size", chunk.sector_size.get().into(), &sectorsize.to_string());
+        fault("sector_size", chunk.sector_size.get().into(), sectorsize.into());
     }
     let limit = Chunk::MAX_LENGTH;
     if length == 0 || !length.is_multiple_of(sectorsize) || length >= limit || key.offset.checked_add(length).is_none()
     {
-        fault("length", length, &format!("a multiple of {sectorsize} below {limit}"));
+        fault("length", length, Expect::MultipleBelow(sectorsize, limit));
     }
     if chunk.stripe_len.get() != STRIPE_LEN {
-        fault("stripe_len", chunk.stripe_len.get(), &STRIPE_LEN.to_string());
+        fault("stripe_len", chunk.stripe_len.get(), STRIPE_LEN.into());
     }
     let flags = chunk.block_group_flags();
     if let Some(expect) = type_fault(flags, superblock) {
-        fault("type", flags.0, expect);
+        fault("type", flags.0, Expect::Rule(expect));
     }
     let (num_stripes, sub_stripes) = (chunk.num_stripes.get(), chunk.sub_stripes.get());
     if let Some(profile) = flags.profile()
@@ -49,7 +50,7 @@ pub fn faults(superblock: &Superblock, key: Key, chunk: &Chunk) -> Vec<Fault> {
     {
         let wants_other = profile.allows_stripes(num_stripes, profile.geometry().sub_stripes);
         let (field, have) = if wants_other { ("sub_stripes", sub_stripes) } else { ("num_stripes", num_stripes) };
-        fault(field, have.into(), &format!("what profile {} allows", profile.name()));
+        fault(field, have.into(), Expect::OfProfile(profile));
     }
     faults
 }

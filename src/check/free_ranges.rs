@@ -1,11 +1,11 @@
 //! The free ranges of a block group, as a record of free space lists them.
 
 use crate::disk::Logical;
+use crate::problem::FreeSpaceProblem;
+use crate::survey::ExtentList;
 use crate::volume::{ChunkMapping, excluded_ranges};
 
-use super::extent_list::ExtentList;
 use super::findings::Findings;
-use super::free_space::FreeSpaceProblem;
 
 #[derive(Default)]
 pub struct FreeRanges {

@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::data::DataProblem;
-use super::findings::Problem;
 use super::quotas::QgroupReport;
-use super::scan::BlockProblem;
+use crate::problem::{BlockProblem, DataProblem, Problem};
 
 /// Everything that a check has found.
 #[derive(Debug)]

@@ -10,44 +10,14 @@ use crate::disk::flags::{compat_ro, superblock};
 use crate::disk::inode::InodeItem;
 use crate::disk::space::FreeSpaceHeader;
 use crate::disk::{Key, KeyType, Logical, Transid, objectid};
-use crate::finding::findings;
+use crate::problem::{CacheFault, SpaceCacheProblem};
+use crate::survey::{Items, keys_of, keys_of_type};
 use crate::volume::{ChunkMapping, Volume, excluded_ranges};
 
 use super::block_groups::knows_extents;
 use super::findings::Findings;
 use super::free_space::Space;
-use super::items::{Items, keys_of, keys_of_type};
 use super::space_cache_file::{CacheFile, NotRead};
-
-findings! {
-    /// The v1 cache of free space.
-    SpaceCacheProblem {
-        /// The v1 cache of free space is of another generation: the next mount does not use it.
-        Stale("free-space-cache-stale", Note, "the v1 free space cache is of generation {have}, expect {expect}") {
-            have: Transid, expect: Transid,
-        }
-        /// The v1 cache holds free space of a block group that does not exist.
-        Orphan("free-space-cache-orphan", Warning, "the v1 free space cache of {logical} belongs to no block group") {
-            logical: Logical,
-        }
-        /// The file with the v1 cache of a block group is damaged: the kernel does not use it.
-        File("free-space-cache-file", Warning, "the v1 free space cache of block group {logical} is damaged: {problem}") {
-            logical: Logical, problem: String,
-        }
-        /// The v1 cache of a block group lists less or more than is free, as after a log tree: the kernel does not use it.
-        Bytes(
-            "free-space-cache-bytes", Note,
-            "the v1 free space cache of block group {logical} will not be used: lists {have} bytes, expect {expect}"
-        ) {
-            logical: Logical, have: u64, expect: u64,
-        }
-    }
-}
-
-/// Whether an item of the root tree may belong to the cache.
-pub fn is_part(key: Key) -> bool {
-    key.objectid == objectid::FREE_SPACE || [KeyType::INODE_ITEM, KeyType::EXTENT_DATA].contains(&key.key_type)
-}
 
 pub fn check(volume: &Volume, root_tree: &Items, space: &Space<'_>, findings: &Findings) {
     let superblock = volume.superblock();
@@ -81,7 +51,7 @@ fn check_group(volume: &Volume, root_tree: &Items, chunk: &ChunkMapping, space: 
     let (from, to) = keys_of_type(inode.objectid, KeyType::EXTENT_DATA);
     let Some(inode_item) = inode_item.filter(|_| root_tree.covers(from, to)) else {
         if root_tree.lacks(inode) {
-            let problem = format!("inode {} is missing", inode.objectid);
+            let problem = CacheFault::NoInode { inode: inode.objectid };
             findings.report(SpaceCacheProblem::File { logical, problem });
         }
         return;

@@ -6,25 +6,26 @@
 use crate::disk::inode::{FileExtentDisk, FileExtentItem, file_extent_type};
 use crate::disk::space::{FreeSpaceEntry, FreeSpaceHeader, free_space_entry_type};
 use crate::disk::{CsumType, Logical};
+use crate::problem::CacheFault;
+use crate::survey::Item;
 use crate::volume::{ChunkMapping, Volume};
 
 use super::free_ranges::FreeRanges;
-use super::items::Item;
 
 const CRC_SIZE: usize = size_of::<u32>();
 
 /// Why a cache was not read.
 pub enum NotRead {
     /// It is not as the kernel writes it.
-    Damaged(String),
+    Damaged(CacheFault),
     /// Its device is missing or fails.
     Unreadable,
 }
 
 type Result<T> = std::result::Result<T, NotRead>;
 
-fn damaged<T>(problem: impl Into<String>) -> Result<T> {
-    Err(NotRead::Damaged(problem.into()))
+fn damaged<T>(fault: CacheFault) -> Result<T> {
+    Err(NotRead::Damaged(fault))
 }
 
 pub struct CacheFile<'a> {
@@ -48,19 +49,19 @@ impl<'a> CacheFile<'a> {
         let crcs_size = usize::try_from(self.pages).ok().and_then(|pages| pages.checked_mul(CRC_SIZE));
         let start = crcs_size.and_then(|size| size.checked_add(size_of::<u64>()));
         let Some((crcs_size, start)) = crcs_size.zip(start.filter(|start| *start <= self.page_size)) else {
-            return damaged(format!("it has {} pages", self.pages));
+            return damaged(CacheFault::Pages { have: self.pages });
         };
         let mut page = vec![0; self.page_size];
         self.read_page(0, &mut page, |page| is_crc_of(&page[..CRC_SIZE], &page[crcs_size..]))?;
         let crcs = page[..crcs_size].to_vec();
         let generation = u64::from_le_bytes(page[crcs_size..start].try_into().unwrap_or_default());
         if generation != header.generation.get() {
-            return damaged(format!("its generation is {generation}, expect {}", header.generation));
+            return damaged(CacheFault::Generation { have: generation, expect: header.generation.get() });
         }
         let read_checked = |index: u64, page: &mut Vec<u8>| {
             let start = (index as usize).saturating_mul(CRC_SIZE);
             let crc = crcs.get(start..start.saturating_add(CRC_SIZE));
-            let Some(crc) = crc else { return damaged(format!("page {index} lies past its end")) };
+            let Some(crc) = crc else { return damaged(CacheFault::PastEnd { page: index }) };
             self.read_page(index, page, |page| is_crc_of(crc, page))
         };
 
@@ -79,23 +80,25 @@ impl<'a> CacheFile<'a> {
             let end = offset.checked_add(bytes);
             let is_inside = offset >= chunk.logical.0 && end.is_some_and(|end| end <= chunk.end().0);
             if bytes == 0 || !is_inside || !(offset | bytes).is_multiple_of(sectorsize) {
-                return damaged(format!("an entry lists {bytes} bytes at {offset}"));
+                return damaged(CacheFault::Entry { offset, bytes });
             }
             match entry.r#type {
                 free_space_entry_type::EXTENT => free.add(offset, bytes),
                 free_space_entry_type::BITMAP => bitmaps.push((offset, bytes)),
-                unknown => return damaged(format!("an entry is of type {unknown}")),
+                have => return damaged(CacheFault::EntryType { have }),
             }
         }
         if bitmaps.len() as u64 != header.num_bitmaps.get() {
-            return damaged(format!("it has {} bitmaps, expect {}", bitmaps.len(), header.num_bitmaps));
+            let (have, expect) = (bitmaps.len() as u64, header.num_bitmaps.get());
+            return damaged(CacheFault::Bitmaps { have, expect });
         }
         for (offset, bytes) in bitmaps {
             index += 1;
             read_checked(index, &mut page)?;
             let bits: u64 = page.iter().map(|byte| u64::from(byte.count_ones())).sum();
-            if bits.saturating_mul(sectorsize) != bytes {
-                return damaged(format!("the bitmap at {offset} lists {} bytes, expect {bytes}", bits * sectorsize));
+            let have = bits.saturating_mul(sectorsize);
+            if have != bytes {
+                return damaged(CacheFault::Bitmap { offset, have, expect: bytes });
             }
             free.add_bitmap(offset, &page, sectorsize, chunk.end().0);
         }
@@ -104,7 +107,7 @@ impl<'a> CacheFile<'a> {
 
     /// Fills `page` from the first copy that has the right checksum.
     fn read_page(&self, index: u64, page: &mut [u8], is_good: impl Fn(&[u8]) -> bool) -> Result<()> {
-        let Some(logical) = self.place(index) else { return damaged(format!("page {index} has no data")) };
+        let Some(logical) = self.place(index) else { return damaged(CacheFault::NoData { page: index }) };
         let mut was_read = false;
         for mirror in 1..=self.volume.mirrors(logical) {
             if self.volume.read(logical, mirror, page).is_ok() {
@@ -115,7 +118,7 @@ impl<'a> CacheFile<'a> {
             }
         }
         match was_read {
-            true => damaged(format!("page {index} has a wrong checksum")),
+            true => damaged(CacheFault::Csum { page: index }),
             false => Err(NotRead::Unreadable),
         }
     }

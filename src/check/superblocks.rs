@@ -1,141 +1,16 @@
 //! The superblocks of each device, their mirrors, and what they say of the filesystem.
 
-use std::fmt;
-
 use zerocopy::IntoBytes;
 
 use crate::disk::flags::{FlagNames, compat_ro, incompat, superblock as flags};
 use crate::disk::superblock::{MAGIC, SUPER_INFO_SIZE, SUPER_OFFSETS};
-use crate::disk::{Logical, Physical, Profile, Superblock, Transid, objectid};
-use crate::finding::findings;
+use crate::disk::{Physical, Profile, Superblock, Transid, objectid};
+use crate::problem::{Expect, Generations, SuperblockProblem};
 use crate::tree::stale_devices;
 use crate::volume::{Device, Missed, StaleDevice, SuperblockCopy, Volume};
 
 use super::findings::Findings;
 use super::superblock_fields::differing;
-
-findings! {
-    /// Superblocks.
-    SuperblockProblem {
-        /// A superblock cannot be read from its device.
-        Unreadable("super-unreadable", Fatal, "device {devid}, superblock at {offset}: {problem}") {
-            devid: u64, offset: Physical, problem: String,
-        }
-        /// There is no superblock where one should be.
-        Magic("super-magic", Fatal, "device {devid}, superblock at {offset}: invalid magic {have:#x}") {
-            devid: u64, offset: Physical, have: u64,
-        }
-        /// A mirror of the superblock was never written, as in images that were restored from metadata dumps.
-        Absent("super-mirror-absent", Note, "device {devid}: there is no superblock at {offset}") {
-            devid: u64, offset: Physical,
-        }
-        /// A superblock's checksum is wrong.
-        Csum("super-csum", Fatal, "device {devid}, superblock at {offset}: checksum mismatch") {
-            devid: u64, offset: Physical,
-        }
-        /// A superblock names another place than its own.
-        Bytenr("super-bytenr", Fatal, "device {devid}, superblock at {offset}: invalid bytenr {have}") {
-            devid: u64, offset: Physical, have: u64,
-        }
-        /// A superblock is one generation behind another one of its device, as a crash leaves it. The next commit writes it.
-        Behind(
-            "super-behind", Note,
-            "device {devid}, superblock at {offset}: generation is {have}, another has {expect}: a crash between two \
-            superblock writes leaves that, and nothing is lost"
-        ) {
-            devid: u64, offset: Physical, have: Transid, expect: Transid,
-        }
-        /// A superblock is older than another one of its device by more than one generation.
-        Stale(
-            "super-stale", Error,
-            "device {devid}, superblock at {offset}: stale, generation is {have}, another has {expect}"
-        ) {
-            devid: u64, offset: Physical, have: Transid, expect: Transid,
-        }
-        /// Two superblocks of a device that are of one generation differ.
-        Mirror("super-mirror", Error, "device {devid}, superblock at {offset}: {field} differs from the others") {
-            devid: u64, offset: Physical, field: &'static str,
-        }
-        /// The superblock of a device is behind those of others, but all that was written since is on the device.
-        DeviceBehind(
-            "device-behind", Note,
-            "device {devid}: every block of the device is there, only its superblock is {behind} behind, generation is \
-            {have}, that of others {expect}: a crash between two superblock writes leaves that, and nothing is lost"
-        ) {
-            devid: u64, have: Transid, expect: Transid, behind: Generations,
-        }
-        /// A device was left behind: it misses blocks or data that were written after its superblock.
-        StaleDevice(
-            "device-stale", Fatal,
-            "device {devid} is stale and misses blocks: its superblock is of generation {have}, that of others {expect}, \
-            and the first of what it misses is {what} {logical}: {problem}"
-        ) {
-            devid: u64, have: Transid, expect: Transid, what: &'static str, logical: Logical, problem: String,
-        }
-        /// The superblock of a device points to another log than those of others, or to none, as a crash leaves it.
-        LogBehind(
-            "super-log-behind", Note,
-            "device {devid}: log_root in the superblock is {have}, that of others {expect}: a crash between two superblock \
-            writes leaves that, and what the log was to save was not reported as saved"
-        ) {
-            devid: u64, have: Logical, expect: Logical,
-        }
-        /// The superblocks of two devices that are of one generation differ.
-        Device("super-device", Fatal, "device {devid}: {field} in the superblock differs from that of others") {
-            devid: u64, field: &'static str,
-        }
-        /// A field of the superblock has a value that is impossible.
-        Field("super-field", Fatal, "superblock: invalid {field}, have {have} expect {expect}") {
-            field: &'static str, have: u64, expect: String,
-        }
-        /// A bit of the superblock's flags is not known.
-        UnknownFlags("super-flags", Fatal, "superblock: unknown bits {have:#x} in {field}") {
-            field: &'static str, have: u64,
-        }
-        /// A feature is on that this program does not know and that does not keep it from reading.
-        UnknownReadOnly("super-compat-ro", Warning, "superblock: unknown bits {have:#x} in compat_ro_flags") {
-            have: u64,
-        }
-        /// A conversion of the whole filesystem was interrupted.
-        Conversion("super-conversion", Fatal, "superblock: {flag} is set, a conversion was interrupted") {
-            flag: &'static str,
-        }
-        /// The kernel met an error and noted it.
-        ErrorFlag("super-error-flag", Warning, "superblock: the kernel noted that it had met an error") {}
-        /// A feature is in use without another one that it needs, or without its bit.
-        Feature("super-feature", Error, "superblock: {user} needs feature {feature}, which is not set") {
-            user: String, feature: &'static str,
-        }
-        /// The chunk tree is newer than the filesystem.
-        ChunkGeneration(
-            "super-chunk-generation", Error, "superblock: chunk_root_generation {have} is above generation {expect}"
-        ) {
-            have: Transid, expect: Transid,
-        }
-        /// A superblock's device item has another fsid than the filesystem.
-        DeviceFsid("super-dev-fsid", Fatal, "device {devid}: fsid of the device differs from that of the filesystem") {
-            devid: u64,
-        }
-        /// Writes that were to survive a crash wait to be replayed by the next mount.
-        LogTree("log-tree", Note, "there is a log tree at {log_root}, which the next mount will replay") {
-            log_root: Logical,
-        }
-    }
-}
-
-/// A number of generations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(transparent)]
-pub struct Generations(pub u64);
-
-impl fmt::Display for Generations {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            1 => f.write_str("one generation"),
-            count => write!(f, "{count} generations"),
-        }
-    }
-}
 
 pub fn check(volume: &Volume, findings: &Findings) {
     check_devices_behind(volume, findings);
@@ -247,17 +122,17 @@ fn unknown_bits(have: u64, names: FlagNames) -> u64 {
 }
 
 fn check_fields(superblock: &Superblock, findings: &Findings) {
-    let field = |field, have, expect| findings.report(SuperblockProblem::Field { field, have, expect });
+    let field = |field, have, expect: Expect| findings.report(SuperblockProblem::Field { field, have, expect });
     let nodesize = superblock.nodesize.get();
     if superblock.__unused_leafsize.get() != nodesize {
-        field("leafsize", superblock.__unused_leafsize.get().into(), nodesize.to_string());
+        field("leafsize", superblock.__unused_leafsize.get().into(), u64::from(nodesize).into());
     }
     let root_dir = superblock.root_dir_objectid.get();
     if root_dir != objectid::ROOT_TREE_DIR {
-        field("root_dir_objectid", root_dir, objectid::ROOT_TREE_DIR.to_string());
+        field("root_dir_objectid", root_dir, objectid::ROOT_TREE_DIR.into());
     }
     if !superblock.stripesize.get().is_power_of_two() {
-        field("stripesize", superblock.stripesize.get().into(), "a power of two".to_owned());
+        field("stripesize", superblock.stripesize.get().into(), Expect::Rule("a power of two"));
     }
     for (field, have, names) in [
         ("flags", superblock.flags.get(), flags::NAMES),
@@ -291,9 +166,9 @@ fn check_fields(superblock: &Superblock, findings: &Findings) {
 
 fn check_features(volume: &Volume, findings: &Findings) {
     let superblock = volume.superblock();
-    let need = |user: &str, feature: &'static str, set: bool| {
+    let need = |user: &'static str, feature: &'static str, set: bool| {
         if !set {
-            findings.report(SuperblockProblem::Feature { user: user.to_owned(), feature });
+            findings.report(SuperblockProblem::Feature { user, feature });
         }
     };
     for profile in Profile::ALL {

@@ -3,50 +3,13 @@
 use crate::disk::flags::block_group;
 use crate::disk::volume::{Chunk, Stripe};
 use crate::disk::{Logical, Superblock};
-use crate::finding::findings;
+use crate::problem::{Expect, SystemArrayProblem, Value};
 use crate::volume::Volume;
 use crate::volume::sys_array::{Entries, Entry, entry_size, room};
 
 use super::chunk_fault::{Fault, faults};
 use super::chunks::{ChunkItem, Chunks};
 use super::findings::Findings;
-
-findings! {
-    /// The chunks in the superblock, through which the chunk tree is found.
-    SystemArrayProblem {
-        /// The array cannot be read on at some place.
-        Entry("sys-array-entry", Fatal, "system chunk array: {problem} at offset {offset}") {
-            offset: usize, problem: String,
-        }
-        /// A chunk in the array has a value that is impossible.
-        Chunk("sys-array-chunk", Fatal, "system chunk array: chunk {logical}: invalid {field}, have {have} expect {expect}") {
-            logical: Logical, field: &'static str, have: u64, expect: String,
-        }
-        /// Two chunks of the array share logical addresses.
-        Overlap("sys-array-overlap", Fatal, "system chunk array: chunk {logical} overlaps chunk {other}") {
-            logical: Logical, other: Logical,
-        }
-        /// The array and the chunk tree disagree about a chunk.
-        Mismatch(
-            "sys-array-mismatch", Fatal,
-            "system chunk array: chunk {logical}: {field} is {have}, in the chunk tree {expect}"
-        ) {
-            logical: Logical, field: &'static str, have: String, expect: String,
-        }
-        /// A chunk of the array is not in the chunk tree.
-        Orphan("sys-array-orphan", Fatal, "system chunk array: chunk {logical} is not in the chunk tree") {
-            logical: Logical,
-        }
-        /// A system chunk is not in the array: if the chunk tree moves there, it cannot be found.
-        Missing("sys-array-missing", Fatal, "system chunk array: system chunk {logical} is missing") { logical: Logical }
-        /// The next system chunk will not fit in the array, as from the beginning where there are many devices.
-        Full("sys-array-full", Note, "system chunk array: {left} bytes are left, the next chunk needs {needed}") {
-            left: usize, needed: usize,
-        }
-        /// Bytes of chunks that were removed are left behind the array's end.
-        Tail("sys-array-tail", Note, "system chunk array: bytes are left behind its end at {size}") { size: usize }
-    }
-}
 
 /// Checks the array. Its chunks that the tree lacks are taken for damaged, not for missing.
 pub fn check(volume: &Volume, chunks: &mut Chunks<'_>, findings: &Findings) {
@@ -57,7 +20,7 @@ pub fn check(volume: &Volume, chunks: &mut Chunks<'_>, findings: &Findings) {
         match entry {
             Ok(entry) => entries.push(entry),
             Err(bad) => {
-                let (offset, problem) = (bad.offset, bad.problem.to_string());
+                let (offset, problem) = (bad.offset, bad.problem);
                 findings.report(SystemArrayProblem::Entry { offset, problem });
                 is_whole = false;
             }
@@ -87,7 +50,7 @@ fn check_entry(volume: &Volume, entry: &Entry<'_>, chunks: &mut Chunks<'_>, find
     let mut faults = faults(volume.superblock(), entry.key, entry.chunk);
     if !entry.chunk.block_group_flags().contains(block_group::SYSTEM) {
         let have = entry.chunk.r#type.get();
-        faults.push(Fault { field: "type", have, expect: "SYSTEM".to_owned() });
+        faults.push(Fault { field: "type", have, expect: Expect::Rule("SYSTEM") });
     }
     match chunks.item(logical) {
         Some(item) if faults.is_empty() && !chunks.is_faulty(logical) => compare(entry, item, findings),
@@ -116,13 +79,13 @@ fn compare(entry: &Entry<'_>, item: &ChunkItem, findings: &Findings) {
             ("num_stripes", chunk.num_stripes.get().into()),
             ("sub_stripes", chunk.sub_stripes.get().into()),
         ]
-        .map(|(field, value): (_, u64)| (field, value.to_string()))
+        .map(|(field, value): (_, u64)| (field, Value::from(value)))
     };
     let stripe_fields = |stripe: &Stripe| {
         [
-            ("devid", stripe.devid.get().to_string()),
-            ("offset", stripe.offset.get().to_string()),
-            ("dev_uuid", stripe.dev_uuid.to_string()),
+            ("devid", Value::from(stripe.devid.get())),
+            ("offset", Value::from(stripe.offset.get())),
+            ("dev_uuid", Value::Uuid(stripe.dev_uuid)),
         ]
     };
     let stripes = entry.stripes.iter().flat_map(stripe_fields).zip(item.stripes.iter().flat_map(stripe_fields));

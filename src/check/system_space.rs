@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::disk::flags::block_group;
 use crate::disk::volume::DEVICE_RANGE_RESERVED;
 use crate::disk::{Profile, STRIPE_LEN};
-use crate::finding::findings;
+use crate::problem::SystemSpaceProblem;
 use crate::tree::reservation::to_change_chunk;
 use crate::volume::{ChunkMapping, Volume, sys_array};
 
@@ -17,19 +17,6 @@ use super::block_groups::BlockGroups;
 use super::chunks::Chunks;
 use super::devices::Devices;
 use super::findings::Findings;
-
-findings! {
-    /// Room in system chunks.
-    SystemSpaceProblem {
-        /// The next chunk may find no room in the chunk tree, and there is none for another system chunk.
-        Short(
-            "system-space-short", Note,
-            "system chunks have {free} bytes left, the next chunk may need {need}, and no system chunk can be added"
-        ) {
-            free: u64, need: u64,
-        }
-    }
-}
 
 pub fn check(
     volume: &Volume,

@@ -7,12 +7,13 @@ use anyhow::bail;
 use clap::{ArgMatches, Args as _, FromArgMatches};
 use serde::{Serialize, Serializer};
 
-use crate::check::{Options, Problem, Report, Totals, check};
+use crate::check::{Options, Report, Totals, check};
 use crate::disk::Logical;
 use crate::disk::fields::Uuid;
 use crate::finding::{Finding, Severity};
 use crate::image::mount_of;
 use crate::parallel::default_threads;
+use crate::problem::Problem;
 use crate::progress::Progress;
 use crate::volume::{RootChoice, Volume};
 

@@ -68,7 +68,7 @@ impl RootItem {
     }
 
     /// Of a tree that is being dropped: the first key, and the level of its pointer, that is still there.
-    pub fn dropped_to(&self) -> Option<(Key, u8)> {
+    pub fn drop_progress(&self) -> Option<(Key, u8)> {
         let progress = Key::from(&self.drop_progress);
         let is_dropping = self.refs.get() == 0 && progress.objectid != 0;
         is_dropping.then_some((progress, self.drop_level))

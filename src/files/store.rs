@@ -10,7 +10,7 @@ use crate::disk::{Ino, Key, KeyType, Logical, TreeId, objectid};
 use crate::error::{Error, FileProblem, Result};
 use crate::parallel::lock;
 use crate::tree::csums::Csums;
-use crate::tree::{BlockCache, DataReader, TreeRoot, UnreadableSpan, Visit};
+use crate::tree::{BlockCache, DataReader, LeafVisit, TreeRoot, UnreadableSpan};
 use crate::volume::{BadCopy, NoGoodCopy, Volume};
 
 use super::id::InodeId;
@@ -146,9 +146,9 @@ impl<'v> Files<'v> {
         // That the visitor has enough is no news to it.
         let _ = root.visit_range(self.volume, &self.cache, from, to, |met| {
             match met {
-                Visit::Item(item) => return visit(item),
-                Visit::BadCopy(logical, copy) => self.notice_copy(tree, logical, copy),
-                Visit::Unreadable(unreadable) => {
+                LeafVisit::Item(item) => return visit(item),
+                LeafVisit::BadCopy(logical, copy) => self.notice_copy(tree, logical, copy),
+                LeafVisit::Unreadable(unreadable) => {
                     self.notice_block(tree, &unreadable.block);
                     first.get_or_insert_with(|| unreadable.clone());
                 }

@@ -9,7 +9,7 @@ use crate::volume::{BadCopy, ChunkMapping, NoGoodCopy, Volume};
 
 use super::cache::BlockCache;
 use super::csums::Csums;
-use super::spans::{UnreadableSpan, Visit};
+use super::spans::{LeafVisit, UnreadableSpan};
 
 /// Bytes of data whose checksums are read at once. What is read in order finds most of them there.
 const SUMMED: u64 = 1 << 20;
@@ -190,9 +190,9 @@ impl SectorSums {
         let (from, to) = (key(self.start.saturating_sub(longest)), key(self.end.saturating_sub(1)));
         let _ = root.visit_range(volume, cache, from, to, |visit| {
             match visit {
-                Visit::Item(item) => self.take(item.key.offset, item.data),
-                Visit::BadCopy(logical, copy) => event(DataEvent::BadCsumBlock(logical, copy)),
-                Visit::Unreadable(unreadable) => event(DataEvent::UnreadableCsums(unreadable)),
+                LeafVisit::Item(item) => self.take(item.key.offset, item.data),
+                LeafVisit::BadCopy(logical, copy) => event(DataEvent::BadCsumBlock(logical, copy)),
+                LeafVisit::Unreadable(unreadable) => event(DataEvent::UnreadableCsums(unreadable)),
             }
             ControlFlow::Continue(())
         });

@@ -2,19 +2,25 @@
 
 pub mod build;
 mod cache;
+mod children;
 pub mod csums;
 mod data;
 pub mod edit;
+mod reached;
 pub mod reservation;
 mod root;
+mod scan;
 mod search;
 mod spans;
 mod stale;
+mod visitor;
 mod walk;
 
 pub use cache::BlockCache;
 pub use data::{DataEvent, DataReader, Sector, not_placed};
 pub use root::TreeRoot;
-pub use spans::{LeafRead, Span, UnreadableSpan, Visit};
+pub use scan::Scan;
+pub use spans::{LeafRead, LeafVisit, Span, UnreadableSpan};
 pub use stale::stale_devices;
-pub use walk::{Levels, Walk};
+pub use visitor::{Place, Tree, Visit, Visitor};
+pub use walk::{Entered, Levels, Walk, walk};

@@ -1,12 +1,9 @@
 //! Where trees begin.
 
-use crate::block::Kind;
 use crate::block::verify::Expected;
 use crate::disk::root::RootItem;
 use crate::disk::{Key, KeyType, Logical, Superblock, Transid, objectid};
-use crate::volume::{NoGoodCopy, Volume};
-
-use super::walk::{Levels, Walk};
+use crate::volume::Volume;
 
 /// The root of a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,35 +53,6 @@ impl TreeRoot {
         let logical = Logical::from(superblock.log_root);
         let root = Self::of_superblock(objectid::TREE_LOG, logical, superblock.log_root_level, None);
         (logical != Logical(0)).then_some(root)
-    }
-
-    /// The roots whose items stand in this tree, in the order of their keys. Blocks that cannot be read are skipped.
-    pub fn children(&self, volume: &Volume) -> Vec<TreeRoot> {
-        self.find_children(volume).0
-    }
-
-    /// The roots whose items stand in this tree, in the order of their keys, and the blocks that cannot be read: where
-    /// there are any, roots may be missing.
-    pub fn find_children(&self, volume: &Volume) -> (Vec<TreeRoot>, Vec<NoGoodCopy>) {
-        let mut roots = Vec::new();
-        let mut unreadable = Vec::new();
-        let mut buffer = Vec::new();
-        for leaf in Walk::new(volume, self.expected(), Levels::Leaves) {
-            let read = match volume.read_block(&leaf, &mut buffer) {
-                Ok(read) => read,
-                Err(bad) => {
-                    unreadable.push(bad);
-                    continue;
-                }
-            };
-            let Kind::Leaf(leaf) = read.block.kind() else { continue };
-            for item in leaf.items().flatten().filter(|item| item.key.key_type == KeyType::ROOT_ITEM) {
-                if let Some(root_item) = RootItem::read(item.data) {
-                    roots.push(TreeRoot::of_item(item.key, &root_item));
-                }
-            }
-        }
-        (roots, unreadable)
     }
 
     /// What the root promises of its block.

@@ -53,7 +53,7 @@ pub struct UnreadableSpan {
 }
 
 /// What a visit of a range of keys meets.
-pub enum Visit<'a> {
+pub enum LeafVisit<'a> {
     Item(ItemRef<'a>),
     /// A copy of the block at this address that is bad, while another one is good.
     BadCopy(Logical, &'a BadCopy),
@@ -106,22 +106,22 @@ impl TreeRoot {
         cache: &BlockCache,
         from: Key,
         to: Key,
-        mut visit: impl FnMut(Visit<'_>) -> ControlFlow<()>,
+        mut visit: impl FnMut(LeafVisit<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let mut next = Some(from);
         while let Some(key) = next.filter(|key| *key <= to) {
             let span = match self.leaf_at(volume, cache, key) {
                 Ok(read) => {
                     for (logical, copy) in &read.bad {
-                        visit(Visit::BadCopy(*logical, copy))?;
+                        visit(LeafVisit::BadCopy(*logical, copy))?;
                     }
                     for item in read.items().filter(|item| key <= item.key && item.key <= to) {
-                        visit(Visit::Item(item))?;
+                        visit(LeafVisit::Item(item))?;
                     }
                     read.span
                 }
                 Err(unreadable) => {
-                    visit(Visit::Unreadable(&unreadable))?;
+                    visit(LeafVisit::Unreadable(&unreadable))?;
                     unreadable.span
                 }
             };

@@ -2,11 +2,13 @@
 
 use std::collections::HashSet;
 
-use crate::block::Kind;
 use crate::block::verify::Expected;
-use crate::disk::Logical;
+use crate::block::{Block, Kind};
 use crate::disk::node::KeyPtr;
-use crate::volume::Volume;
+use crate::disk::{Key, Logical, Transid};
+use crate::volume::{BadCopy, Volume};
+
+use super::visitor::{Place, Tree, Visit, Visitor};
 
 /// Which blocks a walk yields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +22,7 @@ pub enum Levels {
 }
 
 /// Yields pointers to blocks; only the nodes above them are read. What stands below a node that cannot be read is
-/// skipped: whoever reads the blocks that are yielded meets that node as well, and its error. A walk over one level
+/// skipped: a caller that reads the blocks that are yielded meets that node as well, and its error. A walk over one level
 /// yields no node above it: its gaps show in the walks over those levels.
 ///
 /// Memory is that of one path through the tree and the addresses of its nodes. A node that is reached twice is entered
@@ -106,6 +108,75 @@ impl Iterator for Walk<'_> {
             if self.yields(level, readable) {
                 return Some(child);
             }
+        }
+    }
+}
+
+/// The blocks that serial walks have entered: each is entered once by pointers that promise the same generation, so that
+/// damaged trees end.
+#[derive(Default)]
+pub struct Entered {
+    blocks: HashSet<(Logical, Option<Transid>)>,
+    buffer: Vec<u8>,
+}
+
+/// Walks over a tree on the caller's thread, from left to right, and reads the first good copy of each block. What
+/// `visitor` learns is added to `part`.
+pub fn walk<V: Visitor>(volume: &Volume, tree: &Tree, entered: &mut Entered, visitor: &V, part: &mut V::Part) {
+    let mut scratch = Vec::new();
+    let read = |expected: &Expected, buffer: &mut Vec<u8>| {
+        let (bytes, bad) = volume.undisturbed(|| match volume.read_block(expected, &mut scratch) {
+            Ok(read) => Ok((read.block.bytes().to_vec(), read.bad)),
+            Err(error) => Err(error.bad),
+        })?;
+        *buffer = bytes;
+        Ok(bad)
+    };
+    walk_by(read, tree, entered, visitor, part);
+}
+
+/// As [`walk`], where `read` fills the buffer with a good copy of a block. It returns the bad ones that it met.
+pub(super) fn walk_by<V: Visitor>(
+    mut read: impl FnMut(&Expected, &mut Vec<u8>) -> Result<Vec<BadCopy>, Vec<BadCopy>>,
+    tree: &Tree,
+    entered: &mut Entered,
+    visitor: &V,
+    part: &mut V::Part,
+) {
+    // Whether a block is on the path to the first key that is not dropped yet stands beside it.
+    let mut pending = vec![(tree.root.expected(), None::<Key>, tree.drop_progress.is_some())];
+    while let Some((expected, end, on_dropped_path)) = pending.pop() {
+        let place = Place { tree, expected, end, is_disputed: false };
+        if !entered.blocks.insert((expected.logical, expected.generation)) {
+            visitor.again(part, &place);
+            continue;
+        }
+        let read = read(&expected, &mut entered.buffer);
+        let (block, bad) = match (read, Block::new(&entered.buffer)) {
+            (Ok(bad), Some(block)) => (block, bad),
+            (Ok(bad) | Err(bad), _) => {
+                visitor.unreadable(part, &place, bad);
+                continue;
+            }
+        };
+        if !bad.is_empty() {
+            visitor.bad_copies(part, &place, bad, block);
+        }
+        let node = match block.kind() {
+            Kind::Leaf(leaf) => {
+                visitor.visit(part, &place, Visit::Leaf(leaf));
+                continue;
+            }
+            Kind::Node(node) => node,
+        };
+        let (ptrs, level) = (node.ptrs(), block.level());
+        let kept = tree.drop_progress.filter(|(_, lowest)| on_dropped_path && level >= *lowest);
+        let first = kept.map_or(0, |(key, _)| ptrs.partition_point(|ptr| Key::from(&ptr.key) <= key).saturating_sub(1));
+        visitor.visit(part, &place, Visit::Node(node, first));
+        for (index, ptr) in ptrs.iter().enumerate().skip(first).rev() {
+            let end = ptrs.get(index + 1).map(|next| Key::from(&next.key)).or(end);
+            let on_dropped_path = kept.is_some_and(|(_, lowest)| index == first && level > lowest);
+            pending.push((Expected::child(ptr, level), end, on_dropped_path));
         }
     }
 }

@@ -43,6 +43,7 @@ pub struct BlockRead<'a> {
 }
 
 /// A verified copy of a tree block: a view of where it lies, or else in the buffer that it was read into.
+#[derive(Clone, Copy)]
 pub struct BlockCopy<'v>(Option<Block<'v>>);
 
 impl<'v> BlockCopy<'v> {

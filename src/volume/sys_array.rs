@@ -51,7 +51,7 @@ pub struct BadEntry {
     pub problem: BadEntryProblem,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum BadEntryProblem {
     #[error("too short to read {needed} bytes")]
     Short { needed: usize },
@@ -59,6 +59,13 @@ pub enum BadEntryProblem {
     NoStripes,
     #[error("unexpected item type {}", key_type.0)]
     KeyType { key_type: KeyType },
+}
+
+/// In documents it stands as its sentence.
+impl serde::Serialize for BadEntryProblem {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// Entries of an array, up to the first that makes no sense.

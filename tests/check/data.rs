@@ -8,11 +8,11 @@ use crate::support::failing_disk::FailingDisk;
 use crate::support::inject::Injector;
 use crate::support::soundness::beyond_notes;
 use crate::support::{Scratch, change, check_data, copy_of_kernel_image_or_skip, kernel_image_or_skip, open, or_skip};
-use rbtrfs::check::Problem;
 use rbtrfs::disk::flags::incompat;
 use rbtrfs::disk::inode::{FileExtentDisk, FileExtentItem, compression, file_extent_type};
 use rbtrfs::disk::{Key, KeyType, Logical, STRIPE_LEN, objectid};
 use rbtrfs::finding::Finding;
+use rbtrfs::problem::Problem;
 use rbtrfs::volume::{ChunkMapping, Content, Volume};
 use serde_json::{Value, json};
 

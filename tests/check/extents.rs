@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use crate::support::damage::{Case, assert_each_is_found_for_itself, case};
 use crate::support::inject::Injector;
-use rbtrfs::check::ExtentProblem;
 use rbtrfs::disk::extent::{ExtentDataRef, ExtentItem, InlineRef, InlineRefs, SharedDataRef};
 use rbtrfs::disk::flags::extent::{FULL_BACKREF, TREE_BLOCK};
 use rbtrfs::disk::flags::inode::NODATASUM;
 use rbtrfs::disk::inode::{FileExtentDisk, FileExtentItem, InodeItem, compression, file_extent_type};
 use rbtrfs::disk::objectid::{CSUM_TREE, EXTENT_TREE, FS_TREE};
 use rbtrfs::disk::{Key, KeyType, hash};
+use rbtrfs::problem::ExtentProblem;
 use serde_json::{Value, json};
 use zerocopy::{FromBytes, IntoBytes};
 

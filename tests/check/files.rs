@@ -7,7 +7,6 @@ use crate::support::damage::{Case, assert_each_is_found_for_itself, case, proble
 use crate::support::inject::Injector;
 use crate::support::soundness::describe;
 use crate::support::{check, kernel_image_or_skip, open};
-use rbtrfs::check::{ChecksumProblem, FileProblem, NameProblem, Problem, SubvolumeProblem};
 use rbtrfs::disk::flags::inode::NODATASUM;
 use rbtrfs::disk::inode::{DirItem, Entries, FileExtentDisk, FileExtentItem, InodeItem, InodeRef};
 use rbtrfs::disk::objectid::{
@@ -16,6 +15,7 @@ use rbtrfs::disk::objectid::{
 use rbtrfs::disk::root::{RootItem, RootRef};
 use rbtrfs::disk::space::FreeSpaceHeader;
 use rbtrfs::disk::{Key, KeyType, Logical, hash};
+use rbtrfs::problem::{ChecksumProblem, FileProblem, NameProblem, Problem, SubvolumeProblem};
 use rbtrfs::tree::{Levels, TreeRoot, Walk};
 use serde_json::{Value, json};
 use zerocopy::{FromBytes, IntoBytes};

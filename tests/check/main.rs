@@ -11,3 +11,4 @@ mod quotas;
 mod structure;
 #[path = "../support/mod.rs"]
 mod support;
+mod survey;

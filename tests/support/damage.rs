@@ -1,7 +1,7 @@
 //! Cases of damage to filesystems of the kernel: one problem each, which is to be found for itself and at its place.
 
-use rbtrfs::check::Problem;
 use rbtrfs::finding::Finding;
+use rbtrfs::problem::Problem;
 use serde_json::Value;
 
 use super::inject::Injector;

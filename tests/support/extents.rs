@@ -1,9 +1,9 @@
 //! The extent items of a filesystem, read in the simplest way.
 
 use rbtrfs::block::Kind;
-use rbtrfs::check::{Extent, ExtentList};
 use rbtrfs::disk::extent::ExtentItem;
 use rbtrfs::disk::{KeyType, Logical, objectid};
+use rbtrfs::survey::{Extent, ExtentList};
 use rbtrfs::table::{Part, Room, Writer};
 use rbtrfs::tree::{Levels, TreeRoot, Walk};
 use rbtrfs::volume::Volume;

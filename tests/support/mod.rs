@@ -30,9 +30,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rbtrfs::check::{Options, Problem};
+use rbtrfs::check::Options;
 use rbtrfs::image::Image;
+use rbtrfs::problem::Problem;
 use rbtrfs::progress::Progress;
+use rbtrfs::survey::{Survey, gather};
 use rbtrfs::volume::Volume;
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_rbtrfs");
@@ -267,6 +269,19 @@ fn check_with(volume: &Volume, threads: usize, check_data_csum: bool) -> Vec<Pro
     let progress = Progress::default();
     let options = Options { threads, memory: 1 << 30, progress: &progress, count_qgroups: false, check_data_csum };
     rbtrfs::check::check(volume, &options).unwrap().problems
+}
+
+/// The facts of a filesystem.
+pub fn survey(volume: &Volume) -> Survey {
+    let progress = Progress::default();
+    let options = rbtrfs::survey::Options {
+        threads: 2,
+        memory: 1 << 30,
+        progress: &progress,
+        count_qgroups: false,
+        keep_blocks: false,
+    };
+    gather(volume, &options).unwrap()
 }
 
 /// The same bytes in both, image by image.

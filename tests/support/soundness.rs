@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use rbtrfs::check::Problem;
 use rbtrfs::finding::{Finding, Severity};
+use rbtrfs::problem::Problem;
 
 use super::{check, check_data, open};
 

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use rbtrfs::check::Problem;
 use rbtrfs::disk::fields::Uuid;
 use rbtrfs::disk::flags::block_group::SYSTEM;
 use rbtrfs::disk::superblock::Superblock;
@@ -12,6 +11,7 @@ use rbtrfs::disk::volume::{Chunk, Stripe};
 use rbtrfs::disk::{DiskKey, Logical, objectid};
 use rbtrfs::finding::{Finding, Severity};
 use rbtrfs::image::Image;
+use rbtrfs::problem::Problem;
 use rbtrfs::tree::{Levels, TreeRoot, Walk};
 use rbtrfs::volume::sys_array::Entries;
 use rbtrfs::volume::{Notice, Volume};

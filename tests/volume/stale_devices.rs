@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rbtrfs::Error;
-use rbtrfs::check::Problem;
 use rbtrfs::disk::flags::block_group::DATA;
 use rbtrfs::disk::superblock::{SUPER_INFO_SIZE, SUPER_OFFSETS};
 use rbtrfs::disk::{Logical, STRIPE_LEN, Transid};
 use rbtrfs::finding::{Finding, Severity};
+use rbtrfs::problem::Problem;
 use rbtrfs::trans::Filesystem;
 use rbtrfs::tree::stale_devices;
 use rbtrfs::volume::{Content, MissingDevices, Volume, read_copies};

@@ -52,7 +52,7 @@ struct Task {
     tree: u64,
     expected: Expected,
     /// On the path to the first key of a tree that is not dropped yet: that key, and the level of its pointer.
-    dropped_to: Option<(Key, u8)>,
+    drop_progress: Option<(Key, u8)>,
 }
 
 /// Reads every tree block that is newer than the oldest of the suspects' superblocks, and judges the copies that the
@@ -114,20 +114,20 @@ struct Walk<'v> {
 }
 
 impl Walk<'_> {
-    fn push(&mut self, tree: u64, expected: Expected, dropped_to: Option<(Key, u8)>) {
+    fn push(&mut self, tree: u64, expected: Expected, drop_progress: Option<(Key, u8)>) {
         if expected.generation.is_none_or(|generation| generation > self.oldest) {
-            self.pending.push(Task { tree, expected, dropped_to });
+            self.pending.push(Task { tree, expected, drop_progress });
         }
     }
 
     /// Goes on to the children of a node, but for those that are dropped already.
     fn enter(&mut self, task: &Task, level: u8, ptrs: &[crate::disk::node::KeyPtr]) {
-        let kept = task.dropped_to.filter(|(_, lowest)| level >= *lowest);
+        let kept = task.drop_progress.filter(|(_, lowest)| level >= *lowest);
         let before = |(key, _): (Key, u8)| ptrs.partition_point(|ptr| Key::from(&ptr.key) <= key).saturating_sub(1);
         let first = kept.map_or(0, before);
         for (index, ptr) in ptrs.iter().enumerate().skip(first).rev() {
-            let dropped_to = kept.filter(|(_, lowest)| index == first && level > *lowest);
-            self.push(task.tree, Expected::child(ptr, level), dropped_to);
+            let drop_progress = kept.filter(|(_, lowest)| index == first && level > *lowest);
+            self.push(task.tree, Expected::child(ptr, level), drop_progress);
         }
     }
 
@@ -137,7 +137,7 @@ impl Walk<'_> {
             KeyType::ROOT_ITEM if tree == objectid::ROOT_TREE => {
                 if let Some(root_item) = RootItem::read(item.data) {
                     let root = TreeRoot::of_item(item.key, &root_item);
-                    self.push(root.key.objectid, root.expected(), root_item.dropped_to());
+                    self.push(root.key.objectid, root.expected(), root_item.drop_progress());
                 }
             }
             KeyType::EXTENT_ITEM => {

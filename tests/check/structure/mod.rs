@@ -8,25 +8,23 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::damage::is;
-use crate::support::extents::read_extents;
 use crate::support::inject::{Injector, LeafItems};
 use crate::support::soundness::{assert_sound_with_data, describe};
 use crate::support::{Scratch, kernel_image, kernel_image_names, kernel_image_or_skip, mkfs_btrfs, or_skip, require};
 use cases::{NOT_INJECTED, cases, edit_cache_page};
 use rbtrfs::block::item::ItemProblem;
-use rbtrfs::check::{
-    BlockProblem, ChecksumProblem, Checksums, DataProblem, ExtentProblem, FileProblem, Findings, NameProblem, Problem,
-    QuotaProblem, SubvolumeProblem, check_structure,
-};
+use rbtrfs::check::check_structure;
 use rbtrfs::disk::objectid;
 use rbtrfs::finding::Finding;
 use rbtrfs::image::Image;
+use rbtrfs::problem::{
+    BlockProblem, ChecksumProblem, DataProblem, ExtentProblem, FileProblem, NameProblem, Problem, QuotaProblem,
+    SubvolumeProblem,
+};
 use rbtrfs::volume::Volume;
 
 fn problems_of(volume: &Volume) -> Vec<Problem> {
-    let findings = Findings::default();
-    check_structure(volume, &read_extents(volume), &Checksums::default(), &findings);
-    findings.into_sorted()
+    check_structure(volume, &crate::support::survey(volume))
 }
 
 #[test]

@@ -191,7 +191,7 @@ impl Readable {
 
 fn codes(case: &Case, volume: &Volume) -> BTreeSet<&'static str> {
     let absent = case.absent();
-    let of_absent = |problem: &rbtrfs::check::Problem| {
+    let of_absent = |problem: &rbtrfs::problem::Problem| {
         let values = serde_json::to_value(problem).unwrap();
         values.get("devid").and_then(|devid| devid.as_u64()).is_some_and(|devid| absent.contains(&devid))
     };

@@ -1,0 +1,37 @@
+//! What a filesystem holds, as facts that are owned and sorted, gathered in one parallel pass over all blocks.
+//!
+//! Nothing is judged here: [`crate::check`] compares facts, and a repair takes the same ones. What would grow with the
+//! filesystem is kept as sums of hashes ([`sketch`]), and as records in tables that spill to files; the records behind sums
+//! that do not agree are collected by a second look, when a caller asks for them ([`Survey::references`]).
+
+mod blocks;
+mod csums;
+mod extent_list;
+pub mod files;
+mod gather;
+mod items;
+mod job;
+mod logs;
+pub mod quotas;
+mod records;
+mod reference;
+mod references;
+mod sketch;
+mod structure;
+mod subvolumes;
+mod trees;
+pub mod verify;
+
+pub use blocks::{BadBlock, BlockRecord, Blocks, Misfit, Unread};
+pub use csums::{Checksums, Coverage, Overlap, Run};
+pub use extent_list::{Cursor, Extent, ExtentList};
+pub use gather::{Options, Survey, gather};
+pub use items::{Item, Items, keys_of, keys_of_type};
+pub use job::Job;
+pub use logs::{LogTree, Logged, LoggedExtent};
+pub use records::{ExtentReferences, ReferenceRecord, ReferenceRecords};
+pub use references::{Claims, Found, Mismatch, Shape};
+pub use sketch::Buckets;
+pub use structure::Structure;
+pub use subvolumes::{DirPlace, Root, Subvolumes};
+pub use trees::Trees;

@@ -1,0 +1,216 @@
+//! Extent items with what they claim, and the references that trees really have.
+//!
+//! Both are kept as sums of hashes ([`super::sketch`]); the records themselves are collected by a second look
+//! ([`super::records`]).
+
+use std::io;
+
+use crate::block::reference::{Reference, file_extents, node_children};
+use crate::disk::flags::extent::{DATA, TREE_BLOCK};
+use crate::disk::{Logical, Transid, objectid};
+use crate::table::{Part, Writer};
+use crate::tree::{Tree, Visit};
+
+use super::extent_list::{Cursor, Extent, ExtentList};
+use super::quotas::{Owned, Quotas};
+use super::reference::{Claim, claims};
+use super::sketch::{Buckets, Sketch};
+
+/// What the walk over the extent tree gathers, by one thread.
+#[derive(Default)]
+pub struct ClaimsPart {
+    extents: Part<Extent>,
+    tree_bytes: u64,
+    references: Sketch,
+    /// Of each extent: the references it counts less those it lists.
+    totals: Sketch,
+    owned: Owned,
+}
+
+impl ClaimsPart {
+    /// Takes a block of the extent tree.
+    pub fn visit(&mut self, visit: Visit<'_>, nodesize: u32, quotas: &Quotas, extents: &Writer<'_>) {
+        let Visit::Leaf(leaf) = visit else { return };
+        claims(leaf, nodesize, |claim| match claim {
+            Claim::Extent(extent) => {
+                self.totals.add(extent.logical, &[extent.logical.0], extent.refs as i64);
+                if extent.flags & TREE_BLOCK != 0 {
+                    self.tree_bytes = self.tree_bytes.saturating_add(extent.length);
+                }
+                extents.push(&mut self.extents, extent);
+            }
+            Claim::Reference { extent, reference, count } => {
+                self.totals.add(extent, &[extent.0], -(count as i64));
+                self.references.add(extent, &reference.numbers(extent), count as i64);
+            }
+            Claim::Owner { root, generation, length } => self.owned.add(quotas, root, generation, length),
+        });
+    }
+}
+
+/// The extent items, and sums of what they claim.
+#[derive(Default)]
+pub struct Claims {
+    pub extents: ExtentList,
+    /// Bytes of all tree blocks.
+    pub tree_bytes: u64,
+    /// Data, by the trees that simple quotas count it for.
+    pub owned: Owned,
+    references: Sketch,
+    totals: Sketch,
+}
+
+impl Claims {
+    /// `extents` is what the parts wrote to.
+    pub fn new(parts: Vec<ClaimsPart>, extents: Writer<'_>) -> io::Result<Self> {
+        let (mut all, mut records) = (Self::default(), Vec::new());
+        for part in parts {
+            records.push(part.extents);
+            all.tree_bytes = all.tree_bytes.saturating_add(part.tree_bytes);
+            all.references.merge(&part.references);
+            all.totals.merge(&part.totals);
+            all.owned.merge(part.owned);
+        }
+        all.extents = ExtentList::new(extents.finish(records)?);
+        Ok(all)
+    }
+
+    /// Where extents may be whose items count another number of references than they list; nothing if there are none.
+    pub fn unequal_totals(&self) -> Option<Buckets> {
+        self.totals.unequal()
+    }
+
+    /// Where extents may be whose claims differ from what was found; nothing if there are none.
+    pub fn unequal_references(&self, found: &Found) -> Option<Buckets> {
+        let mut differences = self.references.clone();
+        differences.subtract(&found.sketch);
+        differences.unequal()
+    }
+}
+
+/// What a reference promises of its extent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// The generation is not known of the log root tree.
+    TreeBlock {
+        level: u8,
+        generation: Option<Transid>,
+    },
+    Data {
+        length: u64,
+    },
+}
+
+/// An extent that is not what a reference promises of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    pub extent: Extent,
+    pub reference: Reference,
+    pub shape: Shape,
+}
+
+impl Mismatch {
+    fn new(extent: Extent, reference: Reference, shape: Shape) -> Option<Self> {
+        let (kind, have, expect) = match shape {
+            Shape::TreeBlock { level, .. } => (TREE_BLOCK, extent.level, u64::from(level)),
+            Shape::Data { length } => (DATA, extent.length, length),
+        };
+        let is_generation = match shape {
+            Shape::TreeBlock { generation: Some(generation), .. } => extent.generation == generation.0,
+            _ => true,
+        };
+        let fits = extent.flags & kind != 0 && have == expect && is_generation;
+        (!fits).then_some(Self { extent, reference, shape })
+    }
+}
+
+/// References that trees have, as a sum.
+#[derive(Default)]
+pub struct Found {
+    sketch: Sketch,
+    cursor: Cursor,
+    /// What is yet to be compared with the extents that it leads to: these are not known before their tree was read.
+    early: Vec<(Logical, Reference, Shape)>,
+    /// What does not fit the extents that it leads to.
+    pub mismatches: Vec<Mismatch>,
+}
+
+impl Found {
+    pub fn merge(&mut self, mut other: Found) {
+        self.sketch.merge(&other.sketch);
+        self.early.append(&mut other.early);
+        self.mismatches.append(&mut other.mismatches);
+    }
+
+    /// Notes the references of a block that is read before the extents are known: one without full back references.
+    pub fn visit_early(&mut self, tree: &Tree, visit: Visit<'_>) {
+        let (unknown, mut cursor) = (ExtentList::default(), Cursor::default());
+        references(tree, visit, &unknown, &mut cursor, |extent, reference, shape, _| {
+            self.note(extent, reference, shape);
+        });
+    }
+
+    fn note(&mut self, extent: Logical, reference: Reference, shape: Shape) {
+        self.sketch.add(extent, &reference.numbers(extent), 1);
+        self.early.push((extent, reference, shape));
+    }
+
+    /// Notes the references that a block of a tree has, and what does not fit the extents that they lead to.
+    pub fn visit(&mut self, tree: &Tree, visit: Visit<'_>, extents: &ExtentList) {
+        let Self { sketch, cursor, mismatches, .. } = self;
+        references(tree, visit, extents, cursor, |logical, reference, shape, cursor| {
+            sketch.add(logical, &reference.numbers(logical), 1);
+            // A missing item shows in the sums.
+            let extent = extents.find(logical, cursor);
+            mismatches.extend(extent.and_then(|extent| Mismatch::new(extent, reference, shape)));
+        });
+    }
+
+    /// Notes that a root item or the superblock refers to the root of a tree.
+    pub fn root(&mut self, tree: &Tree) {
+        let (extent, reference) = root_reference(tree);
+        self.note(extent, reference, Shape::TreeBlock { level: tree.root.level, generation: tree.root.generation });
+    }
+
+    /// Compares what was noted early, once the extents are known.
+    pub fn settle(&mut self, extents: &ExtentList) {
+        for (logical, reference, shape) in std::mem::take(&mut self.early) {
+            let extent = extents.find(logical, &mut self.cursor);
+            self.mismatches.extend(extent.and_then(|extent| Mismatch::new(extent, reference, shape)));
+        }
+    }
+}
+
+/// The root of a relocation tree refers to itself.
+pub fn root_reference(tree: &Tree) -> (Logical, Reference) {
+    let (logical, root) = (tree.root.logical, tree.id());
+    let reference = match root {
+        objectid::TREE_RELOC => Reference::Node { parent: logical },
+        _ => Reference::Tree { root },
+    };
+    (logical, reference)
+}
+
+/// Hands each reference that a block has to `hear`, and `cursor` with it.
+pub fn references(
+    tree: &Tree,
+    visit: Visit<'_>,
+    extents: &ExtentList,
+    cursor: &mut Cursor,
+    mut hear: impl FnMut(Logical, Reference, Shape, &mut Cursor),
+) {
+    let owner = tree.owner_of(visit.block());
+    let flags = extents.find(visit.block().logical(), cursor).map_or(0, |extent| extent.flags);
+    match visit {
+        Visit::Node(node, first) => {
+            let level = node.block().level() - 1;
+            node_children(node, owner, first, flags, |ptr, reference| {
+                let generation = Some(ptr.generation.into());
+                hear(ptr.blockptr.into(), reference, Shape::TreeBlock { level, generation }, cursor);
+            });
+        }
+        Visit::Leaf(leaf) => file_extents(leaf, owner, flags, |file_extent| {
+            hear(file_extent.extent, file_extent.reference, Shape::Data { length: file_extent.length }, cursor);
+        }),
+    }
+}

@@ -1,0 +1,13 @@
+//! The data itself: every checksum against every copy, and parity against the data.
+
+mod files;
+mod flaw;
+mod piece;
+mod run;
+mod segment;
+mod sums;
+
+pub use files::FileRange;
+pub use flaw::{Flaw, FlawKind};
+pub use piece::{Amounts, BadSector, SectorVisitor};
+pub use run::{Known, Verified, verify};
