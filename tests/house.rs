@@ -24,7 +24,7 @@ const FLOORS: &[&[&str]] = &[
 const CIRCLES: &[(&str, &str)] = &[
     ("block/edit", "views of leaves and nodes share what the folder's own file has of both"),
     ("block/item", "the rules of each type are called by the folder's own file, which has what they share"),
-    ("chunk/device", "the changes of devices share two functions of the folder's own file"),
+    ("device", "the changes of devices share two functions of the folder's own file"),
     ("cli", "commands take the exit codes from the file that lists the commands"),
     ("disk", "flags name profiles, and profiles the flags"),
     ("mkfs", "to be split as a library"),
@@ -306,5 +306,17 @@ fn files_stay_short_enough_to_read() {
     for path in sources() {
         let lines = std::fs::read_to_string(&path).unwrap().lines().count();
         assert!(lines <= 600, "{} has {lines} lines", path.display());
+    }
+}
+
+/// Without its feature `cli` the library has nothing of a command line.
+#[test]
+fn the_library_needs_no_command_line() {
+    let arguments = ["tree", "--offline", "--locked", "--no-default-features", "--edges", "normal", "--prefix", "none"];
+    let output = std::process::Command::new(env!("CARGO")).args(arguments).output().unwrap();
+    let tree = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && tree.contains("zerocopy "), "{}", String::from_utf8_lossy(&output.stderr));
+    for name in ["clap", "anyhow", "indicatif", "signal-hook"] {
+        assert!(!tree.lines().any(|line| line.starts_with(&format!("{name} "))), "{name}");
     }
 }

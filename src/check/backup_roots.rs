@@ -2,7 +2,9 @@
 //!
 //! The kernel writes a slot when it writes the superblock, and by then the next transaction may have begun: every root
 //! in the slot may be one generation newer, and lie in a chunk that is not committed yet. Older slots may point to chunks
-//! that were removed since. Mounting from a backup, and tools that write no backups, break the order of slots.
+//! that were removed since. Mounting from a backup, and tools that write no backups, break the order of slots. Where the root
+//! tree had a new root already, its slot has the generation of the next commit, which takes another place: of several slots of
+//! one generation, one has the present roots.
 
 use crate::disk::superblock::RootBackup;
 use crate::disk::{Superblock, Transid};
@@ -12,7 +14,7 @@ use super::findings::Findings;
 
 pub fn check(superblock: &Superblock, findings: &Findings) {
     let generation = superblock.generation();
-    let mut newest = None;
+    let (mut newest, mut differences, mut is_any_present) = (None, Vec::new(), false);
     for (slot, backup) in superblock.super_roots.iter().enumerate() {
         let have = Transid::from(backup.tree_root_gen);
         if have == Transid(0) {
@@ -20,18 +22,27 @@ pub fn check(superblock: &Superblock, findings: &Findings) {
         }
         newest = newest.max(Some(have));
         if have == generation {
-            check_present(superblock, slot, backup, findings);
+            let found = differences.len();
+            differences.extend(differences_of(superblock, slot, backup));
+            is_any_present |= differences.len() == found;
         } else if have.0 > generation.0.saturating_add(1) {
             findings.report(BackupRootProblem::Newer { slot, have, expect: generation });
         }
+    }
+    if !is_any_present {
+        differences.into_iter().for_each(|problem| findings.report(problem));
     }
     if newest.is_some_and(|newest| newest < generation) {
         findings.report(BackupRootProblem::Missing { expect: generation });
     }
 }
 
-/// The slot that was written with the present roots. Totals in it may be those of the next transaction.
-fn check_present(superblock: &Superblock, slot: usize, backup: &RootBackup, findings: &Findings) {
+/// What differs from the present roots in a slot of their generation. Totals in it may be those of the next transaction.
+fn differences_of(
+    superblock: &Superblock,
+    slot: usize,
+    backup: &RootBackup,
+) -> impl Iterator<Item = BackupRootProblem> {
     let mut fields = vec![
         ("tree_root", backup.tree_root.get(), superblock.root.get()),
         ("tree_root_level", backup.tree_root_level.into(), superblock.root_level.into()),
@@ -40,7 +51,6 @@ fn check_present(superblock: &Superblock, slot: usize, backup: &RootBackup, find
         fields.push(("chunk_root", backup.chunk_root.get(), superblock.chunk_root.get()));
         fields.push(("chunk_root_level", backup.chunk_root_level.into(), superblock.chunk_root_level.into()));
     }
-    for (field, have, expect) in fields.into_iter().filter(|(_, have, expect)| have != expect) {
-        findings.report(BackupRootProblem::Differs { slot, field, have, expect });
-    }
+    let differing = fields.into_iter().filter(|(_, have, expect)| have != expect);
+    differing.map(move |(field, have, expect)| BackupRootProblem::Differs { slot, field, have, expect })
 }

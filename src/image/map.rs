@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::{Mmap, UncheckedAdvice};
@@ -9,7 +10,8 @@ use rustix::param::page_size;
 use rustix::process::{Resource, getrlimit};
 
 use super::fault::Watch;
-use super::{Access, Image, has_locked_range, holder};
+use super::holder;
+use super::lock::{self, Access};
 
 /// Bytes that are viewed before the kernel is told that the process needs none of them: what was viewed counts as memory of
 /// the process until then. Pages that are viewed again are in the page cache still.
@@ -29,11 +31,10 @@ impl Map {
     /// fit the addresses of the process. While the map is there, the image has a shared lock (flock(2)), which keeps out our
     /// own kind.
     #[expect(unsafe_code, reason = "a map has no safe form")]
-    pub fn new(image: &Image) -> Option<Self> {
-        let length = usize::try_from(image.size()).ok().filter(|length| *length > 0 && fits(*length as u64))?;
-        let file = &image.file;
-        let is_writable_elsewhere = || is_open_for_writing(file) || has_locked_range(file, Access::Read);
-        if holder::of(image.path()).is_some() || file.try_lock_shared().is_err() || is_writable_elsewhere() {
+    pub fn new(path: &Path, file: &File, size: u64) -> Option<Self> {
+        let length = usize::try_from(size).ok().filter(|length| *length > 0 && fits(*length as u64))?;
+        let is_writable_elsewhere = || is_open_for_writing(file) || lock::has_range(file, Access::Read);
+        if holder::of(path).is_some() || file.try_lock_shared().is_err() || is_writable_elsewhere() {
             return None;
         }
         // SAFETY: this process does not write the file while it is mapped: `Image` maps only what was opened for reading, and an

@@ -7,6 +7,7 @@ mod block_device;
 mod clone;
 mod fault;
 mod holder;
+mod lock;
 mod map;
 mod mounts;
 mod writeback;
@@ -18,13 +19,13 @@ use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use crate::disk::Physical;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
 use block_device::BlockDevice;
+use lock::Access;
 use map::Map;
 
 pub use clone::Origin;
@@ -32,13 +33,6 @@ pub use mounts::{Mount, mount_of};
 
 /// Bytes that are discarded at once, for such a call cannot be interrupted.
 const DISCARDED: u64 = 1 << 30;
-
-/// What an image is opened for.
-#[derive(Clone, Copy)]
-enum Access {
-    Read,
-    Write,
-}
 
 /// An open image file or block device.
 #[derive(Debug)]
@@ -89,10 +83,10 @@ impl Image {
             return Err(Error::ReadOnly { path: path.to_owned(), reason: "the device is read-only".to_owned() });
         }
         if file_type.is_file() {
-            if has_locked_range(&file, Access::Write) {
+            if lock::has_range(&file, Access::Write) {
                 return Err(in_use(holder::of_lock(path)));
             }
-            lock(&file).map_err(|error| match error {
+            lock::take(&file).map_err(|error| match error {
                 TryLockError::WouldBlock => in_use(holder::of_lock(path)),
                 TryLockError::Error(source) => Error::Open { path: path.to_owned(), source },
             })?;
@@ -149,7 +143,7 @@ impl Image {
     /// The bytes at `offset` where they lie. Nothing where only [`Image::read`] tells what they are: the image is not mapped, or
     /// a page of its map could not be read. They may be worth nothing: see [`Image::has_faulted`].
     pub fn view(&self, offset: Physical, length: usize) -> Option<&[u8]> {
-        self.map.get_or_init(|| Map::new(self)).as_ref()?.view(offset.0, length)
+        self.map.get_or_init(|| Map::new(&self.path, &self.file, self.size())).as_ref()?.view(offset.0, length)
     }
 
     /// Whether a page of the map could not be read. Views that were handed out before may show zeroes there since, so that
@@ -217,39 +211,6 @@ impl Image {
     /// for the kernel forgets what it could not write.
     pub fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(|source| Error::Sync { path: self.path.clone(), source })
-    }
-}
-
-/// Locks a file exclusively. A program that another thread of this process is just starting has all files of the process, and
-/// with them locks that were given up here, until it runs: that passes.
-fn lock(file: &File) -> std::result::Result<(), TryLockError> {
-    const TRIES: u32 = 20;
-    for _ in 1..TRIES {
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
-            done => return done,
-        }
-    }
-    file.try_lock()
-}
-
-/// Whether another process has locked any range of a file against this access. Our own lock is given up at once: some network filesystems
-/// make such locks of those of flock(2), and would refuse us the one for the other.
-fn has_locked_range(file: &File, access: Access) -> bool {
-    use rustix::fs::{FlockOperation, fcntl_lock};
-    use rustix::io::Errno;
-    let operation = match access {
-        Access::Read => FlockOperation::NonBlockingLockShared,
-        Access::Write => FlockOperation::NonBlockingLockExclusive,
-    };
-    match fcntl_lock(file, operation) {
-        // Where there are no such locks nobody has one.
-        Err(error) => error == Errno::AGAIN || error == Errno::ACCESS,
-        Ok(()) => {
-            // It ends with the file at the latest.
-            let _ = fcntl_lock(file, FlockOperation::Unlock);
-            false
-        }
     }
 }
 

@@ -12,16 +12,9 @@ mod extent_tree;
 mod records;
 mod space_trees;
 
-use std::collections::BTreeMap;
-
-use crate::disk::Key;
-
 pub use block_groups::{GroupSpace, block_group_items, free_space_tree_items};
 pub use csum_tree::CsumTree;
 pub use device_tree::{chunk_tree_items, device_tree_items};
 pub use extent_tree::ExtentTree;
-pub use records::{BlockRef, DataExtent, DataExtents, DataRange, DataRef};
+pub use records::{BlockRef, DataExtent, DataExtents, DataRange, DataRef, Items};
 pub use space_trees::{Settled, SpaceMap, SpaceTrees};
-
-/// The items of a small tree.
-pub type Items = BTreeMap<Key, Vec<u8>>;

@@ -1,5 +1,6 @@
 //! The records of extents: one for each reference, sorted by extent.
 
+use std::collections::BTreeMap;
 use std::iter::Peekable;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -9,6 +10,9 @@ use crate::disk::{Key, KeyType, Logical, Transid};
 use crate::error::{Error, Result};
 use crate::table;
 use crate::tree::build::BuiltBlock;
+
+/// The items of a small tree.
+pub type Items = BTreeMap<Key, Vec<u8>>;
 
 /// A reference to a tree block. All records of one block say the same of the block itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -11,11 +11,10 @@ use crate::tree::build::{Builder, BuiltBlock, BuiltTree, NewTree, Store};
 use crate::volume::ChunkMapping;
 use crate::volume::chunk_items::dev_extents;
 
-use super::Items;
 use super::block_groups::{GroupSpace, block_group_items, free_space_tree_items};
 use super::device_tree::{chunk_tree_items, device_tree_items};
 use super::extent_tree::ExtentTree;
-use super::records::BlockRef;
+use super::records::{BlockRef, Items};
 
 /// Rounds after which the blocks are begun one further on. That trees never agree with themselves takes an odd chance,
 /// which another place breaks.

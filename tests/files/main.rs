@@ -2,6 +2,7 @@
 //! what can be is read.
 
 mod damage;
+mod examples;
 mod forms;
 mod hostile;
 mod kernel;

@@ -25,6 +25,7 @@ struct Unreadable(Vec<Range<u64>>);
 
 impl Hooks for Unreadable {
     const IS_WRITABLE: bool = false;
+    const IS_CACHED: bool = true;
 
     fn read(&mut self, _: usize, range: Range<u64>) -> Result<(), Errno> {
         let is_unreadable = self.0.iter().any(|other| other.start < range.end && range.start < other.end);

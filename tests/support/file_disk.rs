@@ -25,6 +25,8 @@ const FIRST: u64 = 2;
 /// nothing is done then.
 pub trait Hooks: Send + 'static {
     const IS_WRITABLE: bool;
+    /// Whether the kernel keeps what it has read, so that images can be mapped. It reads ahead then.
+    const IS_CACHED: bool = false;
 
     fn read(&mut self, _image: usize, _range: Range<u64>) -> Result<(), Errno> {
         Ok(())
@@ -129,10 +131,9 @@ impl<H: Hooks> Filesystem for Disk<H> {
         reply.attr(&FOREVER, &self.attributes(ino));
     }
 
-    /// Past the page cache, which would read ahead, and put writes off and join them. Only what is in the page cache can be
-    /// mapped, as disks are that are only read.
+    /// Past the page cache, which would read ahead, and put writes off and join them.
     fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        reply.opened(FileHandle(0), if H::IS_WRITABLE { FopenFlags::FOPEN_DIRECT_IO } else { FopenFlags::empty() });
+        reply.opened(FileHandle(0), if H::IS_CACHED { FopenFlags::empty() } else { FopenFlags::FOPEN_DIRECT_IO });
     }
 
     fn read(

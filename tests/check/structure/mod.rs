@@ -46,6 +46,21 @@ fn each_kind_of_damage_is_found_for_itself() {
     assert!(failures.is_empty(), "{failures}");
 }
 
+/// The kernel writes a slot while the next transaction runs, and its root tree may have a new root by then.
+#[test]
+fn a_backup_of_roots_of_the_running_transaction_is_no_problem() {
+    let Some(images) = kernel_image_or_skip("single") else { return };
+    let injector = Injector::new(&images);
+    let before = problems_of(&injector.volume());
+    injector.superblocks(|superblock| {
+        let generation = superblock.generation;
+        let older = superblock.super_roots.iter_mut().find(|backup| backup.tree_root_gen != generation).unwrap();
+        older.tree_root_gen = generation;
+        older.tree_root.set(4096);
+    });
+    assert_eq!(problems_of(&injector.volume()), before);
+}
+
 #[test]
 fn each_kind_of_problem_has_a_case() {
     let injected: BTreeSet<&str> = cases().iter().map(|case| case.code).chain(NOT_INJECTED.iter().copied()).collect();
