@@ -103,7 +103,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__check)
-            opts="-s -b -r -q -h --json --all --threads --memory --progress --check-data-csum --force --qgroup-report --super --backup --tree-root --chunk-root --quiet --help"
+            opts="-s -b -r -q -h --json --all --threads --memory --progress --check-data-csum --force --qgroup-report --super --backup --tree-root --chunk-root --quiet --no-map --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -245,7 +245,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__dump__subcmd__tree)
-            opts="-e -d -r -R -u -b -t -q -h --extents --device --roots --backups --uuid --block --tree --follow --bfs --dfs --hide-names --csum-headers --csum-items --noscan --json --json-lines --quiet --help"
+            opts="-e -d -r -R -u -b -t -q -h --extents --device --roots --backups --uuid --block --tree --follow --bfs --dfs --hide-names --csum-headers --csum-items --noscan --json --json-lines --quiet --no-map --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -275,7 +275,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__fsck)
-            opts="-n -p -a -y -q -h --quiet --help"
+            opts="-n -p -a -y -q -h --quiet --no-map --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -457,7 +457,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__list__subcmd__chunks)
-            opts="-q -h --json --quiet --help"
+            opts="-q -h --json --quiet --no-map --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

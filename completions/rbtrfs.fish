@@ -50,6 +50,7 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l force -d 'Check 
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l qgroup-report -d 'Print what each quota group stores and what was counted'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -s b -l backup -d 'Begin with the newest backup roots before those of the superblock'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -s q -l quiet -d 'Print nothing but errors'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l no-map -d 'Read the images instead of mapping them'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -s h -l help -d 'Print help'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s b -l block -d 'Print only the block at this logical address; may be given more than once' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s t -l tree -d 'Print only the tree with this id, a number or a name such as fs, extent, csum or raid_stripe' -r
@@ -68,6 +69,7 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -l noscan -d 'A
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -l json -d 'Print one JSON document'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -l json-lines -d 'Print one JSON object for each item, a line each'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s q -l quiet -d 'Print nothing but errors'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -l no-map -d 'Read the images instead of mapping them'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s h -l help -d 'Print help'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -s s -l super -d 'Print this copy: 0, 1 or 2' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -l bytenr -d 'Print what stands at this byte offset' -r
@@ -78,6 +80,7 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -l json -d 'Pr
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -s h -l help -d 'Print help'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand list-chunks" -l json -d 'Print one JSON document'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand list-chunks" -s q -l quiet -d 'Print nothing but errors'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand list-chunks" -l no-map -d 'Read the images instead of mapping them'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand list-chunks" -s h -l help -d 'Print help'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -l type -d 'What the chunks are for' -r -f -a "data\t''
 metadata\t''
@@ -142,6 +145,7 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -s n -d 'Verify, and
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -s a -s p -d 'Repair without asking, as at boot'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -s y -d 'Repair, and take every answer for yes'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -s q -l quiet -d 'Print nothing but errors'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -l no-map -d 'Read the images instead of mapping them'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -s h -l help -d 'Print help'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand man" -s h -l help -d 'Print help'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove mkfs completions fsck man help" -f -a "check" -d 'Verify a filesystem without changing it'

@@ -230,8 +230,10 @@ fn the_good_bytes_of_a_bad_block_are_handed_on() {
         let injector = Injector::new(&images);
         let root = injector.root(EXTENT_TREE);
         for mirror in 1..=mirrors {
-            let (volume, mut good) = (injector.volume(), Vec::new());
-            volume.read_block(&root.expected(), &mut good).unwrap();
+            let good = {
+                let volume = injector.volume();
+                volume.read_block(&root.expected(), &mut Vec::new()).unwrap().block.bytes().to_vec()
+            };
             let place = injector.block_copy(root.logical, mirror, |block| block[300] ^= 1);
             let (volume, progress) = (injector.volume(), Progress::default());
             let parts = Scan::new(&volume, 2, &progress).run(&[Tree::whole(root)], &Keeper);

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use rbtrfs::block::Block;
 use rbtrfs::block::extent_item::{Kind, Record};
 use rbtrfs::block::reference::Reference;
 use rbtrfs::block::verify::Expected;
@@ -102,9 +101,8 @@ impl Facts {
 }
 
 fn first_key(volume: &Volume, block: &Expected) -> Key {
-    let mut bytes = Vec::new();
-    volume.read_block(block, &mut bytes).unwrap();
-    match Block::new(&bytes).unwrap().kind() {
+    let mut buffer = Vec::new();
+    match volume.read_block(block, &mut buffer).unwrap().block.kind() {
         rbtrfs::block::Kind::Leaf(leaf) => leaf.items().next().map_or(Key::MIN, |item| item.unwrap().key),
         rbtrfs::block::Kind::Node(node) => Key::from(&node.ptrs()[0].key),
     }
@@ -227,9 +225,7 @@ fn device_tree(volume: &Volume, chunks: &[&ChunkMapping], name: &str) {
     let stats = stats.map(|(key, data)| (key.offset, *DevStatsItem::read_prefix(data).unwrap().0));
     let uuid = {
         let root = blocks(volume).next().unwrap();
-        let mut bytes = Vec::new();
-        volume.read_block(&root, &mut bytes).unwrap();
-        Block::new(&bytes).unwrap().header().chunk_tree_uuid
+        volume.read_block(&root, &mut Vec::new()).unwrap().block.header().chunk_tree_uuid
     };
     let mut extents: Vec<_> = chunks.iter().flat_map(|chunk| dev_extents(chunk, uuid)).collect();
     extents.sort_unstable_by_key(|(key, _)| *key);
