@@ -13,9 +13,7 @@ fn main() -> Result<ExitCode, rbtrfs::Error> {
     let images = std::env::args_os().skip(1).map(|path| Image::open(Path::new(&path)));
     let volume = Volume::open(images.collect::<Result<_, _>>()?)?;
     let progress = Progress::default();
-    let options =
-        Options { threads: 2, memory: 1 << 28, progress: &progress, count_qgroups: false, check_data_csum: false };
-    let report = check(&volume, &options)?;
+    let report = check(&volume, &Options::new(&progress))?;
     for problem in &report.problems {
         println!("{}: {}: {problem}", problem.severity(), problem.code());
     }

@@ -1,4 +1,37 @@
-//! The offline btrfs toolkit. See `ARCHITECTURE.md` for the floors of the house: imports only go down.
+//! The offline btrfs toolkit: filesystems are made, read, checked and changed while nothing has them mounted, without a
+//! kernel, a loop device or root.
+//!
+//! ```
+//! use rbtrfs::check::{Options, check};
+//! use rbtrfs::files::{Files, Start};
+//! use rbtrfs::image::Image;
+//! use rbtrfs::mkfs::{Builder, LocalDirectory};
+//! use rbtrfs::progress::Progress;
+//! use rbtrfs::volume::Volume;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let scratch = tempfile::tempdir()?;
+//! # let (root, image) = (scratch.path().join("root"), scratch.path().join("disk.img"));
+//! # std::fs::create_dir(&root)?;
+//! # std::fs::write(root.join("motd"), "hello\n")?;
+//! let progress = Progress::default();
+//! // A filesystem of 64 MiB with the files below a directory.
+//! Builder::new().byte_count(64 << 20).build([&image])?.make(&LocalDirectory::new(root), &progress)?;
+//!
+//! let volume = Volume::open(vec![Image::open(&image)?])?;
+//! let report = check(&volume, &Options::new(&progress))?;
+//! assert!(report.problems.is_empty());
+//!
+//! let files = Files::open(&volume, Start::Default)?;
+//! for entry in files.walk(files.root()) {
+//!     assert_eq!(entry?.path, b"motd");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The programs are behind the default feature `cli`. `ARCHITECTURE.md` describes the floors of the house: imports only go
+//! down.
 
 #![deny(unsafe_code)]
 

@@ -2,6 +2,7 @@
 
 use crate::disk::objectid;
 use crate::error::{Error, Result};
+use crate::parallel::default_threads;
 use crate::problem::Problem;
 use crate::progress::Progress;
 use crate::survey::files::Rules;
@@ -25,6 +26,14 @@ pub struct Options<'a> {
     pub count_qgroups: bool,
     /// Verify data, too.
     pub check_data_csum: bool,
+}
+
+impl<'a> Options<'a> {
+    /// A check without data, on as many threads as the machine runs at once, whose records may take 256 MiB of the memory.
+    pub fn new(progress: &'a Progress) -> Self {
+        let (memory, count_qgroups, check_data_csum) = (256 << 20, false, false);
+        Self { threads: default_threads(), memory, progress, count_qgroups, check_data_csum }
+    }
 }
 
 /// Checks the filesystem. Fails only where it is stopped, or where temporary files cannot be written.

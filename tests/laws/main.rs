@@ -1,0 +1,204 @@
+//! Laws that every command keeps, each stated once.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::SystemTime;
+
+use serde_json::Value;
+use support::{PROGRAM, Run, Scratch, run_rbtrfs};
+
+/// A command that takes the devices of a filesystem.
+struct Law {
+    /// With the options that it needs.
+    command: &'static str,
+    /// The exit code of work that cannot be done.
+    failure: i32,
+    /// Whether it changes the filesystem.
+    changes: bool,
+    /// The schema of what it prints with `--json`.
+    schema: Option<&'static str>,
+}
+
+/// Two devices of one filesystem, which has an empty chunk more than it needs.
+fn images(scratch: &Scratch) -> Vec<PathBuf> {
+    let images = vec![scratch.path("a.img"), scratch.path("b.img")];
+    let run = run_rbtrfs("mkfs --quiet --byte-count 512M --data raid1 --metadata raid1", &images);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let run = run_rbtrfs("chunk-alloc --type data --size 64M", &images);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    images
+}
+
+/// Contents and time of the last change.
+fn state(images: &[PathBuf]) -> Vec<(Vec<u8>, SystemTime)> {
+    let state = |path: &PathBuf| (std::fs::read(path).unwrap(), path.metadata().unwrap().modified().unwrap());
+    images.iter().map(state).collect()
+}
+
+impl Law {
+    fn run(&self, options: &str, images: &[PathBuf]) -> Run {
+        run_rbtrfs(&format!("{} {options}", self.command), images)
+    }
+
+    /// The work could not be done: that is told, and nothing else is printed.
+    fn assert_failed(&self, run: &Run, what: &str) {
+        let told = run.stderr.lines().count();
+        assert_eq!(
+            (run.code, run.stdout.as_str(), told),
+            (self.failure, "", 1),
+            "{}: {what}: {}",
+            self.command,
+            run.stderr
+        );
+    }
+
+    fn wrong_arguments_are_told_and_change_nothing(&self) {
+        let scratch = Scratch::new();
+        let images = images(&scratch);
+        let before = state(&images);
+        for (options, images) in [("--no-such-option", images.as_slice()), ("", &[])] {
+            let run = self.run(options, images);
+            assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{} {options}", self.command);
+            assert!(run.stderr.contains("Usage:"), "{} {options}: {}", self.command, run.stderr);
+        }
+        assert!(state(&images) == before, "{}", self.command);
+    }
+
+    fn what_is_no_filesystem_is_refused_in_one_line_that_names_it(&self) {
+        let scratch = Scratch::new();
+        let directory = scratch.new_directory();
+        for path in [scratch.path("nowhere"), scratch.zeros("empty", 0), scratch.zeros("zeros", 1 << 20), directory] {
+            let run = self.run("", std::slice::from_ref(&path));
+            self.assert_failed(&run, "no filesystem");
+            assert!(run.stderr.contains(path.to_str().unwrap()), "{}: {}", self.command, run.stderr);
+        }
+    }
+
+    /// Reading goes on without the device, a change does not.
+    fn a_missing_device_is_told(&self) {
+        let scratch = Scratch::new();
+        let images = images(&scratch);
+        let before = state(&images);
+        for image in &images {
+            let run = self.run("", std::slice::from_ref(image));
+            assert!(run.says(&["device", "missing"]), "{}: {}", self.command, run.stderr);
+            if self.changes {
+                self.assert_failed(&run, "a missing device");
+            } else {
+                assert_eq!(run.code, 0, "{}: {}", self.command, run.stderr);
+            }
+        }
+        assert!(state(&images) == before, "{}", self.command);
+    }
+
+    /// Neither reading nor a dry run changes an image, nor its time.
+    fn what_is_not_to_be_changed_stays_as_it_is(&self) {
+        let scratch = Scratch::new();
+        let images = images(&scratch);
+        let before = state(&images);
+        let run = self.run(if self.changes { "--dry-run" } else { "" }, &images);
+        assert_eq!(run.code, 0, "{}: {}", self.command, run.stderr);
+        assert!(state(&images) == before, "{}", self.command);
+    }
+
+    /// A reader that has seen enough is no failure. After a change it is told that the change is made.
+    fn a_closed_pipe_is_no_failure_of_the_work(&self) {
+        let scratch = Scratch::new();
+        let mut child = Command::new(PROGRAM)
+            .args(self.command.split(' '))
+            .args(images(&scratch))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let run = Run::of(child.wait_with_output().unwrap());
+        if self.changes {
+            assert_eq!(run.code, 3, "{}: {}", self.command, run.stderr);
+            assert!(run.says(&["the change is on the disk"]), "{}: {}", self.command, run.stderr);
+        } else {
+            assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{}", self.command);
+        }
+    }
+
+    /// Output that has no room is a failure. After a change it is one of its own: the change is made.
+    fn a_full_output_is_a_failure(&self) {
+        let scratch = Scratch::new();
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = Command::new(PROGRAM).args(self.command.split(' ')).args(images(&scratch)).stdout(full).output();
+        let run = Run::of(output.unwrap());
+        let code = if self.changes { 3 } else { self.failure };
+        assert_eq!(run.code, code, "{}: {}", self.command, run.stderr);
+        assert!(run.says(&["No space left on device"]), "{}: {}", self.command, run.stderr);
+    }
+
+    fn json_is_one_document_of_its_schema(&self) {
+        let Some(schema) = self.schema else { return };
+        let scratch = Scratch::new();
+        let run = self.run("--json", &images(&scratch));
+        let document: Value =
+            serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{}: {error}", self.command));
+        assert_eq!((run.code, document["schema"].as_str()), (0, Some(schema)), "{}: {}", self.command, run.stderr);
+    }
+
+    /// The manual names what the command takes.
+    fn the_manual_has_each_option(&self) {
+        let name = self.command.split(' ').next().unwrap();
+        let help = run_rbtrfs(&format!("{name} --help"), &[]);
+        assert_eq!((help.code, help.stderr.as_str()), (0, ""), "{name}");
+        let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("man/rbtrfs-{name}.1"));
+        let manual = std::fs::read_to_string(manual).unwrap().replace("\\-", "-");
+        let words =
+            help.stdout.split([' ', ',', '\n', '=', '[']).filter(|word| word.starts_with("--") && word.len() > 2);
+        let missing: Vec<&str> = words.filter(|word| !manual.contains(word.trim_end_matches(['.', ')']))).collect();
+        assert!(missing.is_empty(), "{name}: {missing:?}");
+    }
+}
+
+macro_rules! laws {
+    ($($name:ident: $law:expr;)*) => {$(
+        mod $name {
+            use super::Law;
+            const LAW: Law = $law;
+            laws!(@each
+                wrong_arguments_are_told_and_change_nothing
+                what_is_no_filesystem_is_refused_in_one_line_that_names_it
+                a_missing_device_is_told
+                what_is_not_to_be_changed_stays_as_it_is
+                a_closed_pipe_is_no_failure_of_the_work
+                a_full_output_is_a_failure
+                json_is_one_document_of_its_schema
+                the_manual_has_each_option
+            );
+        }
+    )*};
+    (@each $($law:ident)*) => {$(
+        #[test]
+        fn $law() {
+            LAW.$law();
+        }
+    )*};
+}
+
+laws! {
+    check: Law { command: "check", failure: 2, changes: false, schema: Some("rbtrfs.check/1") };
+    check_data: Law { command: "check --check-data-csum", failure: 2, changes: false, schema: Some("rbtrfs.check/1") };
+    fsck: Law { command: "fsck -n", failure: 8, changes: false, schema: None };
+    dump_tree: Law { command: "dump-tree", failure: 2, changes: false, schema: Some("rbtrfs.dump-tree/1") };
+    list_chunks: Law { command: "list-chunks", failure: 2, changes: false, schema: Some("rbtrfs.list-chunks/1") };
+    chunk_alloc: Law {
+        command: "chunk-alloc --type data",
+        failure: 2,
+        changes: true,
+        schema: Some("rbtrfs.chunk-alloc/1"),
+    };
+    chunk_remove: Law {
+        command: "chunk-remove --unused",
+        failure: 2,
+        changes: true,
+        schema: Some("rbtrfs.chunk-remove/1"),
+    };
+}
