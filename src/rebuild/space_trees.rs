@@ -58,7 +58,7 @@ pub struct SpaceTrees<'a> {
     /// What their blocks have in common, whatever the owner.
     pub form: NewTree,
     pub sectorsize: u32,
-    /// The trees to make, of those that [`SpaceTrees::build`] knows. Block group items stand in the extent tree if the block
+    /// The trees to make, of those that `SpaceTrees::build` knows. Block group items stand in the extent tree if the block
     /// group tree is not among them.
     pub trees: Vec<u64>,
     /// All extents but the blocks of these trees.

@@ -1,7 +1,7 @@
 //! What a filesystem holds, as facts that are owned and sorted, gathered in one parallel pass over all blocks.
 //!
 //! Nothing is judged here: [`crate::check`] compares facts, and a repair takes the same ones. What would grow with the
-//! filesystem is kept as sums of hashes ([`sketch`]), and as records in tables that spill to files; the records behind sums
+//! filesystem is kept as sums of hashes (`sketch`), and as records in tables that spill to files; the records behind sums
 //! that do not agree are collected by a second look, when a caller asks for them ([`Survey::references`]).
 
 mod blocks;

@@ -1,7 +1,7 @@
 //! Quota groups: the bytes that they store, and those that the trees hold.
 //!
-//! Full quotas count what each subvolume reaches, and what it reaches alone ([`sharing`]). Simple quotas count each
-//! extent for the one subvolume that made it ([`owned`]). Nothing is gathered for a filesystem without quotas.
+//! Full quotas count what each subvolume reaches, and what it reaches alone (`sharing`). Simple quotas count each
+//! extent for the one subvolume that made it (`owned`). Nothing is gathered for a filesystem without quotas.
 
 mod count;
 mod groups;
