@@ -5,7 +5,6 @@ mod content;
 mod discard;
 mod failures;
 mod matrix;
-mod rebuild;
 mod refusals;
 mod same_bytes;
 
