@@ -5,6 +5,7 @@ mod content;
 mod discard;
 mod failures;
 mod matrix;
+mod rebuild;
 mod refusals;
 mod same_bytes;
 
