@@ -1,4 +1,4 @@
-//! Checks the filesystem whose devices are given, and prints what is wrong with it.
+//! Checks a filesystem, given by its devices, and prints each problem.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -78,11 +78,16 @@ pub fn beside<T>(helper: impl FnOnce() + Send, work: impl FnOnce() -> T) -> T {
 fn threads_that_fit() -> usize {
     /// The stack of a thread, and what the allocator of the C library reserves for its heap.
     const OF_THREAD: u64 = (2 + 64) << 20;
-    let Some(most) = getrlimit(Resource::As).current else { return usize::MAX };
+    let Some(left) = addresses_left() else { return usize::MAX };
+    1 + usize::try_from(left / 2 / OF_THREAD).unwrap_or(usize::MAX - 1)
+}
+
+/// Bytes of addresses that this process may still take (setrlimit(2), RLIMIT_AS); nothing where there is no limit.
+pub fn addresses_left() -> Option<u64> {
+    let most = getrlimit(Resource::As).current?;
     let pages = std::fs::read_to_string("/proc/self/statm");
     let pages = pages.ok().and_then(|text| text.split_ascii_whitespace().next()?.parse::<u64>().ok());
-    let taken = pages.unwrap_or_default().saturating_mul(page_size() as u64);
-    1 + usize::try_from(most.saturating_sub(taken) / 2 / OF_THREAD).unwrap_or(usize::MAX - 1)
+    Some(most.saturating_sub(pages.unwrap_or_default().saturating_mul(page_size() as u64)))
 }
 
 /// Runs `work` on each job of `source` on `threads` threads, and calls `emit` with the results in the order of the

@@ -341,15 +341,22 @@ impl File<'_, '_> {
         Ok(true)
     }
 
+    /// Fails where the chunk does not tell where its data lies.
+    fn refuse_elsewhere(&self, logical: Logical) -> Result<(), RangeProblem> {
+        let volume = self.files.volume;
+        match volume.chunks().find(logical).and_then(|chunk| not_placed(volume, chunk)) {
+            Some(reason) => Err(RangeProblem::NotPlaced { logical, reason }),
+            None => Ok(()),
+        }
+    }
+
     /// Loads `offset..end` of an extent that begins at `start` of the file and at `logical`.
     fn load_plain(&mut self, logical: Logical, start: u64, offset: u64, end: u64) -> Result<(), RangeProblem> {
         let sectorsize = u64::from(self.files.volume.format().sectorsize);
         let address = logical.0.saturating_add(offset.saturating_sub(start));
         let skip = address % sectorsize;
         let address = Logical(address - skip);
-        if let Some(reason) = not_placed(self.files.volume, address) {
-            return Err(RangeProblem::NotPlaced { logical: address, reason });
-        }
+        self.refuse_elsewhere(address)?;
         let length = end.saturating_sub(offset).saturating_add(skip).next_multiple_of(sectorsize);
         let Loaded { bytes, sectors, extent, logical: loaded_from, .. } = &mut self.loaded;
         *extent = None;
@@ -370,9 +377,7 @@ impl File<'_, '_> {
             return Ok(());
         }
         self.loaded.extent = None;
-        if let Some(reason) = not_placed(self.files.volume, logical) {
-            return Err(RangeProblem::NotPlaced { logical, reason });
-        }
+        self.refuse_elsewhere(logical)?;
         let (files, id, sectorsize) = (self.files, self.id, self.files.volume.format().sectorsize);
         self.compressed.resize(disk_num_bytes, 0);
         let Self { reader, compressed, sectors, .. } = self;

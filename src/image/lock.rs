@@ -33,7 +33,7 @@ pub fn has_range(file: &File, access: Access) -> bool {
         Access::Write => FlockOperation::NonBlockingLockExclusive,
     };
     match fcntl_lock(file, operation) {
-        // Where there are no such locks nobody has one.
+        // Where there are no such locks, no process has one.
         Err(error) => error == Errno::AGAIN || error == Errno::ACCESS,
         Ok(()) => {
             // It ends with the file at the latest.

@@ -5,9 +5,8 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::parallel::addresses_left;
 use memmap2::{Mmap, UncheckedAdvice};
-use rustix::param::page_size;
-use rustix::process::{Resource, getrlimit};
 
 use super::fault::Watch;
 use super::holder;
@@ -32,7 +31,9 @@ impl Map {
     /// own kind.
     #[expect(unsafe_code, reason = "a map has no safe form")]
     pub fn new(path: &Path, file: &File, size: u64) -> Option<Self> {
-        let length = usize::try_from(size).ok().filter(|length| *length > 0 && fits(*length as u64))?;
+        // Where addresses are limited, threads and memory need most of them.
+        let fits = addresses_left().is_none_or(|left| size <= left / 8);
+        let length = usize::try_from(size).ok().filter(|length| *length > 0 && fits)?;
         let is_writable_elsewhere = || is_open_for_writing(file) || lock::has_range(file, Access::Read);
         if holder::of(path).is_some() || file.try_lock_shared().is_err() || is_writable_elsewhere() {
             return None;
@@ -70,16 +71,6 @@ impl Map {
         // file again. A page of zeroes that stands for one that could not be read stays one of zeroes.
         let _ = unsafe { self.memory.unchecked_advise(UncheckedAdvice::DontNeed) };
     }
-}
-
-/// Whether so many bytes may be mapped: where the addresses of the process are limited (setrlimit(2), RLIMIT_AS), threads and
-/// memory need most of them.
-fn fits(length: u64) -> bool {
-    let Some(most) = getrlimit(Resource::As).current else { return true };
-    let pages = std::fs::read_to_string("/proc/self/statm");
-    let pages = pages.ok().and_then(|text| text.split_ascii_whitespace().next()?.parse::<u64>().ok());
-    let taken = pages.unwrap_or_default().saturating_mul(page_size() as u64);
-    length <= most.saturating_sub(taken) / 8
 }
 
 /// Whether any process has the file open for writing. Only of a read-only descriptor, and only where the filesystem has leases

@@ -124,16 +124,15 @@ fn read_sector(
     Err(NoGoodCopy { logical, bad })
 }
 
-/// Why it is not known where the data at this address lies, although a chunk holds it.
-pub fn not_placed(volume: &Volume, logical: Logical) -> Option<&'static str> {
+/// Why a chunk does not tell where its data lies.
+pub fn not_placed(volume: &Volume, chunk: &ChunkMapping) -> Option<&'static str> {
     let of_volume = volume.superblock();
     // As `btrfs-image` leaves it: blocks of data are not in the dump.
     if of_volume.flags.get() & (superblock::METADUMP | superblock::METADUMP_V2) != 0 {
         return Some("this is a dump of metadata only");
     }
-    let chunk: &ChunkMapping = volume.chunks().find(logical)?;
     if chunk.flags.contains(block_group::REMAPPED) {
-        return Some("its chunk is remapped");
+        return Some("it is remapped");
     }
     // `btrfs_need_stripe_tree_update` in fs/btrfs/raid-stripe-tree.h; parity and single chunks are not listed there.
     let is_linear = matches!(chunk.profile, Profile::Single | Profile::Raid5 | Profile::Raid6);

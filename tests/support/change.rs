@@ -12,11 +12,15 @@ use rbtrfs::{Error, Result};
 use super::{Scratch, mkfs_btrfs, or_skip};
 
 pub fn open_for_change(images: &[PathBuf]) -> Filesystem {
+    open_with(images, MissingDevices::Refuse).unwrap()
+}
+
+/// Opens images for a change. Programs that other tests are just starting have them open, too, until they run.
+pub fn open_with(images: &[PathBuf], missing: MissingDevices) -> Result<Filesystem> {
     for _ in 0..500 {
-        match Filesystem::open(images, MissingDevices::Refuse) {
-            // By a program that another test is just starting: until it runs it has all files that are open here.
+        match Filesystem::open(images, missing) {
             Err(Error::InUse { .. }) => std::thread::sleep(Duration::from_millis(10)),
-            opened => return opened.unwrap(),
+            opened => return opened,
         }
     }
     panic!("{images:?} stay in use");

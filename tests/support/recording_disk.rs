@@ -3,6 +3,7 @@
 //! some of them.
 
 use std::fs::{File, OpenOptions};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -37,12 +38,12 @@ pub enum Event {
 
 /// A write or a barrier that is asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Call {
-    pub image: usize,
+struct Call {
+    image: usize,
     /// How many there were before of the same image.
-    pub number: usize,
+    number: usize,
     /// Of a write.
-    pub offset: Option<u64>,
+    offset: Option<u64>,
 }
 
 /// From which write on, counted from 0 over all images, writes fail, and how.
@@ -68,15 +69,27 @@ impl RecordingDisk {
 
     pub fn failing(images: &[PathBuf], scratch: &Scratch, failure: Option<Failure>) -> Result<Self, String> {
         let mut writes = 0..;
-        Self::failing_calls(images, scratch, move |call| {
+        Self::failing_where(images, scratch, move |call| {
             let failure = failure?;
             let write = call.offset.and_then(|_| writes.next())?;
             (failure.from..failure.from.saturating_add(failure.count)).contains(&write).then_some(failure.error)
         })
     }
 
-    /// Fails the calls for which `fails` has an error.
+    /// Fails those calls of one image whose numbers are in `calls`.
     pub fn failing_calls(
+        images: &[PathBuf],
+        scratch: &Scratch,
+        failing: usize,
+        calls: Range<usize>,
+        error: Errno,
+    ) -> Result<Self, String> {
+        let is_hit = move |call: Call| call.image == failing && calls.contains(&call.number);
+        Self::failing_where(images, scratch, move |call| is_hit(call).then_some(error))
+    }
+
+    /// Fails the calls for which `fails` has an error.
+    fn failing_where(
         images: &[PathBuf],
         scratch: &Scratch,
         fails: impl FnMut(Call) -> Option<Errno> + Send + 'static,

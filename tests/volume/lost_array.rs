@@ -186,35 +186,40 @@ fn no_other_block_is_taken_for_the_chunk_root() {
     }
 }
 
-/// A block that is bad where it should be is nowhere else: disks of terabytes are not read for it.
-#[test]
-fn a_damaged_chunk_tree_is_told_from_one_that_lies_elsewhere() {
-    let Some(images) = kernel_image_or_skip("dup") else { return };
+/// Images of which each copy of a leaf of the chunk tree was damaged, and the leaf: `damage` is told the image, place and
+/// bytes of a copy.
+fn with_bad_chunk_leaf(damage: impl Fn(&Injector, usize, u64, &[u8])) -> Option<(Injector, Logical)> {
+    let images = kernel_image_or_skip("dup")?;
     let volume = open(&images);
     let logical = first_leaf(&volume, objectid::CHUNK_TREE).logical;
     let injector = Injector::new(&images);
+    let mut good = vec![0; volume.format().nodesize as usize];
     for mirror in 1..=mirrors(&volume, logical) {
         let (image, offset) = place(&volume, logical, mirror);
-        let mut good = vec![0; volume.format().nodesize as usize];
         volume.read(logical, mirror, &mut good).unwrap();
+        damage(&injector, image, offset, &good);
+    }
+    Some((injector, logical))
+}
+
+/// A block that is bad where it should be is nowhere else: disks of terabytes are not read for it.
+#[test]
+fn a_damaged_chunk_tree_is_told_from_one_that_lies_elsewhere() {
+    let damaged = with_bad_chunk_leaf(|injector, image, offset, good| {
         injector.bytes(image, offset + 2000, 500, |bytes| bytes.fill(7));
         // A search would find this, where no chunk leads to it.
-        injector.bytes(image, AWAY, good.len(), |bytes| bytes.copy_from_slice(&good));
-    }
+        injector.bytes(image, AWAY, good.len(), |bytes| bytes.copy_from_slice(good));
+    });
+    let Some((injector, _)) = damaged else { return };
     let error = Volume::open(vec![Image::open(&injector.images()[0]).unwrap()]).map(drop).unwrap_err().to_string();
     assert!(error.contains("checksum mismatch"), "{error}");
 }
 
 #[test]
 fn a_search_of_terabytes_that_finds_nothing_ends_soon() {
-    let Some(images) = kernel_image_or_skip("dup") else { return };
-    let volume = open(&images);
-    let logical = first_leaf(&volume, objectid::CHUNK_TREE).logical;
-    let injector = Injector::new(&images);
-    for mirror in 1..=mirrors(&volume, logical) {
-        let (image, offset) = place(&volume, logical, mirror);
-        injector.bytes(image, offset, 101, |bytes| bytes.fill(0));
-    }
+    let damaged =
+        with_bad_chunk_leaf(|injector, image, offset, _| injector.bytes(image, offset, 101, |bytes| bytes.fill(0)));
+    let Some((injector, logical)) = damaged else { return };
     injector.superblocks(|superblock| superblock.sys_chunk_array_size.set(0));
     injector.resize(0, 8 << 40);
     for command in ["dump-tree", "list-chunks", "check"] {

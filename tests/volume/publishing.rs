@@ -15,7 +15,7 @@ use zerocopy::IntoBytes;
 
 use crate::support::contents::*;
 use crate::support::mounted::Mounted;
-use crate::support::recording_disk::{Call, Event, RecordingDisk};
+use crate::support::recording_disk::{Event, RecordingDisk};
 use crate::support::soundness::assert_sound;
 use crate::support::*;
 
@@ -277,12 +277,11 @@ fn fail_at_every_call(name: &str, error: Errno) {
     let cases = (0..before.len()).flat_map(|image| [(image, 1), (image, usize::MAX)]);
     for (failing, how_many) in cases {
         for from in 0_usize.. {
-            let fails = move |call: Call| {
-                let is_hit = call.image == failing && (from..from.saturating_add(how_many)).contains(&call.number);
-                is_hit.then_some(error)
-            };
+            let calls = from..from.saturating_add(how_many);
             let directory = Scratch::new();
-            let Some(disk) = or_skip(RecordingDisk::failing_calls(&before, &directory, fails)) else { return };
+            let Some(disk) = or_skip(RecordingDisk::failing_calls(&before, &directory, failing, calls, error)) else {
+                return;
+            };
             let mut volume = writable(disk.images());
             let prepared = Prepared::next(volume.volume());
             let new = prepared.superblock.generation.get();

@@ -11,7 +11,6 @@ use rbtrfs::disk::superblock::{SUPER_INFO_SIZE, SUPER_OFFSETS};
 use rbtrfs::disk::{Logical, STRIPE_LEN, Transid};
 use rbtrfs::finding::{Finding, Severity};
 use rbtrfs::problem::Problem;
-use rbtrfs::trans::Filesystem;
 use rbtrfs::tree::stale_devices;
 use rbtrfs::volume::{Content, MissingDevices, Volume, read_copies};
 
@@ -27,17 +26,6 @@ fn commit(images: &[PathBuf]) {
     let mut fs = open_for_change(images);
     allocate(&fs, &wish(DATA, None, STRIPE_LEN)).unwrap().unwrap();
     fs.commit().unwrap();
-}
-
-/// Opens images for a change. Programs that other tests are just starting have them open, too, until they run.
-fn open_with(images: &[PathBuf], missing: MissingDevices) -> Result<Filesystem, Error> {
-    for _ in 0..500 {
-        match Filesystem::open(images, missing) {
-            Err(Error::InUse { .. }) => std::thread::sleep(Duration::from_millis(10)),
-            opened => return opened,
-        }
-    }
-    panic!("{images:?} stay in use");
 }
 
 /// As [`run_rbtrfs`], once the images are in use by no program that another test is just starting.

@@ -2,10 +2,10 @@
 
 use std::sync::Mutex;
 
-use crate::disk::flags::{block_group, incompat, superblock};
-use crate::disk::{Logical, Profile};
+use crate::disk::Logical;
+use crate::disk::flags::superblock;
 use crate::parallel::{lock, on_threads};
-use crate::tree::Tree;
+use crate::tree::{Tree, not_placed};
 use crate::volume::{ChunkMapping, Volume};
 
 use super::super::blocks::Blocks;
@@ -85,20 +85,9 @@ pub fn verify<V: SectorVisitor>(job: &Job<'_>, known: &Known<'_>, visitor: &V) -
 
 /// Why the data of a chunk cannot be verified.
 fn not_verified(volume: &Volume, chunk: &ChunkMapping) -> Option<&'static str> {
-    let of_volume = volume.superblock();
     let changing = superblock::CHANGING_DATA_CSUM | superblock::CHANGING_META_CSUM;
-    if of_volume.flags.get() & changing != 0 {
+    if volume.superblock().flags.get() & changing != 0 {
         return Some("its checksums are being changed to another type");
     }
-    // As `btrfs-image` leaves it: blocks of data are not in the dump.
-    if of_volume.flags.get() & (superblock::METADUMP | superblock::METADUMP_V2) != 0 {
-        return Some("this is a dump of metadata only");
-    }
-    if chunk.flags.contains(block_group::REMAPPED) {
-        return Some("it is remapped");
-    }
-    // `btrfs_need_stripe_tree_update` in fs/btrfs/raid-stripe-tree.h; parity and single chunks are not listed there.
-    let is_linear = matches!(chunk.profile, Profile::Single | Profile::Raid5 | Profile::Raid6);
-    let is_listed = of_volume.has_incompat(incompat::RAID_STRIPE_TREE) && chunk.flags.contains(block_group::DATA);
-    (is_listed && !is_linear).then_some("the raid stripe tree places it")
+    not_placed(volume, chunk)
 }

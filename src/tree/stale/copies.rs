@@ -1,10 +1,11 @@
 //! Whether the copies that a device should have are there.
 
 use crate::block::verify::Expected;
-use crate::disk::flags::{block_group, incompat, superblock};
-use crate::disk::{Logical, Physical, Profile, STRIPE_LEN};
+use crate::disk::flags::superblock;
+use crate::disk::{Logical, Physical, STRIPE_LEN};
 use crate::tree::csums::CsumRun;
-use crate::volume::{ChunkMapping, Missed, Piece, Volume};
+use crate::tree::data::not_placed;
+use crate::volume::{Missed, Piece, Volume};
 
 use super::suspect::Suspect;
 
@@ -44,7 +45,7 @@ pub fn data_is_on(volume: &Volume, suspect: &Suspect<'_>, run: CsumRun<'_>) -> R
     let mut buffer = vec![0; STRIPE_LEN as usize];
     for (piece, sums) in pieces_of(volume, run) {
         let piece = piece.map_err(|logical| missed(logical, "no chunk holds this address".to_owned()))?;
-        if !is_placed_by_chunk(volume, piece.chunk) {
+        if not_placed(volume, piece.chunk).is_some() {
             continue;
         }
         for (_, physical) in places(suspect, piece) {
@@ -85,11 +86,4 @@ pub fn pieces_of<'a>(
 pub fn has_data(volume: &Volume) -> bool {
     let elsewhere = superblock::METADUMP | superblock::METADUMP_V2 | superblock::CHANGING_DATA_CSUM;
     volume.superblock().flags.get() & elsewhere == 0
-}
-
-/// Whether nothing but the chunk says where its data is.
-fn is_placed_by_chunk(volume: &Volume, chunk: &ChunkMapping) -> bool {
-    let is_linear = matches!(chunk.profile, Profile::Single | Profile::Raid5 | Profile::Raid6);
-    let is_listed = volume.superblock().has_incompat(incompat::RAID_STRIPE_TREE) && !is_linear;
-    !is_listed && !chunk.flags.contains(block_group::REMAPPED)
 }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::support::mounted::{Mounted, btrfs_check};
 use crate::support::profiles::without;
-use crate::support::recording_disk::{Call, Event, RecordingDisk};
+use crate::support::recording_disk::{Event, RecordingDisk};
 use crate::support::soundness::assert_readable_after_torn_writes;
 use crate::support::*;
 
@@ -235,12 +235,12 @@ fn a_disk_that_fails_leaves_what_was_there_or_what_is_new_and_the_exit_code_says
         let mut codes = BTreeSet::new();
         for (failing, how_many) in (0..images.len()).flat_map(|image| [(image, 1), (image, usize::MAX)]) {
             for from in 0_usize.. {
-                let fails = move |call: Call| {
-                    let is_hit = call.image == failing && (from..from.saturating_add(how_many)).contains(&call.number);
-                    is_hit.then_some(error)
-                };
+                let calls = from..from.saturating_add(how_many);
                 let directory = Scratch::new();
-                let Some(disk) = or_skip(RecordingDisk::failing_calls(&images, &directory, fails)) else { return };
+                let Some(disk) = or_skip(RecordingDisk::failing_calls(&images, &directory, failing, calls, error))
+                else {
+                    return;
+                };
                 let run = run_rbtrfs("chunk-alloc --type data --size 64k --count 60 --quiet", disk.images());
                 let events = disk.events();
                 let what = format!("{name}: {how_many} calls of image {failing} fail from {from}: {run:?}");

@@ -9,7 +9,7 @@ use rbtrfs::volume::Device;
 
 use super::sprouts::{make_seed, system_devices};
 use super::*;
-use crate::support::recording_disk::{Call, Event, RecordingDisk};
+use crate::support::recording_disk::{Event, RecordingDisk};
 
 /// The generation of the first superblock.
 fn generation(image: &Path) -> Option<u64> {
@@ -185,12 +185,12 @@ fn a_device_joins_or_stays_what_it_was_whatever_call_fails() {
         let mut outcomes = std::collections::BTreeSet::new();
         for (failing, how_many) in (0..=own).flat_map(|image| [(image, 1), (image, usize::MAX)]) {
             for from in 0_usize.. {
-                let fails = move |call: Call| {
-                    let is_hit = call.image == failing && (from..from.saturating_add(how_many)).contains(&call.number);
-                    is_hit.then_some(error)
-                };
+                let calls = from..from.saturating_add(how_many);
                 let directory = Scratch::new();
-                let Some(disk) = or_skip(RecordingDisk::failing_calls(&images, &directory, fails)) else { return };
+                let Some(disk) = or_skip(RecordingDisk::failing_calls(&images, &directory, failing, calls, error))
+                else {
+                    return;
+                };
                 let served = disk.images();
                 let mut fs = open_for_change(&served[..own]);
                 add(&fs, &served[own], Occupied::Overwrite).unwrap();
