@@ -28,7 +28,6 @@ const CIRCLES: &[(&str, &str)] = &[
     ("cli", "commands take the exit codes from the file that lists the commands"),
     ("disk", "flags name profiles, and profiles the flags"),
     ("mkfs", "to be split as a library"),
-    ("trans", "to be split by responsibility"),
     ("tree/edit", "the store of blocks stands in the folder's own file"),
     ("volume", "reading, writing and publishing extend the volume, which is made of them"),
 ];

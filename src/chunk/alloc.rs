@@ -220,7 +220,7 @@ pub fn reserve_system(handle: &mut Handle<'_>, chunks: &mut Chunks, bytes: u64) 
     let (needs_new, wants_new) = {
         let space = fs.space();
         let info = space.info(SYSTEM);
-        (!has_blocks || info.left() < bytes, info.total < info.taken_or_promised().saturating_add(info.used))
+        (!has_blocks || info.available() < bytes, info.total < info.taken_or_reserved().saturating_add(info.used))
     };
     if needs_new || wants_new {
         match create_system(handle, chunks, None, None) {
@@ -232,9 +232,9 @@ pub fn reserve_system(handle: &mut Handle<'_>, chunks: &mut Chunks, bytes: u64) 
     let mut space = fs.space();
     let info = space.info_mut(SYSTEM);
     if !info.reserve(bytes) {
-        return Err(Error::NoSpace { what: "system", wanted: bytes, left: info.left() });
+        return Err(Error::NoSpace { what: "system", wanted: bytes, left: info.available() });
     }
-    handle.system_promised += bytes;
+    handle.system_reserved += bytes;
     Ok(())
 }
 

@@ -53,6 +53,12 @@ impl BlockGroup {
         }
     }
 
+    /// The group whose item is yet to be written.
+    #[must_use]
+    pub fn without_item(self) -> Self {
+        Self { item_used: None, ..self }
+    }
+
     /// The group of a chunk with parity: it is allocated from in rows that hold nothing of the last commit.
     #[must_use]
     pub fn in_rows_of(self, chunk: &ChunkMapping) -> Self {

@@ -1,8 +1,6 @@
-//! All that a change of chunks changes together: whoever has the lock on it may, and nobody else can.
+//! What a change of chunks changes together, behind one lock.
 
 use std::collections::BTreeSet;
-
-use zerocopy::IntoBytes;
 
 use crate::disk::volume::DevItem;
 use crate::disk::{Key, KeyType, Logical, Superblock, objectid};
@@ -11,7 +9,6 @@ use crate::image::Image;
 use crate::space::Holes;
 use crate::volume::ChunkMap;
 
-use super::Filesystem;
 use super::staged::StagedTree;
 
 /// A device as it will be after the commit.
@@ -66,18 +63,6 @@ impl Chunks {
             }
         }
         self.map.retain(|chunk| !removed.contains(&chunk.logical));
-    }
-
-    /// Writes a device's item as it is now into the chunk tree.
-    pub fn update_device_item(&mut self, fs: &Filesystem, devid: u64) -> Result<()> {
-        let item = self.device(devid)?.item;
-        self.tree.edit(fs, |editor| {
-            let data = editor.data_mut(device_key(devid))?;
-            let data = data.get_mut(..size_of::<DevItem>());
-            let error = Error::Device { devid, problem: "has a device item that is too short" };
-            data.ok_or(error)?.copy_from_slice(item.as_bytes());
-            Ok(())
-        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::block::Block;
 use crate::block::verify::{BlockError, Expected};
 use crate::disk::{Logical, Physical, STRIPE_LEN};
+use crate::error::Error;
 
 use super::chunk_map::{ChunkMap, ChunkMapping, StripeMapping};
 use super::{Volume, parity};
@@ -76,6 +77,12 @@ impl fmt::Display for NoGoodCopy {
             1 => Ok(()),
             count => write!(f, ", and no better copy among {count}"),
         }
+    }
+}
+
+impl From<NoGoodCopy> for Error {
+    fn from(bad: NoGoodCopy) -> Self {
+        Self::Block { what: "tree block", logical: bad.logical, problem: bad.to_string() }
     }
 }
 

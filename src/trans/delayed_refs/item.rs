@@ -9,13 +9,13 @@ use crate::error::Result;
 use crate::tree::TreeRoot;
 use crate::tree::edit::{Blocks, Cursor, Editor};
 
-use super::{Change, Sharing, damage};
+use super::{DelayedRef, Sharing, damage};
 
 /// What becomes of an extent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     InUse,
-    /// Nobody refers to it.
+    /// Its last reference went.
     Free,
 }
 
@@ -42,7 +42,7 @@ pub fn apply<S: Blocks>(
     store: &mut S,
     format: &Format,
     logical: Logical,
-    change: &Change,
+    change: &DelayedRef,
 ) -> Result<Fate> {
     let counts = || change.counts.iter().filter(|(_, by)| **by != 0);
     let is_idle = counts().next().is_none();
