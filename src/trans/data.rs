@@ -1,6 +1,6 @@
 //! Extents of data: space for them, the references to them, and their checksums.
 
-use crate::block::extent_item::Kind;
+use crate::block::extent_item::ExtentKind as Kind;
 use crate::block::reference::FileExtent;
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, objectid};

@@ -24,7 +24,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use crate::block::Block;
-use crate::block::extent_item::Kind;
+use crate::block::extent_item::ExtentKind as Kind;
 use crate::block::verify::Expected;
 use crate::disk::fields::Uuid;
 use crate::disk::flags::block_group;

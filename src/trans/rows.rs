@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::block::extent_item::Kind;
+use crate::block::extent_item::ExtentKind as Kind;
 use crate::block::verify::Expected;
 use crate::disk::extent::{ExtentItem, TreeBlockInfo};
 use crate::disk::flags::block_group::{METADATA, SYSTEM};
@@ -15,7 +15,7 @@ use crate::disk::{Key, KeyType, Logical, Transid};
 use crate::error::Result;
 use crate::space::{BlockGroup, FreeExtents};
 use crate::tree::TreeRoot;
-use crate::tree::csums::Csums;
+use crate::tree::csums::CsumRoot;
 use crate::volume::ChunkMapping;
 
 use super::Filesystem;
@@ -118,9 +118,9 @@ impl Filesystem {
         let (csum_type, sectorsize) = (volume.format().csum_type, u64::from(volume.format().sectorsize));
         let mut sector = vec![0; sectorsize as usize];
         let mut good = 0;
-        let csums = Csums::of(volume, &TreeRoot::root_tree(volume)).map_err(unreadable)?;
+        let csums = CsumRoot::of(volume, &TreeRoot::root_tree(volume)).map_err(unreadable)?;
         let read = csums.for_each(volume, &[(start.0, start.0.saturating_add(length))], |run| {
-            for (index, csum) in run.sums.chunks_exact(csum_type.size()).enumerate() {
+            for (index, csum) in run.csums.chunks_exact(csum_type.size()).enumerate() {
                 let logical = Logical(run.logical.0 + index as u64 * sectorsize);
                 let mut is_good = |mirror| {
                     volume.read(logical, mirror, &mut sector).is_ok() && csum_type.compute(&sector).starts_with(csum)

@@ -1,9 +1,9 @@
 //! What becomes of the references of a block that trees share when one of them gets a copy of it
 //! (`update_ref_for_cow` and `btrfs_block_can_be_shared` in fs/btrfs/ctree.c).
 
-use crate::block::extent_item::Kind;
+use crate::block::extent_item::ExtentKind as Kind;
 use crate::block::reference::{file_extents, node_children};
-use crate::block::{Block, Kind as BlockKind};
+use crate::block::{Block, BlockKind};
 use crate::disk::Transid;
 use crate::disk::flags::extent::FULL_BACKREF;
 use crate::disk::flags::header::RELOC;

@@ -1,7 +1,7 @@
 //! Bringing the items of an extent up to date: its own, with the references that stand in it, and those of references
 //! behind it.
 
-use crate::block::extent_item::{Format, Kind, Record, keys};
+use crate::block::extent_item::{ExtentKind as Kind, Format, Record, keys};
 use crate::block::reference::Reference;
 use crate::disk::flags::extent::FULL_BACKREF;
 use crate::disk::{Key, KeyType, Logical, hash};
@@ -220,7 +220,7 @@ impl<'e, S: Blocks> Items<'e, S> {
 
 /// Whether a reference whose first key is `first` may have this one: hashes collide.
 fn may_be_at(reference: Reference, first: Key, key: Key) -> bool {
-    let collisions = if let Reference::File { .. } = reference { hash::MAX_COLLISIONS } else { 1 };
+    let collisions = if let Reference::ExtentData { .. } = reference { hash::MAX_COLLISIONS } else { 1 };
     (key.objectid, key.key_type) == (first.objectid, first.key_type)
         && key.offset.checked_sub(first.offset).is_some_and(|distance| distance < collisions)
 }

@@ -6,7 +6,7 @@ pub mod item;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use crate::block::extent_item::{Format, Kind};
+use crate::block::extent_item::{ExtentKind as Kind, Format};
 use crate::block::reference::Reference;
 use crate::disk::flags::incompat::SKINNY_METADATA;
 use crate::disk::{Key, Logical};
@@ -56,7 +56,7 @@ impl Changes {
 
     /// A new block, to which nothing but its tree refers.
     pub fn add_block(&mut self, logical: Logical, level: u8, first_key: Key, tree: u64) {
-        let (kind, counts) = (Kind::Block { level }, BTreeMap::from([(Reference::Tree { root: tree }, 1)]));
+        let (kind, counts) = (Kind::Block { level }, BTreeMap::from([(Reference::TreeBlock { root: tree }, 1)]));
         self.by_address.insert(logical, Change { kind, new: Some(first_key), counts, sets_full_backref: false });
     }
 
@@ -93,7 +93,7 @@ impl Changes {
 
     /// A tree gives up a block.
     pub fn drop_block(&mut self, logical: Logical, level: u8, tree: u64) -> Result<()> {
-        self.count(logical, Kind::Block { level }, Reference::Tree { root: tree }, -1)
+        self.count(logical, Kind::Block { level }, Reference::TreeBlock { root: tree }, -1)
     }
 
     /// From now on the references of a block of the last commit to others are those of a parent.
