@@ -181,7 +181,7 @@ pub enum Error {
     NoMirror { logical: Logical, mirror: u16, mirrors: u16 },
 
     #[error("the system chunk array has no room for a chunk of {stripes} stripes")]
-    SystemArrayFull { stripes: usize },
+    SysChunkArrayFull { stripes: usize },
 
     #[error("there is no chunk at {logical}")]
     NoChunk { logical: Logical },

@@ -39,7 +39,7 @@ pub trait Finding: fmt::Display {
 
 /// A kind of finding, for the manual.
 #[derive(Clone, Copy, Debug)]
-pub struct Kind {
+pub struct ProblemKind {
     pub code: &'static str,
     pub severity: Severity,
     pub meaning: &'static str,
@@ -68,15 +68,15 @@ macro_rules! findings {
 
         impl $name {
             /// All kinds, in the order of their declaration.
-            pub const KINDS: &[$crate::finding::Kind] = &[
-                $($crate::finding::Kind {
+            pub const KINDS: &[$crate::finding::ProblemKind] = &[
+                $($crate::finding::ProblemKind {
                     code: $code,
                     severity: $crate::finding::Severity::$severity,
                     meaning: $meaning.trim_ascii(),
                 },)*
             ];
 
-            pub fn kinds() -> impl Iterator<Item = &'static $crate::finding::Kind> {
+            pub fn kinds() -> impl Iterator<Item = &'static $crate::finding::ProblemKind> {
                 Self::KINDS.iter()
             }
         }

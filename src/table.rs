@@ -20,11 +20,11 @@ const LEAST_PART: usize = 16 << 10;
 
 /// Bytes of memory that all tables of a job may take together.
 #[derive(Debug)]
-pub struct Room {
+pub struct MemoryBudget {
     left: AtomicU64,
 }
 
-impl Room {
+impl MemoryBudget {
     pub fn new(bytes: u64) -> Self {
         Self { left: AtomicU64::new(bytes) }
     }
@@ -50,7 +50,7 @@ pub trait Record: Copy + Ord + Send + Sync + FromBytes + IntoBytes + Immutable +
 #[derive(Debug)]
 pub struct Part<R> {
     records: Vec<R>,
-    /// Bytes taken of the room.
+    /// Bytes taken of the budget.
     taken: usize,
 }
 
@@ -63,7 +63,7 @@ impl<R> Default for Part<R> {
 /// A table that is being written.
 #[derive(Debug)]
 pub struct Writer<'r> {
-    room: &'r Room,
+    budget: &'r MemoryBudget,
     runs: Mutex<Runs>,
 }
 
@@ -90,8 +90,8 @@ impl Runs {
 }
 
 impl<'r> Writer<'r> {
-    pub fn new(room: &'r Room) -> Self {
-        Self { room, runs: Mutex::default() }
+    pub fn new(budget: &'r MemoryBudget) -> Self {
+        Self { budget, runs: Mutex::default() }
     }
 
     pub fn push<R: Record>(&self, part: &mut Part<R>, record: R) {
@@ -104,7 +104,7 @@ impl<'r> Writer<'r> {
     fn make_room<R: Record>(&self, part: &mut Part<R>) {
         let more = part.records.capacity().max(LEAST_PART / size_of::<R>());
         let bytes = more * size_of::<R>();
-        if self.room.take(bytes) {
+        if self.budget.take(bytes) {
             part.taken += bytes;
         } else if !part.records.is_empty() {
             self.spill(part);
@@ -132,11 +132,11 @@ impl<'r> Writer<'r> {
             let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
             runs.file.is_some() || runs.failure.is_some()
         };
-        if has_spilled || !self.room.take(others) {
+        if has_spilled || !self.budget.take(others) {
             parts.push(first);
             for part in &mut parts {
                 self.spill(part);
-                self.room.give_back(part.taken);
+                self.budget.give_back(part.taken);
             }
             drop(parts);
             let runs = self.runs.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -144,7 +144,7 @@ impl<'r> Writer<'r> {
         }
         for part in parts {
             first.records.extend_from_slice(&part.records);
-            self.room.give_back(part.taken);
+            self.budget.give_back(part.taken);
         }
         first.records.sort_unstable();
         Ok(Table { store: Store::Memory(first.records), failure: Mutex::default() })
@@ -381,9 +381,9 @@ mod tests {
         let pairs: Vec<Pair> = (0..100_000_u64).map(|n| Pair { key: n * 7919 % 50_021, value: n }).collect();
         let mut sorted = pairs.clone();
         sorted.sort();
-        for room in [u64::MAX, 1 << 20, 0] {
-            let room = Room::new(room);
-            let writer = Writer::new(&room);
+        for bytes in [u64::MAX, 1 << 20, 0] {
+            let budget = MemoryBudget::new(bytes);
+            let writer = Writer::new(&budget);
             let mut parts = vec![Part::default(), Part::default(), Part::default()];
             for (index, pair) in pairs.iter().enumerate() {
                 writer.push(&mut parts[index % 3], *pair);

@@ -21,7 +21,7 @@ pub struct Block<'a> {
 
 /// What a block is, by the level in its header.
 #[derive(Clone, Copy)]
-pub enum Kind<'a> {
+pub enum BlockKind<'a> {
     Leaf(Leaf<'a>),
     Node(Node<'a>),
 }
@@ -58,10 +58,10 @@ impl<'a> Block<'a> {
         self.header.nritems.get()
     }
 
-    pub fn kind(&self) -> Kind<'a> {
+    pub fn kind(&self) -> BlockKind<'a> {
         match self.level() {
-            0 => Kind::Leaf(Leaf { block: *self }),
-            _ => Kind::Node(Node { block: *self }),
+            0 => BlockKind::Leaf(Leaf { block: *self }),
+            _ => BlockKind::Node(Node { block: *self }),
         }
     }
 
@@ -78,37 +78,37 @@ impl<'a> Block<'a> {
     /// The key at `slot`, if there is one.
     pub fn key(&self, slot: usize) -> Option<Key> {
         match self.kind() {
-            Kind::Leaf(leaf) => leaf.headers().get(slot).map(|item| Key::from(&item.key)),
-            Kind::Node(node) => node.ptrs().get(slot).map(|ptr| Key::from(&ptr.key)),
+            BlockKind::Leaf(leaf) => leaf.headers().get(slot).map(|item| Key::from(&item.key)),
+            BlockKind::Node(node) => node.ptrs().get(slot).map(|ptr| Key::from(&ptr.key)),
         }
     }
 
     /// The slot of the first key that is not below `key`, which is the number of elements where there is none.
     pub fn slot_of(&self, key: Key) -> usize {
         match self.kind() {
-            Kind::Leaf(leaf) => leaf.headers().partition_point(|item| Key::from(&item.key) < key),
-            Kind::Node(node) => node.ptrs().partition_point(|ptr| Key::from(&ptr.key) < key),
+            BlockKind::Leaf(leaf) => leaf.headers().partition_point(|item| Key::from(&item.key) < key),
+            BlockKind::Node(node) => node.ptrs().partition_point(|ptr| Key::from(&ptr.key) < key),
         }
     }
 
     /// The number of items or pointers that are there: those that are claimed, or as many of them as fit.
     pub fn count(&self) -> usize {
         match self.kind() {
-            Kind::Leaf(leaf) => leaf.headers().len(),
-            Kind::Node(node) => node.ptrs().len(),
+            BlockKind::Leaf(leaf) => leaf.headers().len(),
+            BlockKind::Node(node) => node.ptrs().len(),
         }
     }
 
     /// Bytes that the elements before `slot` take: pointers, or item headers and their data.
     pub fn used_before(&self, slot: usize) -> usize {
         match self.kind() {
-            Kind::Leaf(leaf) => {
+            BlockKind::Leaf(leaf) => {
                 let data_size = leaf.data_size() as usize;
                 let last = slot.checked_sub(1).and_then(|last| leaf.headers().get(last));
                 let data_start = last.map_or(data_size, |item| item.offset.get() as usize);
                 slot * size_of::<Item>() + data_size.saturating_sub(data_start)
             }
-            Kind::Node(_) => slot * size_of::<KeyPtr>(),
+            BlockKind::Node(_) => slot * size_of::<KeyPtr>(),
         }
     }
 
@@ -120,8 +120,8 @@ impl<'a> Block<'a> {
     /// Bytes that elements may take.
     pub fn capacity(&self) -> usize {
         match self.kind() {
-            Kind::Leaf(leaf) => leaf.data_size() as usize,
-            Kind::Node(node) => node.capacity() as usize * size_of::<KeyPtr>(),
+            BlockKind::Leaf(leaf) => leaf.data_size() as usize,
+            BlockKind::Node(node) => node.capacity() as usize * size_of::<KeyPtr>(),
         }
     }
 

@@ -72,14 +72,14 @@ fn compare(
     stop(progress)?;
 
     let unread = &survey.blocks.unread;
-    csums::check_overlaps(&survey.checksums, findings);
+    csums::check_overlaps(&survey.csums, findings);
     if survey.trees.extent_tree.is_some() {
         // Where blocks lie in another way, logs are not known.
         let logs = survey.structure.as_ref().map_or(&[][..], |_| &survey.logs);
-        csums::check_extents(&survey.checksums, &survey.claims.extents, log_trees::added(logs), unread, findings);
+        csums::check_extents(&survey.csums, &survey.claims.extents, log_trees::added(logs), unread, findings);
     }
     subvolumes::check(volume, &survey.file_trees, &survey.subvolumes, &mut survey.files, unread, findings);
-    let rules = Rules::new(volume, &survey.checksums);
+    let rules = Rules::new(volume, &survey.csums);
     files::check(job, &rules, &survey.file_trees, &mut survey.files, findings);
     stop(progress)?;
 

@@ -67,7 +67,7 @@ pub fn begin_to_free(fs: &Filesystem, items: u64) -> Result<Handle<'_>> {
     // What is kept pays for a new metadata chunk, too. Where it cannot, there is none: to run out of space while its items
     // are inserted would be the end of the transaction.
     let is_space =
-        |error: &Error| matches!(error, Error::NoSpace { .. } | Error::SystemArrayFull { .. }) && !fs.is_poisoned();
+        |error: &Error| matches!(error, Error::NoSpace { .. } | Error::SysChunkArrayFull { .. }) && !fs.is_poisoned();
     let begun = begin_with_chunk(fs, items, |fs| fs.begin_to_free(items_of_chunk(fs)))
         .or_else(|error| if is_space(&error) { fs.begin_to_free(items) } else { Err(error) })
         .or_else(|error| if is_space(&error) { fs.begin_to_delete(items) } else { Err(error) });
@@ -225,7 +225,7 @@ pub fn reserve_system(handle: &mut Handle<'_>, chunks: &mut Chunks, bytes: u64) 
     if needs_new || wants_new {
         match create_system(handle, chunks, None, None) {
             // What is merely wanted may be missing; any other error has a cause that does not go away.
-            Err(Error::NoSpace { .. } | Error::SystemArrayFull { .. }) if !needs_new && !fs.is_poisoned() => {}
+            Err(Error::NoSpace { .. } | Error::SysChunkArrayFull { .. }) if !needs_new && !fs.is_poisoned() => {}
             created => drop(created?),
         }
     }

@@ -9,7 +9,7 @@ use crate::disk::volume::{Chunk, Stripe};
 use crate::disk::{BlockGroupFlags, Physical, Profile, STRIPE_LEN};
 use crate::error::{Error, Result};
 use crate::space::{Hole, Holes};
-use crate::volume::sys_array;
+use crate::volume::sys_chunk_array;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -77,7 +77,7 @@ impl Limits {
     /// Stripes that an item of the chunk tree has room for, and of a system chunk the array.
     fn max_stripes(&self, flags: BlockGroupFlags) -> usize {
         let most = max_stripes_of_item(self.nodesize);
-        if flags.contains(block_group::SYSTEM) { most.min(sys_array::max_stripes(self.array_room)) } else { most }
+        if flags.contains(block_group::SYSTEM) { most.min(sys_chunk_array::max_stripes(self.array_room)) } else { most }
     }
 }
 

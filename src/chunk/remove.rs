@@ -12,7 +12,7 @@ use crate::space::{BlockGroup, Space};
 use crate::sync::MutexGuard;
 use crate::trans::{Chunks, Filesystem, Handle};
 use crate::volume::chunk_items::chunk_key;
-use crate::volume::sys_array::BadEntry;
+use crate::volume::sys_chunk_array::BadEntry;
 use crate::volume::{ChunkMapping, StripeMapping};
 
 use super::alloc::{of_chunk, reserve_system};

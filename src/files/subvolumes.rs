@@ -63,14 +63,14 @@ impl Subvolume {
 }
 
 /// Where a subvolume stands: the directory, and the name in it.
-type Place = (InodeId, Vec<u8>);
+type SubvolumePlace = (InodeId, Vec<u8>);
 
 impl Files<'_> {
     /// All subvolumes and snapshots, the top level among them, in the order of their ids. Those whose root items stand in
     /// blocks that cannot be read are missing, and [`super::Options::on_notice`] receives those blocks.
     pub fn subvolumes(&self) -> Vec<Subvolume> {
         let mut subvolumes: BTreeMap<TreeId, Subvolume> = BTreeMap::new();
-        let mut places: HashMap<TreeId, Place> = HashMap::new();
+        let mut places: HashMap<TreeId, SubvolumePlace> = HashMap::new();
         let (from, to) =
             (Key::new(objectid::FS_TREE, KeyType(0), 0), Key::new(objectid::LAST_FREE, KeyType(u8::MAX), u64::MAX));
         self.scan_root_tree(from, to, |item| {
@@ -106,7 +106,7 @@ impl Files<'_> {
     fn subvolume_path(
         &self,
         id: TreeId,
-        places: &HashMap<TreeId, Place>,
+        places: &HashMap<TreeId, SubvolumePlace>,
         paths: &mut HashMap<TreeId, Option<Vec<u8>>>,
     ) -> Option<Vec<u8>> {
         let (mut current, mut chain, mut met) = (id, Vec::new(), HashSet::new());

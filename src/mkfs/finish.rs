@@ -170,7 +170,7 @@ fn superblock(options: &Options, state: &State) -> Result<Box<Superblock>> {
     for group in system {
         let (chunk, stripes) = structs_of(&group.chunk, options.sectorsize);
         if !array::append(&mut superblock, group.chunk.logical, &chunk, &stripes) {
-            return Err(Error::SystemArrayFull { stripes: stripes.len() });
+            return Err(Error::SysChunkArrayFull { stripes: stripes.len() });
         }
     }
     let (extent, files, devices, csums) =

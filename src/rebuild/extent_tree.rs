@@ -2,7 +2,7 @@
 
 use std::iter::Peekable;
 
-use crate::block::extent_item::{Format, Kind, Record};
+use crate::block::extent_item::{ExtentKind, Format, Record};
 use crate::block::reference::Reference;
 use crate::disk::flags::extent::FULL_BACKREF;
 use crate::disk::{Key, KeyType, Logical, Transid};
@@ -78,7 +78,7 @@ impl ExtentTree<'_> {
         emit: &mut impl FnMut(Key, &[u8]) -> Result<()>,
     ) -> Result<()> {
         let built = block.block();
-        let (kind, format) = (Kind::Block { level: built.level }, self.format(block.generation()));
+        let (kind, format) = (ExtentKind::Block { level: built.level }, self.format(block.generation()));
         let mut record = Record::new(built.logical, kind, built.first_key, &format);
         if block.has_full_backref() {
             record.extent.flags |= FULL_BACKREF;
@@ -88,7 +88,7 @@ impl ExtentTree<'_> {
 
     fn emit_data(&self, extent: DataExtent, emit: &mut impl FnMut(Key, &[u8]) -> Result<()>) -> Result<()> {
         let DataExtent { start, length, generation, owner, mut refs } = extent;
-        let mut record = Record::new(start, Kind::Data { length }, Key::MIN, &self.format(generation));
+        let mut record = Record::new(start, ExtentKind::Data { length }, Key::MIN, &self.format(generation));
         record.owner = owner;
         refs.sort_by_cached_key(|(reference, _)| reference.rank());
         self.emit(start, record, &refs, emit)

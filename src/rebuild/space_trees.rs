@@ -129,7 +129,7 @@ impl SpaceTrees<'_> {
                 let logical = map.take_block(*tree)?;
                 places.entry(*tree).or_default().push(logical);
                 let block = BuiltBlock { logical, level: *level, first_key: *first_key };
-                records.push(BlockRef::of_tree(&block, self.form.generation, *tree));
+                records.push(BlockRef::tree_block(&block, self.form.generation, *tree));
                 trees.insert(*tree, BuiltTree { root: logical, level: *level, blocks: outline.len() as u64 });
             }
         }

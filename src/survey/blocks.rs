@@ -8,11 +8,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::block::item::{ItemProblem, Rules, check_block};
 use crate::block::reference::file_extents;
-use crate::block::{self, Block};
+use crate::block::{Block, BlockKind};
 use crate::disk::fields::Uuid;
 use crate::disk::{Key, Logical, objectid};
-use crate::table::{Part, Record, Room, Table, Writer};
-use crate::tree::{Place, Scan, Tree, TreeRoot, Visit, Visitor};
+use crate::table::{MemoryBudget, Part, Record, Table, Writer};
+use crate::tree::{BlockPlace, Scan, Tree, TreeRoot, Visit, Visitor};
 use crate::volume::{BadCopy, Volume};
 
 /// A block that could not be read, and with it all below it.
@@ -32,8 +32,8 @@ pub struct Unread {
 }
 
 impl Unread {
-    pub fn new(place: &Place<'_>, bad: Vec<BadCopy>) -> Self {
-        let Place { tree, expected, end, is_disputed } = *place;
+    pub fn new(place: &BlockPlace<'_>, bad: Vec<BadCopy>) -> Self {
+        let BlockPlace { tree, expected, end, is_disputed } = *place;
         let (level, first) = (expected.level.unwrap_or_default(), expected.first_key);
         Self { tree: tree.id(), block: expected.logical, level, first, end, bad, is_disputed }
     }
@@ -137,7 +137,7 @@ pub struct BlockRules<'r> {
 }
 
 impl<'r> BlockRules<'r> {
-    pub fn new(volume: &Volume, scan: &Scan<'_>, records: Option<&'r Room>) -> Self {
+    pub fn new(volume: &Volume, scan: &Scan<'_>, records: Option<&'r MemoryBudget>) -> Self {
         let items = Rules::new(volume.format(), volume.superblock());
         Self {
             items,
@@ -162,18 +162,18 @@ pub struct BlocksPart {
 }
 
 impl BlocksPart {
-    pub fn unreadable(&mut self, place: &Place<'_>, bad: Vec<BadCopy>) {
+    pub fn unreadable(&mut self, place: &BlockPlace<'_>, bad: Vec<BadCopy>) {
         self.unread.push(Unread::new(place, bad));
     }
 
-    pub fn bad_copies(&mut self, place: &Place<'_>, bad: Vec<BadCopy>) {
+    pub fn bad_copies(&mut self, place: &BlockPlace<'_>, bad: Vec<BadCopy>) {
         let bit = |copy: &BadCopy| 1_u64.checked_shl(u32::from(copy.mirror).wrapping_sub(1)).unwrap_or_default();
         self.bad_mirrors = bad.iter().map(bit).fold(0, |mirrors, bit| mirrors | bit);
         self.bad.push(BadBlock { tree: place.tree.id(), block: place.expected.logical, bad });
     }
 
     /// Notes a good block.
-    pub fn visit(&mut self, rules: &BlockRules<'_>, place: &Place<'_>, block: Block<'_>) {
+    pub fn visit(&mut self, rules: &BlockRules<'_>, place: &BlockPlace<'_>, block: Block<'_>) {
         let (tree, logical, header) = (place.tree.id(), place.expected.logical, block.header());
         let (have, owner) = (header.owner.get(), place.tree.owner_of(block));
         if have != owner {
@@ -194,7 +194,7 @@ impl BlocksPart {
         if let Some(kept) = &rules.kept {
             let (generation, level) = (block.generation().0, block.level().into());
             kept.blocks.push(records, BlockRecord { logical, generation, owner: have, tree, level, bad_mirrors });
-            if let block::Kind::Leaf(leaf) = block.kind() {
+            if let BlockKind::Leaf(leaf) = block.kind() {
                 file_extents(leaf, owner, 0, |file| {
                     kept.data.push(data, UsedData { logical: file.extent, length: file.length });
                     *longest_data = file.length.max(*longest_data);
@@ -296,11 +296,11 @@ impl<P, F: Fn(&mut P, &Tree, Visit<'_>) + Sync> SecondLook<P, F> {
 impl<P, F: Fn(&mut P, &Tree, Visit<'_>) + Sync> Visitor for SecondLook<P, F> {
     type Part = (Vec<Unread>, P);
 
-    fn visit(&self, (_, part): &mut Self::Part, place: &Place<'_>, visit: Visit<'_>) {
+    fn visit(&self, (_, part): &mut Self::Part, place: &BlockPlace<'_>, visit: Visit<'_>) {
         (self.visit)(part, place.tree, visit);
     }
 
-    fn unreadable(&self, (unread, _): &mut Self::Part, place: &Place<'_>, bad: Vec<BadCopy>) {
+    fn unreadable(&self, (unread, _): &mut Self::Part, place: &BlockPlace<'_>, bad: Vec<BadCopy>) {
         unread.push(Unread::new(place, bad));
     }
 }

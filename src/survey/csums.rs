@@ -33,7 +33,7 @@ pub struct Overlap {
 
 /// The data that has checksums, as few runs as there can be.
 #[derive(Default)]
-pub struct Checksums {
+pub struct CsumRuns {
     runs: Vec<Run>,
     pub overlaps: Vec<Overlap>,
     unread: Vec<Unread>,
@@ -44,7 +44,7 @@ pub struct Checksums {
     longest: u64,
 }
 
-impl Checksums {
+impl CsumRuns {
     /// `items` are the runs of the checksum items of `trees`; `blocks` knows what of these could not be read.
     pub fn new(volume: &Volume, trees: &[Tree], items: Vec<Run>, blocks: &Blocks) -> Self {
         let format = volume.format();

@@ -1,6 +1,6 @@
 //! What the trees that were reached have in use: the space that nothing may be allocated from, whatever the extent tree says.
 
-use crate::block::extent_item::Kind;
+use crate::block::extent_item::ExtentKind;
 use crate::disk::{Logical, Transid};
 
 use super::blocks::UsedData;
@@ -13,7 +13,7 @@ pub struct UsedExtent {
     /// Bytes.
     pub length: u64,
     /// The level of a block that could not be read is that of the pointer to it.
-    pub kind: Kind,
+    pub kind: ExtentKind,
     /// Of a tree block that was read.
     pub generation: Option<Transid>,
 }
@@ -31,7 +31,7 @@ impl Survey {
     pub fn used_over(&self, start: Logical, end: Logical, nodesize: u32) -> Vec<UsedExtent> {
         let nodesize = u64::from(nodesize);
         let block = |logical, level, generation| {
-            let kind = Kind::Block { level };
+            let kind = ExtentKind::Block { level };
             UsedExtent { logical, length: nodesize, kind, generation }
         };
         let (blocks, data) = (&self.blocks.records, &self.blocks.data);
@@ -42,7 +42,7 @@ impl Survey {
         let from = start.0.saturating_sub(self.blocks.longest_data);
         let data = data.iter_from(from).take_while(|data| data.logical < end);
         used.extend(data.map(|UsedData { logical, length }| {
-            let kind = Kind::Data { length };
+            let kind = ExtentKind::Data { length };
             UsedExtent { logical, length, kind, generation: None }
         }));
         used.retain(|extent| extent.length > 0 && extent.logical < end && start < extent.end());

@@ -2,7 +2,7 @@
 
 use crate::block::Leaf;
 use crate::disk::{Key, KeyType};
-use crate::tree::{Entered, Place, Scan, Tree, TreeRoot, Visit, Visitor, walk};
+use crate::tree::{BlockPlace, Entered, Scan, Tree, TreeRoot, Visit, Visitor, walk};
 use crate::volume::{BadCopy, Volume};
 
 pub struct Item {
@@ -47,11 +47,11 @@ impl ItemsPart {
         }
     }
 
-    pub fn unreadable(&mut self, place: &Place<'_>) {
+    pub fn unreadable(&mut self, place: &BlockPlace<'_>) {
         self.found.unread.push((place.expected.first_key.unwrap_or(Key::MIN), place.end));
     }
 
-    pub fn again(&mut self, place: &Place<'_>) {
+    pub fn again(&mut self, place: &BlockPlace<'_>) {
         self.is_again = true;
         self.unreadable(place);
     }
@@ -63,17 +63,17 @@ struct Taker<F>(F);
 impl<F: Fn(Key) -> bool + Sync> Visitor for Taker<F> {
     type Part = ItemsPart;
 
-    fn visit(&self, part: &mut ItemsPart, _: &Place<'_>, visit: Visit<'_>) {
+    fn visit(&self, part: &mut ItemsPart, _: &BlockPlace<'_>, visit: Visit<'_>) {
         if let Visit::Leaf(leaf) = visit {
             part.leaf(leaf, &self.0);
         }
     }
 
-    fn unreadable(&self, part: &mut ItemsPart, place: &Place<'_>, _: Vec<BadCopy>) {
+    fn unreadable(&self, part: &mut ItemsPart, place: &BlockPlace<'_>, _: Vec<BadCopy>) {
         part.unreadable(place);
     }
 
-    fn again(&self, part: &mut ItemsPart, place: &Place<'_>) {
+    fn again(&self, part: &mut ItemsPart, place: &BlockPlace<'_>) {
         part.again(place);
     }
 }

@@ -6,7 +6,7 @@ use crate::block::Leaf;
 use crate::disk::flags::inode::NODATASUM;
 use crate::disk::inode::{FileExtentDisk, FileExtentItem, InodeItem, file_extent_type};
 use crate::disk::{Key, KeyType, Logical, Transid};
-use crate::tree::{Entered, Place, Tree, TreeRoot, Visit, Visitor, walk};
+use crate::tree::{BlockPlace, Entered, Tree, TreeRoot, Visit, Visitor, walk};
 use crate::volume::{BadCopy, Volume};
 
 use super::csums::{Run, runs_of};
@@ -41,7 +41,7 @@ pub struct LogsPart {
 }
 
 impl LogPart {
-    fn visit(&mut self, volume: &Volume, place: &Place<'_>, visit: Visit<'_>) {
+    fn visit(&mut self, volume: &Volume, place: &BlockPlace<'_>, visit: Visit<'_>) {
         let block = visit.block();
         if block.logical() == place.tree.root.logical {
             self.generation = Some(block.generation());
@@ -54,20 +54,20 @@ impl LogPart {
 }
 
 impl LogsPart {
-    fn of(&mut self, place: &Place<'_>) -> &mut LogPart {
+    fn of(&mut self, place: &BlockPlace<'_>) -> &mut LogPart {
         let root = &place.tree.root;
         self.trees.entry((root.key, root.logical)).or_default()
     }
 
-    pub fn visit(&mut self, volume: &Volume, place: &Place<'_>, visit: Visit<'_>) {
+    pub fn visit(&mut self, volume: &Volume, place: &BlockPlace<'_>, visit: Visit<'_>) {
         self.of(place).visit(volume, place, visit);
     }
 
-    pub fn unreadable(&mut self, place: &Place<'_>) {
+    pub fn unreadable(&mut self, place: &BlockPlace<'_>) {
         self.of(place).is_torn = true;
     }
 
-    pub fn again(&mut self, place: &Place<'_>) {
+    pub fn again(&mut self, place: &BlockPlace<'_>) {
         self.of(place).is_again = true;
     }
 }
@@ -78,11 +78,11 @@ struct Reader<'v>(&'v Volume);
 impl Visitor for Reader<'_> {
     type Part = LogPart;
 
-    fn visit(&self, part: &mut LogPart, place: &Place<'_>, visit: Visit<'_>) {
+    fn visit(&self, part: &mut LogPart, place: &BlockPlace<'_>, visit: Visit<'_>) {
         part.visit(self.0, place, visit);
     }
 
-    fn unreadable(&self, part: &mut LogPart, _: &Place<'_>, _: Vec<BadCopy>) {
+    fn unreadable(&self, part: &mut LogPart, _: &BlockPlace<'_>, _: Vec<BadCopy>) {
         part.is_torn = true;
     }
 }
@@ -118,8 +118,8 @@ impl LogTree {
 #[derive(Default)]
 pub struct Logged {
     pub extents: Vec<LoggedExtent>,
-    pub checksums: Vec<Run>,
-    pub without_checksums: BTreeSet<u64>,
+    pub csums: Vec<Run>,
+    pub without_csums: BTreeSet<u64>,
     pub inodes: BTreeSet<u64>,
 }
 
@@ -135,7 +135,7 @@ pub struct LoggedExtent {
 impl Logged {
     fn add(&mut self, volume: &Volume, leaf: Leaf<'_>) {
         let format = volume.format();
-        self.checksums.extend(runs_of(leaf, format.csum_type.size() as u64, format.sectorsize.into()));
+        self.csums.extend(runs_of(leaf, format.csum_type.size() as u64, format.sectorsize.into()));
         for item in leaf.items().flatten() {
             let inode = item.key.objectid;
             match item.key.key_type {
@@ -143,7 +143,7 @@ impl Logged {
                     let Some((inode_item, _)) = InodeItem::read_prefix(item.data) else { continue };
                     self.inodes.insert(inode);
                     if inode_item.flags.get() & NODATASUM != 0 {
-                        self.without_checksums.insert(inode);
+                        self.without_csums.insert(inode);
                     }
                 }
                 KeyType::EXTENT_DATA => self.extents.extend(LoggedExtent::read(inode, item.data)),
@@ -156,8 +156,8 @@ impl Logged {
 impl Logged {
     fn merge(&mut self, mut other: Logged) {
         self.extents.append(&mut other.extents);
-        self.checksums.append(&mut other.checksums);
-        self.without_checksums.append(&mut other.without_checksums);
+        self.csums.append(&mut other.csums);
+        self.without_csums.append(&mut other.without_csums);
         self.inodes.append(&mut other.inodes);
     }
 }

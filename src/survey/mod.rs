@@ -24,7 +24,7 @@ mod trees;
 pub mod verify;
 
 pub use blocks::{BadBlock, BlockRecord, Blocks, Misfit, Unread, UsedData};
-pub use csums::{Checksums, Coverage, Overlap, Run};
+pub use csums::{Coverage, CsumRuns, Overlap, Run};
 pub use extent_list::{Cursor, Extent, ExtentList};
 pub use gather::{Options, Survey, gather};
 pub use in_use::UsedExtent;

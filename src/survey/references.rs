@@ -185,32 +185,32 @@ impl Found {
 pub fn root_reference(tree: &Tree) -> (Logical, Reference) {
     let (logical, root) = (tree.root.logical, tree.id());
     let reference = match root {
-        objectid::TREE_RELOC => Reference::Node { parent: logical },
-        _ => Reference::Tree { root },
+        objectid::TREE_RELOC => Reference::SharedBlock { parent: logical },
+        _ => Reference::TreeBlock { root },
     };
     (logical, reference)
 }
 
-/// Hands each reference that a block has to `hear`, and `cursor` with it.
+/// Hands each reference that a block has to `visit`, and `cursor` with it.
 pub fn references(
     tree: &Tree,
-    visit: Visit<'_>,
+    block: Visit<'_>,
     extents: &ExtentList,
     cursor: &mut Cursor,
-    mut hear: impl FnMut(Logical, Reference, Shape, &mut Cursor),
+    mut visit: impl FnMut(Logical, Reference, Shape, &mut Cursor),
 ) {
-    let owner = tree.owner_of(visit.block());
-    let flags = extents.find(visit.block().logical(), cursor).map_or(0, |extent| extent.flags);
-    match visit {
+    let owner = tree.owner_of(block.block());
+    let flags = extents.find(block.block().logical(), cursor).map_or(0, |extent| extent.flags);
+    match block {
         Visit::Node(node, first) => {
             let level = node.block().level() - 1;
             node_children(node, owner, first, flags, |ptr, reference| {
                 let generation = Some(ptr.generation.into());
-                hear(ptr.blockptr.into(), reference, Shape::TreeBlock { level, generation }, cursor);
+                visit(ptr.blockptr.into(), reference, Shape::TreeBlock { level, generation }, cursor);
             });
         }
         Visit::Leaf(leaf) => file_extents(leaf, owner, flags, |file_extent| {
-            hear(file_extent.extent, file_extent.reference, Shape::Data { length: file_extent.length }, cursor);
+            visit(file_extent.extent, file_extent.reference, Shape::Data { length: file_extent.length }, cursor);
         }),
     }
 }

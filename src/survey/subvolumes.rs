@@ -115,7 +115,7 @@ impl Subvolumes {
     }
 }
 
-/// Of two facts with one key, which only a damaged tree has, the greater one counts: threads hear them in any order.
+/// Of two facts with one key, which only a damaged tree has, the greater one counts: threads visit them in any order.
 fn note<K: Ord, V: Ord>(facts: &mut BTreeMap<K, V>, key: K, value: V) {
     match facts.entry(key) {
         Entry::Vacant(entry) => _ = entry.insert(value),

@@ -1,6 +1,6 @@
 //! Extents of data: space for them, the references to them, and their checksums.
 
-use crate::block::extent_item::Kind;
+use crate::block::extent_item::ExtentKind;
 use crate::block::reference::FileExtent;
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, objectid};
@@ -46,7 +46,7 @@ impl Filesystem {
 
     fn count_data_reference(&self, file: &FileExtent, by: i64) -> Result<()> {
         self.quotas.prepare()?;
-        self.delayed_refs.lock().count(file.extent, Kind::Data { length: file.length }, file.reference, by)
+        self.delayed_refs.lock().count(file.extent, ExtentKind::Data { length: file.length }, file.reference, by)
     }
 
     /// Gives back data that was allocated and that has no reference.

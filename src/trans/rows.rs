@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::block::extent_item::Kind;
+use crate::block::extent_item::ExtentKind;
 use crate::block::verify::Expected;
 use crate::disk::Logical;
 use crate::disk::flags::block_group::{METADATA, SYSTEM};
@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::space::{BlockGroup, FreeExtents};
 use crate::survey::UsedExtent;
 use crate::tree::TreeRoot;
-use crate::tree::csums::Csums;
+use crate::tree::csums::CsumRoot;
 
 use super::filesystem::Filesystem;
 
@@ -61,8 +61,8 @@ impl Filesystem {
     /// Whether all of an extent is good; what is bad on its device is then added to `mended` as it should be.
     fn mend(&self, live: &UsedExtent, mended: &mut Mended) -> Result<bool> {
         match live.kind {
-            Kind::Block { level } => Ok(self.mend_block(live, level, mended)),
-            Kind::Data { length } => self.mend_data(live.logical, length, mended),
+            ExtentKind::Block { level } => Ok(self.mend_block(live, level, mended)),
+            ExtentKind::Data { length } => self.mend_data(live.logical, length, mended),
         }
     }
 
@@ -83,9 +83,9 @@ impl Filesystem {
         let (csum_type, sectorsize) = (volume.format().csum_type, u64::from(volume.format().sectorsize));
         let mut sector = vec![0; sectorsize as usize];
         let mut good = 0;
-        let csums = Csums::of(volume, &TreeRoot::root_tree(volume))?;
+        let csums = CsumRoot::of(volume, &TreeRoot::root_tree(volume))?;
         csums.for_each(volume, &[(start.0, start.0.saturating_add(length))], |run| {
-            for (index, csum) in run.sums.chunks_exact(csum_type.size()).enumerate() {
+            for (index, csum) in run.csums.chunks_exact(csum_type.size()).enumerate() {
                 let logical = Logical(run.logical.0 + index as u64 * sectorsize);
                 let mut is_good = |mirror| {
                     volume.read(logical, mirror, &mut sector).is_ok() && csum_type.compute(&sector).starts_with(csum)

@@ -2,7 +2,7 @@
 
 use zerocopy::IntoBytes;
 
-use crate::block::extent_item::{Format, Kind};
+use crate::block::extent_item::{ExtentKind, Format};
 use crate::disk::flags::incompat::SKINNY_METADATA;
 use crate::disk::flags::qgroup_status::{INCONSISTENT, RESCAN};
 use crate::disk::quota::QgroupStatusItem;
@@ -178,14 +178,14 @@ fn run(
             continue;
         }
         let length = match change.kind {
-            Kind::Block { .. } => format.nodesize.into(),
-            Kind::Data { length } => length,
+            ExtentKind::Block { .. } => format.nodesize.into(),
+            ExtentKind::Data { length } => length,
         };
         match change.new {
             Some(_) => fs.space().give_back(logical, length),
             None => fs.space().free(logical, length),
         }
-        if let Kind::Data { .. } = change.kind {
+        if let ExtentKind::Data { .. } = change.kind {
             freed.push(FreedData { logical, length });
         }
     }

@@ -1,9 +1,9 @@
 //! What becomes of the references of a block that trees share when one of them gets a copy of it
 //! (`update_ref_for_cow` and `btrfs_block_can_be_shared` in fs/btrfs/ctree.c).
 
-use crate::block::extent_item::Kind;
+use crate::block::extent_item::ExtentKind;
 use crate::block::reference::{file_extents, node_children};
-use crate::block::{Block, Kind as BlockKind};
+use crate::block::{Block, BlockKind};
 use crate::disk::Transid;
 use crate::disk::flags::extent::FULL_BACKREF;
 use crate::disk::flags::header::RELOC;
@@ -49,12 +49,12 @@ fn count(refs: &mut DelayedRefs, tree: u64, block: Block<'_>, flags: u64, by: i6
     match block.kind() {
         BlockKind::Leaf(leaf) => file_extents(leaf, tree, flags, |file| {
             if result.is_ok() {
-                result = refs.count(file.extent, Kind::Data { length: file.length }, file.reference, by);
+                result = refs.count(file.extent, ExtentKind::Data { length: file.length }, file.reference, by);
             }
         }),
         BlockKind::Node(node) => node_children(node, tree, 0, flags, |ptr, reference| {
             if result.is_ok() {
-                result = refs.count(ptr.blockptr.into(), Kind::Block { level: block.level() - 1 }, reference, by);
+                result = refs.count(ptr.blockptr.into(), ExtentKind::Block { level: block.level() - 1 }, reference, by);
             }
         }),
     }

@@ -1,7 +1,7 @@
 //! The v1 caches of free space: hidden files of the root tree, one for each block group. Every commit makes all of them
 //! stale, for the superblock names the generation of those that are not.
 
-use crate::block::extent_item::Kind;
+use crate::block::extent_item::ExtentKind;
 use crate::block::reference::{FileExtent, file_extent};
 use crate::disk::space::FreeSpaceHeader;
 use crate::disk::{Key, KeyType, Logical, objectid};
@@ -53,7 +53,7 @@ impl Filesystem {
         })?;
         let mut refs = self.delayed_refs.lock();
         extents.iter().try_for_each(|FileExtent { extent, length, reference }| {
-            refs.count(*extent, Kind::Data { length: *length }, *reference, -1)
+            refs.count(*extent, ExtentKind::Data { length: *length }, *reference, -1)
         })
     }
 }

@@ -6,7 +6,7 @@ use zerocopy::IntoBytes;
 
 use crate::block::Block;
 use crate::block::edit::NewBlock;
-use crate::block::extent_item::Kind;
+use crate::block::extent_item::ExtentKind;
 use crate::block::verify::Expected;
 use crate::disk::flags::{BACKREF_REV_SHIFT, MIXED_BACKREF_REV, header::WRITTEN};
 use crate::disk::node::Header;
@@ -86,7 +86,7 @@ impl Store<'_> {
     /// The tree gives up a block that others may share for a copy of it: see [`update_ref_for_cow`].
     fn update_ref_for_cow(&self, tree: u64, block: Block<'_>) -> Result<()> {
         let fs = self.fs;
-        let kind = Kind::Block { level: block.level() };
+        let kind = ExtentKind::Block { level: block.level() };
         let nodesize = fs.volume().format().nodesize;
         // Until all is noted: another tree may give it up at the same time, and what waits may be brought into the tree.
         let mut extent_tree = fs.trees.extent.lock();

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::block::extent_item::Kind;
+use crate::block::extent_item::ExtentKind;
 use crate::disk::extent::{ExtentItem, TreeBlockInfo};
 use crate::disk::flags::extent::TREE_BLOCK;
 use crate::disk::{Key, KeyType, Logical};
@@ -85,7 +85,7 @@ impl Trust {
                 }
                 _ => None,
             };
-            let kind = level.map_or(Kind::Data { length: item.key.offset }, |level| Kind::Block { level });
+            let kind = level.map_or(ExtentKind::Data { length: item.key.offset }, |level| ExtentKind::Block { level });
             extents.push(UsedExtent {
                 logical: Logical(item.key.objectid),
                 length: kind.length(nodesize),

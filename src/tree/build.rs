@@ -200,7 +200,7 @@ mod tests {
     use super::*;
     use crate::block::edit::check_layout;
     use crate::block::verify::{Expected, Format};
-    use crate::block::{Block, Kind};
+    use crate::block::{Block, BlockKind};
     use crate::disk::KeyType;
 
     const NODESIZE: u32 = 4096;
@@ -260,10 +260,10 @@ mod tests {
             let block: Block<'_> = format.verify(&self.blocks[&expected.logical], expected).unwrap();
             check_layout(block).unwrap();
             match block.kind() {
-                Kind::Leaf(leaf) => {
+                BlockKind::Leaf(leaf) => {
                     items.extend(leaf.items().map(|item| item.unwrap()).map(|item| (item.key, item.data.to_vec())));
                 }
-                Kind::Node(node) => {
+                BlockKind::Node(node) => {
                     node.ptrs().iter().for_each(|ptr| self.items(&Expected::child(ptr, block.level()), items));
                 }
             }

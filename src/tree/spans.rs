@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::block::verify::Expected;
-use crate::block::{Block, ItemRef, Kind};
+use crate::block::{Block, BlockKind, ItemRef};
 use crate::disk::{Key, Logical};
 use crate::volume::{BadCopy, NoGoodCopy, Volume};
 
@@ -37,8 +37,8 @@ impl LeafRead {
     /// The items whose keys lie in the span, in the order of the leaf. Others stand there in damaged trees only.
     pub fn items(&self) -> impl Iterator<Item = ItemRef<'_>> {
         let leaf = Block::new(&self.bytes).and_then(|block| match block.kind() {
-            Kind::Leaf(leaf) => Some(leaf),
-            Kind::Node(_) => None,
+            BlockKind::Leaf(leaf) => Some(leaf),
+            BlockKind::Node(_) => None,
         });
         let items = leaf.into_iter().flat_map(|leaf| leaf.items()).flatten();
         items.filter(|item| self.span.holds(item.key))
@@ -75,7 +75,7 @@ impl TreeRoot {
         loop {
             let (bytes, bad_copies) = cache.read(volume, &expected).map_err(|block| UnreadableSpan { span, block })?;
             bad.extend(bad_copies.into_iter().map(|copy| (expected.logical, copy)));
-            let Some(Kind::Node(node)) = Block::new(&bytes).map(|block| block.kind()) else {
+            let Some(BlockKind::Node(node)) = Block::new(&bytes).map(|block| block.kind()) else {
                 return Ok(LeafRead { span, bytes, bad });
             };
             let ptrs = node.ptrs();

@@ -42,7 +42,7 @@ impl Tree {
 
 /// The pointer by which a walk reaches a block.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'t> {
+pub struct BlockPlace<'t> {
     pub tree: &'t Tree,
     pub expected: Expected,
     /// Keys of the block are below this.
@@ -73,21 +73,21 @@ pub trait Visitor: Sync {
     type Part;
 
     /// A block that is good.
-    fn visit(&self, part: &mut Self::Part, place: &Place<'_>, visit: Visit<'_>);
+    fn visit(&self, part: &mut Self::Part, place: &BlockPlace<'_>, visit: Visit<'_>);
 
     /// A block of which no copy is good: what it holds, and all below it, is unknown. `bad` is empty if no chunk holds the
     /// address.
-    fn unreadable(&self, part: &mut Self::Part, place: &Place<'_>, bad: Vec<BadCopy>) {
+    fn unreadable(&self, part: &mut Self::Part, place: &BlockPlace<'_>, bad: Vec<BadCopy>) {
         let _ = (part, place, bad);
     }
 
     /// Copies that are bad, of a block whose good copy is `good`. The block is visited next.
-    fn bad_copies(&self, part: &mut Self::Part, place: &Place<'_>, bad: Vec<BadCopy>, good: Block<'_>) {
+    fn bad_copies(&self, part: &mut Self::Part, place: &BlockPlace<'_>, bad: Vec<BadCopy>, good: Block<'_>) {
         let _ = (part, place, bad, good);
     }
 
     /// A pointer that is not followed: the block was visited before, by a pointer that promises the same.
-    fn again(&self, part: &mut Self::Part, place: &Place<'_>) {
+    fn again(&self, part: &mut Self::Part, place: &BlockPlace<'_>) {
         let _ = (part, place);
     }
 }

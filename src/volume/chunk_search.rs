@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::block::verify::Expected;
-use crate::block::{Block, Kind, Leaf};
+use crate::block::{Block, BlockKind, Leaf};
 use crate::disk::flags::block_group;
 use crate::disk::node::{HEADER_SIZE, Header};
 use crate::disk::volume::Chunk;
@@ -140,7 +140,7 @@ impl<F: FnMut(Block<'_>, String)> Search<'_, F> {
             self.wanted.remove(&logical);
             (self.visit)(block, format!("{physical} of device {}", device.devid()));
         }
-        if let Kind::Leaf(leaf) = block.kind() {
+        if let BlockKind::Leaf(leaf) = block.kind() {
             self.try_chunks(leaf);
         }
     }

@@ -17,7 +17,7 @@ mod segment;
 mod stale;
 mod superblock;
 mod superblock_ranges;
-pub mod sys_array;
+pub mod sys_chunk_array;
 mod validate;
 mod writable;
 mod write;

@@ -7,7 +7,7 @@ use crate::disk::flags::{FlagNames, block_group, compat, compat_ro, incompat, su
 use crate::disk::superblock::MAGIC;
 use crate::disk::{Logical, Physical, Superblock, flags::all, objectid};
 
-use super::sys_array::Entries;
+use super::sys_chunk_array::Entries;
 use super::{ChunkMap, ChunkMapping, superblock};
 
 /// Nodes of the smallest filesystem: the roots of its trees.

@@ -8,7 +8,7 @@ use crate::support::extents::read_extents;
 use crate::support::inject::Injector;
 use crate::support::kernel_image_or_skip;
 use crate::support::soundness::describe;
-use rbtrfs::block::Kind;
+use rbtrfs::block::BlockKind;
 use rbtrfs::block::verify::Expected;
 use rbtrfs::disk::inode::DirItem;
 use rbtrfs::disk::node::{HEADER_SIZE, Header, Item, KeyPtr};
@@ -38,7 +38,7 @@ fn ptr(block: &mut [u8], slot: usize) -> &mut KeyPtr {
 fn ptrs(it: &Injector, tree: u64) -> Vec<KeyPtr> {
     let (volume, mut buffer) = (it.volume(), Vec::new());
     let read = volume.read_block(&it.root(tree).expected(), &mut buffer).unwrap();
-    let Kind::Node(node) = read.block.kind() else { panic!("the tree has a node") };
+    let BlockKind::Node(node) = read.block.kind() else { panic!("the tree has a node") };
     node.ptrs().to_vec()
 }
 

@@ -16,7 +16,7 @@ use crate::disk::flags::{BACKREF_REV_SHIFT, MIXED_BACKREF_REV, header::WRITTEN};
 use crate::disk::node::Header;
 use crate::disk::{Key, Logical, MAX_NODESIZE, Transid};
 
-use super::{Block, Kind};
+use super::{Block, BlockKind};
 
 pub use leaf::{LeafMut, NewItem};
 pub use node::NodeMut;
@@ -77,7 +77,7 @@ pub fn check_layout(block: Block<'_>) -> Result<(), EditError> {
         return Err(EditError::Malformed("more elements than fit"));
     }
     match block.kind() {
-        Kind::Leaf(leaf) => {
+        BlockKind::Leaf(leaf) => {
             let mut end = leaf.data_size();
             for item in leaf.headers() {
                 if item.offset.get().checked_add(item.size.get()) != Some(end) {
@@ -90,7 +90,7 @@ pub fn check_layout(block: Block<'_>) -> Result<(), EditError> {
             }
             check_order(None, leaf.headers().iter().map(|item| Key::from(&item.key)), None)
         }
-        Kind::Node(node) => check_order(None, node.ptrs().iter().map(|ptr| Key::from(&ptr.key)), None),
+        BlockKind::Node(node) => check_order(None, node.ptrs().iter().map(|ptr| Key::from(&ptr.key)), None),
     }
 }
 

@@ -26,7 +26,7 @@ use crate::disk::csum::CsumType;
 use crate::disk::flags::incompat;
 use crate::disk::superblock::Superblock;
 use crate::disk::{Key, KeyType, Logical, objectid};
-use crate::finding::{Finding, Kind, Severity};
+use crate::finding::{Finding, ProblemKind, Severity};
 
 use super::verify::Format;
 use super::{Block, ItemRef};
@@ -84,7 +84,7 @@ impl Rules {
 
 /// Where in a filesystem something is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Place {
+pub struct ItemPlace {
     pub tree: u64,
     pub block: Logical,
     pub level: u8,
@@ -95,7 +95,7 @@ pub struct Place {
     pub key: Option<Key>,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ItemPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let form = if self.level == 0 { "leaf" } else { "node" };
         write!(f, "{form}: root={} block={}", self.tree, self.block)?;
@@ -113,14 +113,14 @@ impl fmt::Display for Place {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct ItemProblem {
     #[serde(flatten)]
-    pub place: Place,
+    pub place: ItemPlace,
     #[serde(flatten)]
     pub damage: Damage,
 }
 
 impl ItemProblem {
     /// All kinds, in the order of their declaration.
-    pub fn kinds() -> impl Iterator<Item = &'static Kind> {
+    pub fn kinds() -> impl Iterator<Item = &'static ProblemKind> {
         Damage::KINDS.iter().copied().flatten()
     }
 }
@@ -152,7 +152,7 @@ macro_rules! damage {
         }
 
         impl Damage {
-            const KINDS: &[&[Kind]] = &[$($type::KINDS),*];
+            const KINDS: &[&[ProblemKind]] = &[$($type::KINDS),*];
         }
 
         $(

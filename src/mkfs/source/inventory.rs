@@ -7,7 +7,7 @@ use crate::disk::objectid;
 use crate::error::{Error, Result};
 use crate::parallel::ordered;
 use crate::progress::Progress;
-use crate::table::{Part, Room, Table, Writer as TableWriter};
+use crate::table::{MemoryBudget, Part, Table, Writer as TableWriter};
 
 use super::super::options::MAX_INLINE;
 use super::link::{Link, Linked};
@@ -96,7 +96,7 @@ impl Tree {
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
     pub threads: usize,
-    pub room: &'a Room,
+    pub budget: &'a MemoryBudget,
     pub progress: &'a Progress,
     pub sectorsize: u32,
 }
@@ -113,7 +113,7 @@ impl Inventory {
             Entries::Unordered(entries) => entries,
         };
         let entries = entries.map(|entry| if options.progress.is_stopped() { Err(Error::Interrupted) } else { entry });
-        let unordered = Unordered::new(source, entries, options.room)?;
+        let unordered = Unordered::new(source, entries, options.budget)?;
         let inventory = Self::walk(source, &unordered, request, options)?;
         match inventory.totals.entries == unordered.count() {
             true => Ok(inventory),
@@ -166,7 +166,7 @@ impl<S: Source> Walk<'_, S> {
     fn tree(&mut self, id: u64, path: Vec<u8>) -> Result<Tree> {
         let (attributes, root_id) = self.list.look_up(&path)?;
         let records = tempfile::tempfile().map_err(Error::Temporary)?;
-        let links = TableWriter::new(self.options.room);
+        let links = TableWriter::new(self.options.budget);
         let flags = self.requests.flags(&path, false);
         let mut numbering = Numbering {
             tree: id,

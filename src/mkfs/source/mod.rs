@@ -5,7 +5,7 @@ mod inventory;
 mod link;
 mod listing;
 mod local;
-mod place;
+mod open_directory;
 mod record;
 mod request;
 mod unordered;

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 use crate::error::{Error, Result};
-use crate::table::{Part, Record, Room, Table, Writer};
+use crate::table::{MemoryBudget, Part, Record, Table, Writer};
 
 use super::listing::{List, Listing};
 use super::{Attributes, Source, SourceEntry};
@@ -47,9 +47,13 @@ pub struct Unordered<'s, S> {
 }
 
 impl<'s, S: Source> Unordered<'s, S> {
-    pub fn new(source: &'s S, entries: impl Iterator<Item = Result<SourceEntry>>, room: &Room) -> Result<Self> {
+    pub fn new(
+        source: &'s S,
+        entries: impl Iterator<Item = Result<SourceEntry>>,
+        budget: &MemoryBudget,
+    ) -> Result<Self> {
         let mut file = BufWriter::new(tempfile::tempfile().map_err(Error::Temporary)?);
-        let writer = Writer::new(room);
+        let writer = Writer::new(budget);
         let (mut part, mut position) = (Part::default(), 0);
         for entry in entries {
             let SourceEntry { path, attributes, id } = entry?;

@@ -61,8 +61,8 @@ impl Name<'_> {
     }
 }
 
-/// Hands each name of an item to `hear`; there are none in items of other types.
-pub fn names_of<'a>(item: &ItemRef<'a>, mut hear: impl FnMut(Holder, Name<'a>)) {
+/// Hands each name of an item to `visit`; there are none in items of other types.
+pub fn names_of<'a>(item: &ItemRef<'a>, mut visit: impl FnMut(Holder, Name<'a>)) {
     let Key { objectid, key_type, offset } = item.key;
     let reference = |directory: u64, index: u64, name: &'a [u8]| Name {
         directory,
@@ -75,13 +75,13 @@ pub fn names_of<'a>(item: &ItemRef<'a>, mut hear: impl FnMut(Holder, Name<'a>)) 
     match key_type {
         KeyType::INODE_REF => {
             for named in Entries::<InodeRef>::new(item.data).map_while(Result::ok) {
-                hear(Holder::Reference, reference(offset, named.entry.index.get(), named.name));
+                visit(Holder::Reference, reference(offset, named.entry.index.get(), named.name));
             }
         }
         KeyType::INODE_EXTREF => {
             for named in Entries::<InodeExtref>::new(item.data).map_while(Result::ok) {
                 let (directory, index) = (named.entry.parent_objectid.get(), named.entry.index.get());
-                hear(Holder::Reference, reference(directory, index, named.name));
+                visit(Holder::Reference, reference(directory, index, named.name));
             }
         }
         KeyType::DIR_ITEM | KeyType::DIR_INDEX => {
@@ -96,7 +96,7 @@ pub fn names_of<'a>(item: &ItemRef<'a>, mut hear: impl FnMut(Holder, Name<'a>)) 
                     index: if is_index { offset } else { 0 },
                     entry_type: named.entry.r#type & !dir_type::ENCRYPTED,
                 };
-                hear(if is_index { Holder::Index } else { Holder::Entry }, name);
+                visit(if is_index { Holder::Index } else { Holder::Entry }, name);
             }
         }
         _ => {}

@@ -9,7 +9,7 @@ use crate::tree::{Tree, not_placed};
 use crate::volume::{ChunkMapping, Volume};
 
 use super::super::blocks::Blocks;
-use super::super::csums::Checksums;
+use super::super::csums::CsumRuns;
 use super::super::extent_list::ExtentList;
 use super::super::job::Job;
 use super::files::{FileRange, lost_files};
@@ -19,7 +19,7 @@ use super::segment::Segments;
 
 /// What is known before data is read.
 pub struct Known<'a> {
-    pub checksums: &'a Checksums,
+    pub csums: &'a CsumRuns,
     pub extents: &'a ExtentList,
     pub blocks: &'a Blocks,
     /// The checksum trees.
@@ -42,13 +42,13 @@ pub struct Verified {
 /// Reads and verifies all data that has checksums, and parity. `visitor` hears of each sector that is wrong.
 pub fn verify<V: SectorVisitor>(job: &Job<'_>, known: &Known<'_>, visitor: &V) -> Verified {
     let Job { volume, progress, .. } = *job;
-    progress.begin("data", known.checksums.data_bytes());
+    progress.begin("data", known.csums.data_bytes());
     let mut verified = Verified::default();
     let mut chunks = Vec::new();
     for chunk in volume.chunks().iter() {
         match not_verified(volume, chunk) {
             // Only of chunks that have data with checksums something is left out.
-            Some(reason) if known.checksums.is_any(chunk.logical, chunk.length) => {
+            Some(reason) if known.csums.is_any(chunk.logical, chunk.length) => {
                 verified.not_verified.push((chunk.logical, reason));
             }
             Some(_) => {}
@@ -56,7 +56,7 @@ pub fn verify<V: SectorVisitor>(job: &Job<'_>, known: &Known<'_>, visitor: &V) -
         }
     }
     let csum_trees = known.csum_trees.iter();
-    let segments = Mutex::new(Segments::new(volume, chunks, csum_trees, known.checksums, known.extents));
+    let segments = Mutex::new(Segments::new(volume, chunks, csum_trees, known.csums, known.extents));
     let worker = || {
         let mut verifier = Verifier::new(job, visitor);
         while !progress.is_stopped() {

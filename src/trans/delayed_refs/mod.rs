@@ -6,7 +6,7 @@ pub mod item;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use crate::block::extent_item::Kind;
+use crate::block::extent_item::ExtentKind;
 use crate::block::reference::Reference;
 use crate::disk::{Key, Logical};
 use crate::error::{Error, Result};
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 /// What is to become of one extent.
 #[derive(Clone, Debug)]
 pub struct DelayedRef {
-    pub kind: Kind,
+    pub kind: ExtentKind,
     /// Of an extent that has no item yet, the first key of the block; any key for data.
     pub new: Option<Key>,
     /// How many references of each kind come, or go.
@@ -24,7 +24,7 @@ pub struct DelayedRef {
 }
 
 impl DelayedRef {
-    fn none(kind: Kind) -> Self {
+    fn none(kind: ExtentKind) -> Self {
         Self { kind, new: None, counts: BTreeMap::new(), sets_full_backref: false }
     }
 }
@@ -51,7 +51,7 @@ impl DelayedRefs {
 
     /// A new block, to which nothing but its tree refers.
     pub fn add_block(&mut self, logical: Logical, level: u8, first_key: Key, tree: u64) {
-        let (kind, counts) = (Kind::Block { level }, BTreeMap::from([(Reference::Tree { root: tree }, 1)]));
+        let (kind, counts) = (ExtentKind::Block { level }, BTreeMap::from([(Reference::TreeBlock { root: tree }, 1)]));
         self.by_address.insert(logical, DelayedRef { kind, new: Some(first_key), counts, sets_full_backref: false });
     }
 
@@ -79,7 +79,7 @@ impl DelayedRefs {
     }
 
     /// Adds references, or drops them where `by` is negative.
-    pub fn count(&mut self, logical: Logical, kind: Kind, reference: Reference, by: i64) -> Result<()> {
+    pub fn count(&mut self, logical: Logical, kind: ExtentKind, reference: Reference, by: i64) -> Result<()> {
         let change = self.entry(logical, kind)?;
         let count = change.counts.entry(reference).or_default();
         *count = count.checked_add(by).ok_or_else(|| damage(logical, "has more references than can be counted"))?;
@@ -88,21 +88,21 @@ impl DelayedRefs {
 
     /// A tree gives up a block.
     pub fn drop_block(&mut self, logical: Logical, level: u8, tree: u64) -> Result<()> {
-        self.count(logical, Kind::Block { level }, Reference::Tree { root: tree }, -1)
+        self.count(logical, ExtentKind::Block { level }, Reference::TreeBlock { root: tree }, -1)
     }
 
     /// From now on the references of a block of the last commit to others are those of a parent.
     pub fn set_full_backref(&mut self, logical: Logical, level: u8) -> Result<()> {
-        self.entry(logical, Kind::Block { level })?.sets_full_backref = true;
+        self.entry(logical, ExtentKind::Block { level })?.sets_full_backref = true;
         Ok(())
     }
 
-    fn entry(&mut self, logical: Logical, kind: Kind) -> Result<&mut DelayedRef> {
+    fn entry(&mut self, logical: Logical, kind: ExtentKind) -> Result<&mut DelayedRef> {
         let change = match self.by_address.entry(logical) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 let unreferenced = match self.unreferenced.remove(&logical) {
-                    Some(length) => DelayedRef { new: Some(Key::MIN), ..DelayedRef::none(Kind::Data { length }) },
+                    Some(length) => DelayedRef { new: Some(Key::MIN), ..DelayedRef::none(ExtentKind::Data { length }) },
                     None => DelayedRef::none(kind),
                 };
                 entry.insert(unreferenced)
@@ -129,13 +129,13 @@ impl DelayedRefs {
 
     /// The tree blocks of which something waits.
     pub fn blocks(&self) -> Vec<Logical> {
-        let blocks = self.by_address.iter().filter(|(_, change)| matches!(change.kind, Kind::Block { .. }));
+        let blocks = self.by_address.iter().filter(|(_, change)| matches!(change.kind, ExtentKind::Block { .. }));
         blocks.map(|(logical, _)| *logical).collect()
     }
 
     /// Takes what waits of a tree block.
     pub fn take_block(&mut self, logical: Logical) -> Option<(Logical, DelayedRef)> {
-        let is_block = matches!(self.by_address.get(&logical)?.kind, Kind::Block { .. });
+        let is_block = matches!(self.by_address.get(&logical)?.kind, ExtentKind::Block { .. });
         is_block.then(|| self.by_address.remove_entry(&logical)).flatten()
     }
 }

@@ -1,7 +1,7 @@
 //! Finding items, and going from one to the next.
 
 use crate::block::edit::EditError;
-use crate::block::{Block, ItemRef, Kind};
+use crate::block::{Block, BlockKind, ItemRef};
 use crate::disk::Key;
 use crate::error::Result;
 use crate::tree::TreeRoot;
@@ -49,8 +49,8 @@ impl<'s, S: Blocks> Cursor<'s, S> {
     pub fn item(&self) -> Result<ItemRef<'_>> {
         let slot = self.path.slot();
         let item = match self.block()?.kind() {
-            Kind::Leaf(leaf) => leaf.item(slot),
-            Kind::Node(_) => None,
+            BlockKind::Leaf(leaf) => leaf.item(slot),
+            BlockKind::Node(_) => None,
         };
         item.ok_or(malformed(self.path.block(), EditError::Malformed("item data outside of the leaf")))
     }

@@ -4,10 +4,10 @@
 //! passes through are not. The tree is whole between edits: the key of each pointer is the first key of its block, and no
 //! block but an empty tree's root is empty.
 
-mod balance;
 mod cursor;
 mod editor;
 mod path;
+mod split;
 
 use std::ops::Deref;
 

@@ -2,7 +2,7 @@
 
 use crate::block::edit::{EditError, LeafMut, NodeMut, check_layout, clear_unused};
 use crate::block::verify::Expected;
-use crate::block::{Block, Kind};
+use crate::block::{Block, BlockKind};
 use crate::disk::node::KeyPtr;
 use crate::disk::{Key, Logical, MAX_LEVEL, Transid};
 use crate::error::Result;
@@ -159,8 +159,8 @@ pub(super) fn view(bytes: &[u8], logical: Logical, level: usize) -> Result<Block
 /// What a pointer of a node promises.
 pub(super) fn child(block: Block<'_>, slot: usize) -> Result<Expected> {
     let ptr = match block.kind() {
-        Kind::Node(node) => node.ptrs().get(slot),
-        Kind::Leaf(_) => None,
+        BlockKind::Node(node) => node.ptrs().get(slot),
+        BlockKind::Leaf(_) => None,
     };
     let no_slot = EditError::NoSlot { slot, count: block.count() };
     ptr.map(|ptr| Expected::child(ptr, block.level())).ok_or(malformed(block.logical(), no_slot))

@@ -131,7 +131,7 @@ fn trees_that_are_brought_up_to_date_amid_changes_say_what_is() {
                         let type_bits = [DATA, DATA, METADATA, SYSTEM][random.below(4)];
                         let size = (1 + random.below(16) as u64) * STRIPE_LEN;
                         match allocate(&fs, &wish(type_bits, None, size)) {
-                            Ok(_) | Err(Error::SystemArrayFull { .. }) => {}
+                            Ok(_) | Err(Error::SysChunkArrayFull { .. }) => {}
                             Err(error) => panic!("{error}"),
                         }
                     } else {

@@ -283,7 +283,7 @@ impl Storm {
         };
         match done {
             Ok(is_done) => drop(self.changes.fetch_add(is_done.into(), Ordering::Relaxed)),
-            Err(Error::SystemArrayFull { .. } | Error::NoSpace { .. }) => {}
+            Err(Error::SysChunkArrayFull { .. } | Error::NoSpace { .. }) => {}
             Err(Error::ChunkInUse { .. } | Error::LastChunk { .. } | Error::NoChunk { .. }) => {}
             Err(error) => panic!("{error}"),
         }
@@ -296,7 +296,7 @@ impl Storm {
     fn exhaust(&self) {
         let fs = &*self.fs;
         let few = 2 * to_change_chunk(fs.volume().format().nodesize, Profile::Dup, 1);
-        let has_room = rbtrfs::volume::sys_array::has_room(&fs.chunks().superblock, 4);
+        let has_room = rbtrfs::volume::sys_chunk_array::has_room(&fs.chunks().superblock, 4);
         if has_room {
             self.kept.fetch_add(exhaust(fs, few) as usize, Ordering::Relaxed);
         } else {

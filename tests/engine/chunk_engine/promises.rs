@@ -180,7 +180,7 @@ fn devices_that_come_and_change_are_promised_system_space_as_chunks_are() {
     }
     let promised = exhausted::exhaust(&fs);
     let refused = add(&fs);
-    assert!(matches!(refused, Err(Error::SystemArrayFull { .. } | Error::NoSpace { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(Error::SysChunkArrayFull { .. } | Error::NoSpace { .. })), "{refused:?}");
     assert!(!fs.is_poisoned());
     release(&fs, SYSTEM, promised);
     fs.commit().unwrap();

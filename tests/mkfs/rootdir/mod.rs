@@ -19,7 +19,7 @@ use rbtrfs::mkfs::content::Transfer;
 use rbtrfs::mkfs::source::{self, Inventory, LocalDirectory, Request};
 use rbtrfs::mkfs::{Builder, Estimate, Maker, NewDevice};
 use rbtrfs::progress::Progress;
-use rbtrfs::table::Room;
+use rbtrfs::table::MemoryBudget;
 
 use crate::support::mounted::{Mounted, btrfs_check};
 use crate::support::*;
@@ -71,15 +71,15 @@ fn fill(scratch: &Scratch, source: &LocalDirectory, inventory: &Inventory) -> rb
     let size = 256 << 20;
     let image = Image::open_for_writing(&scratch.zeros("unseen", size))?;
     let options = Builder::new().options(1).unwrap();
-    let room = Room::new(1 << 20);
-    let maker = Maker::new(options, vec![NewDevice { image, size, grows: false }], &Estimate::default(), &room)?;
+    let budget = MemoryBudget::new(1 << 20);
+    let maker = Maker::new(options, vec![NewDevice { image, size, grows: false }], &Estimate::default(), &budget)?;
     rbtrfs::mkfs::content::fill(&maker, source, inventory, Transfer::Copied, 2, &Progress::default())
 }
 
 /// A directory and its inventory.
-fn inventory(root: &Path, room: u64) -> (LocalDirectory, Inventory) {
-    let (room, progress) = (Room::new(room), Progress::default());
-    let options = source::Options { threads: 2, room: &room, progress: &progress, sectorsize: 4096 };
+fn inventory(root: &Path, budget: u64) -> (LocalDirectory, Inventory) {
+    let (budget, progress) = (MemoryBudget::new(budget), Progress::default());
+    let options = source::Options { threads: 2, budget: &budget, progress: &progress, sectorsize: 4096 };
     let source = LocalDirectory::new(root);
     let inventory = Inventory::take(&source, &Request::default(), options).unwrap();
     (source, inventory)

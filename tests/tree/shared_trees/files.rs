@@ -245,7 +245,8 @@ impl Files {
             (disk.offset, disk.num_bytes) = (piece.offset.into(), piece.bytes.into());
             let key = Key::new(number, KeyType::EXTENT_DATA, at);
             self.insert(fs, key, &[extent.as_bytes(), disk.as_bytes()].concat())?;
-            let reference = Reference::File { root: self.id, objectid: number, offset: at.wrapping_sub(piece.offset) };
+            let reference =
+                Reference::ExtentData { root: self.id, objectid: number, offset: at.wrapping_sub(piece.offset) };
             fs.add_data_reference(&FileExtent { extent: piece.extent, length: piece.length, reference })?;
             at += piece.bytes;
         }
