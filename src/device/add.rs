@@ -15,7 +15,7 @@ use crate::tree::reservation::to_insert_item;
 use crate::volume::chunk_items::dev_item;
 use crate::volume::{identify, read_copies};
 
-use super::{delete_stats, update_totals};
+use super::totals::{delete_stats, update_totals};
 
 /// What is to be done where something stands on a new device already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

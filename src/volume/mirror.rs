@@ -8,7 +8,8 @@ use crate::disk::{Logical, Physical, STRIPE_LEN};
 use crate::error::Error;
 
 use super::chunk_map::{ChunkMap, ChunkMapping, StripeMapping};
-use super::{Volume, parity};
+use super::opened::Volume;
+use super::parity;
 
 /// A copy of a block that is not what it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]

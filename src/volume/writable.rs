@@ -12,7 +12,10 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::parallel::{lock, on_threads};
 
-use super::{Device, Notice, StaleDevice, StripeMapping, Volume, main_device, sort_devices};
+use super::chunk_map::StripeMapping;
+use super::device::Device;
+use super::notice::{Notice, StaleDevice};
+use super::opened::{Volume, main_device, sort_devices};
 
 /// What is to be done where not all devices are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
