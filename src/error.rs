@@ -105,6 +105,9 @@ pub enum Error {
     #[error("{}: holds {found}", path.display())]
     Occupied { path: PathBuf, found: &'static str },
 
+    #[error("{}: cannot be made {size} bytes long: {source}", path.display())]
+    Resize { path: PathBuf, size: u64, source: io::Error },
+
     #[error("{}: has {has} bytes, {wanted} are wanted", path.display())]
     TooSmall { path: PathBuf, wanted: u64, has: u64 },
 
@@ -151,6 +154,9 @@ pub enum Error {
 
     #[error("simple quotas count whose each extent is, which is not done here: turn them off first")]
     SimpleQuotas,
+
+    #[error("the devices would have 16 EiB or more together, which is more than a superblock can say")]
+    TooMuch,
 
     #[error("device {devid} {problem}")]
     Device { devid: u64, problem: &'static str },

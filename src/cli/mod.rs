@@ -243,14 +243,20 @@ fn parse(parser: clap::Command, arguments: impl Iterator<Item = OsString>) -> Re
 }
 
 fn run(command: &Command, program: &str, matches: &ArgMatches) -> Exit {
+    interrupt::fail_at_file_size_limit();
     match (command.run)(program, matches) {
         Ok(exit) => exit,
-        Err(error) if output::is_closed_pipe(&error) => Exit::Done,
-        Err(error) => {
-            output::error(program, &error);
-            if output::is_after_change(&error) { Exit::Partly } else { Exit::Failed }
-        }
+        Err(error) => failed(program, &error),
     }
+}
+
+/// Says why a command failed. A reader that has seen enough is no failure.
+fn failed(program: &str, error: &anyhow::Error) -> Exit {
+    if output::is_closed_pipe(error) {
+        return Exit::Done;
+    }
+    output::error(program, error);
+    if output::is_after_change(error) { Exit::Partly } else { Exit::Failed }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::trans::{DeviceState, Filesystem, Handle};
 use crate::tree::reservation::to_change_item;
 use crate::volume::Device;
 
-use super::update_totals;
+use super::{check_total, update_totals};
 
 /// Makes a device so many bytes long, rounded down to whole sectors. It cannot be longer than its image was when that was
 /// opened, nor end before the last of its chunks, those that were removed since the last commit among them; the MiB that
@@ -24,9 +24,11 @@ fn resize_locked(handle: &mut Handle<'_>, devid: u64, size: u64) -> Result<()> {
     let mut chunks = fs.chunks();
     let sectorsize = u64::from(fs.volume().format().sectorsize);
     let new = size - size % sectorsize;
-    if check(fs, chunks.device(devid)?, new, sectorsize)? == new {
+    let old = check(fs, chunks.device(devid)?, new, sectorsize)?;
+    if old == new {
         return Ok(());
     }
+    check_total(&chunks, old, new)?;
     reserve_system(handle, &mut chunks, to_change_item(fs.volume().format().nodesize))?;
     // Again: a system chunk that was made for the promise may lie behind the new end.
     let old = check(fs, chunks.device(devid)?, new, sectorsize)?;

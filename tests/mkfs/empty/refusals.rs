@@ -103,6 +103,7 @@ fn options_that_contradict_each_other_are_refused() {
         ("-d raid7", "raid7"),
         ("-b 1x", "1x"),
         ("-b 3M", "too small"),
+        ("-b 8E", "16 EiB or more together"),
     ] {
         refused(options, &[&a, &b], &[reason], &scratch);
     }
