@@ -68,7 +68,12 @@ impl Maker<'_> {
         }
         let mut state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
         let blocks = blocks.finish(vec![std::mem::take(&mut state.blocks)]).map_err(Error::Temporary)?;
-        let roots = Roots { options: &options, subvolumes: &subvolumes, default_subvolume: state.default_subvolume };
+        let roots = Roots {
+            options: &options,
+            subvolumes: &subvolumes,
+            default_subvolume: state.default_subvolume,
+            is_read_only: state.is_read_only,
+        };
         let csum_blocks = state.trees.get(&objectid::CSUM_TREE).map_or(0, |built| built.blocks);
         let space = NewSpace { layout: state.layout.clone(), roots: &roots, csum_blocks, shrunk };
         let extents = ExtentTree {

@@ -33,7 +33,9 @@ fn what_asks_for_the_impossible_is_refused() {
     assert!(refused(&root, &image, &["--subvol", "file"]).says(&["file", "not a directory"]));
     assert!(refused(&root, &image, &["--subvol", "a", "--subvol", "ro:/a"]).says(&["a:", "more than once"]));
     assert!(refused(&root, &image, &["--subvol", ".."]).says(&["is not in"]));
-    assert!(refused(&root, &image, &["--subvol", "."]).says(&["top-level"]));
+    assert!(refused(&root, &image, &["--subvol", ".", "--subvol", "ro:/"]).says(&["/:", "more than once"]));
+    assert!(refused(&root, &image, &["--subvol", "a/.."]).says(&["a/.."]));
+    assert!(refused(&root, &image, &["--subvol", "rw:"]).says(&["top-level"]));
     assert!(refused(&root, &image, &["--inode-flags", "nodatacow:nothing"]).says(&["nothing", "No such file"]));
     fs::write(root.join("large"), tree::noise(60 << 20, 4)).unwrap();
     assert!(refused(&root, &image, &["-b", "40m", "-m", "single"]).says(&["space"]));
