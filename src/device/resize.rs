@@ -51,7 +51,7 @@ fn check(fs: &Filesystem, device: &DeviceState, size: u64, sectorsize: u64) -> R
         return Err(Error::Device { devid, problem: "is missing or a seed" });
     }
     let of_volume = || fs.volume().devices().iter().find(|device| device.uuid() == uuid).map(Device::image);
-    let image = device.image.as_ref().or_else(of_volume).ok_or(Error::MissingDevice { devid, uuid })?;
+    let image = device.image.as_ref().or_else(of_volume).ok_or_else(|| fs.volume().missing_error(devid, uuid))?;
     let least = device.holes.end_of_taken(old).max(DEVICE_RANGE_RESERVED + sectorsize);
     let most = image.size();
     match (least..=most).contains(&size) || size == old {

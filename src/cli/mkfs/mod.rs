@@ -114,7 +114,7 @@ struct Args {
 }
 
 pub fn parser() -> clap::Command {
-    let command = clap::Command::new("mkfs").about("Make a filesystem").version(env!("CARGO_PKG_VERSION"));
+    let command = clap::Command::new("mkfs").about("Make a filesystem");
     // As with btrfs-progs, the last of an option that is repeated counts.
     let command = command.args_override_self(true);
     Args::augment_args(command)
