@@ -105,6 +105,9 @@ pub enum Error {
     #[error("{}: holds {found}", path.display())]
     Occupied { path: PathBuf, found: &'static str },
 
+    #[error("{}: cannot be made {size} bytes long: {source}", path.display())]
+    Resize { path: PathBuf, size: u64, source: io::Error },
+
     #[error("{}: has {has} bytes, {wanted} are wanted", path.display())]
     TooSmall { path: PathBuf, wanted: u64, has: u64 },
 
@@ -120,8 +123,8 @@ pub enum Error {
     #[error("{} and {}: {problem}", first.display(), second.display())]
     Unrelated { first: PathBuf, second: PathBuf, problem: &'static str },
 
-    #[error("device {devid} ({uuid}) is missing")]
-    MissingDevice { devid: u64, uuid: Uuid },
+    #[error("device {devid} ({uuid}) is missing: give all {devices} images, or go on without it (--degraded)")]
+    MissingDevice { devid: u64, uuid: Uuid, devices: u64 },
 
     #[error(
         "{}: device {devid} is stale: its superblock is of generation {generation}, that of others {newest}, and it misses \
@@ -152,6 +155,9 @@ pub enum Error {
     #[error("simple quotas count whose each extent is, which is not done here: turn them off first")]
     SimpleQuotas,
 
+    #[error("the devices would have 16 EiB or more together, which is more than a superblock can say")]
+    TooMuch,
+
     #[error("device {devid} {problem}")]
     Device { devid: u64, problem: &'static str },
 
@@ -179,6 +185,12 @@ pub enum Error {
 
     #[error("there is no mirror {mirror} of {logical}, its chunk has {mirrors}")]
     NoMirror { logical: Logical, mirror: u16, mirrors: u16 },
+
+    #[error("chunks of profile {profile} need {needed} devices, there are {devices}")]
+    FewDevices { profile: &'static str, needed: u16, devices: usize },
+
+    #[error("a chunk of {size} bytes is too small: each of its stripes has at least {least}")]
+    ChunkSize { size: u64, least: u64 },
 
     #[error("the system chunk array has no room for a chunk of {stripes} stripes")]
     SysChunkArrayFull { stripes: usize },
@@ -226,7 +238,7 @@ pub enum Error {
     #[error("{}: {problem}", path.display())]
     Unfit { path: PathBuf, problem: String },
 
-    #[error("temporary file: {0}")]
+    #[error("temporary file in {dir}: {0}", dir = std::env::temp_dir().display())]
     Temporary(io::Error),
 
     #[error("interrupted")]

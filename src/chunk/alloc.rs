@@ -9,7 +9,7 @@ use zerocopy::IntoBytes;
 
 use crate::disk::flags::block_group;
 use crate::disk::volume::BlockGroupItem;
-use crate::disk::{BlockGroupFlags, Key, Logical, Profile};
+use crate::disk::{BlockGroupFlags, Key, Logical, Profile, STRIPE_LEN};
 use crate::error::{Error, Result};
 use crate::space::BlockGroup;
 use crate::trans::{Chunks, Filesystem, Handle};
@@ -39,6 +39,23 @@ pub struct AllocRequest {
     /// Bytes of the chunk at the most.
     pub size: Option<u64>,
     pub force: Force,
+}
+
+impl AllocRequest {
+    /// Fails if no chunk can be as it is asked for, however much space there is.
+    pub fn check(&self, fs: &Filesystem) -> Result<()> {
+        let chunks = fs.chunks();
+        let devices = chunks.rw_devices().count();
+        let profile = profile_of(fs, &chunks, BlockGroupFlags(self.type_bits), self.profile);
+        let needed = profile.geometry().devs_min;
+        if devices < usize::from(needed) {
+            return Err(Error::FewDevices { profile: profile.name(), needed, devices });
+        }
+        match self.size.filter(|size| *size < STRIPE_LEN) {
+            Some(size) => Err(Error::ChunkSize { size, least: STRIPE_LEN }),
+            None => Ok(()),
+        }
+    }
 }
 
 const SYSTEM: BlockGroupFlags = BlockGroupFlags(block_group::SYSTEM);

@@ -37,6 +37,7 @@ pub fn alloc_batch(
     batch: &AllocBatch,
     allocated: impl Fn(Logical) + Sync,
 ) -> Result<Vec<ChunkMapping>> {
+    batch.request.check(fs)?;
     let existing: BTreeSet<Logical> = fs.chunks().map.iter().map(|chunk| chunk.logical).collect();
     let next = AtomicU64::new(0);
     // Phase 1 is under one lock anyway, and phase 2 of one handle runs beside phase 1 of another: threads need not fight

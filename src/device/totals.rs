@@ -1,7 +1,7 @@
 //! What the superblock and the device tree count of a device.
 
 use crate::disk::{Key, KeyType, objectid};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::trans::{Chunks, Filesystem, StagedTree};
 
 /// The superblock counts one device more or less, and other bytes.
@@ -10,6 +10,12 @@ pub fn update_totals(chunks: &mut Chunks, devices: i64, old_size: u64, new_size:
     superblock.num_devices = superblock.num_devices.get().saturating_add_signed(devices).into();
     let others = superblock.total_bytes.get().saturating_sub(old_size);
     superblock.total_bytes = others.saturating_add(new_size).into();
+}
+
+/// Fails where the devices would have more bytes together than the superblock can say.
+pub fn check_total(chunks: &Chunks, old_size: u64, new_size: u64) -> Result<()> {
+    let others = chunks.superblock.total_bytes.get().saturating_sub(old_size);
+    others.checked_add(new_size).map(drop).ok_or(Error::TooMuch)
 }
 
 /// Forgets the errors that were counted on a device: another device with its id has none of them.

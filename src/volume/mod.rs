@@ -28,7 +28,6 @@ mod write_copy;
 
 pub use chunk_map::{ChunkMap, ChunkMapping, StripeMapping};
 pub use device::Device;
-pub use device::not_btrfs;
 pub use foreign::identify;
 pub use mirror::{BadCopy, BlockCopy, BlockRead, NoGoodCopy};
 pub use mkfs_writer::{MkfsWriter, Target};

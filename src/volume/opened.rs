@@ -161,6 +161,11 @@ impl Volume {
         self.notices.extend(missing);
     }
 
+    /// The error for work that a missing device is needed for.
+    pub fn missing_error(&self, devid: u64, uuid: Uuid) -> Error {
+        Error::MissingDevice { devid, uuid, devices: self.superblock.num_devices.get() }
+    }
+
     /// The device that holds a stripe; nothing if it is missing.
     pub fn device(&self, stripe: &StripeMapping) -> Option<&Device> {
         self.find(stripe.devid, stripe.dev_uuid)

@@ -91,7 +91,7 @@ impl WritableVolume {
 
     fn of(volume: Volume, missing: MissingDevices, problem_of: fn(&Volume, &Device) -> Option<String>) -> Result<Self> {
         let missing_device = volume.notices().iter().find_map(|notice| match notice {
-            Notice::MissingDevice { devid, uuid } => Some(Error::MissingDevice { devid: *devid, uuid: *uuid }),
+            Notice::MissingDevice { devid, uuid } => Some(volume.missing_error(*devid, *uuid)),
             _ => None,
         });
         match missing_device {
@@ -155,7 +155,7 @@ impl WritableVolume {
         let Some(device) = self.volume.device(stripe) else {
             return match self.missing {
                 MissingDevices::Skip => Ok(None),
-                MissingDevices::Refuse => Err(Error::MissingDevice { devid: stripe.devid, uuid: stripe.dev_uuid }),
+                MissingDevices::Refuse => Err(self.volume.missing_error(stripe.devid, stripe.dev_uuid)),
             };
         };
         if device.is_seed() {

@@ -55,7 +55,7 @@ impl WritableVolume {
     fn refuse_missing(&self, chunk: &ChunkMapping, segment: Segment, mirror: u16) -> Result<()> {
         match chunk.place_of(segment, mirror) {
             Some((stripe, _)) if self.volume().device(stripe).is_none() => {
-                Err(Error::MissingDevice { devid: stripe.devid, uuid: stripe.dev_uuid })
+                Err(self.volume().missing_error(stripe.devid, stripe.dev_uuid))
             }
             // A place outside of the stripe is refused with the write.
             _ => Ok(()),
