@@ -5,25 +5,34 @@ use crate::disk::flags::{compat_ro, incompat};
 /// How quotas are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quotas {
+    /// Quota groups that count shared extents.
     Full,
+    /// Simple quotas: the subvolume that wrote an extent first is charged.
     Simple,
 }
 
 /// Which features a filesystem has, as far as they are chosen by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Features {
+    /// [`incompat`] flags.
     pub incompat: u64,
+    /// [`compat_ro`] flags.
     pub compat_ro: u64,
+    /// Whether data and metadata are in the same block groups.
     pub mixed: bool,
+    /// Whether quota groups count shared extents.
     pub full_quotas: bool,
+    /// Whether there are simple quotas.
     pub simple_quotas: bool,
 }
 
 /// A name that cannot be taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadFeature {
+    /// No feature has the name.
     #[error("unknown feature {0:?}, -O list-all prints those that there are")]
     Unknown(String),
+    /// btrfs has the feature, and rbtrfs does not make it.
     #[error("feature {0} is not supported")]
     Unsupported(&'static str),
 }
@@ -39,9 +48,11 @@ enum What {
 
 /// A feature that has a name.
 pub struct Feature {
+    /// The name that options know it by.
     pub name: &'static str,
     alias: Option<&'static str>,
     what: What,
+    /// What it is, as a phrase.
     pub about: &'static str,
     /// Linux versions: that knows it, that is safe to use it with, and since which it is a default.
     pub versions: &'static str,
@@ -53,6 +64,7 @@ const fn feature(name: &'static str, what: What, about: &'static str, versions: 
 
 const FREE_SPACE_TREE: u64 = compat_ro::FREE_SPACE_TREE | compat_ro::FREE_SPACE_TREE_VALID;
 
+/// All features with names, the oldest first.
 pub const FEATURES: [Feature; 13] = [
     feature("mixed-bg", What::Mixed, "data and metadata in the same block groups", "compat=2.6.37, safe=2.6.37"),
     feature("quota", What::FullQuotas, "quota groups that count shared extents", "compat=3.4"),

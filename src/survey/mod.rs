@@ -7,12 +7,12 @@
 mod blocks;
 mod csums;
 mod extent_list;
-pub mod files;
+pub(crate) mod files;
 mod gather;
 mod items;
 mod job;
 mod logs;
-pub mod quotas;
+pub(crate) mod quotas;
 mod records;
 mod reference;
 mod references;

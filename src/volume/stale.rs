@@ -11,7 +11,9 @@ use super::{Device, Notice, Volume};
 /// A device that lacks a part of what was written after its superblock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StaleDevice {
+    /// Uuid of the device.
     pub uuid: Uuid,
+    /// What it lacks.
     pub missed: Missed,
 }
 
@@ -19,8 +21,11 @@ pub struct StaleDevice {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {logical}: {problem}")]
 pub struct Missed {
+    /// What stands at the address.
     pub what: &'static str,
+    /// Its logical address.
     pub logical: Logical,
+    /// What was found in its place.
     pub problem: String,
 }
 

@@ -1,13 +1,13 @@
 //! What a filesystem is filled from, as it stands before anything of its files is read.
 
 mod attributes;
-mod inventory;
-mod link;
+pub(crate) mod inventory;
+pub(crate) mod link;
 mod listing;
 mod local;
 mod open_directory;
 mod record;
-mod request;
+pub(crate) mod request;
 mod unordered;
 mod xattr;
 
@@ -18,12 +18,13 @@ use crate::error::{Error, Result};
 use crate::image::Origin;
 
 pub use attributes::{Attributes, Time};
-pub use inventory::{FIRST_INDEX, Hanging, Inventory, Options, Totals, Tree};
-pub use link::Link;
+pub(crate) use inventory::{FIRST_INDEX, Inventory, Options, Totals, Tree};
+pub(crate) use link::Link;
 pub use listing::{List, Listing};
 pub use local::{LocalDirectory, LocalFile};
-pub use record::{Directories, Directory, Entries as DirectoryEntries, Entry, What};
-pub use request::{FlagRequest, Request, SubvolumeRequest};
+pub(crate) use record::{Directories, Directory, Entries as DirectoryEntries, Entry, What};
+pub(crate) use request::Request;
+pub use request::{FlagRequest, SubvolumeRequest};
 
 /// Where the files of a new filesystem come from: a directory, an archive, memory.
 ///
@@ -32,6 +33,7 @@ pub use request::{FlagRequest, Request, SubvolumeRequest};
 pub trait Source: Sync {
     /// What a thread keeps from one question to the next, such as an open directory.
     type Reader: Default + Send;
+    /// The contents of an open file.
     type File: SourceFile;
 
     /// The directory that is the root of the filesystem.
@@ -132,7 +134,9 @@ pub struct At<'a> {
     pub id: u64,
     /// Path of the directory that the entry is in; of the top of a tree, whose name is `.`, its own.
     pub directory: &'a [u8],
+    /// Name in that directory.
     pub name: &'a [u8],
+    /// What the source told of the entry.
     pub attributes: &'a Attributes,
 }
 

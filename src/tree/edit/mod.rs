@@ -24,6 +24,7 @@ pub use editor::Editor;
 
 /// Where an edit gets its blocks. Reference counts, the owners of shared blocks and space are the store's business.
 pub trait Blocks {
+    /// The bytes of a block that was read.
     type Bytes<'b>: Deref<Target = [u8]>
     where
         Self: 'b;
