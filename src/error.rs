@@ -197,6 +197,17 @@ pub enum Error {
         found: &'static str,
     },
 
+    /// The file cannot be made as long as the filesystem needs.
+    #[error("{}: cannot be made {size} bytes long: {source}", path.display())]
+    Resize {
+        /// Path of the image.
+        path: PathBuf,
+        /// Bytes that it should have.
+        size: u64,
+        /// What the system said.
+        source: io::Error,
+    },
+
     /// The image is smaller than a filesystem needs.
     #[error("{}: has {has} bytes, {wanted} are wanted", path.display())]
     TooSmall {
@@ -251,12 +262,14 @@ pub enum Error {
     },
 
     /// An image of the filesystem was not given.
-    #[error("device {devid} ({uuid}) is missing")]
+    #[error("device {devid} ({uuid}) is missing: give all {devices} images, or go on without it (--degraded)")]
     MissingDevice {
         /// Number of the device.
         devid: u64,
         /// Uuid of the device.
         uuid: Uuid,
+        /// Number of devices of the filesystem.
+        devices: u64,
     },
 
     /// The device lacks a part of what was written after its superblock.
@@ -341,6 +354,10 @@ pub enum Error {
     /// Simple quotas are on, which a change cannot keep in step.
     #[error("simple quotas count whose each extent is, which is not done here: turn them off first")]
     SimpleQuotas,
+
+    /// A superblock cannot count the bytes of all devices.
+    #[error("the devices would have 16 EiB or more together, which is more than a superblock can say")]
+    TooMuch,
 
     /// The device cannot be used as it was asked for.
     #[error("device {devid} {problem}")]
@@ -427,6 +444,26 @@ pub enum Error {
         mirror: u16,
         /// Copies that the chunk has.
         mirrors: u16,
+    },
+
+    /// There are too few devices for a profile.
+    #[error("chunks of profile {profile} need {needed} devices, there are {devices}")]
+    FewDevices {
+        /// Name of the profile.
+        profile: &'static str,
+        /// Devices that it needs.
+        needed: u16,
+        /// Devices that can take a chunk.
+        devices: usize,
+    },
+
+    /// A chunk cannot be as small as it was asked for.
+    #[error("a chunk of {size} bytes is too small: each of its stripes has at least {least}")]
+    ChunkSize {
+        /// Bytes that were asked for.
+        size: u64,
+        /// Bytes of a stripe at the least.
+        least: u64,
     },
 
     /// The `sys_chunk_array` of the superblock cannot hold another SYSTEM chunk.
@@ -532,7 +569,7 @@ pub enum Error {
     },
 
     /// A temporary file cannot be written or read.
-    #[error("temporary file: {0}")]
+    #[error("temporary file in {dir}: {0}", dir = std::env::temp_dir().display())]
     Temporary(io::Error),
 
     /// The caller's [`crate::progress::Progress`] stopped the work.

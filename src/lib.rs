@@ -34,6 +34,8 @@
 //! down.
 
 #![deny(unsafe_code)]
+// Tests take fixtures in, which need no docs.
+#![cfg_attr(not(test), warn(missing_docs))]
 
 pub mod block;
 pub mod check;

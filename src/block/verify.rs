@@ -139,8 +139,9 @@ impl serde::Serialize for BlockError {
     }
 }
 
+/// A checksum as the kernel prints it: its bytes in the order in which they are stored.
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().rev().fold("0x".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+    bytes.iter().fold("0x".to_owned(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 impl Format {

@@ -9,7 +9,7 @@ use zerocopy::IntoBytes;
 
 use crate::disk::flags::block_group;
 use crate::disk::volume::BlockGroupItem;
-use crate::disk::{BlockGroupFlags, Key, Logical, Profile};
+use crate::disk::{BlockGroupFlags, Key, Logical, Profile, STRIPE_LEN};
 use crate::error::{Error, Result};
 use crate::space::BlockGroup;
 use crate::trans::{Chunks, Filesystem, Handle};
@@ -26,6 +26,7 @@ pub enum Force {
     No,
     /// If little is left for a filesystem of this size, too.
     Limited,
+    /// In any case.
     Force,
 }
 
@@ -38,7 +39,25 @@ pub struct AllocRequest {
     pub profile: Option<Profile>,
     /// Bytes of the chunk at the most.
     pub size: Option<u64>,
+    /// How much it is wanted.
     pub force: Force,
+}
+
+impl AllocRequest {
+    /// Fails if no chunk can be as it is asked for, however much space there is.
+    pub fn check(&self, fs: &Filesystem) -> Result<()> {
+        let chunks = fs.chunks();
+        let devices = chunks.rw_devices().count();
+        let profile = profile_of(fs, &chunks, BlockGroupFlags(self.type_bits), self.profile);
+        let needed = profile.geometry().devs_min;
+        if devices < usize::from(needed) {
+            return Err(Error::FewDevices { profile: profile.name(), needed, devices });
+        }
+        match self.size.filter(|size| *size < STRIPE_LEN) {
+            Some(size) => Err(Error::ChunkSize { size, least: STRIPE_LEN }),
+            None => Ok(()),
+        }
+    }
 }
 
 const SYSTEM: BlockGroupFlags = BlockGroupFlags(block_group::SYSTEM);
@@ -220,7 +239,7 @@ pub fn reserve_system(handle: &mut Handle<'_>, chunks: &mut Chunks, bytes: u64) 
     let (needs_new, wants_new) = {
         let space = fs.space();
         let info = space.info(SYSTEM);
-        (!has_blocks || info.left() < bytes, info.total < info.taken_or_promised().saturating_add(info.used))
+        (!has_blocks || info.available() < bytes, info.total < info.taken_or_reserved().saturating_add(info.used))
     };
     if needs_new || wants_new {
         match create_system(handle, chunks, None, None) {
@@ -232,9 +251,9 @@ pub fn reserve_system(handle: &mut Handle<'_>, chunks: &mut Chunks, bytes: u64) 
     let mut space = fs.space();
     let info = space.info_mut(SYSTEM);
     if !info.reserve(bytes) {
-        return Err(Error::NoSpace { what: "system", wanted: bytes, left: info.left() });
+        return Err(Error::NoSpace { what: "system", wanted: bytes, left: info.available() });
     }
-    handle.system_promised += bytes;
+    handle.system_reserved += bytes;
     Ok(())
 }
 

@@ -38,7 +38,7 @@ fn refusal_in(space: &Space, logical: Logical) -> Option<Error> {
         return Some(Error::LastChunk { logical });
     }
     // What was promised out of its space must be there without it.
-    let left = space.info(group.flags).left();
+    let left = space.info(group.flags).available();
     if group.is_usable() && left < group.length {
         let what = if group.flags.contains(block_group::SYSTEM) { "system" } else { "metadata" };
         return Some(Error::NoSpace { what, wanted: group.length, left });

@@ -6,12 +6,13 @@ use crate::chunk::{RemoveChoice, remove_batch};
 use crate::disk::Logical;
 
 use super::Exit;
-use super::change::{Changed, ChunkKind, ChunkRecord, Images, SystemRecord};
+use super::change::{Changed, ChunkKind, ChunkRecord, Images, SystemRecord, Words};
 
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("choice").args(["chunk", "unused"]).required(true))]
 struct Args {
     /// Remove the chunk at this address; may be given several times
-    #[arg(long, value_name = "LOGICAL", required_unless_present = "unused", conflicts_with = "unused")]
+    #[arg(long, value_name = "LOGICAL")]
     chunk: Vec<u64>,
 
     /// Remove all chunks that are empty, but for one of each profile of each type
@@ -45,7 +46,12 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let removed = remove_batch(&fs, &choice, |_| {}).map_err(|error| args.images.explain(&fs, error))?;
     let chunks = removed.iter().map(ChunkRecord::new).collect();
     let after = SystemRecord::of(&fs);
-    let changed = Changed { schema: "rbtrfs.chunk-remove/1", verb: "removed", chunks, before, after };
+    let words = Words {
+        done: "removed",
+        planned: "would remove",
+        nothing: "nothing to remove: no chunk is empty but those that are kept, one of each profile of each type",
+    };
+    let changed = Changed { schema: "rbtrfs.chunk-remove/1", words, chunks, before, after };
     changed.finish(fs, &args.images)?;
     Ok(Exit::Done)
 }

@@ -6,6 +6,7 @@
 //! are not known are kept.
 
 pub mod address;
+mod block_group;
 pub mod csum;
 pub mod extent;
 pub mod fields;
@@ -24,8 +25,8 @@ pub mod superblock;
 pub mod volume;
 
 pub use address::{Ino, Logical, Physical, Transid, TreeId};
+pub use block_group::BlockGroupFlags;
 pub use csum::CsumType;
-pub use flags::BlockGroupFlags;
 pub use key::{DiskKey, Key, KeyType};
 pub use profile::Profile;
 pub use superblock::Superblock;

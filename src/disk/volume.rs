@@ -2,8 +2,9 @@
 
 use zerocopy::little_endian::{U16, U32, U64};
 
+use super::block_group::BlockGroupFlags;
 use super::fields::{Flags, Uuid, disk_struct};
-use super::flags::{self, BlockGroupFlags};
+use super::flags;
 use super::{Logical, Physical, STRIPE_LEN};
 
 /// The first bytes of a device, which chunks leave to boot loaders.

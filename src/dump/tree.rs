@@ -60,8 +60,8 @@ pub enum Contents {
 pub struct Heading {
     /// Root of the tree.
     pub root: TreeRoot,
-    /// Whether the superblock points to it, and not a root item.
-    pub of_superblock: bool,
+    /// Whether the name of the tree is all of its heading: it has no root item, or it is the one tree that is dumped.
+    pub is_bare: bool,
     /// How much of it follows.
     pub contents: Contents,
 }
@@ -71,7 +71,7 @@ impl Heading {
     pub fn name(&self) -> &'static str {
         let tree = self.root.key.objectid;
         match tree {
-            objectid::TREE_LOG if self.of_superblock => "log root",
+            objectid::TREE_LOG if self.is_bare => "log root",
             objectid::ROOT_TREE => "root",
             objectid::EXTENT_TREE => "extent",
             objectid::CHUNK_TREE => "chunk",
@@ -368,9 +368,9 @@ fn headings(volume: &Volume, selection: &Selection) -> Headings {
     let contents = if selection.roots { Contents::Nowhere } else { Contents::Blocks };
     let top = [Some(root_tree), Some(TreeRoot::chunk_tree(volume)), log_root_tree];
     let top = top.into_iter().flatten();
-    let of_superblock = |root, contents| Heading { root, of_superblock: true, contents };
+    let bare = |root, contents| Heading { root, is_bare: true, contents };
     if let Some(root) = top.clone().find(|root| Some(root.key.objectid) == selection.tree) {
-        let headings = vec![of_superblock(root, Contents::Blocks)];
+        let headings = vec![bare(root, Contents::Blocks)];
         return Headings { headings, ..Headings::default() };
     }
 
@@ -384,12 +384,17 @@ fn headings(volume: &Volume, selection: &Selection) -> Headings {
     }
     let below = |contents, wanted: &dyn Fn(u64) -> bool| -> Vec<Heading> {
         let headings = children.iter().filter(|root| wanted(root.key.objectid));
-        headings.map(|root| Heading { root: *root, of_superblock: false, contents }).collect()
+        headings.map(|root| Heading { root: *root, is_bare: false, contents }).collect()
     };
     let only = |tree: u64| move |other: u64| other == tree;
-    let with_top = |below: Vec<Heading>| top.map(|root| of_superblock(root, contents)).chain(below).collect();
+    let with_top = |below: Vec<Heading>| top.map(|root| bare(root, contents)).chain(below).collect();
 
     let (headings, totals): (Vec<Heading>, bool) = match (selection.tree, selection.extents, selection.devices) {
+        // As btrfs-progs, which has the tree at hand.
+        (Some(tree @ objectid::BLOCK_GROUP_TREE), ..) => {
+            let found = below(Contents::Blocks, &only(tree)).into_iter();
+            (found.map(|heading| bare(heading.root, heading.contents)).collect(), false)
+        }
         (Some(tree), ..) => (below(contents, &only(tree)), true),
         _ if selection.uuid && (selection.extents || selection.devices) => (Vec::new(), false),
         _ if selection.uuid => (below(contents, &only(objectid::UUID_TREE)), false),
@@ -400,7 +405,8 @@ fn headings(volume: &Volume, selection: &Selection) -> Headings {
             (below(Contents::Leaves, &wanted), false)
         }
     };
-    if headings.iter().any(|heading| heading.of_superblock && heading.contents == Contents::Blocks) {
+    let is_root_tree = |heading: &Heading| heading.root.key.objectid == objectid::ROOT_TREE;
+    if headings.iter().any(|heading| is_root_tree(heading) && heading.contents == Contents::Blocks) {
         gaps.clear();
     }
     Headings { headings, totals, gaps }

@@ -24,6 +24,8 @@ pub struct Features {
     pub full_quotas: bool,
     /// Whether there are simple quotas.
     pub simple_quotas: bool,
+    /// Those of `compat_ro` that were asked for by name. The others are defaults, which other choices may rule out.
+    pub named: u64,
 }
 
 /// A name that cannot be taken.
@@ -64,8 +66,7 @@ const fn feature(name: &'static str, what: What, about: &'static str, versions: 
 
 const FREE_SPACE_TREE: u64 = compat_ro::FREE_SPACE_TREE | compat_ro::FREE_SPACE_TREE_VALID;
 
-/// All features with names, the oldest first.
-pub const FEATURES: [Feature; 13] = [
+const FEATURES: [Feature; 13] = [
     feature("mixed-bg", What::Mixed, "data and metadata in the same block groups", "compat=2.6.37, safe=2.6.37"),
     feature("quota", What::FullQuotas, "quota groups that count shared extents", "compat=3.4"),
     feature(
@@ -97,8 +98,8 @@ pub const FEATURES: [Feature; 13] = [
         )
     },
     feature("raid1c34", What::Incompat(incompat::RAID1C34), "RAID1 with three or four copies", "compat=5.5"),
-    feature("zoned", What::Unsupported, "zoned devices (not supported here)", "compat=5.12"),
-    feature("extent-tree-v2", What::Unsupported, "several extent trees (not supported here)", "compat=5.15"),
+    feature("zoned", What::Unsupported, "zoned devices", "compat=5.12"),
+    feature("extent-tree-v2", What::Unsupported, "several extent trees", "compat=5.15"),
     Feature {
         alias: Some("bgt"),
         ..feature(
@@ -110,12 +111,7 @@ pub const FEATURES: [Feature; 13] = [
     },
     Feature {
         alias: Some("rst"),
-        ..feature(
-            "raid-stripe-tree",
-            What::Unsupported,
-            "places of stripes in a tree (not supported here)",
-            "compat=6.7",
-        )
+        ..feature("raid-stripe-tree", What::Unsupported, "places of stripes in a tree", "compat=6.7")
     },
     feature(
         "squota",
@@ -133,6 +129,7 @@ impl Default for Features {
             mixed: false,
             full_quotas: false,
             simple_quotas: false,
+            named: 0,
         }
     }
 }
@@ -149,7 +146,10 @@ impl Features {
         let set = |bits: &mut u64, bit: u64| *bits = if on { *bits | bit } else { *bits & !bit };
         match feature.what {
             What::Incompat(bit) => set(&mut self.incompat, bit),
-            What::CompatRo(bit) => set(&mut self.compat_ro, bit),
+            What::CompatRo(bit) => {
+                set(&mut self.compat_ro, bit);
+                set(&mut self.named, bit);
+            }
             What::Mixed => self.mixed = on,
             What::FullQuotas => self.full_quotas = on,
             What::SimpleQuotas => self.simple_quotas = on,
@@ -165,7 +165,12 @@ impl Features {
     }
 }
 
-/// The names of the features that these bits are, in the order of [`FEATURES`].
+/// The features that can be made.
+pub fn available() -> impl Iterator<Item = &'static Feature> {
+    FEATURES.iter().filter(|feature| !matches!(feature.what, What::Unsupported))
+}
+
+/// The names of the features that these bits are, in the order of [`available`].
 pub fn names(incompat_bits: u64, compat_ro_bits: u64) -> impl Iterator<Item = &'static str> {
     let is_set = move |feature: &&Feature| match feature.what {
         What::Incompat(bit) => incompat_bits & bit == bit,
@@ -188,7 +193,7 @@ mod tests {
         assert_eq!(features.incompat, incompat::EXTENDED_IREF | incompat::SKINNY_METADATA);
         assert_eq!((features.compat_ro, features.full_quotas), (FREE_SPACE_TREE, true));
         features.apply_list("no-holes,block-group-tree,^quota").unwrap();
-        assert_eq!(features, Features::default());
+        assert_eq!(features, Features { named: features.compat_ro, ..Features::default() });
     }
 
     #[test]

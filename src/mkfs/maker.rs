@@ -68,6 +68,8 @@ pub(super) struct State {
     pub trees: BTreeMap<u64, BuiltTree>,
     pub subvolumes: Vec<Subvolume>,
     pub default_subvolume: u64,
+    /// Whether the top level is.
+    pub is_read_only: bool,
     pub incompat: u64,
 }
 
@@ -95,6 +97,7 @@ impl<'r> Maker<'r> {
             trees: BTreeMap::new(),
             subvolumes: Vec::new(),
             default_subvolume: objectid::FS_TREE,
+            is_read_only: false,
             incompat: 0,
         };
         let csums = Mutex::new(csum_tree(&options)?);
@@ -176,6 +179,11 @@ impl<'r> Maker<'r> {
         let mut state = self.state();
         state.default_subvolume = id;
         state.incompat |= if id == objectid::FS_TREE { 0 } else { incompat::DEFAULT_SUBVOL };
+    }
+
+    /// Makes the top level read-only.
+    pub fn set_read_only(&self) {
+        self.state().is_read_only = true;
     }
 
     /// Adds features that the content uses, such as compressions.

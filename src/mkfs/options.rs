@@ -59,6 +59,16 @@ pub struct Options {
     pub quotas: Option<Quotas>,
     /// Uuids and times.
     pub identity: Identity,
+    /// Defaults that it does without.
+    pub dropped: Vec<Dropped>,
+}
+
+/// A default feature that is left out, since another one that it needs was taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("feature {feature} is left out: it needs {needed}")]
+pub struct Dropped {
+    pub feature: &'static str,
+    pub needed: &'static str,
 }
 
 /// Why there can be no such filesystem.
@@ -171,7 +181,8 @@ impl Options {
         if asked.device_uuid.is_some() && devices > 1 {
             return Err(Conflict::DeviceUuid { devices });
         }
-        let quotas = check_features(&asked.features)?;
+        let (compat_ro, dropped) = possible(&asked.features)?;
+        let quotas = quotas(&asked.features)?;
         let mut incompat = asked.features.incompat | incompat::MIXED_BACKREF;
         for profile in [data, metadata] {
             incompat |= profile.feature().unwrap_or_default();
@@ -195,9 +206,10 @@ impl Options {
             nodesize,
             sectorsize,
             incompat,
-            compat_ro: asked.features.compat_ro,
+            compat_ro,
             quotas,
             identity,
+            dropped,
         })
     }
 
@@ -250,18 +262,28 @@ fn profiles(asked: &Asked, mixed: bool, devices: usize) -> Result<(Profile, Prof
     Ok((data, metadata))
 }
 
-fn check_features(features: &Features) -> Result<Option<Quotas>, Conflict> {
-    let has_tree = features.compat_ro & compat_ro::FREE_SPACE_TREE != 0;
-    if features.compat_ro & compat_ro::BLOCK_GROUP_TREE != 0 {
-        let feature = "block-group-tree";
-        for (needed, is_there) in
-            [("free-space-tree", has_tree), ("no-holes", features.incompat & incompat::NO_HOLES != 0)]
-        {
-            if !is_there {
-                return Err(Conflict::Needs { feature, needed });
-            }
-        }
+/// The compat_ro features without defaults that other choices rule out, and these defaults. What was asked for stays, or is an
+/// error.
+fn possible(features: &Features) -> Result<(u64, Vec<Dropped>), Conflict> {
+    let Features { incompat, compat_ro, named, .. } = *features;
+    if compat_ro & compat_ro::BLOCK_GROUP_TREE == 0 {
+        return Ok((compat_ro, Vec::new()));
     }
+    let feature = "block-group-tree";
+    let needed = [
+        ("free-space-tree", compat_ro & compat_ro::FREE_SPACE_TREE != 0),
+        ("no-holes", incompat & incompat::NO_HOLES != 0),
+    ];
+    let Some((needed, _)) = needed.into_iter().find(|(_, is_there)| !is_there) else {
+        return Ok((compat_ro, Vec::new()));
+    };
+    match named & compat_ro::BLOCK_GROUP_TREE {
+        0 => Ok((compat_ro & !compat_ro::BLOCK_GROUP_TREE, vec![Dropped { feature, needed }])),
+        _ => Err(Conflict::Needs { feature, needed }),
+    }
+}
+
+fn quotas(features: &Features) -> Result<Option<Quotas>, Conflict> {
     match (features.full_quotas, features.simple_quotas) {
         (true, true) => Err(Conflict::TwoQuotas),
         (true, false) => Ok(Some(Quotas::Full)),

@@ -6,8 +6,9 @@ use std::marker::PhantomData;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::block::Block;
 use crate::block::item::{ItemProblem, Rules, check_block};
+use crate::block::reference::file_extents;
+use crate::block::{Block, BlockKind};
 use crate::disk::fields::Uuid;
 use crate::disk::{Key, Logical, objectid};
 use crate::table::{MemoryBudget, Part, Record, Table, Writer};
@@ -128,19 +129,45 @@ impl Record for BlockRecord {
     }
 }
 
+/// An extent of data that a file refers to; `length` in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct UsedData {
+    /// Logical address of the extent.
+    pub logical: Logical,
+    /// Bytes of the extent on the disk.
+    pub length: u64,
+}
+
+impl Record for UsedData {
+    fn key(&self) -> u64 {
+        self.logical.0
+    }
+}
+
+/// Where records of blocks, and of data that leaves refer to, are written to.
+struct Kept<'r> {
+    blocks: Writer<'r>,
+    data: Writer<'r>,
+}
+
 /// What blocks are judged by.
 pub struct BlockRules<'r> {
     items: Rules,
     /// That of all blocks, if it is known.
     chunk_tree_uuid: Option<Uuid>,
-    /// Takes a record of each block, if they are wanted.
-    records: Option<Writer<'r>>,
+    /// Take a record of each block and of each reference to data, if they are wanted.
+    kept: Option<Kept<'r>>,
 }
 
 impl<'r> BlockRules<'r> {
     pub fn new(volume: &Volume, scan: &Scan<'_>, records: Option<&'r MemoryBudget>) -> Self {
         let items = Rules::new(volume.format(), volume.superblock());
-        Self { items, chunk_tree_uuid: chunk_tree_uuid(volume, scan), records: records.map(Writer::new) }
+        Self {
+            items,
+            chunk_tree_uuid: chunk_tree_uuid(volume, scan),
+            kept: records.map(|room| Kept { blocks: Writer::new(room), data: Writer::new(room) }),
+        }
     }
 }
 
@@ -152,6 +179,8 @@ pub struct BlocksPart {
     misfits: Vec<Misfit>,
     items: Vec<ItemProblem>,
     records: Part<BlockRecord>,
+    data: Part<UsedData>,
+    longest_data: u64,
     /// Mirrors of the next block that are bad.
     bad_mirrors: u64,
 }
@@ -183,12 +212,18 @@ impl BlocksPart {
         {
             self.misfits.push(Misfit::LastKey { tree, block: logical, have, end });
         }
-        let Self { items, records, bad_mirrors, .. } = self;
+        let Self { items, records, data, longest_data, bad_mirrors, .. } = self;
         check_block(block, owner, &rules.items, &mut |problem| items.push(problem));
         let bad_mirrors = std::mem::take(bad_mirrors);
-        if let Some(writer) = &rules.records {
+        if let Some(kept) = &rules.kept {
             let (generation, level) = (block.generation().0, block.level().into());
-            writer.push(records, BlockRecord { logical, generation, owner: have, tree, level, bad_mirrors });
+            kept.blocks.push(records, BlockRecord { logical, generation, owner: have, tree, level, bad_mirrors });
+            if let BlockKind::Leaf(leaf) = block.kind() {
+                file_extents(leaf, owner, 0, |file| {
+                    kept.data.push(data, UsedData { logical: file.extent, length: file.length });
+                    *longest_data = file.length.max(*longest_data);
+                });
+            }
         }
     }
 }
@@ -206,11 +241,15 @@ pub struct Blocks {
     pub items: Vec<ItemProblem>,
     /// Each block that was reached, if that was asked for.
     pub records: Table<BlockRecord>,
+    /// Data that leaves refer to, if that was asked for; once for each reference.
+    pub data: Table<UsedData>,
+    /// Bytes of the longest extent of that data.
+    pub longest_data: u64,
     /// How many blocks were reached.
     pub count: u64,
     /// How many copies of them were read.
     pub copies: u64,
-    parts: Vec<Part<BlockRecord>>,
+    parts: Vec<(Part<BlockRecord>, Part<UsedData>)>,
 }
 
 impl Blocks {
@@ -220,7 +259,8 @@ impl Blocks {
         self.bad.extend(part.bad);
         self.misfits.extend(part.misfits);
         self.items.extend(part.items);
-        self.parts.push(part.records);
+        self.parts.push((part.records, part.data));
+        self.longest_data = part.longest_data.max(self.longest_data);
     }
 
     /// Puts what was taken in order once the scan is done. Fails if temporary files cannot be used.
@@ -228,9 +268,10 @@ impl Blocks {
         (self.count, self.copies) = (scan.blocks(), scan.copies());
         self.unread.sort_by_key(|unread| (unread.tree, unread.first, unread.block));
         self.bad.sort_by_key(|bad| (bad.tree, bad.block));
-        let parts = std::mem::take(&mut self.parts);
-        if let Some(writer) = rules.records {
-            self.records = writer.finish(parts)?;
+        let (records, data) = std::mem::take(&mut self.parts).into_iter().unzip();
+        if let Some(kept) = rules.kept {
+            self.records = kept.blocks.finish(records)?;
+            self.data = kept.data.finish(data)?;
         }
         Ok(())
     }

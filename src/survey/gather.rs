@@ -38,7 +38,7 @@ pub struct Options<'a> {
     pub progress: &'a Progress,
     /// Count for quota groups also where the filesystem says that its own counts are not right.
     pub count_qgroups: bool,
-    /// Keep a record of each tree block, see [`Blocks::records`].
+    /// Keep a record of each tree block and of each reference to data, see [`Blocks::records`] and [`Survey::used_over`].
     pub keep_blocks: bool,
 }
 
@@ -112,7 +112,8 @@ impl Survey {
 
     /// The first error of a temporary file that records were read from: nothing that was learned is to be used then.
     pub fn failure(&self) -> Option<io::Error> {
-        self.claims.extents.failure().or(self.files.failure()).or(self.blocks.records.failure())
+        let blocks = self.blocks.records.failure().or(self.blocks.data.failure());
+        self.claims.extents.failure().or(self.files.failure()).or(blocks)
     }
 }
 

@@ -13,7 +13,9 @@ use crate::disk::node::{HEADER_SIZE, Header};
 use crate::disk::volume::Chunk;
 use crate::disk::{KeyType, Logical, Physical, objectid};
 
-use super::{ChunkMap, ChunkMapping, Device, Volume};
+use super::chunk_map::{ChunkMap, ChunkMapping};
+use super::device::Device;
+use super::opened::Volume;
 
 /// Bytes of a device that are read at once.
 const WINDOW: u64 = 4 << 20;

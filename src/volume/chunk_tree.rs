@@ -12,9 +12,12 @@ use crate::error::{Error, Result};
 
 use super::chunk_map::{ChunkMap, ChunkMapping};
 use super::chunk_search::{is_misplaced, search};
+use super::device::Device;
 use super::mirror::NoGoodCopy;
+use super::notice::Notice;
+use super::opened::{Volume, path};
+use super::root_choice::RootChoice;
 use super::sys_chunk_array::Entries;
-use super::{Device, Notice, RootChoice, Volume, path};
 
 /// What the chunk tree says, as far as it can be read.
 #[derive(Default)]

@@ -117,13 +117,13 @@ fn no_superblock(image: &Image, copies: &[superblock::SuperblockCopy]) -> Error 
             let found = if image.size() == 0 { "empty" } else { "too short for a superblock" };
             Error::NotBtrfs { path, found }
         }
-        None => not_btrfs(image),
+        // That a place cannot be read does not matter here: it would only give the error a better name.
+        None => match foreign::identify(image).ok().flatten() {
+            Some(foreign::BTRFS) => {
+                let problem = "bad magic, another copy of the superblock is there".to_owned();
+                Error::Superblock { path, offset: copies[0].offset, problem }
+            }
+            found => Error::NotBtrfs { path, found: found.unwrap_or("no superblock found") },
+        },
     }
-}
-
-/// The error for an image without a superblock; it names what stands there instead, if that is known.
-pub fn not_btrfs(image: &Image) -> Error {
-    // That a place cannot be read does not matter here: it would only give the error a better name.
-    let found = foreign::identify(image).ok().flatten().unwrap_or("no superblock found");
-    Error::NotBtrfs { path: image.path().to_owned(), found }
 }

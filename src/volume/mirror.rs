@@ -5,9 +5,11 @@ use std::fmt;
 use crate::block::Block;
 use crate::block::verify::{BlockError, Expected};
 use crate::disk::{Logical, Physical, STRIPE_LEN};
+use crate::error::Error;
 
 use super::chunk_map::{ChunkMap, ChunkMapping, StripeMapping};
-use super::{Volume, parity};
+use super::opened::Volume;
+use super::parity;
 
 /// A copy of a block that is not what it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +82,12 @@ impl fmt::Display for NoGoodCopy {
             1 => Ok(()),
             count => write!(f, ", and no better copy among {count}"),
         }
+    }
+}
+
+impl From<NoGoodCopy> for Error {
+    fn from(bad: NoGoodCopy) -> Self {
+        Self::Block { what: "tree block", logical: bad.logical, problem: bad.to_string() }
     }
 }
 

@@ -13,8 +13,10 @@ use crate::error::{Error, Result};
 use crate::image::{Image, Origin};
 use crate::parallel::lock;
 
+use super::chunk_map::ChunkMapping;
+use super::parity;
 use super::segment::Segment;
-use super::{ChunkMapping, parity, run_on_each};
+use super::writable::run_on_each;
 
 /// Adjacent writes of less than a stripe are joined up to so many bytes.
 const JOINED: usize = 1 << 20;

@@ -14,9 +14,9 @@ use rbtrfs::disk::fields::Uuid;
 use rbtrfs::disk::flags::extent::{DATA, FULL_BACKREF, TREE_BLOCK};
 use rbtrfs::disk::flags::incompat::SKINNY_METADATA;
 use rbtrfs::disk::{CsumType, Key, KeyType, Logical, Superblock, Transid, hash, objectid};
-use rbtrfs::trans::Checksums;
-use rbtrfs::trans::references::Change;
-use rbtrfs::trans::references::item::{Fate, apply};
+use rbtrfs::trans::CsumForm;
+use rbtrfs::trans::delayed_refs::DelayedRef;
+use rbtrfs::trans::delayed_refs::item::{Fate, apply};
 use rbtrfs::tree::TreeRoot;
 use rbtrfs::tree::edit::{Editor, create};
 
@@ -40,7 +40,7 @@ impl Extents {
         Self { store, root, format: Format { nodesize: NODESIZE, is_skinny, generation: Transid(1) } }
     }
 
-    fn apply(&mut self, logical: u64, change: &Change) -> Result<Fate, String> {
+    fn apply(&mut self, logical: u64, change: &DelayedRef) -> Result<Fate, String> {
         let fate = apply(&mut self.root, &mut self.store, &self.format, Logical(logical), change);
         fate.map_err(|error| error.to_string())
     }
@@ -48,7 +48,10 @@ impl Extents {
     fn change(&mut self, logical: u64, kind: ExtentKind, counts: &[(Reference, i64)]) -> Result<Fate, String> {
         let is_new = self.items(logical).is_empty();
         let new = is_new.then(|| Key::new(257, KeyType::INODE_ITEM, 0));
-        self.apply(logical, &Change { kind, new, counts: counts.iter().copied().collect(), sets_full_backref: false })
+        self.apply(
+            logical,
+            &DelayedRef { kind, new, counts: counts.iter().copied().collect(), sets_full_backref: false },
+        )
     }
 
     fn items(&self, logical: u64) -> Items {
@@ -273,7 +276,7 @@ fn a_block_is_marked_when_its_references_become_those_of_a_parent() {
     let mut extents = Extents::new(true);
     let (tree, other) = (Reference::TreeBlock { root: 256 }, Reference::TreeBlock { root: 257 });
     extents.change(1 << 20, BLOCK, &[(tree, 1), (other, 1)]).unwrap();
-    let change = Change { kind: BLOCK, new: None, counts: [(tree, -1)].into(), sets_full_backref: true };
+    let change = DelayedRef { kind: BLOCK, new: None, counts: [(tree, -1)].into(), sets_full_backref: true };
     assert_eq!(extents.apply(1 << 20, &change), Ok(Fate::InUse));
     let items = extents.items(1 << 20);
     let (extent, _) = ExtentItem::read_prefix(items.first_key_value().unwrap().1).unwrap();
@@ -312,7 +315,7 @@ fn what_contradicts_the_extent_tree_is_an_error_and_changes_nothing() {
         (3 << 20, EXTENT, vec![(leaf, -1)], "no reference of leaf"),
         (3 << 20, EXTENT, vec![(file_stranger, -1)], "no reference of tree 5 inode 300"),
     ] {
-        let change = Change { kind, new: None, counts: counts.into_iter().collect(), sets_full_backref: false };
+        let change = DelayedRef { kind, new: None, counts: counts.into_iter().collect(), sets_full_backref: false };
         let error = extents.apply(logical, &change).unwrap_err();
         assert!(error.contains(telling) && error.contains(&logical.to_string()), "{error}, not {telling}");
         assert_eq!(extents.store.items(extents.root.logical), before, "{telling}");
@@ -344,7 +347,7 @@ fn damaged_extent_items_are_not_built_upon() {
             extents.edit().insert(keyed, &[]).unwrap();
         }
         let before = extents.items(1 << 20);
-        let change = Change { kind: BLOCK, new: None, counts: [(tree, -1)].into(), sets_full_backref: false };
+        let change = DelayedRef { kind: BLOCK, new: None, counts: [(tree, -1)].into(), sets_full_backref: false };
         let error = extents.apply(1 << 20, &change).unwrap_err();
         assert!(error.contains(telling), "{error}, not {telling}");
         assert_eq!(extents.items(1 << 20), before);
@@ -398,7 +401,7 @@ fn checksums_of_a_range_go_and_no_others() {
                 model.extend(sector..sector + count);
                 sector += count + below(&mut random, 2) * below(&mut random, 10);
             }
-            let sums = Checksums { size: size as u64, sectorsize: 4096 };
+            let sums = CsumForm { size: size as u64, sectorsize: 4096 };
             for _ in 0..60 {
                 let most = [5, 40, 300][below(&mut random, 3) as usize];
                 let (start, count) = (below(&mut random, SECTORS), 1 + below(&mut random, most));
@@ -412,7 +415,7 @@ fn checksums_of_a_range_go_and_no_others() {
 
 #[test]
 fn checksums_that_are_not_whole_are_an_error() {
-    let sums = Checksums { size: 4, sectorsize: 4096 };
+    let sums = CsumForm { size: 4, sectorsize: 4096 };
     for (offset, size) in [(4096, 5), (4096, 0), (100, 8), (u64::MAX - 4095, 400)] {
         let mut extents = Extents::new(true);
         extents.edit().insert(Key::new(objectid::EXTENT_CSUM, KeyType::EXTENT_CSUM, offset), &vec![1; size]).unwrap();

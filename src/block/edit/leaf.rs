@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::disk::Key;
 use crate::disk::node::{Header, Item};
 
-use super::{EditError, check_order, check_slots, elements, elements_mut, split_header};
+use super::slots::{EditError, check_order, check_slots, elements, elements_mut, split_header};
 
 const ITEM: usize = size_of::<Item>();
 

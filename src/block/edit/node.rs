@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::disk::node::{Header, KeyPtr, node_ptrs};
 use crate::disk::{Key, Logical, Transid};
 
-use super::{EditError, check_order, check_slots, elements, elements_mut, split_header};
+use super::slots::{EditError, check_order, check_slots, elements, elements_mut, split_header};
 
 const PTR: usize = size_of::<KeyPtr>();
 

@@ -101,7 +101,11 @@ impl Layout {
     /// The chunks that every filesystem has, on devices of so many bytes, each with whether it grows. Metadata stands
     /// before data, so that a device can be cut behind the data.
     pub fn begin(options: &Options, devices: impl Iterator<Item = (u64, bool)>, estimate: &Estimate) -> Result<Self> {
-        let devices = (1..).zip(devices);
+        let sizes: Vec<(u64, bool)> = devices.collect();
+        if sizes.iter().try_fold(0_u64, |sum, (size, _)| sum.checked_add(*size)).is_none() {
+            return Err(Error::TooMuch);
+        }
+        let devices = (1..).zip(sizes);
         let device = |(devid, (size, grows))| Device::new(devid, options.identity.device(devid), size, grows);
         let mut layout = Self {
             devices: devices.map(device).collect(),

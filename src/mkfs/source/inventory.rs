@@ -131,7 +131,8 @@ impl Inventory {
         let (totals, hanging) = Default::default();
         let mut walk = Walk { source, list, requests: &requests, options, totals, hanging };
         let mut trees = vec![walk.tree(objectid::FS_TREE, Vec::new())?];
-        for (subvolume, id) in request.subvolumes.iter().zip(objectid::FIRST_FREE..) {
+        trees[0].read_only = request.top_level().any(|top| top.read_only);
+        for (id, subvolume) in request.new_subvolumes() {
             let mut tree = walk.tree(id, requests.path_of(id).unwrap_or_default().to_vec())?;
             (tree.read_only, tree.is_default) = (subvolume.read_only, subvolume.is_default);
             trees.push(tree);

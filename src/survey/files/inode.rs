@@ -176,9 +176,10 @@ impl Inode {
             }
             Holder::Index => {
                 self.add_entry(&name);
-                sum = sum.wrapping_add(name.entry_hash());
+                let (entry, link) = name.hashes();
+                sum = sum.wrapping_add(entry);
                 if name.leads_to_inode() {
-                    sum = sum.wrapping_add(name.link_hash().wrapping_mul(type_factor(name.entry_type)));
+                    sum = sum.wrapping_add(link.wrapping_mul(type_factor(name.entry_type)));
                 }
             }
         });

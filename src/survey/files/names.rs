@@ -3,7 +3,7 @@
 use crate::block::ItemRef;
 use crate::disk::inode::{DirItem, Entries, InodeExtref, InodeRef, dir_type};
 use crate::disk::{Key, KeyType};
-use crate::mix::mix;
+use crate::mix::{mix, mix_bytes};
 
 /// Which item holds a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,22 +37,32 @@ impl Name<'_> {
     }
 
     pub fn name_hash(&self) -> u64 {
-        self.name.chunks(8).fold(self.name.len() as u64, |state, chunk| {
-            let mut bytes = [0; 8];
-            bytes[..chunk.len()].copy_from_slice(chunk);
-            mix(&[state, u64::from_le_bytes(bytes)])
-        })
+        mix_bytes(self.name)
     }
 
     /// Of what an entry and an index have in common.
     pub fn entry_hash(&self) -> u64 {
-        let location = u64::from(self.location.0) << 8 | u64::from(self.entry_type);
-        mix(&[1, self.directory, self.inode, location, self.name_hash()])
+        self.entry_hash_of(self.name_hash())
     }
 
     /// Of what an index and a back reference have in common.
     pub fn link_hash(&self) -> u64 {
-        mix(&[2, self.directory, self.inode, self.index, self.name_hash()])
+        self.link_hash_of(self.name_hash())
+    }
+
+    /// [`Name::entry_hash`] and [`Name::link_hash`] at once.
+    pub fn hashes(&self) -> (u64, u64) {
+        let name = self.name_hash();
+        (self.entry_hash_of(name), self.link_hash_of(name))
+    }
+
+    fn entry_hash_of(&self, name: u64) -> u64 {
+        let location = u64::from(self.location.0) << 8 | u64::from(self.entry_type);
+        mix(&[1, self.directory, self.inode, location, name])
+    }
+
+    fn link_hash_of(&self, name: u64) -> u64 {
+        mix(&[2, self.directory, self.inode, self.index, name])
     }
 
     /// Of the name in its directory.

@@ -6,8 +6,8 @@ use crate::disk::Key;
 use crate::error::Result;
 use crate::tree::TreeRoot;
 
+use super::blocks::{Blocks, malformed};
 use super::path::{Path, view};
-use super::{Blocks, malformed};
 
 /// An item of a tree, and the leaf in which it stands.
 pub struct Cursor<'s, S: Blocks> {

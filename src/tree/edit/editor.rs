@@ -8,8 +8,9 @@ use crate::disk::{Key, MAX_LEVEL};
 use crate::error::{EditProblem, Error, Result};
 use crate::tree::TreeRoot;
 
+use super::blocks::{Blocks, malformed};
+use super::cursor::Cursor;
 use super::path::{Path, view};
-use super::{Blocks, Cursor, malformed};
 
 /// A tree that is changed. Its root moves with the edits.
 ///
@@ -233,4 +234,12 @@ fn count_fitting(items: &[NewItem<'_>], next: Option<Key>, mut room: usize) -> u
         left.is_some() && next.is_none_or(|next| item.key < next)
     };
     items.iter().take_while(fits).count()
+}
+
+/// Makes a new tree without items. `key` is that of its root item, as in [`TreeRoot`].
+pub fn create<S: Blocks>(store: &mut S, key: Key) -> Result<TreeRoot> {
+    let logical = store.allocate(key.objectid, 0, Key::MIN)?;
+    let mut root = TreeRoot { key, logical, level: 0, generation: None };
+    Editor::new(&mut root, store).set_root(logical, 0)?;
+    Ok(root)
 }

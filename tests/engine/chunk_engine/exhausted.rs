@@ -21,7 +21,7 @@ pub fn exhaust(fs: &Filesystem) -> u64 {
     }
     let mut space = fs.space();
     let info = space.info_mut(BlockGroupFlags(SYSTEM));
-    let left = info.left();
+    let left = info.available();
     assert!(info.reserve(left));
     left
 }

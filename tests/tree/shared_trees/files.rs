@@ -77,21 +77,21 @@ impl Files {
 
     fn insert(&mut self, fs: &Filesystem, key: Key, data: &[u8]) -> Result<()> {
         let tree = fs.tree(self.id)?;
-        tree.lock().unwrap().edit(fs, |editor| editor.insert(key, data))?;
+        tree.lock().edit(fs, |editor| editor.insert(key, data))?;
         assert!(self.items.insert(key, data.to_vec()).is_none());
         Ok(())
     }
 
     fn replace(&mut self, fs: &Filesystem, key: Key, data: &[u8]) -> Result<()> {
         let tree = fs.tree(self.id)?;
-        tree.lock().unwrap().edit(fs, |editor| editor.replace(key, data))?;
+        tree.lock().edit(fs, |editor| editor.replace(key, data))?;
         assert!(self.items.insert(key, data.to_vec()).is_some());
         Ok(())
     }
 
     fn delete(&mut self, fs: &Filesystem, key: Key) -> Result<()> {
         let tree = fs.tree(self.id)?;
-        tree.lock().unwrap().edit(fs, |editor| editor.delete(key))?;
+        tree.lock().edit(fs, |editor| editor.delete(key))?;
         assert!(self.items.remove(&key).is_some());
         Ok(())
     }
@@ -191,7 +191,7 @@ impl Files {
                 sectors.flat_map(|sector| format.csum_type.compute(&sector_at(sector))[..size].to_vec()).collect();
             let key = Key::new(objectid::EXTENT_CSUM, KeyType::EXTENT_CSUM, extent.0);
             let tree = fs.tree(objectid::CSUM_TREE)?;
-            tree.lock().unwrap().edit(fs, |editor| editor.insert(key, &sums))?;
+            tree.lock().edit(fs, |editor| editor.insert(key, &sums))?;
             // Some of it nobody refers to in the end.
             if random.below(10) > 0 {
                 written.lock().unwrap().push((extent, length));
