@@ -37,6 +37,7 @@ pub struct Mutex<T> {
 }
 
 impl<T> Mutex<T> {
+    /// A mutex of this rank.
     pub const fn new(rank: Rank, value: T) -> Self {
         Self { rank, inner: sync::Mutex::new(value) }
     }
@@ -51,6 +52,7 @@ impl<T> Mutex<T> {
         MutexGuard { guard: self.inner.lock().unwrap_or_else(PoisonError::into_inner), held }
     }
 
+    /// The value: the caller has the mutex to itself.
     pub fn get_mut(&mut self) -> &mut T {
         self.inner.get_mut().unwrap_or_else(PoisonError::into_inner)
     }

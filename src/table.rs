@@ -25,6 +25,7 @@ pub struct MemoryBudget {
 }
 
 impl MemoryBudget {
+    /// A budget of so many bytes.
     pub fn new(bytes: u64) -> Self {
         Self { left: AtomicU64::new(bytes) }
     }
@@ -41,8 +42,10 @@ impl MemoryBudget {
 
 /// A record. Those with equal keys come in the order of the records.
 pub trait Record: Copy + Ord + Send + Sync + FromBytes + IntoBytes + Immutable + KnownLayout {
+    /// What the table is sorted by.
     fn key(&self) -> u64;
 
+    /// Records that are read at once.
     const PER_PAGE: usize = PAGE / size_of::<Self>();
 }
 
@@ -90,10 +93,12 @@ impl Runs {
 }
 
 impl<'r> Writer<'r> {
+    /// An empty table, whose records may take what `budget` has left.
     pub fn new(budget: &'r MemoryBudget) -> Self {
         Self { budget, runs: Mutex::default() }
     }
 
+    /// Adds a record to the part of this thread.
     pub fn push<R: Record>(&self, part: &mut Part<R>, record: R) {
         if part.records.len() == part.records.capacity() {
             self.make_room(part);
@@ -324,6 +329,7 @@ impl<R: Record> Table<R> {
         iter
     }
 
+    /// The records in order.
     pub fn iter(&self) -> Iter<'_, R> {
         self.iter_from(0)
     }

@@ -16,11 +16,14 @@ use super::reference::Reference;
 /// What an extent is, of which nothing changes while it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExtentKind {
+    /// A tree block.
     Block {
+        /// Its level; 0 for a leaf.
         level: u8,
     },
     /// Length in bytes.
     Data {
+        /// Length in bytes.
         length: u64,
     },
 }
@@ -38,6 +41,7 @@ impl ExtentKind {
 /// What the items of a filesystem's extents have in common.
 #[derive(Clone, Copy, Debug)]
 pub struct Format {
+    /// Bytes of a tree block.
     pub nodesize: u32,
     /// Whether new blocks get items with skinny metadata.
     pub is_skinny: bool,
@@ -48,7 +52,9 @@ pub struct Format {
 /// An extent's item.
 #[derive(Clone, Debug)]
 pub struct Record {
+    /// Key of the item.
     pub key: Key,
+    /// The struct that the item begins with.
     pub extent: ExtentItem,
     /// Of a block without skinny metadata.
     info: Option<TreeBlockInfo>,
@@ -118,6 +124,7 @@ impl Record {
         Ok(Self { key, extent: *extent, info, owner, refs })
     }
 
+    /// The data of the item.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut data = Vec::with_capacity(self.size());
         data.extend_from_slice(self.extent.as_bytes());

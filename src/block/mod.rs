@@ -22,7 +22,9 @@ pub struct Block<'a> {
 /// What a block is, by the level in its header.
 #[derive(Clone, Copy)]
 pub enum BlockKind<'a> {
+    /// Level 0: items.
     Leaf(Leaf<'a>),
+    /// Any other level: pointers.
     Node(Node<'a>),
 }
 
@@ -33,22 +35,27 @@ impl<'a> Block<'a> {
         Some(Self { bytes, header })
     }
 
+    /// All bytes of the block.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
+    /// The header, as it stands there.
     pub fn header(&self) -> &'a Header {
         self.header
     }
 
+    /// The logical address in the header.
     pub fn logical(&self) -> Logical {
         self.header.bytenr.into()
     }
 
+    /// The generation in the header.
     pub fn generation(&self) -> Transid {
         self.header.generation.into()
     }
 
+    /// The level in the header.
     pub fn level(&self) -> u8 {
         self.header.level
     }
@@ -58,6 +65,7 @@ impl<'a> Block<'a> {
         self.header.nritems.get()
     }
 
+    /// The block as a leaf or a node.
     pub fn kind(&self) -> BlockKind<'a> {
         match self.level() {
             0 => BlockKind::Leaf(Leaf { block: *self }),
@@ -159,22 +167,29 @@ pub struct Leaf<'a> {
 /// An item of a leaf.
 #[derive(Clone, Copy)]
 pub struct ItemRef<'a> {
+    /// Slot in the leaf, from 0.
     pub slot: u32,
+    /// Key of the item.
     pub key: Key,
     /// Where the data begins, in bytes past the header.
     pub offset: u32,
+    /// Its data.
     pub data: &'a [u8],
 }
 
 /// An item whose data does not lie within its leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadItem {
+    /// Slot in the leaf, from 0.
     pub slot: u32,
+    /// First byte of the data, from the end of the header.
     pub offset: u32,
+    /// Bytes of the data.
     pub size: u32,
 }
 
 impl<'a> Leaf<'a> {
+    /// The block that is viewed.
     pub fn block(&self) -> Block<'a> {
         self.block
     }
@@ -226,6 +241,7 @@ pub struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
+    /// The block that is viewed.
     pub fn block(&self) -> Block<'a> {
         self.block
     }

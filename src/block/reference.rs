@@ -18,16 +18,32 @@ use super::{ItemRef, Leaf, Node};
 pub enum Reference {
     /// A block of the tree, or its root item (`TREE_BLOCK_REF`).
     #[serde(rename = "tree")]
-    TreeBlock { root: u64 },
+    TreeBlock {
+        /// Id of the tree.
+        root: u64,
+    },
     /// The node at this address (`SHARED_BLOCK_REF`).
     #[serde(rename = "node")]
-    SharedBlock { parent: Logical },
+    SharedBlock {
+        /// Logical address of the node.
+        parent: Logical,
+    },
     /// A file of the tree; `offset` is where in the file the whole extent would begin (`EXTENT_DATA_REF`).
     #[serde(rename = "file")]
-    ExtentData { root: u64, objectid: u64, offset: u64 },
+    ExtentData {
+        /// Id of the tree.
+        root: u64,
+        /// Inode of the file.
+        objectid: u64,
+        /// Offset in the file in bytes; it wraps below zero.
+        offset: u64,
+    },
     /// The leaf at this address (`SHARED_DATA_REF`).
     #[serde(rename = "leaf")]
-    SharedData { parent: Logical },
+    SharedData {
+        /// Logical address of the leaf.
+        parent: Logical,
+    },
 }
 
 impl Reference {
@@ -162,8 +178,11 @@ impl fmt::Display for Reference {
 /// file.
 #[derive(Clone, Copy, Debug)]
 pub struct FileExtent {
+    /// Logical address of the extent.
     pub extent: Logical,
+    /// Bytes of the extent on the disk.
     pub length: u64,
+    /// The reference that the item stands for.
     pub reference: Reference,
 }
 

@@ -17,10 +17,12 @@ use super::{blocks, csums, data, extents, files, log_trees, quotas, structure, s
 
 /// How to check.
 pub struct Options<'a> {
+    /// How many threads read.
     pub threads: usize,
     /// Bytes that records may take of the memory; what has no room is kept in temporary files. Not in this: one
     /// record of 16 bytes for each tree block, and the problems.
     pub memory: u64,
+    /// Told of the work, and able to stop it.
     pub progress: &'a Progress,
     /// Count for quota groups also where the filesystem says that its own counts are not right.
     pub count_qgroups: bool,

@@ -26,6 +26,7 @@ pub enum Force {
     No,
     /// If little is left for a filesystem of this size, too.
     Limited,
+    /// In any case.
     Force,
 }
 
@@ -38,6 +39,7 @@ pub struct AllocRequest {
     pub profile: Option<Profile>,
     /// Bytes of the chunk at the most.
     pub size: Option<u64>,
+    /// How much it is wanted.
     pub force: Force,
 }
 

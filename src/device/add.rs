@@ -20,7 +20,9 @@ use super::totals::{check_total, delete_stats, update_totals};
 /// What is to be done where something stands on a new device already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Occupied {
+    /// Refuse an image with a filesystem or a partition table.
     Refuse,
+    /// Overwrite it.
     Overwrite,
 }
 

@@ -12,7 +12,9 @@ pub struct BlockGroupFlags(pub u64);
 impl BlockGroupFlags {
     /// Stands for single in the filters of a balance, where no bit means that nothing is said (`BTRFS_AVAIL_ALLOC_BIT_SINGLE`).
     pub const AVAIL_SINGLE: u64 = 1 << 48;
+    /// The bits of the type.
     pub const TYPE_MASK: u64 = block_group::DATA | block_group::METADATA | block_group::SYSTEM;
+    /// The bits of the profile.
     pub const PROFILE_MASK: u64 = block_group::RAID0
         | block_group::RAID1
         | block_group::DUP
@@ -22,14 +24,17 @@ impl BlockGroupFlags {
         | block_group::RAID1C3
         | block_group::RAID1C4;
 
+    /// Whether all of `flags` are set.
     pub fn contains(self, flags: u64) -> bool {
         self.0 & flags == flags
     }
 
+    /// The bits that tell what the chunk holds.
     pub fn type_bits(self) -> u64 {
         self.0 & Self::TYPE_MASK
     }
 
+    /// The bits that tell how it is replicated; none for single.
     pub fn profile_bits(self) -> u64 {
         self.0 & Self::PROFILE_MASK
     }

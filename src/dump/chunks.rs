@@ -138,6 +138,7 @@ fn flag_names<S: Serializer>(flags: &BlockGroupFlags, serializer: S) -> Result<S
 }
 
 impl ChunkList {
+    /// The list of a volume.
     pub fn new(volume: &Volume) -> Self {
         volume.undisturbed(|| Self::read(volume))
     }

@@ -62,6 +62,7 @@ impl<'v> Files<'v> {
         files
     }
 
+    /// The volume that is read.
     pub fn volume(&self) -> &'v Volume {
         self.volume
     }

@@ -18,6 +18,7 @@ const TOP_LEVEL: TreeId = TreeId(objectid::FS_TREE);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Subvolume {
+    /// Id of its tree.
     pub id: TreeId,
     /// The directory that it stands in, and its name there. Nothing for the top level, for what was deleted, and where the
     /// references are lost.
@@ -29,9 +30,11 @@ pub struct Subvolume {
     pub generation: Transid,
     /// The transaction that made it; 0 where kernels before 3.6 did.
     pub otransid: Transid,
+    /// Whether the kernel refuses to write it (`BTRFS_ROOT_SUBVOL_RDONLY`).
     pub is_readonly: bool,
     /// It was deleted, and its blocks are about to be dropped: some of them may be gone.
     pub is_deleted: bool,
+    /// Its uuid; nothing where kernels before 3.6 made it.
     pub uuid: Option<Uuid>,
     /// The subvolume that it is a snapshot of.
     pub parent_uuid: Option<Uuid>,

@@ -47,6 +47,7 @@ impl Default for Builder {
 }
 
 impl Builder {
+    /// The defaults of the kernel's tools.
     pub fn new() -> Self {
         Self::default()
     }
@@ -79,6 +80,7 @@ impl Builder {
         self
     }
 
+    /// Type of all checksums: CRC-32C by default.
     #[must_use]
     pub fn csum_type(mut self, csum_type: impl Into<Option<CsumType>>) -> Self {
         self.asked.csum_type = csum_type.into();
@@ -99,6 +101,7 @@ impl Builder {
         self
     }
 
+    /// Features that are chosen by name.
     #[must_use]
     pub fn features(mut self, features: Features) -> Self {
         self.asked.features = features;
@@ -238,10 +241,12 @@ pub struct NewFilesystem {
 }
 
 impl NewFilesystem {
+    /// What the filesystem will be.
     pub fn options(&self) -> &Options {
         &self.options
     }
 
+    /// The images, in the order of their device ids.
     pub fn images(&self) -> &[PathBuf] {
         &self.images
     }

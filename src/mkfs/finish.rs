@@ -37,7 +37,9 @@ pub enum Order {
 /// What was made.
 #[derive(Debug)]
 pub struct Made {
+    /// What the filesystem is.
     pub options: Options,
+    /// The superblock of the first device.
     pub superblock: Box<Superblock>,
     /// The devices and what chunks have of them.
     pub layout: Layout,

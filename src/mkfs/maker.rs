@@ -25,6 +25,7 @@ pub const GENERATION: Transid = Transid(1);
 /// A device that the filesystem is made on.
 #[derive(Debug)]
 pub struct NewDevice {
+    /// The image.
     pub image: Image,
     /// Bytes of the filesystem on it.
     pub size: u64,
@@ -104,6 +105,7 @@ impl<'r> Maker<'r> {
         Ok(Self { options, state: Mutex::new(state), writer: MkfsWriter::new(images), csums, blocks, refs })
     }
 
+    /// What the filesystem will be.
     pub fn options(&self) -> &Options {
         &self.options
     }

@@ -59,7 +59,10 @@ macro_rules! problem_groups {
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
         #[serde(untagged)]
         pub enum Problem {
-            $($variant($group),)*
+            $(
+                #[doc = concat!("See [`", stringify!($group), "`].")]
+                $variant($group),
+            )*
         }
 
         impl Problem {

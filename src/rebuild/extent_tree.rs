@@ -14,10 +14,13 @@ use super::records::{BlockRef, DataExtent, DataExtents, DataRef};
 /// The facts that an extent tree is made of. The references of one extent are in memory together.
 #[derive(Clone, Copy)]
 pub struct ExtentTree<'a> {
+    /// Bytes of a tree block.
     pub nodesize: u32,
     /// Whether tree blocks have items with skinny metadata.
     pub is_skinny: bool,
+    /// References to tree blocks.
     pub blocks: &'a Table<BlockRef>,
+    /// References to data.
     pub data: &'a Table<DataRef>,
 }
 

@@ -101,6 +101,7 @@ impl table::Record for BlockRef {
 /// What all records of a data extent say of it.
 #[derive(Clone, Copy, Debug)]
 pub struct DataRange {
+    /// Logical address of the extent.
     pub start: Logical,
     /// In bytes.
     pub length: u64,
@@ -166,8 +167,11 @@ impl table::Record for DataRef {
 /// A data extent with all that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataExtent {
+    /// Logical address of the extent.
     pub start: Logical,
+    /// Bytes of the extent.
     pub length: u64,
+    /// Generation in which it was allocated.
     pub generation: Transid,
     /// The tree of the owner reference.
     pub owner: Option<u64>,
@@ -181,6 +185,7 @@ pub struct DataExtents<I: Iterator<Item = DataRef>> {
 }
 
 impl<I: Iterator<Item = DataRef>> DataExtents<I> {
+    /// The extents that the sorted `records` tell of.
     pub fn new(records: I) -> Self {
         Self { records: records.peekable() }
     }

@@ -57,6 +57,7 @@ pub trait SpaceMap: Clone {
 pub struct SpaceTrees<'a> {
     /// What their blocks have in common, whatever the owner.
     pub form: NewTree,
+    /// Bytes of a block of data.
     pub sectorsize: u32,
     /// The trees to make, of those that `SpaceTrees::build` knows. Block group items stand in the extent tree if the block
     /// group tree is not among them.
@@ -69,6 +70,7 @@ pub struct SpaceTrees<'a> {
 
 /// Trees that agree with themselves, and the space that they leave.
 pub struct Settled<M> {
+    /// The space that is left.
     pub map: M,
     places: BTreeMap<u64, Vec<Logical>>,
     /// Those of the trees of space, in order.

@@ -47,7 +47,9 @@ pub enum Payer {
 pub struct SpaceInfo {
     /// Type bits.
     pub flags: u64,
+    /// Bytes of all groups.
     pub total: u64,
+    /// Bytes of their extents.
     pub used: u64,
     /// Freed since the last commit.
     pub pinned: u64,
@@ -183,6 +185,7 @@ pub struct Space {
 }
 
 impl Space {
+    /// Space without block groups.
     pub fn new(nodesize: u32, is_mixed: bool) -> Self {
         let types = match is_mixed {
             true => vec![block_group::DATA | block_group::METADATA, block_group::SYSTEM],
@@ -198,6 +201,7 @@ impl Space {
         &self.infos[self.index(flags)]
     }
 
+    /// The space that groups with these flags belong to.
     pub fn info_mut(&mut self, flags: BlockGroupFlags) -> &mut SpaceInfo {
         let index = self.index(flags);
         &mut self.infos[index]
@@ -238,6 +242,7 @@ impl Space {
         before.map(|(_, group)| group).find(|group| logical < group.end())
     }
 
+    /// Adds a block group.
     pub fn add(&mut self, group: BlockGroup) {
         let info = self.info_mut(group.flags);
         info.total += group.length;
@@ -320,6 +325,7 @@ impl Space {
         }
     }
 
+    /// The chunk tree knows the chunk of the group from now on.
     pub fn set_has_chunk_item(&mut self, logical: Logical) {
         if let Some(group) = self.group_mut(logical) {
             group.has_chunk_item = true;

@@ -18,8 +18,11 @@ use crate::volume::{BadCopy, Volume};
 /// A block that could not be read, and with it all below it.
 #[derive(Clone, Debug)]
 pub struct Unread {
+    /// Id of the tree.
     pub tree: u64,
+    /// Logical address of the block.
     pub block: Logical,
+    /// Its level; 0 for a leaf.
     pub level: u8,
     /// The first key, as the pointer to the block has it; that of a root is not known.
     pub first: Option<Key>,
@@ -32,6 +35,7 @@ pub struct Unread {
 }
 
 impl Unread {
+    /// The block that a walk could not read at `place`.
     pub fn new(place: &BlockPlace<'_>, bad: Vec<BadCopy>) -> Self {
         let BlockPlace { tree, expected, end, is_disputed } = *place;
         let (level, first) = (expected.level.unwrap_or_default(), expected.first_key);
@@ -57,8 +61,11 @@ impl Unread {
 /// A block some copies of which are bad while another one is good.
 #[derive(Clone, Debug)]
 pub struct BadBlock {
+    /// Id of the tree.
     pub tree: u64,
+    /// Logical address of the block.
     pub block: Logical,
+    /// The bad copies.
     pub bad: Vec<BadCopy>,
 }
 
@@ -67,21 +74,33 @@ pub struct BadBlock {
 pub enum Misfit {
     /// The header names another tree.
     Owner {
+        /// Id of the tree.
         tree: u64,
+        /// Logical address of the block.
         block: Logical,
+        /// Id of the tree in the header.
         have: u64,
     },
+    /// The header has another uuid of the chunk tree.
     ChunkTreeUuid {
+        /// Id of the tree.
         tree: u64,
+        /// Logical address of the block.
         block: Logical,
+        /// The uuid in the header.
         have: Uuid,
+        /// The uuid of the filesystem.
         expect: Uuid,
     },
     /// The last key is not below the first one of the next block.
     LastKey {
+        /// Id of the tree.
         tree: u64,
+        /// Logical address of the block.
         block: Logical,
+        /// Its last key.
         have: Key,
+        /// First key of the next block.
         end: Key,
     },
 }
@@ -90,12 +109,15 @@ pub enum Misfit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct BlockRecord {
+    /// Logical address of the block.
     pub logical: Logical,
+    /// Its generation.
     pub generation: u64,
     /// As its header says.
     pub owner: u64,
     /// The first tree that it was reached in.
     pub tree: u64,
+    /// Its level; 0 for a leaf.
     pub level: u64,
     /// A bit for each copy, the lowest for mirror 1: those that are bad.
     pub bad_mirrors: u64,
@@ -111,7 +133,9 @@ impl Record for BlockRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct UsedData {
+    /// Logical address of the extent.
     pub logical: Logical,
+    /// Bytes of the extent on the disk.
     pub length: u64,
 }
 
@@ -209,7 +233,9 @@ impl BlocksPart {
 pub struct Blocks {
     /// Sorted by tree and key.
     pub unread: Vec<Unread>,
+    /// Blocks with bad copies beside good ones.
     pub bad: Vec<BadBlock>,
+    /// Blocks that are not what their places say.
     pub misfits: Vec<Misfit>,
     /// What is wrong inside blocks.
     pub items: Vec<ItemProblem>,
@@ -227,6 +253,7 @@ pub struct Blocks {
 }
 
 impl Blocks {
+    /// Takes what one thread learned.
     pub fn take(&mut self, part: BlocksPart) {
         self.unread.extend(part.unread);
         self.bad.extend(part.bad);

@@ -29,33 +29,46 @@ use super::verify::{Known, SectorVisitor, Verified, verify};
 /// What to gather, and with what.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
+    /// How many threads read.
     pub threads: usize,
     /// Bytes that records may take of the memory; what has no room is kept in temporary files. Not in this: one
     /// record of 16 bytes for each tree block, what is damaged, and the items of [`Structure`].
     pub memory: u64,
+    /// Told of the work, and able to stop it.
     pub progress: &'a Progress,
     /// Count for quota groups also where the filesystem says that its own counts are not right.
     pub count_qgroups: bool,
-    /// Keep a record of each tree block and of each reference to data, see [`Blocks::records`] and [`Survey::used_between`].
+    /// Keep a record of each tree block and of each reference to data, see [`Blocks::records`] and [`Survey::used_over`].
     pub keep_blocks: bool,
 }
 
 /// The facts.
 pub struct Survey {
+    /// Roots of all trees.
     pub trees: Trees,
+    /// What holds of tree blocks, whatever tree they are of.
     pub blocks: Blocks,
     /// Nothing for filesystems whose block groups and extents are laid out in another way.
     pub structure: Option<Structure>,
+    /// What the extent tree says.
     pub claims: Claims,
+    /// References that were found in the trees.
     pub found: Found,
+    /// Data that has checksums.
     pub csums: CsumRuns,
+    /// What the root tree and the uuid tree say of subvolumes.
     pub subvolumes: Subvolumes,
+    /// Inodes, leaf by leaf.
     pub files: Forest,
     /// The trees of files that are not being deleted.
     pub file_trees: Vec<Tree>,
+    /// What the quota tree says.
     pub quotas: Quotas,
+    /// What quota groups use.
     pub counted: Counted,
+    /// The tree of log trees, if there is a log.
     pub log_root: Option<LogTree>,
+    /// The log trees.
     pub logs: Vec<LogTree>,
     /// What is left of the memory for records.
     budget: MemoryBudget,

@@ -9,6 +9,7 @@ use super::gather::Survey;
 /// An extent that something refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UsedExtent {
+    /// Logical address of the range.
     pub logical: Logical,
     /// Bytes.
     pub length: u64,
@@ -19,6 +20,7 @@ pub struct UsedExtent {
 }
 
 impl UsedExtent {
+    /// The first address behind the range.
     pub fn end(&self) -> Logical {
         Logical(self.logical.0.saturating_add(self.length))
     }

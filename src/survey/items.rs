@@ -5,8 +5,11 @@ use crate::disk::{Key, KeyType};
 use crate::tree::{BlockPlace, Entered, Scan, Tree, TreeRoot, Visit, Visitor, walk};
 use crate::volume::{BadCopy, Volume};
 
+/// An item of a tree.
 pub struct Item {
+    /// Its key.
     pub key: Key,
+    /// Its data.
     pub data: Box<[u8]>,
 }
 
@@ -133,10 +136,12 @@ impl Items {
         }
     }
 
+    /// The items, in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = &Item> {
         self.items.iter()
     }
 
+    /// The items of one type, in the order of their keys.
     pub fn of_type(&self, key_type: KeyType) -> impl Iterator<Item = &Item> {
         self.items.iter().filter(move |item| item.key.key_type == key_type)
     }
@@ -148,6 +153,7 @@ impl Items {
         &self.items[start..end.max(start)]
     }
 
+    /// The data of the item with this key.
     pub fn get(&self, key: Key) -> Option<&[u8]> {
         let index = self.items.binary_search_by_key(&key, |item| item.key).ok()?;
         self.items.get(index).map(|item| &*item.data)

@@ -13,11 +13,13 @@ use super::csums::{Run, runs_of};
 
 /// One log tree, or the tree of log trees.
 pub struct LogTree {
+    /// Root of the tree.
     pub root: TreeRoot,
     /// That of its root block, if it could be read.
     pub generation: Option<Transid>,
     /// The blocks that could be read.
     pub blocks: Vec<Logical>,
+    /// What it holds of data.
     pub logged: Logged,
     /// Whether all blocks could be read.
     pub is_whole: bool,
@@ -117,18 +119,26 @@ impl LogTree {
 /// What a log tree holds of data.
 #[derive(Default)]
 pub struct Logged {
+    /// Extents in file extent items.
     pub extents: Vec<LoggedExtent>,
+    /// Data that the log has checksums of.
     pub csums: Vec<Run>,
+    /// Inodes whose data has no checksums.
     pub without_csums: BTreeSet<u64>,
+    /// Inodes with an inode item.
     pub inodes: BTreeSet<u64>,
 }
 
 /// An extent in a file extent item, and the part of it that needs checksums.
 #[derive(Clone, Copy, Debug)]
 pub struct LoggedExtent {
+    /// Number of the inode.
     pub inode: u64,
+    /// Logical address of the extent.
     pub extent: Logical,
+    /// Bytes of the extent on the disk.
     pub length: u64,
+    /// Logical address and bytes of what needs checksums; nothing for preallocated space.
     pub summed: Option<(Logical, u64)>,
 }
 

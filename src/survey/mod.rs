@@ -7,13 +7,13 @@
 mod blocks;
 mod csums;
 mod extent_list;
-pub mod files;
+pub(crate) mod files;
 mod gather;
 mod in_use;
 mod items;
 mod job;
 mod logs;
-pub mod quotas;
+pub(crate) mod quotas;
 mod records;
 mod reference;
 mod references;

@@ -20,15 +20,20 @@ use super::sketch::Buckets;
 /// References to one extent that are alike: how many its items claim, and how many were found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReferenceRecord {
+    /// The reference.
     pub reference: Reference,
+    /// How often the extent tree claims it.
     pub claimed: u64,
+    /// How often the trees have it.
     pub found: u64,
 }
 
 /// The references to one extent, in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExtentReferences {
+    /// Logical address of the extent.
     pub extent: Logical,
+    /// References of each kind.
     pub references: Vec<ReferenceRecord>,
     /// Whether blocks refer to the extent of which it is not known whether they have full back references: the form of
     /// these references is unknown, and they are not listed.

@@ -51,6 +51,7 @@ impl ClaimsPart {
 /// The extent items, and sums of what they claim.
 #[derive(Default)]
 pub struct Claims {
+    /// The extents with items.
     pub extents: ExtentList,
     /// Bytes of all tree blocks.
     pub tree_bytes: u64,
@@ -93,10 +94,14 @@ impl Claims {
 pub enum Shape {
     /// The generation is not known of the log root tree.
     TreeBlock {
+        /// Its level.
         level: u8,
+        /// Its generation.
         generation: Option<Transid>,
     },
+    /// Data.
     Data {
+        /// Bytes of the extent on the disk.
         length: u64,
     },
 }
@@ -104,8 +109,11 @@ pub enum Shape {
 /// An extent that is not what a reference promises of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mismatch {
+    /// The item of the extent.
     pub extent: Extent,
+    /// The reference.
     pub reference: Reference,
+    /// What the reference promises.
     pub shape: Shape,
 }
 
@@ -136,6 +144,7 @@ pub struct Found {
 }
 
 impl Found {
+    /// Adds what another thread found.
     pub fn merge(&mut self, mut other: Found) {
         self.sketch.merge(&other.sketch);
         self.early.append(&mut other.early);

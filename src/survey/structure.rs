@@ -99,10 +99,13 @@ impl StructurePart {
 
 /// The items. What stands in blocks that cannot be read is unknown.
 pub struct Structure {
+    /// Root items, and the files of the v1 cache of free space.
     pub root_tree: Items,
+    /// Chunks and devices.
     pub chunk_tree: Items,
     /// The blocks of the chunk tree, those that cannot be read among them.
     pub chunk_tree_blocks: BTreeSet<Logical>,
+    /// Device extents, errors of devices and a device replacement.
     pub device_tree: Items,
     /// Block group items.
     pub extent_tree: Items,

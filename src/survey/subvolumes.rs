@@ -13,16 +13,22 @@ use crate::tree::{Tree, Visit};
 /// What the root item of a subvolume says.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Root {
+    /// 0 for a subvolume that is being deleted.
     pub refs: u32,
+    /// Uuid of the subvolume.
     pub uuid: Uuid,
+    /// Uuid of the subvolume that was received.
     pub received: Uuid,
 }
 
 /// Where a subvolume stands in its parent.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DirPlace {
+    /// Inode of the directory.
     pub directory: u64,
+    /// Index of the name in the directory.
     pub index: u64,
+    /// The name.
     pub name: Vec<u8>,
 }
 
@@ -32,15 +38,19 @@ type Uuids = BTreeSet<(KeyType, Uuid, u64)>;
 /// What the root tree and the uuid tree say of subvolumes.
 #[derive(Default)]
 pub struct Subvolumes {
+    /// Root items, by subvolume.
     pub roots: BTreeMap<u64, Root>,
     /// By child and parent.
     pub references: BTreeMap<(u64, u64), DirPlace>,
+    /// By child and parent, as the child tells.
     pub back_references: BTreeMap<(u64, u64), DirPlace>,
+    /// Subvolumes with an orphan item.
     pub orphans: BTreeSet<u64>,
     /// Of each block group with a cache: the inode of the cache.
     pub caches: BTreeMap<Logical, u64>,
     /// Inodes in the root tree.
     pub inodes: BTreeSet<u64>,
+    /// Entries of the uuid tree.
     pub uuids: Uuids,
 }
 
@@ -90,6 +100,7 @@ impl Subvolumes {
         note(&mut self.roots, item.key.objectid, Root { refs: root.refs.get(), uuid, received });
     }
 
+    /// Adds what another thread found.
     pub fn merge(&mut self, mut other: Subvolumes) {
         note_all(&mut self.roots, other.roots);
         note_all(&mut self.references, other.references);

@@ -14,7 +14,9 @@ use super::staged::StagedTree;
 /// A device as it will be after the commit.
 #[derive(Debug)]
 pub struct DeviceState {
+    /// Its device item.
     pub item: DevItem,
+    /// Ranges of it that no chunk has.
     pub holes: Holes,
     /// Whether it is there and can be written.
     pub is_writable: bool,
@@ -22,13 +24,16 @@ pub struct DeviceState {
     pub image: Option<Image>,
 }
 
+/// The state that the chunk mutex guards.
 #[derive(Debug)]
 pub struct Chunks {
+    /// The chunk tree.
     pub tree: StagedTree,
     /// As it will be written, but for what the commit fills in.
     pub superblock: Box<Superblock>,
     /// All chunks, those that are new in this transaction among them.
     pub map: ChunkMap,
+    /// The devices with items, in the order of their numbers.
     pub devices: Vec<DeviceState>,
     /// Chunks that this transaction removed, which the map holds until the commit.
     pub removed: BTreeSet<Logical>,
@@ -42,11 +47,13 @@ impl Chunks {
         self.devices.iter().filter(|device| device.is_writable)
     }
 
+    /// The device with this number.
     pub fn device(&self, devid: u64) -> Result<&DeviceState> {
         let found = self.devices.iter().find(|device| device.item.devid.get() == devid);
         found.ok_or(Error::Device { devid, problem: "has no item in the chunk tree" })
     }
 
+    /// The device with this number.
     pub fn device_mut(&mut self, devid: u64) -> Option<&mut DeviceState> {
         self.devices.iter_mut().find(|device| device.item.devid.get() == devid)
     }

@@ -78,7 +78,9 @@ impl Filesystem {
 /// The form of checksum items: one checksum of `size` bytes for each sector, from the address that is the key's offset.
 #[derive(Clone, Copy, Debug)]
 pub struct CsumForm {
+    /// Bytes of a checksum.
     pub size: u64,
+    /// Bytes of data that it is of.
     pub sectorsize: u64,
 }
 

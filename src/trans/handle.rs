@@ -12,6 +12,7 @@ use super::filesystem::Filesystem;
 /// ended has left something half done: the transaction cannot be committed then.
 #[derive(Debug)]
 pub struct Handle<'f> {
+    /// The filesystem that it changes.
     pub fs: &'f Filesystem,
     /// Bytes of METADATA space that it has reserved.
     reserved: u64,

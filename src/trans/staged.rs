@@ -14,6 +14,7 @@ pub type NewBlocks = HashMap<Logical, Vec<u8>>;
 /// A tree that is changed.
 #[derive(Debug)]
 pub struct StagedTree {
+    /// Root of the tree as it is now.
     pub root: TreeRoot,
     pub(super) blocks: NewBlocks,
     /// Of a tree of files, the generation of its last snapshot: others may share blocks that are not newer.

@@ -8,7 +8,9 @@ use super::TreeRoot;
 /// A run of sectors and their checksums, one after the other.
 #[derive(Clone, Copy)]
 pub struct CsumRun<'a> {
+    /// Logical address of the first sector.
     pub logical: Logical,
+    /// The checksums, one after the other.
     pub csums: &'a [u8],
 }
 

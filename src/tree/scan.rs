@@ -70,6 +70,7 @@ struct Buffers<'v> {
 }
 
 impl<'v> Scan<'v> {
+    /// A scan on `threads` threads. `progress` counts its blocks and can stop it.
     pub fn new(volume: &'v Volume, threads: usize, progress: &'v Progress) -> Self {
         let (reached, ahead, copies) = Default::default();
         Self { volume, threads, progress, reached, ahead, copies }

@@ -14,6 +14,7 @@ use super::cache::BlockCache;
 /// The keys whose items stand in one leaf, or below one block that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
+    /// The first key.
     pub first: Key,
     /// The first key that stands behind it; nothing at the end of the tree.
     pub end: Option<Key>,
@@ -27,6 +28,7 @@ impl Span {
 
 /// A leaf that was found by a key.
 pub struct LeafRead {
+    /// Keys that the leaf may hold.
     pub span: Span,
     bytes: Arc<Vec<u8>>,
     /// Copies of it, and of the nodes above it, that were found bad before a good one.
@@ -48,12 +50,15 @@ impl LeafRead {
 /// A block that cannot be read, and the keys that stand below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadableSpan {
+    /// Keys that the block may hold.
     pub span: Span,
+    /// The block, and what is wrong with its copies.
     pub block: NoGoodCopy,
 }
 
 /// What a visit of a range of keys meets.
 pub enum LeafVisit<'a> {
+    /// An item of the range.
     Item(ItemRef<'a>),
     /// A copy of the block at this address that is bad, while another one is good.
     BadCopy(Logical, &'a BadCopy),

@@ -10,6 +10,7 @@ use super::root::TreeRoot;
 /// A tree to walk over.
 #[derive(Clone, Copy, Debug)]
 pub struct Tree {
+    /// Its root block.
     pub root: TreeRoot,
     /// Of a tree that is being dropped: the first key, and the level of its pointer, that is still there.
     pub drop_progress: Option<(Key, u8)>,
@@ -21,6 +22,7 @@ impl Tree {
         Self { root, drop_progress: None }
     }
 
+    /// The id of the tree.
     pub fn id(&self) -> u64 {
         self.root.key.objectid
     }
@@ -43,7 +45,9 @@ impl Tree {
 /// The pointer by which a walk reaches a block.
 #[derive(Clone, Copy, Debug)]
 pub struct BlockPlace<'t> {
+    /// The tree that is walked.
     pub tree: &'t Tree,
+    /// What the pointer says of the block.
     pub expected: Expected,
     /// Keys of the block are below this.
     pub end: Option<Key>,
@@ -54,12 +58,14 @@ pub struct BlockPlace<'t> {
 /// A block that was read and verified.
 #[derive(Clone, Copy)]
 pub enum Visit<'a> {
+    /// A leaf.
     Leaf(Leaf<'a>),
     /// A node, and the first of its pointers that counts: those before it are dropped already.
     Node(Node<'a>, usize),
 }
 
 impl<'a> Visit<'a> {
+    /// The block, whichever it is.
     pub fn block(&self) -> Block<'a> {
         match self {
             Visit::Leaf(leaf) => leaf.block(),
@@ -70,6 +76,7 @@ impl<'a> Visit<'a> {
 
 /// Learns from the blocks of a walk. What one thread learns is a part of its own.
 pub trait Visitor: Sync {
+    /// What one thread learns.
     type Part;
 
     /// A block that is good.

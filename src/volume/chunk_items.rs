@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 
 use super::chunk_map::ChunkMapping;
 
+/// The key of the item of the chunk at `logical`.
 pub fn chunk_key(logical: Logical) -> Key {
     Key::new(objectid::FIRST_CHUNK_TREE, KeyType::CHUNK_ITEM, logical.0)
 }

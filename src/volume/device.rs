@@ -10,6 +10,7 @@ use crate::image::Image;
 use super::superblock::{SuperblockCopy, read_copies};
 use super::{foreign, superblock};
 
+/// An image and its superblock.
 #[derive(Debug)]
 pub struct Device {
     image: Image,
@@ -60,6 +61,7 @@ impl Device {
         (self.superblock, self.superblock_offset) = (superblock, SUPER_OFFSETS[0]);
     }
 
+    /// The image.
     pub fn image(&self) -> &Image {
         &self.image
     }
@@ -69,18 +71,22 @@ impl Device {
         &self.superblock
     }
 
+    /// Where the superblock stood that was read.
     pub fn superblock_offset(&self) -> Physical {
         self.superblock_offset
     }
 
+    /// Uuid of the filesystem in the superblock: a seed has its own.
     pub fn fsid(&self) -> Uuid {
         self.superblock.fsid
     }
 
+    /// Number of the device.
     pub fn devid(&self) -> u64 {
         self.superblock.dev_item.devid.get()
     }
 
+    /// Uuid of the device.
     pub fn uuid(&self) -> Uuid {
         self.superblock.dev_item.uuid
     }

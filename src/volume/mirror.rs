@@ -18,6 +18,7 @@ pub struct BadCopy {
     pub mirror: u16,
     /// Device id and place of the copy; nothing for one that was to be rebuilt from parity.
     pub place: Option<(u64, Physical)>,
+    /// What is wrong with it.
     pub error: BlockError,
 }
 
@@ -40,7 +41,9 @@ impl fmt::Display for BadCopy {
 
 /// A verified block, and the copies that were tried before and found bad.
 pub struct BlockRead<'a> {
+    /// The block.
     pub block: Block<'a>,
+    /// Copies that were tried first and are bad.
     pub bad: Vec<BadCopy>,
 }
 
@@ -61,6 +64,7 @@ impl<'v> BlockCopy<'v> {
 /// No copy of a block is good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoGoodCopy {
+    /// Logical address of the block.
     pub logical: Logical,
     /// Empty if no chunk holds the address.
     pub bad: Vec<BadCopy>,

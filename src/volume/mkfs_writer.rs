@@ -28,7 +28,9 @@ const SYNCED: u64 = 64 << 20;
 /// A device that is written.
 #[derive(Debug)]
 pub struct Target {
+    /// Number of the device.
     pub devid: u64,
+    /// The image that is written.
     pub image: Image,
     /// The one that was begun last at the end.
     runs: Mutex<Vec<Run>>,
@@ -75,10 +77,12 @@ impl MkfsWriter {
         Self { targets: images.into_iter().map(target).collect(), rows: Mutex::default() }
     }
 
+    /// All devices, in the order of their numbers.
     pub fn targets(&self) -> &[Target] {
         &self.targets
     }
 
+    /// The image of a device.
     pub fn image(&self, devid: u64) -> Option<&Image> {
         self.target(devid).map(|target| &target.image)
     }

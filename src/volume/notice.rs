@@ -6,7 +6,9 @@ use crate::disk::{Logical, Transid};
 /// A device that lacks a part of what was written after its superblock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StaleDevice {
+    /// Uuid of the device.
     pub uuid: Uuid,
+    /// What it lacks.
     pub missed: Missed,
 }
 
@@ -14,30 +16,95 @@ pub struct StaleDevice {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {logical}: {problem}")]
 pub struct Missed {
+    /// What stands at the address.
     pub what: &'static str,
+    /// Its logical address.
     pub logical: Logical,
+    /// What was found in its place.
     pub problem: String,
 }
 
 /// Whether something unusual was met that a person should hear of, although the filesystem could be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Notice {
+    /// An image of the filesystem was not given.
     #[error("device {devid} ({uuid}) is missing")]
-    MissingDevice { devid: u64, uuid: Uuid },
+    MissingDevice {
+        /// Number of the device.
+        devid: u64,
+        /// Uuid of the device.
+        uuid: Uuid,
+    },
+    /// A device lacks a part of what was written after its superblock, and is not used.
     #[error("device {devid} ({uuid}) is stale and left out: it is of generation {generation} and misses {missed}")]
-    StaleDevice { devid: u64, uuid: Uuid, generation: Transid, missed: Missed },
+    StaleDevice {
+        /// Number of the device.
+        devid: u64,
+        /// Uuid of the device.
+        uuid: Uuid,
+        /// Generation of its superblock.
+        generation: Transid,
+        /// What it lacks.
+        missed: Missed,
+    },
+    /// The primary superblock of an image is damaged, and a mirror is used.
     #[error("{path}: primary superblock is damaged, the one at {offset} is used")]
-    MirrorSuperblock { path: String, offset: u64 },
+    MirrorSuperblock {
+        /// Path of the image.
+        path: String,
+        /// Where the mirror stands on the device.
+        offset: u64,
+    },
+    /// A chunk makes no sense, and is left out.
     #[error("chunk {logical}: {problem}")]
-    Chunk { logical: Logical, problem: String },
+    Chunk {
+        /// Logical address.
+        logical: Logical,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A block of the chunk tree cannot be read, or a copy of it is bad.
     #[error("chunk tree block {logical}: {problem}")]
-    ChunkTreeBlock { logical: Logical, problem: String },
+    ChunkTreeBlock {
+        /// Logical address.
+        logical: Logical,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A block of the chunk tree was found by reading the devices.
     #[error("chunk tree block {logical}: {problem}; it was searched for on the devices and found at {place}")]
-    FoundBlock { logical: Logical, problem: String, place: String },
+    FoundBlock {
+        /// Logical address.
+        logical: Logical,
+        /// What is wrong.
+        problem: String,
+        /// Where it was found.
+        place: String,
+    },
+    /// An entry of the `sys_chunk_array` makes no sense.
     #[error("system chunk array: {problem} at offset {offset}")]
-    SysChunkArray { offset: usize, problem: String },
+    SysChunkArray {
+        /// First byte of the entry in the array.
+        offset: usize,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The `sys_chunk_array` does not agree with the chunk tree on a chunk.
     #[error("system chunk array: chunk {logical} {problem}")]
-    SysChunk { logical: Logical, problem: &'static str },
+    SysChunk {
+        /// Logical address.
+        logical: Logical,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// An image is smaller than its superblock says.
     #[error("{path}: truncated: has {size} bytes, the filesystem's device {total_bytes}")]
-    Truncated { path: String, size: u64, total_bytes: u64 },
+    Truncated {
+        /// Path of the image.
+        path: String,
+        /// Bytes of the image.
+        size: u64,
+        /// Bytes of the device in the superblock.
+        total_bytes: u64,
+    },
 }

@@ -81,18 +81,22 @@ impl Volume {
         &self.stored_superblock
     }
 
+    /// Sizes of blocks and type of checksums.
     pub fn format(&self) -> &Format {
         &self.format
     }
 
+    /// The devices that were given, in the order of their numbers.
     pub fn devices(&self) -> &[Device] {
         &self.devices
     }
 
+    /// The chunks.
     pub fn chunks(&self) -> &ChunkMap {
         &self.chunks
     }
 
+    /// What is unusual about the filesystem.
     pub fn notices(&self) -> &[Notice] {
         &self.notices
     }

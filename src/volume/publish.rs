@@ -42,6 +42,7 @@ pub struct Commit<'a> {
 pub enum Published {
     /// All superblocks of it are on their disks.
     Wholly,
+    /// Something failed after the first superblock was on its way.
     InPart(Box<PartlyPublished>),
 }
 

@@ -9,6 +9,8 @@ pub struct RootChoice {
     pub mirror: Option<usize>,
     /// The newest backup roots older than the superblock's own, of which the tree root can be read.
     pub backup: bool,
+    /// Logical address of the root tree's root block, in place of the superblock's.
     pub tree_root: Option<Logical>,
+    /// Logical address of the chunk tree's root block, in place of the superblock's.
     pub chunk_root: Option<Logical>,
 }

@@ -20,6 +20,7 @@ use super::opened::{Volume, main_device, sort_devices};
 /// What is to be done where not all devices are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MissingDevices {
+    /// Fail.
     Refuse,
     /// Leave them behind: what is written is on the devices that are there only.
     Skip,
@@ -136,6 +137,7 @@ impl WritableVolume {
         self.leaving.insert(uuid);
     }
 
+    /// The filesystem, for reading.
     pub fn volume(&self) -> &Volume {
         &self.volume
     }

@@ -17,7 +17,9 @@ use super::writable::WritableVolume;
 /// Bytes that are to stand at a logical address: a tree block, or data.
 #[derive(Clone, Copy, Debug)]
 pub struct Staged<'a> {
+    /// Logical address of the block.
     pub logical: Logical,
+    /// Its bytes, checksum included.
     pub bytes: &'a [u8],
 }
 

@@ -21,7 +21,7 @@ use rbtrfs::disk::root::RootItem;
 use rbtrfs::disk::superblock::{SUPER_INFO_SIZE, SUPER_OFFSETS, SYSTEM_CHUNK_ARRAY_SIZE, Superblock};
 use rbtrfs::disk::volume::{Chunk, DevExtent, DevItem};
 use rbtrfs::disk::{CsumType, DiskKey, Key, KeyType, Logical};
-use rbtrfs::table::Cursor;
+use rbtrfs::internals::Cursor;
 use rbtrfs::tree::{Levels, TreeRoot, Walk};
 use rbtrfs::volume::Volume;
 

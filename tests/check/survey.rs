@@ -21,7 +21,7 @@ use rbtrfs::check::check;
 use rbtrfs::disk::objectid::{CHUNK_TREE, EXTENT_TREE, FS_TREE};
 use rbtrfs::disk::{KeyType, Logical, Physical, Transid};
 use rbtrfs::image::Image;
-use rbtrfs::parallel::{beside, on_threads, ordered_then};
+use rbtrfs::internals::{beside, on_threads, ordered_then};
 use rbtrfs::problem::{BlockProblem, ExtentProblem, Problem, Unusable};
 use rbtrfs::progress::Progress;
 use rbtrfs::survey::verify::{BadSector, FlawKind, SectorVisitor};

@@ -3,8 +3,8 @@
 use rbtrfs::block::BlockKind;
 use rbtrfs::disk::extent::ExtentItem;
 use rbtrfs::disk::{KeyType, Logical, objectid};
+use rbtrfs::internals::{MemoryBudget, Part, Writer};
 use rbtrfs::survey::{Extent, ExtentList};
-use rbtrfs::table::{MemoryBudget, Part, Writer};
 use rbtrfs::tree::{Levels, TreeRoot, Walk};
 use rbtrfs::volume::Volume;
 

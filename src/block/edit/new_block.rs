@@ -9,12 +9,17 @@ use super::slots::{EditError, split_header};
 /// What the header of a new block says.
 #[derive(Clone, Copy, Debug)]
 pub struct NewBlock {
+    /// Logical address of the block.
     pub logical: Logical,
+    /// Its level; 0 for a leaf.
     pub level: u8,
+    /// Generation of the transaction that makes it.
     pub generation: Transid,
     /// The id of the tree that it is made for.
     pub owner: u64,
+    /// Uuid of the filesystem: [`crate::disk::Superblock::metadata_fsid`].
     pub fsid: Uuid,
+    /// Uuid of the chunk tree.
     pub chunk_tree_uuid: Uuid,
 }
 

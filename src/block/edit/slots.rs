@@ -8,16 +8,39 @@ use crate::disk::{Key, MAX_NODESIZE};
 /// Why a block cannot be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EditError {
+    /// The block is malformed: how.
     #[error("malformed: {0}")]
     Malformed(&'static str),
+    /// The element does not fit.
     #[error("no room for {need} bytes, have {room}")]
-    NoRoom { need: usize, room: usize },
+    NoRoom {
+        /// Bytes that it needs.
+        need: usize,
+        /// Bytes that are free.
+        room: usize,
+    },
+    /// There is no such element.
     #[error("no slot {slot}, have {count}")]
-    NoSlot { slot: usize, count: usize },
+    NoSlot {
+        /// Its slot.
+        slot: usize,
+        /// Elements of the block.
+        count: usize,
+    },
+    /// More bytes are to be taken from an item than it has.
     #[error("no {count} bytes to take from an item of {size}")]
-    ItemTooSmall { count: usize, size: usize },
+    ItemTooSmall {
+        /// Bytes to take.
+        count: usize,
+        /// Bytes of the item.
+        size: usize,
+    },
+    /// A key would not lie between those of its neighbours.
     #[error("key {key} out of order")]
-    KeyOrder { key: Key },
+    KeyOrder {
+        /// The key.
+        key: Key,
+    },
 }
 
 pub(super) fn split_header(bytes: &mut [u8]) -> Result<(&mut Header, &mut [u8]), EditError> {

@@ -57,6 +57,7 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// The rules of the filesystem with this superblock.
     pub fn new(format: &Format, superblock: &Superblock) -> Self {
         Self {
             sectorsize: format.sectorsize,
@@ -85,12 +86,16 @@ impl Rules {
 /// Where in a filesystem something is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct ItemPlace {
+    /// Id of the tree.
     pub tree: u64,
+    /// Logical address of the block.
     pub block: Logical,
+    /// Its level; 0 for a leaf.
     pub level: u8,
     /// Nothing for what concerns the whole block.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slot: Option<u32>,
+    /// Key of the item; nothing for what concerns the whole block.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Key>,
 }
@@ -112,8 +117,10 @@ impl fmt::Display for ItemPlace {
 /// Damage and its place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct ItemProblem {
+    /// Where it was found.
     #[serde(flatten)]
     pub place: ItemPlace,
+    /// What was found.
     #[serde(flatten)]
     pub damage: Damage,
 }
@@ -148,7 +155,10 @@ macro_rules! damage {
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
         #[serde(untagged)]
         pub enum Damage {
-            $($noun($type),)*
+            $(
+                #[doc = concat!("See [`", stringify!($type), "`].")]
+                $noun($type),
+            )*
         }
 
         impl Damage {

@@ -17,6 +17,7 @@ use object::Object;
 
 /// One document with all trees, blocks and items.
 pub struct Json {
+    /// What is shown.
     pub style: Style,
 }
 
@@ -83,6 +84,7 @@ impl Form for Json {
 
 /// One line for each item of the leaves.
 pub struct JsonLines {
+    /// What is shown.
     pub style: Style,
 }
 

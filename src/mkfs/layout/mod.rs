@@ -34,7 +34,9 @@ pub enum ChunkKind {
 /// A device and what chunks have of it.
 #[derive(Clone, Debug)]
 pub struct Device {
+    /// Number of the device.
     pub devid: u64,
+    /// Uuid of the device.
     pub uuid: Uuid,
     /// Bytes of the filesystem on it.
     pub size: u64,
@@ -78,8 +80,10 @@ pub struct Group {
     pub used: u64,
 }
 
+/// The devices of a new filesystem and its block groups.
 #[derive(Clone, Debug)]
 pub struct Layout {
+    /// The devices, in the order of their numbers.
     pub devices: Vec<Device>,
     /// By address.
     pub groups: Vec<Group>,

@@ -16,6 +16,7 @@ use super::listing::List;
 pub trait Source: Sync {
     /// What a thread keeps from one question to the next, such as an open directory.
     type Reader: Default + Send;
+    /// The contents of an open file.
     type File: SourceFile;
 
     /// The directory that is the root of the filesystem.
@@ -116,7 +117,9 @@ pub struct At<'a> {
     pub id: u64,
     /// Path of the directory that the entry is in; of the top of a tree, whose name is `.`, its own.
     pub directory: &'a [u8],
+    /// Name in that directory.
     pub name: &'a [u8],
+    /// What the source told of the entry.
     pub attributes: &'a Attributes,
 }
 

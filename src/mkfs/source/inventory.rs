@@ -26,6 +26,7 @@ pub const FIRST_INDEX: u64 = 2;
 pub struct Inventory {
     /// The top level, and the subvolumes by id.
     pub trees: Vec<Tree>,
+    /// What there is of everything.
     pub totals: Totals,
 }
 
@@ -96,9 +97,13 @@ impl Tree {
 /// How to take an inventory.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
+    /// How many threads read directories.
     pub threads: usize,
+    /// Memory for records.
     pub budget: &'a MemoryBudget,
+    /// Told of the work, and able to stop it.
     pub progress: &'a Progress,
+    /// Bytes of a block of data.
     pub sectorsize: u32,
 }
 

@@ -29,6 +29,7 @@ pub struct LocalDirectory {
 }
 
 impl LocalDirectory {
+    /// The directory at `root`.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }

@@ -2,21 +2,22 @@
 
 mod attributes;
 mod interface;
-mod inventory;
-mod link;
+pub(crate) mod inventory;
+pub(crate) mod link;
 mod listing;
 mod local;
 mod open_directory;
 mod record;
-mod request;
+pub(crate) mod request;
 mod unordered;
 mod xattr;
 
 pub use attributes::{Attributes, Time};
 pub use interface::{At, Entries, Source, SourceEntry, SourceFile};
-pub use inventory::{FIRST_INDEX, Hanging, Inventory, Options, Totals, Tree};
-pub use link::Link;
+pub(crate) use inventory::{FIRST_INDEX, Inventory, Options, Totals, Tree};
+pub(crate) use link::Link;
 pub use listing::{List, Listing};
 pub use local::{LocalDirectory, LocalFile};
-pub use record::{Directories, Directory, Entries as DirectoryEntries, Entry, What};
-pub use request::{FlagRequest, Request, SubvolumeRequest};
+pub(crate) use record::{Directories, Directory, Entries as DirectoryEntries, Entry, What};
+pub(crate) use request::Request;
+pub use request::{FlagRequest, SubvolumeRequest};

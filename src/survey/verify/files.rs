@@ -11,9 +11,13 @@ use super::super::job::Job;
 /// A range of a file, from `start` to before `end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileRange {
+    /// Id of the tree.
     pub tree: u64,
+    /// Number of the inode.
     pub inode: u64,
+    /// First byte in the file.
     pub start: u64,
+    /// Byte behind the last.
     pub end: u64,
 }
 

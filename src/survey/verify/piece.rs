@@ -65,6 +65,7 @@ pub struct Amounts {
 }
 
 impl Amounts {
+    /// Adds what another thread read.
     pub fn merge(&mut self, other: &Amounts) {
         self.data = self.data.saturating_add(other.data);
         self.copies = self.copies.saturating_add(other.copies);
@@ -75,10 +76,13 @@ impl Amounts {
 /// A sector of a stripe that is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadSector {
+    /// How it is wrong.
     pub kind: FlawKind,
     /// Of data; of parity the address that its row begins at.
     pub logical: Logical,
+    /// Number of the device.
     pub devid: u64,
+    /// First byte on the device.
     pub physical: Physical,
 }
 

@@ -19,8 +19,11 @@ use super::segment::Segments;
 
 /// What is known before data is read.
 pub struct Known<'a> {
+    /// Data that has checksums.
     pub csums: &'a CsumRuns,
+    /// The extents with items.
     pub extents: &'a ExtentList,
+    /// Tree blocks that could not be read.
     pub blocks: &'a Blocks,
     /// The checksum trees.
     pub csum_trees: &'a [Tree],
@@ -31,9 +34,11 @@ pub struct Known<'a> {
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Verified {
+    /// How much was read.
     pub amounts: Amounts,
     /// In the order of kinds and devices, joined where they are adjacent on a device.
     pub flaws: Vec<Flaw>,
+    /// Ranges of files that are lost.
     pub lost_files: Vec<FileRange>,
     /// Chunks of which data with checksums was left out, and why.
     pub not_verified: Vec<(Logical, &'static str)>,

@@ -14,6 +14,7 @@ use super::{DelayedRef, Sharing, damage};
 /// What becomes of an extent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
+    /// References are left.
     InUse,
     /// Its last reference went.
     Free,

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 /// What is to become of one extent.
 #[derive(Clone, Debug)]
 pub struct DelayedRef {
+    /// What the extent is.
     pub kind: ExtentKind,
     /// Of an extent that has no item yet, the first key of the block; any key for data.
     pub new: Option<Key>,
@@ -32,7 +33,9 @@ impl DelayedRef {
 /// How an extent is shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sharing {
+    /// Number of references.
     pub refs: u64,
+    /// Whether the block has full back references.
     pub has_full_backref: bool,
 }
 
@@ -45,6 +48,7 @@ pub struct DelayedRefs {
 }
 
 impl DelayedRefs {
+    /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.by_address.is_empty()
     }
@@ -123,6 +127,7 @@ impl DelayedRefs {
         Ok(Sharing { refs, has_full_backref: noted.has_full_backref || change.sets_full_backref })
     }
 
+    /// Takes what waits of the extent with the least address.
     pub fn pop_first(&mut self) -> Option<(Logical, DelayedRef)> {
         self.by_address.pop_first()
     }
@@ -143,7 +148,9 @@ impl DelayedRefs {
 /// A range of data that is no longer in use; `length` in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct FreedData {
+    /// Logical address of the range.
     pub logical: Logical,
+    /// Its bytes.
     pub length: u64,
 }
 

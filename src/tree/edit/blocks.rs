@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 
 /// Where an edit gets its blocks. Reference counts, the owners of shared blocks and space are the store's business.
 pub trait Blocks {
+    /// The bytes of a block that was read.
     type Bytes<'b>: Deref<Target = [u8]>
     where
         Self: 'b;

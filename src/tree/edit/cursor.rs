@@ -46,6 +46,7 @@ impl<'s, S: Blocks> Cursor<'s, S> {
         Ok(Some(cursor))
     }
 
+    /// The item that the cursor stands at.
     pub fn item(&self) -> Result<ItemRef<'_>> {
         let slot = self.path.slot();
         let item = match self.block()?.kind() {

@@ -22,10 +22,12 @@ pub struct Editor<'e, S> {
 }
 
 impl<'e, S: Blocks> Editor<'e, S> {
+    /// An editor of the tree with this root, whose blocks are in `store`. The root changes with the tree.
     pub fn new(root: &'e mut TreeRoot, store: &'e mut S) -> Self {
         Self { root, store }
     }
 
+    /// Inserts an item.
     pub fn insert(&mut self, key: Key, data: &[u8]) -> Result<()> {
         self.insert_sorted(&[NewItem { key, data }])
     }
@@ -134,6 +136,7 @@ impl<'e, S: Blocks> Editor<'e, S> {
         self.fix_keys(&path, 0, path.slot())
     }
 
+    /// Deletes an item.
     pub fn delete(&mut self, key: Key) -> Result<()> {
         let path = self.item_path(key)?;
         self.delete_slots(&path, path.slot() + 1)

@@ -207,7 +207,10 @@ fn a_second_commit_forgets_nothing_that_the_first_wrote_into_the_superblock() {
         assert_eq!(superblock.uuid_tree_generation, superblock.generation, "commit {commit}");
         let backups: Vec<u64> = superblock.super_roots.iter().map(|backup| backup.tree_root_gen.get()).collect();
         let own = made.generation.get() + 1..=generation;
-        assert!(own.clone().all(|generation| backups.contains(&generation)), "commit {commit}: {backups:?}, not {own:?}");
+        assert!(
+            own.clone().all(|generation| backups.contains(&generation)),
+            "commit {commit}: {backups:?}, not {own:?}"
+        );
     }
 }
 

@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use rbtrfs::Error;
 use rbtrfs::disk::inode::{DirItem, InodeItem, InodeRef, dir_type};
 use rbtrfs::disk::{Key, KeyType, hash, objectid};
+use rbtrfs::internals::{Estimate, Maker, MemoryBudget, NewExtent, OpenExtent, Preparation, Targets, TreeWriter};
 use rbtrfs::mkfs::features::Features;
-use rbtrfs::mkfs::targets::{Preparation, Targets};
-use rbtrfs::mkfs::{Builder, Estimate, Maker, NewExtent, OpenExtent, Options, TreeWriter};
+use rbtrfs::mkfs::{Builder, Options};
 use rbtrfs::progress::Progress;
-use rbtrfs::table::MemoryBudget;
 use zerocopy::IntoBytes;
 
 use crate::support::{Scratch, mounted};

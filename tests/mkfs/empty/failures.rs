@@ -6,10 +6,9 @@ use std::sync::Arc;
 use fuser::Errno;
 use rbtrfs::Error;
 use rbtrfs::image::Image;
-use rbtrfs::mkfs::targets::{Preparation, Targets};
-use rbtrfs::mkfs::{Builder, Estimate, Maker, NewDevice, Order};
+use rbtrfs::internals::{Estimate, Maker, MemoryBudget, NewDevice, Order, Preparation, Targets};
+use rbtrfs::mkfs::Builder;
 use rbtrfs::progress::Progress;
-use rbtrfs::table::MemoryBudget;
 use rbtrfs::volume::Volume;
 
 use crate::empty::make;

@@ -10,12 +10,12 @@ use rbtrfs::disk::flags::extent::FULL_BACKREF;
 use rbtrfs::disk::flags::{compat_ro, incompat};
 use rbtrfs::disk::volume::{DevItem, DevStatsItem};
 use rbtrfs::disk::{Key, KeyType, Logical, Transid, objectid};
+use rbtrfs::internals::{MemoryBudget, Part, Table, Writer};
 use rbtrfs::rebuild::{
     BlockRef, DataRange, DataRef, ExtentTree, GroupSpace, block_group_items, chunk_tree_items, device_tree_items,
     free_space_tree_items,
 };
 use rbtrfs::space::FreeExtents;
-use rbtrfs::table::{MemoryBudget, Part, Table, Writer};
 use rbtrfs::tree::build::BuiltBlock;
 use rbtrfs::volume::chunk_items::dev_extents;
 use rbtrfs::volume::{ChunkMapping, Volume};
@@ -103,7 +103,7 @@ impl Facts {
 }
 
 /// A table of records that come in a random order and do not fit into memory.
-fn table<R: rbtrfs::table::Record>(mut records: Vec<R>, budget: &MemoryBudget) -> Table<R> {
+fn table<R: rbtrfs::internals::Record>(mut records: Vec<R>, budget: &MemoryBudget) -> Table<R> {
     let (writer, mut part, mut random) = (Writer::new(budget), Part::default(), Random(7));
     while !records.is_empty() {
         let index = random.below(records.len());
