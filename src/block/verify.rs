@@ -66,6 +66,8 @@ pub enum BlockError {
     Empty { expected: Key },
     #[error("device {devid} is missing")]
     Missing { devid: u64 },
+    #[error("it differs from another copy, and both are right by themselves")]
+    Differs,
     #[error("{0}")]
     Unreadable(String),
 }

@@ -9,7 +9,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::block::Block;
 use crate::block::item::{ItemProblem, Rules, check_block};
 use crate::disk::fields::Uuid;
-use crate::disk::{Key, Logical, objectid};
+use crate::disk::flags::superblock::CHANGING_FSID;
+use crate::disk::{Key, Logical, STRIPE_LEN, objectid};
 use crate::table::{Part, Record, Room, Table, Writer};
 use crate::tree::{Place, Scan, Tree, TreeRoot, Visit, Visitor};
 use crate::volume::{BadCopy, Volume};
@@ -76,6 +77,11 @@ pub enum Misfit {
         have: Uuid,
         expect: Uuid,
     },
+    /// The block does not lie within one stripe of its chunk.
+    CrossesStripe {
+        tree: u64,
+        block: Logical,
+    },
     /// The last key is not below the first one of the next block.
     LastKey {
         tree: u64,
@@ -108,6 +114,7 @@ impl Record for BlockRecord {
 
 /// What blocks are judged by.
 pub struct BlockRules<'r> {
+    volume: &'r Volume,
     items: Rules,
     /// That of all blocks, if it is known.
     chunk_tree_uuid: Option<Uuid>,
@@ -116,9 +123,20 @@ pub struct BlockRules<'r> {
 }
 
 impl<'r> BlockRules<'r> {
-    pub fn new(volume: &Volume, scan: &Scan<'_>, records: Option<&'r Room>) -> Self {
+    pub fn new(volume: &'r Volume, scan: &Scan<'_>, records: Option<&'r Room>) -> Self {
         let items = Rules::new(volume.format(), volume.superblock());
-        Self { items, chunk_tree_uuid: chunk_tree_uuid(volume, scan), records: records.map(Writer::new) }
+        // A change of the fsid gives all blocks another one, too.
+        let is_changing = volume.stored_superblock().flags.get() & CHANGING_FSID != 0;
+        let chunk_tree_uuid = if is_changing { None } else { chunk_tree_uuid(volume, scan) };
+        Self { volume, items, chunk_tree_uuid, records: records.map(Writer::new) }
+    }
+}
+
+impl BlockRules<'_> {
+    fn crosses_stripe(&self, block: Logical) -> bool {
+        let length = u64::from(self.volume.format().nodesize);
+        let within = self.volume.chunks().find(block).map(|chunk| (block.0 - chunk.logical.0) % STRIPE_LEN);
+        within.is_some_and(|within| within + length > STRIPE_LEN)
     }
 }
 
@@ -155,6 +173,9 @@ impl BlocksPart {
         let uuid = header.chunk_tree_uuid;
         if let Some(expect) = rules.chunk_tree_uuid.filter(|expect| *expect != uuid) {
             self.misfits.push(Misfit::ChunkTreeUuid { tree, block: logical, have: uuid, expect });
+        }
+        if rules.crosses_stripe(logical) {
+            self.misfits.push(Misfit::CrossesStripe { tree, block: logical });
         }
         if let (Some(have), Some(end)) = (block.last_key(), place.end)
             && have >= end
