@@ -103,7 +103,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__check)
-            opts="-s -b -r -q -h --json --all --threads --memory --progress --check-data-csum --force --qgroup-report --super --backup --tree-root --chunk-root --quiet --no-map --help"
+            opts="-s -b -r -q -h -V --json --all --threads --memory --progress --check-data-csum --force --qgroup-report --super --backup --tree-root --chunk-root --quiet --no-map --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -145,7 +145,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__chunk__subcmd__alloc)
-            opts="-q -h --type --profile --count --size --threads --force --json --dry-run --degraded --allow-partial-rows --quiet --help"
+            opts="-q -h -V --type --profile --count --size --threads --force --json --dry-run --degraded --allow-partial-rows --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -183,7 +183,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__chunk__subcmd__remove)
-            opts="-q -h --chunk --unused --type --json --dry-run --degraded --allow-partial-rows --quiet --help"
+            opts="-q -h -V --chunk --unused --type --json --dry-run --degraded --allow-partial-rows --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -205,7 +205,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__completions)
-            opts="-h --help bash elvish fish powershell zsh"
+            opts="-h -V --help --version bash elvish fish powershell zsh"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -219,7 +219,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__dump__subcmd__super)
-            opts="-f -a -s -F -h --full --all --super --bytenr --force --json --help"
+            opts="-f -a -s -F -h -V --full --all --super --bytenr --force --json --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -245,7 +245,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__dump__subcmd__tree)
-            opts="-e -d -r -R -u -b -t -q -h --extents --device --roots --backups --uuid --block --tree --follow --bfs --dfs --hide-names --csum-headers --csum-items --noscan --json --json-lines --quiet --no-map --help"
+            opts="-e -d -r -R -u -b -t -q -h -V --extents --device --roots --backups --uuid --block --tree --follow --bfs --dfs --hide-names --csum-headers --csum-items --noscan --json --json-lines --quiet --no-map --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -275,7 +275,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__fsck)
-            opts="-n -p -a -y -q -h --quiet --no-map --help"
+            opts="-n -p -a -y -q -h -V --quiet --no-map --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -457,7 +457,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__list__subcmd__chunks)
-            opts="-q -h --json --quiet --no-map --help"
+            opts="-q -h -V --json --quiet --no-map --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -471,7 +471,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__man)
-            opts="-h --help"
+            opts="-h -V --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -52,6 +52,7 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -s b -l backup -d '
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -s q -l quiet -d 'Print nothing but errors'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l no-map -d 'Read the images instead of mapping them'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s b -l block -d 'Print only the block at this logical address; may be given more than once' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s t -l tree -d 'Print only the tree with this id, a number or a name such as fs, extent, csum or raid_stripe' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s e -l extents -d 'Print only the leaves of the extent tree and the device tree'
@@ -71,6 +72,7 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -l json-lines -
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s q -l quiet -d 'Print nothing but errors'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -l no-map -d 'Read the images instead of mapping them'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -s s -l super -d 'Print this copy: 0, 1 or 2' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -l bytenr -d 'Print what stands at this byte offset' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -s f -l full -d 'Print the system chunk array and the backup roots too'
@@ -78,10 +80,12 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -s a -l all -d
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -s F -l force -d 'Print a superblock even if its magic is wrong'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -l json -d 'Print one JSON document'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand list-chunks" -l json -d 'Print one JSON document'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand list-chunks" -s q -l quiet -d 'Print nothing but errors'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand list-chunks" -l no-map -d 'Read the images instead of mapping them'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand list-chunks" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand list-chunks" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -l type -d 'What the chunks are for' -r -f -a "data\t''
 metadata\t''
 system\t''"
@@ -98,6 +102,7 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -l degraded -
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -l allow-partial-rows -d 'Write to rows of RAID5 and RAID6 chunks that hold something already, too'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -s q -l quiet -d 'Print nothing but errors'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l chunk -d 'Remove the chunk at this address; may be given several times' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l type -d 'Only those of this type' -r -f -a "data\t''
 metadata\t''
@@ -109,6 +114,7 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l degraded 
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l allow-partial-rows -d 'Write to rows of RAID5 and RAID6 chunks that hold something already, too'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -s q -l quiet -d 'Print nothing but errors'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s d -l data -d 'How data is replicated' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s m -l metadata -d 'How metadata is replicated; on one device DUP by default, on several RAID1' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -l csum -l checksum -d 'Checksums: "crc32c", "xxhash", "sha256" or "blake2"' -r
@@ -124,7 +130,7 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s b -l byte-count -
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -l size -d 'Size of a file that is missing or empty; 1G by default, or what the content of --rootdir needs' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s r -l rootdir -d 'Copy what is in this directory into the filesystem' -r -F
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -l compress -d 'Compress files: "zstd[:1-15]", "zlib[:1-9]", "lzo" or "no"' -r
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s u -l subvol -d 'Make a directory a subvolume: "ro:" before its path makes it read-only, "default:" or "default-ro:" what a mount shows' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s u -l subvol -d 'Make a directory a subvolume: "ro:" before its path makes it read-only, "default:" or "default-ro:" what a mount shows; "/" is the top level' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -l inode-flags -d 'Give a file or a directory inode flags: "nodatacow", "nodatasum" or both with a comma' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -l shrink-slack-size -d 'Bytes to leave behind the content' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -l threads -d 'Number of threads; as many as there are processors by default' -r
@@ -141,13 +147,16 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s v -l verbose -d '
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s h -l help -d 'Print help'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand completions" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand completions" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -s n -d 'Verify, and change nothing'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -s a -s p -d 'Repair without asking, as at boot'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -s y -d 'Repair, and take every answer for yes'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -s q -l quiet -d 'Print nothing but errors'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -l no-map -d 'Read the images instead of mapping them'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand man" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand man" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove mkfs completions fsck man help" -f -a "check" -d 'Verify a filesystem without changing it'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove mkfs completions fsck man help" -f -a "dump-tree" -d 'Print the trees of a filesystem as text or JSON'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove mkfs completions fsck man help" -f -a "dump-super" -d 'Print superblocks as text or JSON'

@@ -61,7 +61,7 @@ pub fn check(
     if !suspects.is_empty() {
         let written = others.ranges(job, &suspects);
         for (suspect, fault) in suspects {
-            if suspect.is_summed_beyond(&written, rules.checksums) {
+            if suspect.is_summed_beyond(&written, rules.csums) {
                 report(volume, &suspect.tree, &suspect.inode, fault, &Lost::default(), findings);
             }
         }

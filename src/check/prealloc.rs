@@ -4,7 +4,7 @@ use crate::block::ItemRef;
 use crate::disk::inode::{FileExtentDisk, FileExtentItem, compression, file_extent_type};
 use crate::disk::{Key, KeyType, Logical};
 use crate::survey::files::{Fault, Inode};
-use crate::survey::{Checksums, Job, SecondLook};
+use crate::survey::{CsumRuns, Job, SecondLook};
 use crate::tree::{Tree, Visit};
 use crate::volume::Volume;
 
@@ -28,15 +28,15 @@ impl Suspect {
     }
 
     /// Whether there are checksums of any of it that is not among `written`.
-    pub fn is_summed_beyond(&self, written: &[Range], checksums: &Checksums) -> bool {
+    pub fn is_summed_beyond(&self, written: &[Range], csums: &CsumRuns) -> bool {
         let mut start = self.range.0;
         for (from, to) in written.iter().take_while(|(from, _)| *from < self.range.1) {
-            if *from > start && checksums.is_any(Logical(start), *from - start) {
+            if *from > start && csums.is_any(Logical(start), *from - start) {
                 return true;
             }
             start = start.max(*to);
         }
-        start < self.range.1 && checksums.is_any(Logical(start), self.range.1 - start)
+        start < self.range.1 && csums.is_any(Logical(start), self.range.1 - start)
     }
 }
 

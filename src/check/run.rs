@@ -19,10 +19,12 @@ use super::{backup_roots, blocks, csums, data, extents, files, log_trees, quotas
 
 /// How to check.
 pub struct Options<'a> {
+    /// How many threads read.
     pub threads: usize,
     /// Bytes that records may take of the memory; what has no room is kept in temporary files. Not in this: one
     /// record of 16 bytes for each tree block, and the problems.
     pub memory: u64,
+    /// Told of the work, and able to stop it.
     pub progress: &'a Progress,
     /// Count for quota groups also where the filesystem says that its own counts are not right.
     pub count_qgroups: bool,
@@ -86,13 +88,13 @@ fn compare(
     let unread = &survey.blocks.unread;
     // Where extents are noted in another way, what the items lack may stand elsewhere.
     let are_extents_known = survey.trees.extent_tree.is_some() && survey.structure.is_some();
-    csums::check_overlaps(&survey.checksums, findings);
+    csums::check_overlaps(&survey.csums, findings);
     if are_extents_known {
         let logged = log_trees::added(&survey.logs);
-        csums::check_extents(&survey.checksums, &survey.claims.extents, logged, unread, findings);
+        csums::check_extents(&survey.csums, &survey.claims.extents, logged, unread, findings);
     }
     subvolumes::check(volume, &survey.file_trees, &survey.subvolumes, &mut survey.files, unread, findings);
-    let rules = Rules::new(volume, &survey.checksums);
+    let rules = Rules::new(volume, &survey.csums);
     let file_trees: Vec<Tree> =
         survey.trees.others.iter().filter(|tree| objectid::is_fs_tree(tree.id())).copied().collect();
     let written = Written { trees: &file_trees, logged: log_trees::added(&survey.logs) };

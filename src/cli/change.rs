@@ -73,18 +73,18 @@ impl Images {
 
 /// What chunks are for.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub enum Kind {
+pub enum ChunkKind {
     Data,
     Metadata,
     System,
 }
 
-impl Kind {
+impl ChunkKind {
     pub fn type_bits(self) -> u64 {
         match self {
-            Kind::Data => block_group::DATA,
-            Kind::Metadata => block_group::METADATA,
-            Kind::System => block_group::SYSTEM,
+            ChunkKind::Data => block_group::DATA,
+            ChunkKind::Metadata => block_group::METADATA,
+            ChunkKind::System => block_group::SYSTEM,
         }
     }
 }
@@ -160,10 +160,18 @@ impl SystemRecord {
     }
 }
 
+/// How a command calls what it does.
+pub struct Words {
+    pub done: &'static str,
+    pub planned: &'static str,
+    /// Why nothing is done.
+    pub nothing: &'static str,
+}
+
 /// What a command did, or would do.
 pub struct Changed {
     pub schema: &'static str,
-    pub verb: &'static str,
+    pub words: Words,
     pub chunks: Vec<ChunkRecord>,
     pub before: SystemRecord,
     pub after: SystemRecord,
@@ -194,6 +202,20 @@ impl Changed {
         }
     }
 
+    fn text(&self, dry_run: bool) -> String {
+        let Self { words, before, after, .. } = self;
+        if self.chunks.is_empty() {
+            return format!("{}\n", words.nothing);
+        }
+        let verb = if dry_run { words.planned } else { words.done };
+        let chunks: String = self.chunks.iter().map(|chunk| format!("{verb} {chunk}\n")).collect();
+        format!(
+            "{chunks}system space: {} bytes, before {}; used {}, before {}\n\
+             system chunk array: {} bytes, before {}\n",
+            after.total, before.total, after.used, before.used, after.array_bytes, before.array_bytes
+        )
+    }
+
     fn tell(&self, images: &Images) -> anyhow::Result<()> {
         let mut out = output::stdout()?;
         if images.json {
@@ -201,23 +223,8 @@ impl Changed {
             serde_json::to_writer(&mut out, &Document { schema, dry_run: images.dry_run, chunks, system })?;
             out.write_all(b"\n")?;
         } else if !images.quiet {
-            out.write_all(self.to_string().as_bytes())?;
+            out.write_all(self.text(images.dry_run).as_bytes())?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for Changed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for chunk in &self.chunks {
-            writeln!(f, "{} {chunk}", self.verb)?;
-        }
-        let (before, after) = (&self.before, &self.after);
-        writeln!(
-            f,
-            "system space: {} bytes, before {}; used {}, before {}",
-            after.total, before.total, after.used, before.used
-        )?;
-        writeln!(f, "system chunk array: {} bytes, before {}", after.array_bytes, before.array_bytes)
     }
 }

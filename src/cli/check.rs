@@ -16,7 +16,7 @@ use crate::image::mount_of;
 use crate::parallel::default_threads;
 use crate::problem::Problem;
 use crate::progress::Progress;
-use crate::volume::{RootChoice, Volume};
+use crate::volume::{Notice, RootChoice, Volume};
 
 use super::open::Images;
 use super::watch::{Display, watched};
@@ -165,6 +165,9 @@ fn write_report(args: &Args, volume: &Volume, report: &Report) -> anyhow::Result
             qgroups::write_text(&report.qgroups, &mut out)?;
         }
         write_text(&report.problems, args.all, args.images.quiet, &mut out)?;
+        if !args.images.quiet {
+            write_missing(&volume, &mut out)?;
+        }
     }
     out.flush()?;
     Ok(if report.problems.iter().any(is_damage) { Exit::Problems } else { Exit::Done })
@@ -217,6 +220,20 @@ fn write_text(problems: &[Problem], all: bool, quiet: bool, out: &mut impl Write
         }
     }
     Ok(())
+}
+
+/// What the result does not tell of.
+fn write_missing(volume: &Volume, out: &mut impl Write) -> std::io::Result<()> {
+    let missing = volume.notices().iter().filter_map(|notice| match notice {
+        Notice::MissingDevice { devid, .. } => Some(devid.to_string()),
+        _ => None,
+    });
+    let missing: Vec<String> = missing.collect();
+    let (noun, verb) = if missing.len() == 1 { ("device", "is") } else { ("devices", "are") };
+    match missing.is_empty() {
+        true => Ok(()),
+        false => writeln!(out, "{noun} {} {verb} missing: what stands there was not verified", missing.join(", ")),
+    }
 }
 
 #[derive(Serialize)]

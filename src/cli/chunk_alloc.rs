@@ -5,21 +5,21 @@ use clap::{ArgMatches, Args as _, FromArgMatches, ValueEnum};
 use crate::chunk::{AllocBatch, AllocRequest, Force, alloc_batch};
 use crate::disk::Profile;
 
-use super::change::{Changed, ChunkRecord, Images, Kind, SystemRecord};
+use super::change::{Changed, ChunkKind, ChunkRecord, Images, SystemRecord, Words};
 use super::{Exit, profile, size};
 
 #[derive(Debug, clap::Args)]
 struct Args {
     /// What the chunks are for
     #[arg(long = "type", value_name = "TYPE")]
-    kind: Kind,
+    kind: ChunkKind,
 
     /// How they are replicated; as the others of their type by default
     #[arg(long, value_name = "PROFILE", value_parser = profile::parse)]
     profile: Option<Profile>,
 
     /// How many
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     count: u64,
 
     /// Bytes of each at the most; as many as the kernel would give it by default
@@ -71,7 +71,12 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let allocated = alloc_batch(&fs, &batch, |_| {}).map_err(|error| args.images.explain(&fs, error))?;
     let chunks = allocated.iter().map(ChunkRecord::new).collect();
     let after = SystemRecord::of(&fs);
-    let changed = Changed { schema: "rbtrfs.chunk-alloc/1", verb: "allocated", chunks, before, after };
+    let words = Words {
+        done: "allocated",
+        planned: "would allocate",
+        nothing: "nothing to allocate: there is space left (--force force allocates anyway)",
+    };
+    let changed = Changed { schema: "rbtrfs.chunk-alloc/1", words, chunks, before, after };
     changed.finish(fs, &args.images)?;
     Ok(Exit::Done)
 }

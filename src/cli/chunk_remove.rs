@@ -6,12 +6,13 @@ use crate::chunk::{RemoveChoice, remove_batch};
 use crate::disk::Logical;
 
 use super::Exit;
-use super::change::{Changed, ChunkRecord, Images, Kind, SystemRecord};
+use super::change::{Changed, ChunkKind, ChunkRecord, Images, SystemRecord, Words};
 
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("choice").args(["chunk", "unused"]).required(true))]
 struct Args {
     /// Remove the chunk at this address; may be given several times
-    #[arg(long, value_name = "LOGICAL", required_unless_present = "unused", conflicts_with = "unused")]
+    #[arg(long, value_name = "LOGICAL")]
     chunk: Vec<u64>,
 
     /// Remove all chunks that are empty, but for one of each profile of each type
@@ -20,7 +21,7 @@ struct Args {
 
     /// Only those of this type
     #[arg(long = "type", value_name = "TYPE", requires = "unused")]
-    kind: Option<Kind>,
+    kind: Option<ChunkKind>,
 
     #[command(flatten)]
     images: Images,
@@ -39,13 +40,18 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let fs = args.images.open_for_change(program)?;
     let before = SystemRecord::of(&fs);
     let choice = match args.unused {
-        true => RemoveChoice::Unused { type_bits: args.kind.map_or(u64::MAX, Kind::type_bits) },
+        true => RemoveChoice::Unused { type_bits: args.kind.map_or(u64::MAX, ChunkKind::type_bits) },
         false => RemoveChoice::Chunks(args.chunk.iter().copied().map(Logical).collect()),
     };
     let removed = remove_batch(&fs, &choice, |_| {}).map_err(|error| args.images.explain(&fs, error))?;
     let chunks = removed.iter().map(ChunkRecord::new).collect();
     let after = SystemRecord::of(&fs);
-    let changed = Changed { schema: "rbtrfs.chunk-remove/1", verb: "removed", chunks, before, after };
+    let words = Words {
+        done: "removed",
+        planned: "would remove",
+        nothing: "nothing to remove: no chunk is empty but those that are kept, one of each profile of each type",
+    };
+    let changed = Changed { schema: "rbtrfs.chunk-remove/1", words, chunks, before, after };
     changed.finish(fs, &args.images)?;
     Ok(Exit::Done)
 }

@@ -2,15 +2,20 @@
 
 use std::io::Write;
 
+use anyhow::bail;
 use clap::{ArgMatches, Args as _, FromArgMatches};
 use clap_complete::Shell;
 
-use super::{Exit, multiplexer, output};
+use super::{COMMANDS, Exit, MULTIPLEXER, multiplexer, output};
 
 #[derive(Debug, clap::Args)]
 struct Args {
     /// The shell to complete for
     shell: Shell,
+
+    /// The name that is completed: "rbtrfs", or what it is installed or linked as
+    #[arg(value_name = "PROGRAM", default_value = MULTIPLEXER)]
+    program: String,
 }
 
 pub fn parser() -> clap::Command {
@@ -19,27 +24,45 @@ pub fn parser() -> clap::Command {
 
 pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let args = Args::from_arg_matches(matches)?;
-    output::stdout()?.write_all(&script(args.shell))?;
+    let Some(mut parser) = parser_of(&args.program) else { bail!("{} is no name of this program", args.program) };
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut parser, args.program, &mut script);
+    output::stdout()?.write_all(&script)?;
     Ok(Exit::Done)
 }
 
-fn script(shell: Shell) -> Vec<u8> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut multiplexer(), "rbtrfs", &mut script);
-    script
+/// What a program of this name takes.
+fn parser_of(program: &str) -> Option<clap::Command> {
+    if program == MULTIPLEXER {
+        return Some(multiplexer());
+    }
+    COMMANDS.iter().find(|command| command.is_called(program)).map(|command| command.parser_of(program))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use clap_complete::{Generator, Shell};
+
+    use super::{COMMANDS, MULTIPLEXER};
 
     #[test]
     fn completions_are_those_of_the_command_table() {
-        for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
-            let name = shell.file_name("rbtrfs");
-            let stored =
-                std::fs::read(format!("{}/completions/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap_or_default();
-            assert!(stored == super::script(shell), "{name}: renew with scripts/render");
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/completions");
+        let mut names = BTreeSet::new();
+        for program in COMMANDS.iter().flat_map(|command| command.installed).chain([&MULTIPLEXER]) {
+            for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
+                let name = shell.file_name(program);
+                let stored = std::fs::read(format!("{directory}/{name}")).unwrap_or_default();
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut super::parser_of(program).unwrap(), *program, &mut script);
+                assert!(stored == script, "{name}: renew with scripts/render");
+                names.insert(name);
+            }
         }
+        let stored = std::fs::read_dir(directory).unwrap();
+        let stored: BTreeSet<String> = stored.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        assert_eq!(stored, names);
     }
 }

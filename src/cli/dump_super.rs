@@ -10,7 +10,7 @@ use crate::disk::superblock::{SUPER_INFO_SIZE, SUPER_OFFSETS};
 use crate::dump::put::put;
 use crate::dump::superblock::{put_json, put_superblock};
 use crate::image::Image;
-use crate::volume::{SuperblockCopy, not_btrfs};
+use crate::volume::{SuperblockCopy, identify};
 
 use super::{Exit, output};
 
@@ -58,15 +58,22 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let args = Args::from_arg_matches(matches)?;
     let mut exit = Exit::Done;
     let mut found = Vec::new();
+    let mut fail = |error: &dyn std::fmt::Display| {
+        exit = Exit::Failed;
+        output::error(program, error);
+    };
     for path in &args.images {
-        let image = Image::open(path)?;
+        let image = match Image::open(path) {
+            Ok(image) => image,
+            Err(error) => {
+                fail(&error);
+                continue;
+            }
+        };
         for offset in args.offsets() {
             match read(&image, offset, &args) {
                 Ok(copy) => found.extend(copy.map(|copy| (path.display().to_string(), copy))),
-                Err(error) => {
-                    exit = Exit::Failed;
-                    output::error(program, &error);
-                }
+                Err(error) => fail(&error),
             }
         }
     }
@@ -83,9 +90,15 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
             put!(&mut out, "superblock: bytenr=", copy.offset, ", device=", device.as_str(), "\n");
             put!(&mut out, "---------------------------------------------------------\n");
             if let Err(bad) = put_superblock(&copy.superblock, args.full, &mut out) {
-                exit = Exit::Failed;
                 let place = format_args!("{device}: superblock at {}: sys_chunk_array", copy.offset);
-                output::error(program, &format_args!("{place}: {} at offset {}", bad.problem, bad.offset));
+                let message = format_args!("{place}: {} at offset {}", bad.problem, bad.offset);
+                // With --force any bytes are printed.
+                if args.force {
+                    output::warning(program, &message);
+                } else {
+                    exit = Exit::Failed;
+                    output::error(program, &message);
+                }
             }
         }
     }
@@ -107,19 +120,21 @@ impl Args {
     }
 }
 
-/// The superblock at `offset`; nothing for a mirror that the device is too short for.
+/// The superblock at `offset`; nothing for a mirror that the device is too short for, as btrfs-progs prints nothing.
 fn read(image: &Image, offset: Physical, args: &Args) -> anyhow::Result<Option<SuperblockCopy>> {
-    let fits = offset.checked_add(SUPER_INFO_SIZE as u64).is_some_and(|end| end.0 <= image.size());
-    if !fits && args.all && offset != SUPER_OFFSETS[0] {
+    let (path, size) = (image.path().display(), image.size());
+    let fits = offset.checked_add(SUPER_INFO_SIZE as u64).is_some_and(|end| end.0 <= size);
+    if !fits && SUPER_OFFSETS[1..].contains(&offset) && args.bytenr.is_none() {
         return Ok(None);
     }
     if !fits {
-        let size = image.size();
-        anyhow::bail!("{}: ends at {size}, has no superblock at {offset}", image.path().display());
+        anyhow::bail!("{path}: ends at {size}, has no superblock at {offset}");
     }
     let copy = SuperblockCopy::read(image, offset)?;
     if !copy.has_magic() && !args.force {
-        anyhow::bail!("{}: bad magic at {offset} (--force prints it anyway)", not_btrfs(image));
+        // That a place cannot be read does not matter here: it would only add to the message.
+        let found = identify(image).ok().flatten().map(|found| format!(", the image holds {found}"));
+        anyhow::bail!("{path}: bad magic at {offset}{} (--force prints it anyway)", found.unwrap_or_default());
     }
     Ok(Some(copy))
 }

@@ -31,7 +31,7 @@ pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
 
 /// File names and contents of all pages.
 fn pages() -> anyhow::Result<Vec<(String, Vec<u8>)>> {
-    let programs = COMMANDS.iter().map(|command| (command.program_parser(), (command.manual)()));
+    let programs = COMMANDS.iter().map(|command| (command.parser_of(command.program), (command.manual)()));
     std::iter::once((multiplexer(), String::new()))
         .chain(programs)
         .map(|(parser, manual)| {

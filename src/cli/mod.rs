@@ -20,6 +20,7 @@ mod size;
 mod watch;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -28,6 +29,7 @@ use clap::ArgMatches;
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
+    /// All was done, and nothing was found.
     Done,
     /// Problems were found that remain.
     Problems,
@@ -40,6 +42,7 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// The exit code of programs that have no convention of their own.
     pub fn code(self) -> u8 {
         match self {
             Exit::Done => 0,
@@ -52,11 +55,14 @@ impl Exit {
 
 /// A subcommand of `rbtrfs`.
 pub struct Command {
+    /// Its name behind `rbtrfs`.
     pub name: &'static str,
     /// The program that is this command alone.
     pub program: &'static str,
-    /// Other names that a link to the program may have to be this command.
-    pub links: &'static [&'static str],
+    /// Names under which `rbtrfs` is installed as this command.
+    pub installed: &'static [&'static str],
+    /// Names of the system's programs: what is linked under one of them is this command, and none is installed.
+    pub stands_for: &'static [&'static str],
     /// Its options and operands.
     pub parser: fn() -> clap::Command,
     /// The rest of its man page: `# HEADING` lines, paragraphs, `- ` lists, and indented lines that stay as they are.
@@ -67,11 +73,13 @@ pub struct Command {
     pub code: fn(Exit) -> u8,
 }
 
+/// All subcommands, in the order of the help.
 pub const COMMANDS: &[Command] = &[
     Command {
         name: "check",
         program: "rbtrfs-check",
-        links: &[],
+        installed: &[],
+        stands_for: &[],
         parser: check::parser,
         manual: check::manual,
         run: check::run,
@@ -80,7 +88,8 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "dump-tree",
         program: "rbtrfs-dump-tree",
-        links: &[],
+        installed: &["rbtrfs-dump-tree"],
+        stands_for: &[],
         parser: dump_tree::parser,
         manual: dump_tree::manual,
         run: dump_tree::run,
@@ -89,7 +98,8 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "dump-super",
         program: "rbtrfs-dump-super",
-        links: &[],
+        installed: &[],
+        stands_for: &[],
         parser: dump_super::parser,
         manual: dump_super::manual,
         run: dump_super::run,
@@ -98,7 +108,8 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "list-chunks",
         program: "rbtrfs-list-chunks",
-        links: &[],
+        installed: &[],
+        stands_for: &[],
         parser: list_chunks::parser,
         manual: list_chunks::manual,
         run: list_chunks::run,
@@ -107,7 +118,8 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "chunk-alloc",
         program: "rbtrfs-chunk-alloc",
-        links: &[],
+        installed: &["rbtrfs-chunk-alloc"],
+        stands_for: &[],
         parser: chunk_alloc::parser,
         manual: chunk_alloc::manual,
         run: chunk_alloc::run,
@@ -116,7 +128,8 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "chunk-remove",
         program: "rbtrfs-chunk-remove",
-        links: &[],
+        installed: &["rbtrfs-chunk-remove"],
+        stands_for: &[],
         parser: chunk_remove::parser,
         manual: chunk_remove::manual,
         run: chunk_remove::run,
@@ -125,7 +138,8 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "mkfs",
         program: "rbtrfs-mkfs",
-        links: &["mkfs.rbtrfs", "mkfs.btrfs"],
+        installed: &["rbtrfs-mkfs", "mkfs.rbtrfs"],
+        stands_for: &["mkfs.btrfs"],
         parser: mkfs::parser,
         manual: mkfs::manual,
         run: mkfs::run,
@@ -134,7 +148,8 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "completions",
         program: "rbtrfs-completions",
-        links: &[],
+        installed: &[],
+        stands_for: &[],
         parser: completions::parser,
         manual: String::new,
         run: completions::run,
@@ -143,7 +158,8 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "fsck",
         program: "rbtrfs-fsck",
-        links: &["fsck.rbtrfs", "fsck.btrfs"],
+        installed: &["rbtrfs-fsck", "fsck.rbtrfs"],
+        stands_for: &["fsck.btrfs"],
         parser: fsck::parser,
         manual: fsck::manual,
         run: fsck::run,
@@ -152,7 +168,8 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "man",
         program: "rbtrfs-man",
-        links: &[],
+        installed: &[],
+        stands_for: &[],
         parser: man::parser,
         manual: String::new,
         run: man::run,
@@ -160,27 +177,44 @@ pub const COMMANDS: &[Command] = &[
     },
 ];
 
+/// The program that has all commands.
+const MULTIPLEXER: &str = "rbtrfs";
+
+/// The version of btrfs-progs whose options and texts are taken over, and that of this program.
+const AS_BTRFS_PROGS: &str = concat!("v6.19 (rbtrfs ", env!("CARGO_PKG_VERSION"), ")");
+
 const ABOUT: &str = "The offline btrfs toolkit: works on filesystems that are not mounted";
 
 impl Command {
-    fn is_called(&self, program: &str) -> bool {
-        self.program == program || self.links.contains(&program)
+    /// What it calls itself as a subcommand.
+    fn name_of_subcommand(&self) -> String {
+        format!("{MULTIPLEXER} {}", self.name)
     }
 
-    /// The parser under the name of its program.
-    fn program_parser(&self) -> clap::Command {
-        (self.parser)().name(self.program).version(env!("CARGO_PKG_VERSION"))
+    fn is_called(&self, program: &str) -> bool {
+        self.program == program || self.installed.contains(&program) || self.stands_for.contains(&program)
+    }
+
+    /// The parser for a program of this name that is the command alone.
+    fn parser_of(&self, program: &str) -> clap::Command {
+        let parser = (self.parser)().name(self.program).bin_name(program);
+        match self.stands_for.contains(&program) {
+            // Scripts take the fifth word for the version.
+            true => parser.display_name(format!("{program}, part of btrfs-progs")).version(AS_BTRFS_PROGS),
+            false => parser.display_name(program).version(env!("CARGO_PKG_VERSION")),
+        }
     }
 }
 
 /// The parser of `rbtrfs` with all its subcommands.
 fn multiplexer() -> clap::Command {
-    clap::Command::new("rbtrfs")
+    clap::Command::new(MULTIPLEXER)
         .about(ABOUT)
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands(COMMANDS.iter().map(|command| (command.parser)()))
+        .propagate_version(true)
+        .subcommands(COMMANDS.iter().map(|command| (command.parser)().display_name(command.name_of_subcommand())))
 }
 
 /// What the program is called, and its arguments.
@@ -207,14 +241,14 @@ pub fn main_of(name: &str) -> ExitCode {
         Some(command) if command.is_called(&program) => run_command(command, &program, arguments),
         Some(command) => run_command(command, command.program, arguments),
         None => {
-            output::error("rbtrfs", &format_args!("{name} is not part of this version"));
+            output::error(MULTIPLEXER, &format_args!("{name} is not part of this version"));
             ExitCode::from(Exit::Failed.code())
         }
     }
 }
 
 fn run_command(command: &Command, program: &str, arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let exit = match parse(command.program_parser(), arguments) {
+    let exit = match parse(command.parser_of(program), program, arguments) {
         Ok(matches) => run(command, program, &matches),
         Err(exit) => exit,
     };
@@ -222,35 +256,47 @@ fn run_command(command: &Command, program: &str, arguments: impl Iterator<Item =
 }
 
 fn run_multiplexer(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let matches = match parse(multiplexer(), arguments) {
+    let matches = match parse(multiplexer(), MULTIPLEXER, arguments) {
         Ok(matches) => matches,
         Err(exit) => return ExitCode::from(exit.code()),
     };
     let chosen = matches.subcommand().and_then(|(name, matches)| {
         let command = COMMANDS.iter().find(|command| command.name == name)?;
-        Some((command.code)(run(command, command.program, matches)))
+        Some((command.code)(run(command, &command.name_of_subcommand(), matches)))
     });
     ExitCode::from(chosen.unwrap_or(Exit::Usage.code()))
 }
 
-fn parse(parser: clap::Command, arguments: impl Iterator<Item = OsString>) -> Result<ArgMatches, Exit> {
-    let name = parser.get_name().to_owned();
-    parser.try_get_matches_from(std::iter::once(name.into()).chain(arguments)).map_err(|error| {
-        // Help and versions are no errors; a closed pipe is none either.
-        let _ = error.print();
-        if error.use_stderr() { Exit::Usage } else { Exit::Done }
+fn parse(parser: clap::Command, program: &str, arguments: impl Iterator<Item = OsString>) -> Result<ArgMatches, Exit> {
+    parser.try_get_matches_from(std::iter::once(program.into()).chain(arguments)).map_err(|error| {
+        if error.use_stderr() {
+            let _ = error.print();
+            return Exit::Usage;
+        }
+        // Help and versions are what was asked for.
+        let printed = output::stdout().and_then(|_| error.print()).and_then(|()| std::io::stdout().flush());
+        match printed.map_err(|error| crate::Error::Output(error).into()) {
+            Ok(()) => Exit::Done,
+            Err(error) => failed(program, &error),
+        }
     })
 }
 
 fn run(command: &Command, program: &str, matches: &ArgMatches) -> Exit {
+    interrupt::fail_at_file_size_limit();
     match (command.run)(program, matches) {
         Ok(exit) => exit,
-        Err(error) if output::is_closed_pipe(&error) => Exit::Done,
-        Err(error) => {
-            output::error(program, &error);
-            if output::is_after_change(&error) { Exit::Partly } else { Exit::Failed }
-        }
+        Err(error) => failed(program, &error),
     }
+}
+
+/// Says why a command failed. A reader that has seen enough is no failure.
+fn failed(program: &str, error: &anyhow::Error) -> Exit {
+    if output::is_closed_pipe(error) {
+        return Exit::Done;
+    }
+    output::error(program, error);
+    if output::is_after_change(error) { Exit::Partly } else { Exit::Failed }
 }
 
 #[cfg(test)]
@@ -269,7 +315,7 @@ mod tests {
         multiplexer().debug_assert();
         for command in COMMANDS {
             assert_eq!((command.parser)().get_name(), command.name);
-            command.program_parser().debug_assert();
+            command.parser_of(command.program).debug_assert();
         }
     }
 }

@@ -49,10 +49,20 @@ impl Images {
                 completeness = Completeness::Truncated;
                 output::error(program, notice);
             } else if !self.quiet {
-                output::warning(program, notice);
+                match self.advice(notice, &volume) {
+                    Some(advice) => output::warning(program, &format_args!("{notice}: {advice}")),
+                    None => output::warning(program, notice),
+                }
             }
         }
         Ok((volume, completeness))
+    }
+
+    /// What else would be needed.
+    fn advice(&self, notice: &Notice, volume: &Volume) -> Option<String> {
+        let devices = volume.superblock().num_devices.get();
+        let is_short = matches!(notice, Notice::MissingDevice { .. }) && (self.images.len() as u64) < devices;
+        is_short.then(|| format!("give all {devices} images"))
     }
 }
 

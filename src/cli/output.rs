@@ -6,7 +6,13 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 
 /// Standard output without the buffer of the standard library: dumps come in large pieces.
+///
+/// # Errors
+/// Standard output was closed when the program began. The standard library has put `/dev/null` in its place.
 pub fn stdout() -> io::Result<File> {
+    if crate::image::stdout_was_closed() {
+        return Err(rustix::io::Errno::BADF.into());
+    }
     Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
 }
 

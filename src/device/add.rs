@@ -15,12 +15,14 @@ use crate::tree::reservation::to_insert_item;
 use crate::volume::chunk_items::dev_item;
 use crate::volume::{identify, read_copies};
 
-use super::{delete_stats, update_totals};
+use super::totals::{check_total, delete_stats, update_totals};
 
 /// What is to be done where something stands on a new device already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Occupied {
+    /// Refuse an image with a filesystem or a partition table.
     Refuse,
+    /// Overwrite it.
     Overwrite,
 }
 
@@ -81,6 +83,7 @@ pub(super) fn new_item(fs: &Filesystem, chunks: &Chunks, image: &Image) -> Resul
         let path = image.path().to_owned();
         return Err(Error::TooSmall { path, wanted: DEVICE_RANGE_RESERVED + u64::from(sectorsize), has: size });
     }
+    check_total(chunks, 0, size)?;
     let items = chunks.devices.iter().map(|device| &device.item).chain(&chunks.removed_devices);
     let highest = items.map(|item| item.devid.get()).max().unwrap_or_default();
     let devid = highest.checked_add(1).ok_or(Error::Device { devid: highest, problem: "has the last possible id" })?;

@@ -7,7 +7,7 @@ use crate::trans::{DeviceState, Filesystem, Handle};
 use crate::tree::reservation::to_change_item;
 use crate::volume::Device;
 
-use super::update_totals;
+use super::totals::{check_total, update_totals};
 
 /// Makes a device so many bytes long, rounded down to whole sectors. It cannot be longer than its image was when that was
 /// opened, nor end before the last of its chunks, those that were removed since the last commit among them; the MiB that
@@ -24,9 +24,11 @@ fn resize_locked(handle: &mut Handle<'_>, devid: u64, size: u64) -> Result<()> {
     let mut chunks = fs.chunks();
     let sectorsize = u64::from(fs.volume().format().sectorsize);
     let new = size - size % sectorsize;
-    if check(fs, chunks.device(devid)?, new, sectorsize)? == new {
+    let old = check(fs, chunks.device(devid)?, new, sectorsize)?;
+    if old == new {
         return Ok(());
     }
+    check_total(&chunks, old, new)?;
     reserve_system(handle, &mut chunks, to_change_item(fs.volume().format().nodesize))?;
     // Again: a system chunk that was made for the promise may lie behind the new end.
     let old = check(fs, chunks.device(devid)?, new, sectorsize)?;
@@ -49,7 +51,7 @@ fn check(fs: &Filesystem, device: &DeviceState, size: u64, sectorsize: u64) -> R
         return Err(Error::Device { devid, problem: "is missing or a seed" });
     }
     let of_volume = || fs.volume().devices().iter().find(|device| device.uuid() == uuid).map(Device::image);
-    let image = device.image.as_ref().or_else(of_volume).ok_or(Error::MissingDevice { devid, uuid })?;
+    let image = device.image.as_ref().or_else(of_volume).ok_or_else(|| fs.volume().missing_error(devid, uuid))?;
     let least = device.holes.end_of_taken(old).max(DEVICE_RANGE_RESERVED + sectorsize);
     let most = image.size();
     match (least..=most).contains(&size) || size == old {

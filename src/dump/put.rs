@@ -7,6 +7,7 @@ use crate::disk::{Logical, Transid};
 
 /// A part of a line.
 pub trait Put {
+    /// Appends the value to `out`.
     fn put(&self, out: &mut Vec<u8>);
 }
 
@@ -124,14 +125,14 @@ impl Put for HexBytes<'_> {
     }
 }
 
-/// A name or value with C escapes for what does not print in plain ASCII.
+/// A name or value with C escapes for what does not print in plain ASCII, and a backslash before a space.
 pub struct Escaped<'a>(pub &'a [u8]);
 
 impl Put for Escaped<'_> {
     fn put(&self, out: &mut Vec<u8>) {
         let mut rest = self.0;
         loop {
-            let plain = rest.iter().take_while(|byte| matches!(byte, b' '..=b'~') && **byte != b'\\').count();
+            let plain = rest.iter().take_while(|byte| matches!(byte, b'!'..=b'~') && **byte != b'\\').count();
             out.extend_from_slice(&rest[..plain]);
             let Some((&byte, tail)) = rest[plain..].split_first() else { return };
             rest = tail;
@@ -144,7 +145,7 @@ impl Put for Escaped<'_> {
                 b'\r' => b'r',
                 b'\t' => b't',
                 0x0b => b'v',
-                b'\\' => b'\\',
+                b' ' | b'\\' => byte,
                 _ => {
                     out.extend([b'\\', b'0' + (byte >> 6), b'0' + (byte >> 3 & 7), b'0' + (byte & 7)]);
                     continue;
@@ -181,7 +182,7 @@ mod tests {
     fn names_cannot_break_lines_or_terminals() {
         let mut out = Vec::new();
         put!(&mut out, Escaped(b"a b\n\t\\\x1b\xff\x00~"));
-        assert_eq!(out, br"a b\n\t\\\e\377\000~");
+        assert_eq!(out, br"a\ b\n\t\\\e\377\000~");
     }
 
     #[test]

@@ -10,6 +10,9 @@ mod holder;
 mod lock;
 mod map;
 mod mounts;
+mod register;
+#[cfg(feature = "cli")]
+mod stdout;
 mod writeback;
 
 use std::fs::{File, FileType, OpenOptions, TryLockError};
@@ -30,9 +33,12 @@ use map::Map;
 
 pub use clone::Origin;
 pub use mounts::{Mount, mount_of};
+#[cfg(feature = "cli")]
+pub use stdout::stdout_was_closed;
 
-/// Bytes that are discarded at once, for such a call cannot be interrupted.
+/// Bytes that are discarded at once at the least, for such a call cannot be interrupted, and calls for one image at the most.
 const DISCARDED: u64 = 1 << 30;
+const DISCARDS: u64 = 4096;
 
 /// An open image file or block device.
 #[derive(Debug)]
@@ -104,6 +110,7 @@ impl Image {
         Ok(Self { path: path.to_owned(), file, size: size.into(), map })
     }
 
+    /// The path that it was opened by.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -113,6 +120,7 @@ impl Image {
         self.size.load(Ordering::Relaxed)
     }
 
+    /// Whether it is a block device.
     pub fn is_device(&self) -> bool {
         self.file.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device())
     }
@@ -125,17 +133,22 @@ impl Image {
         if self.is_device() && !BlockDevice::of(&self.path).is_some_and(|device| device.can_discard()) {
             return false;
         }
+        // A file of holes may have exbibytes, and each call takes time.
+        let step = (length / DISCARDS).next_multiple_of(DISCARDED).max(DISCARDED);
         let punch = |start: u64| {
             let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            fallocate(&self.file, flags, start, DISCARDED.min(length - start)).is_ok()
+            fallocate(&self.file, flags, start, step.min(length - start)).is_ok()
         };
-        (0..length).step_by(DISCARDED as usize).all(|start| !progress.is_stopped() && punch(start))
+        (0..length).step_by(step as usize).all(|start| !progress.is_stopped() && punch(start))
     }
 
     /// Makes a file this long; what is new is a hole.
     pub fn set_size(&self, size: u64) -> Result<()> {
-        let error = |source| Error::Write { path: self.path.clone(), offset: Physical(size), source };
-        self.file.set_len(size).map_err(error)?;
+        let error = |source| Error::Resize { path: self.path.clone(), size, source };
+        // The kernel counts with a sign.
+        let set =
+            i64::try_from(size).map_err(|_| io::ErrorKind::FileTooLarge.into()).and_then(|_| self.file.set_len(size));
+        set.map_err(error)?;
         self.size.store(size, Ordering::Relaxed);
         Ok(())
     }

@@ -5,25 +5,36 @@ use crate::disk::flags::{compat_ro, incompat};
 /// How quotas are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quotas {
+    /// Quota groups that count shared extents.
     Full,
+    /// Simple quotas: the subvolume that wrote an extent first is charged.
     Simple,
 }
 
 /// Which features a filesystem has, as far as they are chosen by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Features {
+    /// [`incompat`] flags.
     pub incompat: u64,
+    /// [`compat_ro`] flags.
     pub compat_ro: u64,
+    /// Whether data and metadata are in the same block groups.
     pub mixed: bool,
+    /// Whether quota groups count shared extents.
     pub full_quotas: bool,
+    /// Whether there are simple quotas.
     pub simple_quotas: bool,
+    /// Those of `compat_ro` that were asked for by name. The others are defaults, which other choices may rule out.
+    pub named: u64,
 }
 
 /// A name that cannot be taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadFeature {
+    /// No feature has the name.
     #[error("unknown feature {0:?}, -O list-all prints those that there are")]
     Unknown(String),
+    /// btrfs has the feature, and rbtrfs does not make it.
     #[error("feature {0} is not supported")]
     Unsupported(&'static str),
 }
@@ -39,9 +50,11 @@ enum What {
 
 /// A feature that has a name.
 pub struct Feature {
+    /// The name that options know it by.
     pub name: &'static str,
     alias: Option<&'static str>,
     what: What,
+    /// What it is, as a phrase.
     pub about: &'static str,
     /// Linux versions: that knows it, that is safe to use it with, and since which it is a default.
     pub versions: &'static str,
@@ -53,7 +66,7 @@ const fn feature(name: &'static str, what: What, about: &'static str, versions: 
 
 const FREE_SPACE_TREE: u64 = compat_ro::FREE_SPACE_TREE | compat_ro::FREE_SPACE_TREE_VALID;
 
-pub const FEATURES: [Feature; 13] = [
+const FEATURES: [Feature; 13] = [
     feature("mixed-bg", What::Mixed, "data and metadata in the same block groups", "compat=2.6.37, safe=2.6.37"),
     feature("quota", What::FullQuotas, "quota groups that count shared extents", "compat=3.4"),
     feature(
@@ -85,8 +98,8 @@ pub const FEATURES: [Feature; 13] = [
         )
     },
     feature("raid1c34", What::Incompat(incompat::RAID1C34), "RAID1 with three or four copies", "compat=5.5"),
-    feature("zoned", What::Unsupported, "zoned devices (not supported here)", "compat=5.12"),
-    feature("extent-tree-v2", What::Unsupported, "several extent trees (not supported here)", "compat=5.15"),
+    feature("zoned", What::Unsupported, "zoned devices", "compat=5.12"),
+    feature("extent-tree-v2", What::Unsupported, "several extent trees", "compat=5.15"),
     Feature {
         alias: Some("bgt"),
         ..feature(
@@ -98,12 +111,7 @@ pub const FEATURES: [Feature; 13] = [
     },
     Feature {
         alias: Some("rst"),
-        ..feature(
-            "raid-stripe-tree",
-            What::Unsupported,
-            "places of stripes in a tree (not supported here)",
-            "compat=6.7",
-        )
+        ..feature("raid-stripe-tree", What::Unsupported, "places of stripes in a tree", "compat=6.7")
     },
     feature(
         "squota",
@@ -121,6 +129,7 @@ impl Default for Features {
             mixed: false,
             full_quotas: false,
             simple_quotas: false,
+            named: 0,
         }
     }
 }
@@ -137,7 +146,10 @@ impl Features {
         let set = |bits: &mut u64, bit: u64| *bits = if on { *bits | bit } else { *bits & !bit };
         match feature.what {
             What::Incompat(bit) => set(&mut self.incompat, bit),
-            What::CompatRo(bit) => set(&mut self.compat_ro, bit),
+            What::CompatRo(bit) => {
+                set(&mut self.compat_ro, bit);
+                set(&mut self.named, bit);
+            }
             What::Mixed => self.mixed = on,
             What::FullQuotas => self.full_quotas = on,
             What::SimpleQuotas => self.simple_quotas = on,
@@ -153,7 +165,12 @@ impl Features {
     }
 }
 
-/// The names of the features that these bits are, in the order of [`FEATURES`].
+/// The features that can be made.
+pub fn available() -> impl Iterator<Item = &'static Feature> {
+    FEATURES.iter().filter(|feature| !matches!(feature.what, What::Unsupported))
+}
+
+/// The names of the features that these bits are, in the order of [`available`].
 pub fn names(incompat_bits: u64, compat_ro_bits: u64) -> impl Iterator<Item = &'static str> {
     let is_set = move |feature: &&Feature| match feature.what {
         What::Incompat(bit) => incompat_bits & bit == bit,
@@ -176,7 +193,7 @@ mod tests {
         assert_eq!(features.incompat, incompat::EXTENDED_IREF | incompat::SKINNY_METADATA);
         assert_eq!((features.compat_ro, features.full_quotas), (FREE_SPACE_TREE, true));
         features.apply_list("no-holes,block-group-tree,^quota").unwrap();
-        assert_eq!(features, Features::default());
+        assert_eq!(features, Features { named: features.compat_ro, ..Features::default() });
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The end of a filesystem that is made: what is left to write, and the superblocks.
 
+use std::io;
+use std::path::PathBuf;
 use std::sync::PoisonError;
 
 use zerocopy::IntoBytes;
@@ -14,7 +16,7 @@ use crate::progress::Progress;
 use crate::rebuild::{ExtentTree, Items, SpaceTrees};
 use crate::tree::build::{Builder, BuiltTree};
 use crate::volume::chunk_items::structs_of;
-use crate::volume::{ChunkMap, MkfsWriter, validate_superblock};
+use crate::volume::{ChunkMap, MkfsWriter, Target, validate_superblock};
 
 use super::layout::Layout;
 use super::maker::{GENERATION, Maker, State, TreeStore, new_tree};
@@ -35,10 +37,14 @@ pub enum Order {
 /// What was made.
 #[derive(Debug)]
 pub struct Made {
+    /// What the filesystem is.
     pub options: Options,
+    /// The superblock of the first device.
     pub superblock: Box<Superblock>,
     /// The devices and what chunks have of them.
     pub layout: Layout,
+    /// Block devices that the kernel could not be made to know, and why. A mount may need them named.
+    pub unregistered: Vec<(PathBuf, io::Error)>,
 }
 
 impl Maker<'_> {
@@ -68,7 +74,12 @@ impl Maker<'_> {
         }
         let mut state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
         let blocks = blocks.finish(vec![std::mem::take(&mut state.blocks)]).map_err(Error::Temporary)?;
-        let roots = Roots { options: &options, subvolumes: &subvolumes, default_subvolume: state.default_subvolume };
+        let roots = Roots {
+            options: &options,
+            subvolumes: &subvolumes,
+            default_subvolume: state.default_subvolume,
+            is_read_only: state.is_read_only,
+        };
         let csum_blocks = state.trees.get(&objectid::CSUM_TREE).map_or(0, |built| built.blocks);
         let space = NewSpace { layout: state.layout.clone(), roots: &roots, csum_blocks, shrunk };
         let extents = ExtentTree {
@@ -114,7 +125,9 @@ impl Maker<'_> {
             })),
             _ => error,
         })?;
-        Ok(Made { options, superblock, layout })
+        let register = |target: &Target| Some((target.image.path().to_owned(), target.image.register().err()?));
+        let unregistered = writer.targets().iter().filter_map(register).collect();
+        Ok(Made { options, superblock, layout, unregistered })
     }
 }
 
@@ -170,7 +183,7 @@ fn superblock(options: &Options, state: &State) -> Result<Box<Superblock>> {
     for group in system {
         let (chunk, stripes) = structs_of(&group.chunk, options.sectorsize);
         if !array::append(&mut superblock, group.chunk.logical, &chunk, &stripes) {
-            return Err(Error::SystemArrayFull { stripes: stripes.len() });
+            return Err(Error::SysChunkArrayFull { stripes: stripes.len() });
         }
     }
     let (extent, files, devices, csums) =

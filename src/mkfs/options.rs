@@ -37,49 +37,128 @@ pub(super) struct Asked {
 /// What a filesystem will be.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// Name of the filesystem.
     pub label: Vec<u8>,
+    /// Profile of data.
     pub data: Profile,
+    /// Profile of metadata.
     pub metadata: Profile,
+    /// Whether data and metadata are in the same block groups.
     pub mixed: bool,
+    /// Type of all checksums.
     pub csum_type: CsumType,
+    /// Bytes of a tree block.
     pub nodesize: u32,
+    /// Bytes of a block of data.
     pub sectorsize: u32,
+    /// [`incompat`] flags.
     pub incompat: u64,
+    /// [`compat_ro`] flags.
     pub compat_ro: u64,
+    /// How quotas are counted, if they are.
     pub quotas: Option<Quotas>,
+    /// Uuids and times.
     pub identity: Identity,
+    /// Defaults that it does without.
+    pub dropped: Vec<Dropped>,
+}
+
+/// A default feature that is left out, since another one that it needs was taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("feature {feature} is left out: it needs {needed}")]
+pub struct Dropped {
+    pub feature: &'static str,
+    pub needed: &'static str,
 }
 
 /// Why there can be no such filesystem.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Conflict {
+    /// A size of blocks is impossible.
     #[error("invalid {name} {have}: a power of two from {least} to {most} is needed")]
-    Size { name: &'static str, have: u32, least: u32, most: u32 },
+    Size {
+        /// Which size.
+        name: &'static str,
+        /// The size.
+        have: u32,
+        /// The least size.
+        least: u32,
+        /// The greatest size.
+        most: u32,
+    },
+    /// A tree block would be smaller than a block of data.
     #[error("nodesize {nodesize} is smaller than sectorsize {sectorsize}")]
-    SmallNodes { nodesize: u32, sectorsize: u32 },
+    SmallNodes {
+        /// Bytes of a tree block.
+        nodesize: u32,
+        /// Bytes of a block of data.
+        sectorsize: u32,
+    },
+    /// Mixed block groups need tree blocks as large as blocks of data.
     #[error("with mixed block groups nodesize must be sectorsize {sectorsize}, not {nodesize}")]
-    MixedSizes { nodesize: u32, sectorsize: u32 },
+    MixedSizes {
+        /// Bytes of a tree block.
+        nodesize: u32,
+        /// Bytes of a block of data.
+        sectorsize: u32,
+    },
+    /// Mixed block groups have one profile.
     #[error("with mixed block groups data and metadata have one profile, not {} and {}", data.name(), metadata.name())]
-    MixedProfiles { data: Profile, metadata: Profile },
+    MixedProfiles {
+        /// Profile of data.
+        data: Profile,
+        /// Profile of metadata.
+        metadata: Profile,
+    },
+    /// A profile needs more devices.
     #[error("{what} profile {} needs {} devices, there are {devices}", profile.name(), profile.geometry().devs_min)]
-    FewDevices { what: &'static str, profile: Profile, devices: usize },
+    FewDevices {
+        /// What the profile is for.
+        what: &'static str,
+        /// The profile.
+        profile: Profile,
+        /// Number of devices.
+        devices: usize,
+    },
+    /// The label does not fit.
     #[error("a label has at most {} bytes, this one has {length}", LABEL_SIZE - 1)]
-    LongLabel { length: usize },
+    LongLabel {
+        /// Its bytes.
+        length: usize,
+    },
+    /// The label has a byte that it must not have.
     #[error("a label has no newline and no zero byte")]
     BadLabel,
+    /// A device uuid was given for several devices.
     #[error("a device uuid can be given to one device alone, there are {devices}")]
-    DeviceUuid { devices: usize },
+    DeviceUuid {
+        /// Number of devices.
+        devices: usize,
+    },
+    /// A feature needs another one.
     #[error("feature {feature} needs {needed}")]
-    Needs { feature: &'static str, needed: &'static str },
+    Needs {
+        /// The feature.
+        feature: &'static str,
+        /// What it needs.
+        needed: &'static str,
+    },
+    /// Both kinds of quotas were chosen.
     #[error("full quotas and simple quotas exclude each other")]
     TwoQuotas,
+    /// No image was given.
     #[error("no image is named")]
     NoImage,
+    /// Two subvolumes were to be the default.
     #[error("more than one subvolume is to be the default")]
     TwoDefaults,
+    /// Several devices were to be shrunk.
     #[error("a filesystem on several devices cannot be shrunk, there are {devices}")]
-    ShrunkDevices { devices: usize },
+    ShrunkDevices {
+        /// Number of devices.
+        devices: usize,
+    },
 }
 
 impl Options {
@@ -102,7 +181,8 @@ impl Options {
         if asked.device_uuid.is_some() && devices > 1 {
             return Err(Conflict::DeviceUuid { devices });
         }
-        let quotas = check_features(&asked.features)?;
+        let (compat_ro, dropped) = possible(&asked.features)?;
+        let quotas = quotas(&asked.features)?;
         let mut incompat = asked.features.incompat | incompat::MIXED_BACKREF;
         for profile in [data, metadata] {
             incompat |= profile.feature().unwrap_or_default();
@@ -126,16 +206,19 @@ impl Options {
             nodesize,
             sectorsize,
             incompat,
-            compat_ro: asked.features.compat_ro,
+            compat_ro,
             quotas,
             identity,
+            dropped,
         })
     }
 
+    /// Whether a feature of [`incompat`] is on.
     pub fn has_incompat(&self, flag: u64) -> bool {
         self.incompat & flag != 0
     }
 
+    /// Whether a feature of [`compat_ro`] is on.
     pub fn has_compat_ro(&self, flag: u64) -> bool {
         self.compat_ro & flag != 0
     }
@@ -179,18 +262,28 @@ fn profiles(asked: &Asked, mixed: bool, devices: usize) -> Result<(Profile, Prof
     Ok((data, metadata))
 }
 
-fn check_features(features: &Features) -> Result<Option<Quotas>, Conflict> {
-    let has_tree = features.compat_ro & compat_ro::FREE_SPACE_TREE != 0;
-    if features.compat_ro & compat_ro::BLOCK_GROUP_TREE != 0 {
-        let feature = "block-group-tree";
-        for (needed, is_there) in
-            [("free-space-tree", has_tree), ("no-holes", features.incompat & incompat::NO_HOLES != 0)]
-        {
-            if !is_there {
-                return Err(Conflict::Needs { feature, needed });
-            }
-        }
+/// The compat_ro features without defaults that other choices rule out, and these defaults. What was asked for stays, or is an
+/// error.
+fn possible(features: &Features) -> Result<(u64, Vec<Dropped>), Conflict> {
+    let Features { incompat, compat_ro, named, .. } = *features;
+    if compat_ro & compat_ro::BLOCK_GROUP_TREE == 0 {
+        return Ok((compat_ro, Vec::new()));
     }
+    let feature = "block-group-tree";
+    let needed = [
+        ("free-space-tree", compat_ro & compat_ro::FREE_SPACE_TREE != 0),
+        ("no-holes", incompat & incompat::NO_HOLES != 0),
+    ];
+    let Some((needed, _)) = needed.into_iter().find(|(_, is_there)| !is_there) else {
+        return Ok((compat_ro, Vec::new()));
+    };
+    match named & compat_ro::BLOCK_GROUP_TREE {
+        0 => Ok((compat_ro & !compat_ro::BLOCK_GROUP_TREE, vec![Dropped { feature, needed }])),
+        _ => Err(Conflict::Needs { feature, needed }),
+    }
+}
+
+fn quotas(features: &Features) -> Result<Option<Quotas>, Conflict> {
     match (features.full_quotas, features.simple_quotas) {
         (true, true) => Err(Conflict::TwoQuotas),
         (true, false) => Ok(Some(Quotas::Full)),

@@ -106,6 +106,8 @@ pub struct Roots<'a> {
     pub options: &'a Options,
     pub subvolumes: &'a [Subvolume],
     pub default_subvolume: u64,
+    /// Whether the top level is.
+    pub is_read_only: bool,
 }
 
 impl Roots<'_> {
@@ -149,7 +151,8 @@ impl Roots<'_> {
             (item.ctransid, item.otransid) = (generation, generation);
             (item.ctime, item.otime) = (self.options.identity.time, self.options.identity.time);
         }
-        if self.subvolumes.iter().any(|subvolume| subvolume.id == id && subvolume.read_only) {
+        let is_read_only = self.subvolumes.iter().any(|subvolume| subvolume.id == id && subvolume.read_only);
+        if is_read_only || id == objectid::FS_TREE && self.is_read_only {
             item.flags = root::RDONLY.into();
         }
         item

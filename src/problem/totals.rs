@@ -32,7 +32,7 @@ findings! {
     }
 }
 
-/// The sizes of several devices.
+/// The sizes of several devices, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct Sizes(pub Vec<u64>);

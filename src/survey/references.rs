@@ -52,6 +52,7 @@ impl ClaimsPart {
 /// The extent items, and sums of what they claim.
 #[derive(Default)]
 pub struct Claims {
+    /// The extents with items.
     pub extents: ExtentList,
     /// Bytes of all tree blocks.
     pub tree_bytes: u64,
@@ -94,10 +95,14 @@ impl Claims {
 pub enum Shape {
     /// The generation is not known of the log root tree.
     TreeBlock {
+        /// Its level.
         level: u8,
+        /// Its generation.
         generation: Option<Transid>,
     },
+    /// Data.
     Data {
+        /// Bytes of the extent on the disk.
         length: u64,
     },
 }
@@ -105,8 +110,11 @@ pub enum Shape {
 /// An extent that is not what a reference promises of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mismatch {
+    /// The item of the extent.
     pub extent: Extent,
+    /// The reference.
     pub reference: Reference,
+    /// What the reference promises.
     pub shape: Shape,
 }
 
@@ -120,7 +128,7 @@ impl Mismatch {
             Shape::TreeBlock { generation: Some(generation), .. } => extent.generation == generation.0,
             _ => true,
         };
-        let is_never_shared = matches!(reference, Reference::Tree { root } if !objectid::may_share_blocks(root));
+        let is_never_shared = matches!(reference, Reference::TreeBlock { root } if !objectid::may_share_blocks(root));
         let fits = extent.flags & kind != 0
             && have == expect
             && is_generation
@@ -132,7 +140,9 @@ impl Mismatch {
 /// A tree block whose extent item has other back references than its header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackrefFlag {
+    /// The tree that the block was reached in.
     pub tree: u64,
+    /// Its extent item.
     pub extent: Extent,
     /// As in the header.
     pub header_flags: u64,
@@ -169,6 +179,7 @@ pub struct Found {
 }
 
 impl Found {
+    /// Adds what another thread found.
     pub fn merge(&mut self, mut other: Found) {
         self.sketch.merge(&other.sketch);
         self.early.append(&mut other.early);
@@ -221,32 +232,32 @@ impl Found {
 pub fn root_reference(tree: &Tree) -> (Logical, Reference) {
     let (logical, root) = (tree.root.logical, tree.id());
     let reference = match root {
-        objectid::TREE_RELOC => Reference::Node { parent: logical },
-        _ => Reference::Tree { root },
+        objectid::TREE_RELOC => Reference::SharedBlock { parent: logical },
+        _ => Reference::TreeBlock { root },
     };
     (logical, reference)
 }
 
-/// Hands each reference that a block has to `hear`, and `cursor` with it.
+/// Hands each reference that a block has to `visit`, and `cursor` with it.
 pub fn references(
     tree: &Tree,
-    visit: Visit<'_>,
+    block: Visit<'_>,
     extents: &ExtentList,
     cursor: &mut Cursor,
-    mut hear: impl FnMut(Logical, Reference, Shape, &mut Cursor),
+    mut visit: impl FnMut(Logical, Reference, Shape, &mut Cursor),
 ) {
-    let owner = tree.owner_of(visit.block());
-    let flags = extents.find(visit.block().logical(), cursor).map_or(0, |extent| extent.flags);
-    match visit {
+    let owner = tree.owner_of(block.block());
+    let flags = extents.find(block.block().logical(), cursor).map_or(0, |extent| extent.flags);
+    match block {
         Visit::Node(node, first) => {
             let level = node.block().level() - 1;
             node_children(node, owner, first, flags, |ptr, reference| {
                 let generation = Some(ptr.generation.into());
-                hear(ptr.blockptr.into(), reference, Shape::TreeBlock { level, generation }, cursor);
+                visit(ptr.blockptr.into(), reference, Shape::TreeBlock { level, generation }, cursor);
             });
         }
         Visit::Leaf(leaf) => file_extents(leaf, owner, flags, |file_extent| {
-            hear(file_extent.extent, file_extent.reference, Shape::Data { length: file_extent.length }, cursor);
+            visit(file_extent.extent, file_extent.reference, Shape::Data { length: file_extent.length }, cursor);
         }),
     }
 }

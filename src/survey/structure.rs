@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::disk::flags::{compat_ro, incompat, superblock as flags};
 use crate::disk::root::RootItem;
 use crate::disk::{Key, KeyType, Logical, Superblock, objectid};
-use crate::tree::{Levels, Place, Tree, TreeRoot, Visit, Walk};
+use crate::tree::{BlockPlace, Levels, Tree, TreeRoot, Visit, Walk};
 use crate::volume::Volume;
 
 use super::items::{Items, ItemsPart};
@@ -74,14 +74,14 @@ pub struct StructurePart {
 }
 
 impl StructurePart {
-    fn of(&mut self, place: &Place<'_>) -> &mut ItemsPart {
+    fn of(&mut self, place: &BlockPlace<'_>) -> &mut ItemsPart {
         if place.tree.id() == objectid::CHUNK_TREE {
             self.chunk_tree_blocks.push(place.expected.logical);
         }
         self.trees.entry((place.tree.id(), place.tree.root.logical)).or_default()
     }
 
-    pub fn visit(&mut self, rules: &StructureRules, place: &Place<'_>, visit: Visit<'_>) {
+    pub fn visit(&mut self, rules: &StructureRules, place: &BlockPlace<'_>, visit: Visit<'_>) {
         let Some(wanted) = rules.of(place.tree) else { return };
         let items = self.of(place);
         if let Visit::Leaf(leaf) = visit {
@@ -89,13 +89,13 @@ impl StructurePart {
         }
     }
 
-    pub fn unreadable(&mut self, rules: &StructureRules, place: &Place<'_>) {
+    pub fn unreadable(&mut self, rules: &StructureRules, place: &BlockPlace<'_>) {
         if rules.of(place.tree).is_some() {
             self.of(place).unreadable(place);
         }
     }
 
-    pub fn again(&mut self, rules: &StructureRules, place: &Place<'_>) {
+    pub fn again(&mut self, rules: &StructureRules, place: &BlockPlace<'_>) {
         if rules.of(place.tree).is_some() {
             self.of(place).again(place);
         }
@@ -104,10 +104,13 @@ impl StructurePart {
 
 /// The items. What stands in blocks that cannot be read is unknown.
 pub struct Structure {
+    /// Root items, and the files of the v1 cache of free space.
     pub root_tree: Items,
+    /// Chunks and devices.
     pub chunk_tree: Items,
     /// The blocks of the chunk tree, those that cannot be read among them.
     pub chunk_tree_blocks: BTreeSet<Logical>,
+    /// Device extents, errors of devices and a device replacement.
     pub device_tree: Items,
     /// Block group items.
     pub extent_tree: Items,

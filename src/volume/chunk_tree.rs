@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::block::verify::Expected;
-use crate::block::{Block, Kind};
+use crate::block::{Block, BlockKind};
 use crate::disk::flags::block_group;
 use crate::disk::volume::{Chunk, DevItem, Stripe};
 use crate::disk::{KeyType, Logical};
@@ -11,9 +11,12 @@ use crate::error::{Error, Result};
 
 use super::chunk_map::{ChunkMap, ChunkMapping};
 use super::chunk_search::{is_misplaced, search};
+use super::device::Device;
 use super::mirror::NoGoodCopy;
-use super::sys_array::Entries;
-use super::{Device, Notice, RootChoice, Volume, path};
+use super::notice::Notice;
+use super::opened::{Volume, path};
+use super::root_choice::RootChoice;
+use super::sys_chunk_array::Entries;
 
 /// What the chunk tree says, as far as it can be read.
 #[derive(Default)]
@@ -197,7 +200,7 @@ struct ChunkTree {
 impl ChunkTree {
     fn take(&mut self, block: Block<'_>) {
         match block.kind() {
-            Kind::Node(node) => {
+            BlockKind::Node(node) => {
                 for ptr in node.ptrs().iter().rev() {
                     let child = Expected::child(ptr, block.level());
                     if self.seen.insert(child.logical) {
@@ -208,7 +211,7 @@ impl ChunkTree {
                     }
                 }
             }
-            Kind::Leaf(leaf) => {
+            BlockKind::Leaf(leaf) => {
                 for item in leaf.items().flatten() {
                     match item.key.key_type {
                         KeyType::CHUNK_ITEM => self.items.chunks.push((Logical(item.key.offset), item.data.to_vec())),

@@ -10,6 +10,7 @@ use crate::image::Image;
 use super::superblock::{SuperblockCopy, read_copies};
 use super::{foreign, superblock};
 
+/// An image and its superblock.
 #[derive(Debug)]
 pub struct Device {
     image: Image,
@@ -67,6 +68,7 @@ impl Device {
         self.total_bytes = Some(total_bytes);
     }
 
+    /// The image.
     pub fn image(&self) -> &Image {
         &self.image
     }
@@ -76,18 +78,22 @@ impl Device {
         &self.superblock
     }
 
+    /// Where the superblock stood that was read.
     pub fn superblock_offset(&self) -> Physical {
         self.superblock_offset
     }
 
+    /// Uuid of the filesystem in the superblock: a seed has its own.
     pub fn fsid(&self) -> Uuid {
         self.superblock.fsid
     }
 
+    /// Number of the device.
     pub fn devid(&self) -> u64 {
         self.superblock.dev_item.devid.get()
     }
 
+    /// Uuid of the device.
     pub fn uuid(&self) -> Uuid {
         self.superblock.dev_item.uuid
     }
@@ -118,13 +124,13 @@ fn no_superblock(image: &Image, copies: &[superblock::SuperblockCopy]) -> Error 
             let found = if image.size() == 0 { "empty" } else { "too short for a superblock" };
             Error::NotBtrfs { path, found }
         }
-        None => not_btrfs(image),
+        // That a place cannot be read does not matter here: it would only give the error a better name.
+        None => match foreign::identify(image).ok().flatten() {
+            Some(foreign::BTRFS) => {
+                let problem = "bad magic, another copy of the superblock is there".to_owned();
+                Error::Superblock { path, offset: copies[0].offset, problem }
+            }
+            found => Error::NotBtrfs { path, found: found.unwrap_or("no superblock found") },
+        },
     }
-}
-
-/// The error for an image without a superblock; it names what stands there instead, if that is known.
-pub fn not_btrfs(image: &Image) -> Error {
-    // That a place cannot be read does not matter here: it would only give the error a better name.
-    let found = foreign::identify(image).ok().flatten().unwrap_or("no superblock found");
-    Error::NotBtrfs { path: image.path().to_owned(), found }
 }

@@ -4,7 +4,7 @@ use crate::disk::Physical;
 use crate::error::{Error, Result};
 use crate::image::Image;
 
-const BTRFS: &str = "a btrfs filesystem";
+pub(super) const BTRFS: &str = "a btrfs filesystem";
 const MD: &str = "a member of an md array";
 const UDF: &str = "a UDF filesystem";
 const SWAP: &str = "swap space";

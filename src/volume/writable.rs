@@ -12,11 +12,15 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::parallel::{lock, on_threads};
 
-use super::{Device, Notice, StaleDevice, StripeMapping, Volume, main_device, sort_devices};
+use super::chunk_map::StripeMapping;
+use super::device::Device;
+use super::notice::{Notice, StaleDevice};
+use super::opened::{Volume, main_device, sort_devices};
 
 /// What is to be done where not all devices are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MissingDevices {
+    /// Fail.
     Refuse,
     /// Leave them behind: what is written is on the devices that are there only.
     Skip,
@@ -88,7 +92,7 @@ impl WritableVolume {
 
     fn of(volume: Volume, missing: MissingDevices, problem_of: fn(&Volume, &Device) -> Option<String>) -> Result<Self> {
         let missing_device = volume.notices().iter().find_map(|notice| match notice {
-            Notice::MissingDevice { devid, uuid } => Some(Error::MissingDevice { devid: *devid, uuid: *uuid }),
+            Notice::MissingDevice { devid, uuid } => Some(volume.missing_error(*devid, *uuid)),
             _ => None,
         });
         match missing_device {
@@ -133,6 +137,7 @@ impl WritableVolume {
         self.leaving.insert(uuid);
     }
 
+    /// The filesystem, for reading.
     pub fn volume(&self) -> &Volume {
         &self.volume
     }
@@ -152,7 +157,7 @@ impl WritableVolume {
         let Some(device) = self.volume.device(stripe) else {
             return match self.missing {
                 MissingDevices::Skip => Ok(None),
-                MissingDevices::Refuse => Err(Error::MissingDevice { devid: stripe.devid, uuid: stripe.dev_uuid }),
+                MissingDevices::Refuse => Err(self.volume.missing_error(stripe.devid, stripe.dev_uuid)),
             };
         };
         if device.is_seed() {

@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use crate::disk::Logical;
 use crate::error::{Error, Result};
 
+use super::chunk_map::ChunkMapping;
 use super::row::{Beside, Row};
 use super::segment::Segment;
+use super::writable::WritableVolume;
 use super::write::Plan;
-use super::{ChunkMapping, WritableVolume};
 
 impl WritableVolume {
     /// Writes `bytes`, which the chunks of the last commit map to `logical`, to the copy `mirror`, counted from 1 as by
@@ -54,7 +55,7 @@ impl WritableVolume {
     fn refuse_missing(&self, chunk: &ChunkMapping, segment: Segment, mirror: u16) -> Result<()> {
         match chunk.place_of(segment, mirror) {
             Some((stripe, _)) if self.volume().device(stripe).is_none() => {
-                Err(Error::MissingDevice { devid: stripe.devid, uuid: stripe.dev_uuid })
+                Err(self.volume().missing_error(stripe.devid, stripe.dev_uuid))
             }
             // A place outside of the stripe is refused with the write.
             _ => Ok(()),

@@ -71,7 +71,7 @@ fn unescaped_c_string(text: &[u8]) -> Vec<u8> {
             b'r' => (b'\r', 1),
             b't' => (b'\t', 1),
             b'v' => (0x0b, 1),
-            b'\\' => (b'\\', 1),
+            b' ' | b'\\' => (rest[0], 1),
             _ => (u8::from_str_radix(std::str::from_utf8(&rest[..3]).unwrap(), 8).unwrap(), 3),
         };
         if value == 0 {
@@ -239,6 +239,49 @@ fn options_select_what_they_select_in_btrfs_progs() {
             let theirs = btrfs_dump_tree(&options, &images);
             assert_same(&format!("{name} {options:?}"), &as_in_6_2(&ours.stdout), &theirs);
         }
+    }
+}
+
+#[test]
+fn the_block_group_tree_alone_has_neither_key_nor_totals() {
+    let scratch = crate::support::Scratch::new();
+    let images = [scratch.path("image")];
+    assert!(rbtrfs("mkfs", &["-q", "-b", "300M"], &images).status.success());
+    if !require("the_block_group_tree_alone_has_neither_key_nor_totals", which("btrfs"), "no btrfs") {
+        return;
+    }
+    for options in ["-t 11", "-r -t 11", "-R -t 11", "-e -t 11", "-t 11 --dfs", "-t 10"] {
+        let words: Vec<&str> = options.split(' ').collect();
+        let ours = rbtrfs("dump-tree", &words, &images);
+        assert!(ours.status.success(), "{options}: {}", String::from_utf8_lossy(&ours.stderr));
+        assert_same(options, &as_in_6_2(&ours.stdout), &btrfs_dump_tree(&words, &images));
+    }
+}
+
+fn which(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok()
+}
+
+#[test]
+fn a_space_in_a_name_does_not_end_it() {
+    let scratch = crate::support::Scratch::new();
+    let (root, images) = (scratch.new_directory(), [scratch.path("image")]);
+    std::fs::create_dir(root.join("a dir")).unwrap();
+    for name in [" lead", "trail ", "a b"] {
+        std::fs::write(root.join(name), "").unwrap();
+    }
+    let file = root.join("a b");
+    let attribute = ["-n".as_ref(), "user.x y".as_ref(), "-v".as_ref(), "v w".as_ref(), file.as_os_str()];
+    let has_attribute = crate::support::or_skip(crate::support::tool("setfattr", attribute)).is_some();
+    let options = ["-q", "-L", "my disk", "--subvol", "a dir", "--rootdir", root.to_str().unwrap()];
+    assert!(rbtrfs("mkfs", &options, &images).status.success());
+    let text = String::from_utf8(rbtrfs("dump-tree", &[], &images).stdout).unwrap();
+    let mut lines = vec!["name: a\\ dir", "name: \\ lead", "name: trail\\ ", "name: a\\ b"];
+    if has_attribute {
+        lines.extend(["name: user.x\\ y", "data v\\ w"]);
+    }
+    for line in lines {
+        assert!(text.lines().any(|other| other.ends_with(line)), "{line}: {text}");
     }
 }
 

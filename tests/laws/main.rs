@@ -1,7 +1,9 @@
 //! Laws that every command keeps, each stated once.
 
+mod setup;
 #[path = "../support/mod.rs"]
 mod support;
+mod texts;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -39,6 +41,11 @@ fn state(images: &[PathBuf]) -> Vec<(Vec<u8>, SystemTime)> {
 }
 
 impl Law {
+    /// The command without options.
+    fn name(&self) -> &'static str {
+        self.command.split(' ').next().unwrap()
+    }
+
     fn run(&self, options: &str, images: &[PathBuf]) -> Run {
         run_rbtrfs(&format!("{} {options}", self.command), images)
     }
@@ -46,6 +53,7 @@ impl Law {
     /// The work could not be done: that is told, and nothing else is printed.
     fn assert_failed(&self, run: &Run, what: &str) {
         let told = run.stderr.lines().count();
+        assert!(run.stderr.starts_with(&format!("rbtrfs {}: ", self.name())), "{what}: {}", run.stderr);
         assert_eq!(
             (run.code, run.stdout.as_str(), told),
             (self.failure, "", 1),
@@ -84,7 +92,7 @@ impl Law {
         let before = state(&images);
         for image in &images {
             let run = self.run("", std::slice::from_ref(image));
-            assert!(run.says(&["device", "missing"]), "{}: {}", self.command, run.stderr);
+            assert!(run.says(&["device", "missing", "give all 2 images"]), "{}: {}", self.command, run.stderr);
             if self.changes {
                 self.assert_failed(&run, "a missing device");
             } else {
@@ -135,6 +143,49 @@ impl Law {
         assert!(run.says(&["No space left on device"]), "{}: {}", self.command, run.stderr);
     }
 
+    /// What goes nowhere is not printed, as what has no room.
+    fn a_closed_output_is_a_failure(&self) {
+        let scratch = Scratch::new();
+        let script = "exec \"$0\" \"$@\" >&-";
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script, PROGRAM]).args(self.command.split(' ')).args(images(&scratch));
+        let run = Run::of(shell.output().unwrap());
+        let code = if self.changes { 3 } else { self.failure };
+        assert_eq!(run.code, code, "{}: {}", self.command, run.stderr);
+        assert!(run.says(&["Bad file descriptor"]), "{}: {}", self.command, run.stderr);
+        let run = Run::of(Command::new("sh").args(["-c", script, PROGRAM, self.name(), "--help"]).output().unwrap());
+        assert!(run.code == 2 && run.says(&["Bad file descriptor"]), "{}: {}", self.command, run.stderr);
+    }
+
+    fn help_and_version_are_printed_or_fail(&self) {
+        let version = concat!(" ", env!("CARGO_PKG_VERSION"), "\n");
+        for (option, start, end) in [
+            ("-V", format!("rbtrfs {}", self.name()), version),
+            ("--version", format!("rbtrfs {}", self.name()), version),
+            ("--help", String::new(), "\n"),
+        ] {
+            let run = Run::of(Command::new(PROGRAM).args([self.name(), option]).output().unwrap());
+            assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{} {option}", self.name());
+            assert!(run.stdout.starts_with(&start) && run.stdout.ends_with(end), "{option}: {}", run.stdout);
+            let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+            let run = Run::of(Command::new(PROGRAM).args([self.name(), option]).stdout(full).output().unwrap());
+            assert!(run.code == 2 && run.says(&["No space left on device"]), "{option}: {}", run.stderr);
+        }
+    }
+
+    /// Under each of its names.
+    fn a_program_names_itself_as_it_was_called(&self) {
+        let scratch = Scratch::new();
+        let name = format!("rbtrfs-{}", self.name());
+        let link = scratch.path(&name);
+        std::os::unix::fs::symlink(PROGRAM, &link).unwrap();
+        let options = self.command.split(' ').skip(1);
+        let run = Run::of(Command::new(&link).args(options).arg(scratch.path("nowhere")).output().unwrap());
+        assert!(run.stderr.starts_with(&format!("{name}: ")), "{}", run.stderr);
+        let run = Run::of(Command::new(&link).arg("--no-such-option").output().unwrap());
+        assert!(run.says(&[&format!("Usage: {name} ")]), "{}", run.stderr);
+    }
+
     fn json_is_one_document_of_its_schema(&self) {
         let Some(schema) = self.schema else { return };
         let scratch = Scratch::new();
@@ -146,7 +197,7 @@ impl Law {
 
     /// The manual names what the command takes.
     fn the_manual_has_each_option(&self) {
-        let name = self.command.split(' ').next().unwrap();
+        let name = self.name();
         let help = run_rbtrfs(&format!("{name} --help"), &[]);
         assert_eq!((help.code, help.stderr.as_str()), (0, ""), "{name}");
         let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("man/rbtrfs-{name}.1"));
@@ -170,6 +221,9 @@ macro_rules! laws {
                 what_is_not_to_be_changed_stays_as_it_is
                 a_closed_pipe_is_no_failure_of_the_work
                 a_full_output_is_a_failure
+                a_closed_output_is_a_failure
+                help_and_version_are_printed_or_fail
+                a_program_names_itself_as_it_was_called
                 json_is_one_document_of_its_schema
                 the_manual_has_each_option
             );

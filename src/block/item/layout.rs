@@ -1,6 +1,6 @@
 //! The header of a block, the pointers of a node, and how keys and items lie in a leaf.
 
-use crate::block::{Block, Kind, Leaf, Node};
+use crate::block::{Block, BlockKind, Leaf, Node};
 use crate::disk::flags::{MIXED_BACKREF_REV, incompat};
 use crate::disk::node::Item;
 use crate::disk::{Key, KeyType, flags, objectid};
@@ -93,8 +93,8 @@ pub(super) fn check<'a>(cx: &mut Context<'a>, block: Block<'a>) {
         cx.found(LayoutDamage::BlockGeneration { have, limit });
     }
     match block.kind() {
-        Kind::Leaf(leaf) => check_leaf(cx, leaf),
-        Kind::Node(node) => check_node(cx, node),
+        BlockKind::Leaf(leaf) => check_leaf(cx, leaf),
+        BlockKind::Node(node) => check_node(cx, node),
     }
 }
 

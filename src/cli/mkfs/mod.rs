@@ -13,7 +13,7 @@ use clap::{ArgAction, ArgMatches, Args as _, FromArgMatches};
 
 use crate::disk::fields::Uuid;
 use crate::disk::{CsumType, Profile};
-use crate::mkfs::features::{FEATURES, Features};
+use crate::mkfs::features::{Features, available};
 use crate::mkfs::{Builder, Made};
 use crate::progress::Progress;
 
@@ -114,7 +114,7 @@ struct Args {
 }
 
 pub fn parser() -> clap::Command {
-    let command = clap::Command::new("mkfs").about("Make a filesystem").version(env!("CARGO_PKG_VERSION"));
+    let command = clap::Command::new("mkfs").about("Make a filesystem");
     // As with btrfs-progs, the last of an option that is repeated counts.
     let command = command.args_override_self(true);
     Args::augment_args(command)
@@ -142,20 +142,27 @@ fn parse_uuid(text: &str) -> Result<Uuid, String> {
     uuid::Uuid::parse_str(text).map(|uuid| Uuid(uuid.into_bytes())).map_err(|error| error.to_string())
 }
 
-pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
+pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let args = Args::from_arg_matches(matches)?;
     if args.feature_lists().any(|list| list == LIST_ALL) {
         list_features()?;
         return Ok(Exit::Done);
     }
     let new = args.builder()?.build(&args.images)?;
+    for dropped in new.options().dropped.iter().filter(|_| !args.quiet) {
+        output::warning(program, dropped);
+    }
     let source = args.rootdir.source();
     let progress = Progress::new(interrupt::flag()?);
     let made = watched(args.rootdir.display(args.quiet), &progress, || match &source {
         Some(source) => new.make(source, &progress),
         None => new.make_empty(&progress),
     });
-    output::after_change(args.tell(&made.map_err(with_hint)?))?;
+    let made = made.map_err(with_hint)?;
+    for (path, error) in &made.unregistered {
+        output::warning(program, &format_args!("{}: the kernel does not know the device yet: {error}", path.display()));
+    }
+    output::after_change(args.tell(&made))?;
     Ok(Exit::Done)
 }
 
@@ -171,7 +178,7 @@ fn with_hint(error: crate::Error) -> anyhow::Error {
 
 fn list_features() -> anyhow::Result<()> {
     let mut text = "Filesystem features available:\n".to_owned();
-    for feature in &FEATURES {
+    for feature in available() {
         text += &format!("{:<20}- {} ({})\n", feature.name, feature.about, feature.versions);
     }
     Ok(output::stdout()?.write_all(text.as_bytes())?)

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::disk::objectid;
 use crate::mkfs::content::{Method, Transfer};
-use crate::mkfs::source::{FlagRequest, SubvolumeRequest};
+use crate::mkfs::source::{FlagRequest, Request, SubvolumeRequest};
 use crate::mkfs::{Builder, LocalDirectory};
 
 use super::super::size;
@@ -28,7 +28,7 @@ pub struct Filling {
     compress: Option<Compress>,
 
     /// Make a directory a subvolume: "ro:" before its path makes it read-only, "default:" or "default-ro:" what a mount
-    /// shows
+    /// shows; "/" is the top level
     #[arg(short = 'u', long, value_name = "[KIND:]PATH", requires = "rootdir")]
     subvol: Vec<OsString>,
 
@@ -199,9 +199,10 @@ impl Filling {
         Ok(text)
     }
 
-    /// The subvolumes beside the top level.
+    /// The subvolumes that were named.
     pub fn subvolumes(&self) -> anyhow::Result<Vec<SubvolumeRecord>> {
-        let record = |(id, subvolume): (u64, SubvolumeRequest)| {
+        let request = Request { subvolumes: self.subvolume_requests()?, ..Request::default() };
+        let record = |(id, subvolume): (u64, &SubvolumeRequest)| {
             let bytes = subvolume.path.as_os_str().as_bytes();
             SubvolumeRecord {
                 id,
@@ -211,6 +212,7 @@ impl Filling {
                 default: subvolume.is_default,
             }
         };
-        Ok((objectid::FIRST_FREE..).zip(self.subvolume_requests()?).map(record).collect())
+        let top_level = request.top_level().map(|subvolume| (objectid::FS_TREE, subvolume));
+        Ok(top_level.chain(request.new_subvolumes()).map(record).collect())
     }
 }

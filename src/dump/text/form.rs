@@ -12,6 +12,7 @@ use super::key::DumpKey;
 
 /// The text of `btrfs inspect-internal dump-tree`.
 pub struct Text {
+    /// What is shown.
     pub style: Style,
 }
 
@@ -47,13 +48,13 @@ impl Form for Text {
 fn put_heading(heading: &Heading, out: &mut Vec<u8>) {
     let root = &heading.root;
     put!(out, heading.name(), " tree");
-    if !heading.of_superblock {
+    if !heading.is_bare {
         put!(out, " ", DumpKey(root.key));
     }
     match heading.contents {
-        Contents::Nowhere if heading.of_superblock => put!(out, ": ", root.logical, " level ", root.level),
+        Contents::Nowhere if heading.is_bare => put!(out, ": ", root.logical, " level ", root.level),
         Contents::Nowhere => put!(out, " ", root.logical, " level ", root.level),
-        Contents::Blocks if !heading.of_superblock => put!(out, " "),
+        Contents::Blocks if !heading.is_bare => put!(out, " "),
         Contents::Blocks | Contents::Leaves => {}
     }
     out.push(b'\n');

@@ -75,7 +75,12 @@ pub fn fill<S: Source>(
 
 /// Makes a tree a subvolume.
 fn hang(maker: &Maker<'_>, tree: &Tree) {
-    let Some(hanging) = &tree.hanging else { return };
+    let Some(hanging) = &tree.hanging else {
+        if tree.read_only {
+            maker.set_read_only();
+        }
+        return;
+    };
     maker.add_subvolume(Subvolume {
         id: tree.id,
         parent: hanging.parent_tree,

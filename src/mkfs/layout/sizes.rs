@@ -6,7 +6,7 @@ use crate::disk::{Profile, STRIPE_LEN};
 
 use super::super::estimate::Estimate;
 use super::super::options::Options;
-use super::{Kind, Layout};
+use super::{ChunkKind, Layout};
 
 pub const MIB: u64 = 1 << 20;
 /// Bytes of data that stay free where a device is cut: the kernel wants a block for each file that is written, also for
@@ -91,7 +91,7 @@ impl Layout {
 
     /// The kernel's sizes, but for system chunks, which may be small, for what is estimated, and for metadata where the
     /// kernel would take all of a small device for it.
-    pub(super) fn limits(&self, kind: Kind) -> Limits {
+    pub(super) fn limits(&self, kind: ChunkKind) -> Limits {
         let total_rw_bytes = self.total_bytes();
         let kernel = Limits {
             total_rw_bytes,
@@ -108,16 +108,16 @@ impl Layout {
         let Expected { is_known, metadata, data, step, .. } = self.expected;
         match kind {
             // A file that becomes as large as its content is not to have much that is never used.
-            Kind::System => {
+            ChunkKind::System => {
                 let most = if self.grows() { 4 } else { 32 } * MIB;
                 Limits { chunk_size: Some((total_rw_bytes / 128).clamp(MIB, most)), alignment: MIB, ..kernel }
             }
-            Kind::Metadata if !self.mixed && is_known => {
+            ChunkKind::Metadata if !self.mixed && is_known => {
                 let more = || self.length_of(kind) / STEPS;
                 let bytes = if metadata > 0 { metadata } else { more().max(self.writable_metadata()) };
                 exactly(bytes, kernel.wanted(self.flags(kind), Profile::Single))
             }
-            Kind::Metadata if !self.mixed => {
+            ChunkKind::Metadata if !self.mixed => {
                 let smallest = self.devices.iter().map(|device| device.size).min().unwrap_or_default();
                 let most = smallest / 3 * 2 / u64::from(self.metadata.geometry().dev_stripes);
                 let needed = self.writable_metadata();
@@ -125,7 +125,7 @@ impl Layout {
                 let alignment = needed.max(usual).min(most).next_multiple_of(STRIPE_LEN).max(STRIPE_LEN);
                 Limits { alignment, ..kernel }
             }
-            Kind::Metadata | Kind::Data => match step {
+            ChunkKind::Metadata | ChunkKind::Data => match step {
                 Some(step) => exactly(step, MAX_STRIPE),
                 None if data > 0 => exactly(data, MAX_STRIPE),
                 None => kernel,

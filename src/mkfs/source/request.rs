@@ -2,42 +2,69 @@
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 
 use crate::disk::flags::inode::{NODATACOW, NODATASUM};
 use crate::disk::objectid;
 use crate::error::{Error, Result};
 
+use super::attributes::Attributes;
+use super::interface::Source;
 use super::listing::List;
-use super::{Attributes, Source};
+
+const REPEATED: &str = "is asked for as a subvolume more than once";
 
 /// A directory that becomes a subvolume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubvolumeRequest {
     /// Below the root of the source; a leading `/` means the root.
     pub path: PathBuf,
+    /// Whether the kernel refuses to write it.
     pub read_only: bool,
     /// Whether it is what a mount shows without further options.
     pub is_default: bool,
 }
 
+impl SubvolumeRequest {
+    /// Whether the path is that of the top level, which is a subvolume in any case.
+    pub fn is_top_level(&self) -> bool {
+        let mut components = self.path.components().peekable();
+        components.peek().is_some() && components.all(|part| matches!(part, Component::RootDir | Component::CurDir))
+    }
+}
+
 /// A file or directory that gets flags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlagRequest {
+    /// Below the root of the source; a leading `/` means the root.
     pub path: PathBuf,
+    /// Whether data is overwritten in place (`BTRFS_INODE_NODATACOW`).
     pub nodatacow: bool,
+    /// Whether data has no checksums (`BTRFS_INODE_NODATASUM`).
     pub nodatasum: bool,
 }
 
 /// What is to become of the entries of a source.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// Directories that become subvolumes, in the order of their ids.
+    /// Directories that become subvolumes, in the order of their ids; and what the top level is to be.
     pub subvolumes: Vec<SubvolumeRequest>,
     /// Files and directories that get inode flags.
     pub flags: Vec<FlagRequest>,
     /// What the filesystem is made on, which must not be a part of it.
     pub images: Vec<PathBuf>,
+}
+
+impl Request {
+    /// The subvolumes other than the top level, by id.
+    pub fn new_subvolumes(&self) -> impl Iterator<Item = (u64, &SubvolumeRequest)> {
+        (objectid::FIRST_FREE..).zip(self.subvolumes.iter().filter(|subvolume| !subvolume.is_top_level()))
+    }
+
+    /// What the top level is to be.
+    pub fn top_level(&self) -> impl Iterator<Item = &SubvolumeRequest> {
+        self.subvolumes.iter().filter(|subvolume| subvolume.is_top_level())
+    }
 }
 
 /// A request by the paths of the entries.
@@ -53,7 +80,10 @@ pub struct ByPath {
 impl ByPath {
     pub fn new<S: Source>(request: &Request, source: &S, list: &dyn List) -> Result<Self> {
         let mut by_path = Self::default();
-        for (subvolume, id) in request.subvolumes.iter().zip(objectid::FIRST_FREE..) {
+        if let Some(again) = request.top_level().nth(1) {
+            return Err(Error::Unfit { path: again.path.clone(), problem: REPEATED.to_owned() });
+        }
+        for (id, subvolume) in request.new_subvolumes() {
             let path = source.resolve(&subvolume.path)?;
             let unfit = |problem: &str| Error::Unfit { path: subvolume.path.clone(), problem: problem.to_owned() };
             if !list.look_up(&path)?.0.is_directory() {
@@ -63,7 +93,7 @@ impl ByPath {
                 return Err(unfit("is the top-level subvolume already"));
             }
             if by_path.subvolumes.insert(path, id).is_some() {
-                return Err(unfit("is asked for as a subvolume more than once"));
+                return Err(unfit(REPEATED));
             }
         }
         for flags in &request.flags {

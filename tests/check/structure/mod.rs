@@ -86,7 +86,7 @@ fn the_remap_tree_is_said_not_to_be_understood_and_nothing_is_missed_for_it() {
     let mut item = ExtentItem::zeroed();
     (item.refs, item.generation, item.flags) = (1.into(), 1.into(), extent::TREE_BLOCK.into());
     let mut data = item.as_bytes().to_vec();
-    Reference::Tree { root: objectid::REMAP_TREE }.put_inline(1, &mut data);
+    Reference::TreeBlock { root: objectid::REMAP_TREE }.put_inline(1, &mut data);
     injector.insert_item(objectid::EXTENT_TREE, Key::new(block, KeyType::METADATA_ITEM, 0), &data);
     injector.superblocks(|superblock| {
         superblock.incompat_flags |= incompat::REMAP_TREE;

@@ -98,6 +98,55 @@ fn features_are_listed_one_a_line() {
 }
 
 #[test]
+fn only_what_can_be_made_is_listed() {
+    let scratch = Scratch::new();
+    let list = called("mkfs.btrfs", &["-O", "list-all"], &scratch).stdout;
+    let names: Vec<&str> = list.lines().skip(1).map(|line| line.split(' ').next().unwrap()).collect();
+    assert!(names.len() >= 9, "{list}");
+    for name in names {
+        let image = scratch.path(name);
+        let run = called("mkfs.btrfs", &["-O", name, "-b", "300M", image.to_str().unwrap()], &scratch);
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{name}");
+    }
+}
+
+#[test]
+fn scripts_find_the_version_where_they_look_for_it() {
+    let scratch = Scratch::new();
+    for option in ["-V", "--version"] {
+        let run = called("mkfs.btrfs", &[option], &scratch);
+        assert!(run.stdout.starts_with("mkfs.btrfs, part of btrfs-progs v6.19"), "{}", run.stdout);
+        assert_eq!(run.stdout.split(' ').nth(4), Some("v6.19"), "{}", run.stdout);
+    }
+}
+
+#[test]
+fn a_default_goes_with_what_it_needs_unless_it_was_asked_for() {
+    let scratch = Scratch::new();
+    for (options, is_warned) in [
+        ("-O ^no-holes", true),
+        ("-O ^free-space-tree", true),
+        ("-R ^fst", true),
+        ("-O ^no-holes,^fst", true),
+        ("-O bgt,^bgt,^no-holes", false),
+        ("-O ^no-holes -q", false),
+        ("-O ^no-holes,no-holes", false),
+    ] {
+        let image = scratch.path("image");
+        let mut words: Vec<&str> = options.split(' ').collect();
+        words.extend(["-f", "-b", "300M", image.to_str().unwrap()]);
+        let run = called("mkfs.btrfs", &words, &scratch);
+        assert_eq!(run.code, 0, "{options}: {}", run.stderr);
+        let warned = run.says(&["warning: feature block-group-tree is left out: it needs"]);
+        assert_eq!((warned, run.stderr.lines().count()), (is_warned, is_warned.into()), "{options}: {}", run.stderr);
+        let volume = crate::support::open(&[image]);
+        let has_tree = volume.superblock().compat_ro_flags.get() & compat_ro::BLOCK_GROUP_TREE != 0;
+        assert_eq!(has_tree, options.ends_with(",no-holes"), "{options}");
+        assert_eq!(crate::support::check(&volume, 1), [], "{options}");
+    }
+}
+
+#[test]
 fn what_is_reported_is_what_was_made() {
     let scratch = Scratch::new();
     let images = [scratch.path("a.img"), scratch.path("b.img")];

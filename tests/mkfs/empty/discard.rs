@@ -42,6 +42,23 @@ fn a_file_gives_its_blocks_back() {
 }
 
 #[test]
+fn a_file_of_nothing_but_a_large_hole_takes_no_time() {
+    let scratch = Scratch::new();
+    let memory = scratch.new_directory();
+    let mounted = crate::support::tool("mount", ["-t", "tmpfs", "large", memory.to_str().unwrap()]);
+    if crate::support::or_skip(mounted).is_none() {
+        return;
+    }
+    let image = memory.join("image");
+    File::create(&image).unwrap().set_len(4 << 60).unwrap();
+    let script = "timeout 20 \"$0\" mkfs -q -f \"$1\"";
+    let run = std::process::Command::new("sh").args(["-c", script, crate::support::PROGRAM]).arg(&image).output();
+    mounted::unmount(&memory);
+    let run = crate::support::Run::of(run.unwrap());
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+}
+
+#[test]
 fn a_device_hears_that_nothing_on_it_is_needed() {
     let scratch = Scratch::new();
     let image = scratch.zeros("image", SIZE as u64);

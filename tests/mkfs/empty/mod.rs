@@ -7,6 +7,7 @@ mod failures;
 mod matrix;
 mod rebuild;
 mod refusals;
+mod registered;
 mod same_bytes;
 
 use std::path::PathBuf;

@@ -93,8 +93,8 @@ fn options_that_contradict_each_other_are_refused() {
         ("-O raid-stripe-tree", "not supported"),
         ("-O extent-tree-v2", "not supported"),
         ("-O no-such", "unknown feature"),
-        ("-O ^no-holes", "needs no-holes"),
-        ("-O ^free-space-tree", "needs free-space-tree"),
+        ("-O ^no-holes,bgt", "needs no-holes"),
+        ("-O block-group-tree -R ^free-space-tree", "needs free-space-tree"),
         ("-O quota,squota", "exclude"),
         ("--device-uuid 0f1e2d3c-4b5a-4968-8776-655443322110", "one device"),
         (&format!("-L {long}"), "at most 255 bytes"),
@@ -103,6 +103,7 @@ fn options_that_contradict_each_other_are_refused() {
         ("-d raid7", "raid7"),
         ("-b 1x", "1x"),
         ("-b 3M", "too small"),
+        ("-b 8E", "16 EiB or more together"),
     ] {
         refused(options, &[&a, &b], &[reason], &scratch);
     }

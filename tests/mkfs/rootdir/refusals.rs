@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rbtrfs::Error;
-use rbtrfs::mkfs::source::Link;
+use rbtrfs::internals::Link;
 
 use super::{inventory, is_root, mkfs, tree};
 use crate::support::failing_disk::FailingDisk;
-use crate::support::{Run, Scratch, assert_identical, or_skip, tool};
+use crate::support::{PROGRAM, Run, Scratch, assert_identical, or_skip, tool};
 
 fn refused(root: &Path, image: &Path, options: &[&str]) -> Run {
     let mut words = options.to_vec();
@@ -33,7 +33,9 @@ fn what_asks_for_the_impossible_is_refused() {
     assert!(refused(&root, &image, &["--subvol", "file"]).says(&["file", "not a directory"]));
     assert!(refused(&root, &image, &["--subvol", "a", "--subvol", "ro:/a"]).says(&["a:", "more than once"]));
     assert!(refused(&root, &image, &["--subvol", ".."]).says(&["is not in"]));
-    assert!(refused(&root, &image, &["--subvol", "."]).says(&["top-level"]));
+    assert!(refused(&root, &image, &["--subvol", ".", "--subvol", "ro:/"]).says(&["/:", "more than once"]));
+    assert!(refused(&root, &image, &["--subvol", "a/.."]).says(&["a/.."]));
+    assert!(refused(&root, &image, &["--subvol", "rw:"]).says(&["top-level"]));
     assert!(refused(&root, &image, &["--inode-flags", "nodatacow:nothing"]).says(&["nothing", "No such file"]));
     fs::write(root.join("large"), tree::noise(60 << 20, 4)).unwrap();
     assert!(refused(&root, &image, &["-b", "40m", "-m", "single"]).says(&["space"]));
@@ -100,6 +102,31 @@ fn a_file_that_changes_or_vanishes_is_named() {
             );
             assert!(error.to_string().contains(says), "{error}");
         }
+    }
+}
+
+#[test]
+fn what_is_hung_up_on_cleans_up_unless_it_is_to_go_on() {
+    let scratch = Scratch::new();
+    let root = scratch.new_directory();
+    // So slow to compress that the signal comes before the end.
+    fs::write(root.join("large"), tree::text(100 << 20)).unwrap();
+    let script = |before: &str| {
+        format!("{before} exec \"$0\" mkfs --quiet --threads 1 --compress zstd:15 --rootdir \"$1\" \"$2\"")
+    };
+    for (before, signal, ends) in [("", "HUP", true), ("", "TERM", true), ("trap '' HUP;", "HUP", false)] {
+        let image = scratch.path("image");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script(before), PROGRAM]).arg(&root).arg(&image).stderr(std::process::Stdio::piped());
+        let child = shell.spawn().unwrap();
+        while !image.exists() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        tool("kill", [&format!("-{signal}"), &child.id().to_string()]).unwrap();
+        let run = Run::of(child.wait_with_output().unwrap());
+        let expected = if ends { (2, false) } else { (0, true) };
+        assert_eq!((run.code, image.exists()), expected, "{before} {signal}: {}", run.stderr);
+        assert_eq!(run.says(&["interrupted"]), ends, "{}", run.stderr);
     }
 }
 

@@ -79,3 +79,33 @@ fn a_default_subvolume_is_what_is_mounted_and_may_be_read_only() {
     let property = tool("btrfs", ["property", "get", mounted.path().to_str().unwrap(), "ro"]).unwrap();
     assert_eq!(property.trim(), "ro=true");
 }
+
+#[test]
+fn a_slash_is_the_top_level() {
+    let scratch = Scratch::new();
+    let root = tree_with_subvolumes(&scratch);
+    for (options, ro) in [
+        ("--subvol / --subvol b", "ro=false"),
+        ("--subvol b --subvol default:/", "ro=false"),
+        ("--subvol ro:/ --subvol b", "ro=true"),
+        ("--subvol default-ro:/. --subvol b", "ro=true"),
+    ] {
+        let image = scratch.path("image");
+        let words = format!("mkfs --json --subvol a/deep --rootdir {} {options}", root.display());
+        let made: serde_json::Value = serde_json::from_str(&output_of(&words, std::slice::from_ref(&image))).unwrap();
+        let mut ids: Vec<u64> =
+            made["subvolumes"].as_array().unwrap().iter().map(|subvolume| subvolume["id"].as_u64().unwrap()).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, [5, 256, 257], "{options}");
+        assert_eq!(crate::support::check(&crate::support::open(std::slice::from_ref(&image)), 1), [], "{options}");
+        let Some(mounted) = mounted(&image, "", &scratch) else { return };
+        let path = mounted.path().to_str().unwrap();
+        assert_eq!(tool("btrfs", ["property", "get", path, "ro"]).unwrap().trim(), ro, "{options}");
+        let list = tool("btrfs", ["subvolume", "list", "--sort=rootid", path]).unwrap();
+        let paths: Vec<&str> = list.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
+        assert_eq!(paths, ["a/deep", "b"], "{options}");
+        assert!(tool("btrfs", ["subvolume", "get-default", path]).unwrap().starts_with("ID 5 "), "{options}");
+        drop(mounted);
+        std::fs::remove_file(&image).unwrap();
+    }
+}
