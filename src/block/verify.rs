@@ -127,6 +127,9 @@ pub enum BlockError {
         /// Number of the device.
         devid: u64,
     },
+    /// It is right by itself, and differs from another copy that is so, too.
+    #[error("it differs from another copy, and both are right by themselves")]
+    Differs,
     /// The system cannot read the copy: its message.
     #[error("{0}")]
     Unreadable(String),

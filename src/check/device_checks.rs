@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::disk::flags::superblock::SEEDING;
-use crate::disk::{KeyType, Transid, objectid};
+use crate::disk::fields::Uuid;
+use crate::disk::flags::superblock::{CHANGING_FSID, SEEDING};
+use crate::disk::volume::DevReplaceItem;
+use crate::disk::{Key, KeyType, Transid, objectid};
 use crate::problem::DeviceProblem;
-use crate::volume::Volume;
+use crate::volume::{Device, Volume};
 
 use super::chunks::Chunks;
 use super::device_extents::DeviceExtents;
@@ -39,11 +41,29 @@ pub fn check(
             findings.report(DeviceProblem::Unknown { devid, uuid });
         }
     }
+    check_replacement(volume, extents, findings);
     let stats = extents.tree().of_type(KeyType::PERSISTENT_ITEM);
     for devid in stats.filter(|item| item.key.objectid == objectid::DEV_STATS).map(|item| item.key.offset) {
         if devid != 0 && devices.lack(devid) {
             findings.report(DeviceProblem::Stats { devid });
         }
+    }
+}
+
+/// The states of a replacement that is not done (`BTRFS_IOCTL_DEV_REPLACE_STATE_STARTED`, `_SUSPENDED`).
+const REPLACING: [(u64, &str); 2] = [(1, "and was under way"), (4, "and is suspended")];
+
+/// A replacement that is under way, and its target, which has no device item yet.
+fn check_replacement(volume: &Volume, extents: &DeviceExtents<'_>, findings: &Findings) {
+    let item = extents.tree().get(Key::new(0, KeyType::DEV_REPLACE, 0));
+    let Some((item, _)) = item.and_then(|data| DevReplaceItem::read_prefix(data)) else { return };
+    let state = REPLACING.iter().find(|(state, _)| *state == item.replace_state.get());
+    let Some((_, state)) = state else { return };
+    let target = volume.devices().iter().find(|device| device.devid() == 0).map(Device::uuid);
+    let devid = item.src_devid.get();
+    findings.report(DeviceProblem::Replacing { devid, state, target: target.unwrap_or_default() });
+    if target.is_none() {
+        findings.report(DeviceProblem::Missing { devid: 0, uuid: Uuid::default() });
     }
 }
 
@@ -53,12 +73,16 @@ fn check_identity(volume: &Volume, record: &Record, findings: &Findings) {
         findings.report(DeviceProblem::Missing { devid, uuid: item.uuid });
         return;
     };
+    if item.uuid == device.uuid() && device.devid() != devid && device.devid() != 0 {
+        findings.report(DeviceProblem::Devid { devid, have: device.devid() });
+    }
     if item.uuid != device.uuid() {
         findings.report(DeviceProblem::Uuid { devid, have: item.uuid, expect: device.uuid() });
     }
     let superblock = device.superblock();
     // A device item of the superblock that is wrong is reported with the superblock.
-    if ![superblock.metadata_fsid(), superblock.dev_item.fsid].contains(&item.fsid) {
+    let is_changing = superblock.flags.get() & CHANGING_FSID != 0;
+    if !is_changing && ![superblock.metadata_fsid(), superblock.dev_item.fsid].contains(&item.fsid) {
         findings.report(DeviceProblem::Fsid { devid, have: item.fsid, expect: superblock.metadata_fsid() });
     }
     if device.fsid() != volume.superblock().fsid && superblock.flags.get() & SEEDING != 0 {
@@ -115,11 +139,20 @@ fn check_numbers(
     let is_size = |size: u64| {
         size.is_multiple_of(sectorsize.into()) && size >= end && image_size.is_none_or(|image| size <= image)
     };
+    // What the kernel copies from its device (`write_all_supers`), and what of it counts for nothing here.
+    let others = [
+        ("type", copy.r#type.get(), item.r#type.get(), true),
+        ("io_align", copy.io_align.get().into(), item.io_align.get().into(), true),
+        ("io_width", copy.io_width.get().into(), item.io_width.get().into(), true),
+        ("sector_size", copy.sector_size.get().into(), item.sector_size.get().into(), true),
+    ];
     let fields = [
         ("total_bytes", copy.total_bytes.get(), total_bytes, is_size(total_bytes) || !is_size(copy.total_bytes.get())),
         ("bytes_used", copy.bytes_used.get(), bytes_used, is_sum(bytes_used) || !is_sum(copy.bytes_used.get())),
     ];
-    for (field, have, expect, _) in fields.into_iter().filter(|(_, have, expect, trusted)| have != expect && *trusted) {
+    for (field, have, expect, _) in
+        fields.into_iter().chain(others).filter(|(_, have, expect, trusted)| have != expect && *trusted)
+    {
         findings.report(DeviceProblem::SuperItem { devid, field, have, expect });
     }
 }

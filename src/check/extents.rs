@@ -6,11 +6,12 @@
 use std::io;
 
 use crate::block::reference::Reference;
-use crate::disk::flags::extent::{DATA, TREE_BLOCK};
+use crate::disk::flags::extent::{DATA, FULL_BACKREF, TREE_BLOCK};
 use crate::disk::{Key, KeyType, Logical, Transid, objectid};
 use crate::problem::ExtentProblem;
 use crate::survey::{
-    Buckets, Cursor, Extent, ExtentList, ExtentReferences, Job, Mismatch, ReferenceRecord, Shape, Survey, Unread,
+    BackrefFlag, Buckets, Cursor, Extent, ExtentList, ExtentReferences, Job, Mismatch, ReferenceRecord, Shape, Survey,
+    Unread,
 };
 
 use super::findings::Findings;
@@ -20,6 +21,11 @@ pub fn check(job: &Job<'_>, survey: &Survey, findings: &Findings) -> io::Result<
     check_overlaps(&survey.claims.extents, findings);
     for mismatch in &survey.found.mismatches {
         findings.report(problem_of(mismatch));
+    }
+    for BackrefFlag { tree, extent: Extent { logical: extent, flags: have, .. }, header_flags } in
+        survey.found.backref_flags.iter().copied()
+    {
+        findings.report(ExtentProblem::BackrefFlag { extent, tree, have, header_flags });
     }
     let details = Details { job, survey, findings };
     if let Some(buckets) = survey.claims.unequal_totals() {
@@ -40,12 +46,20 @@ fn problem_of(mismatch: &Mismatch) -> ExtentProblem {
         Shape::TreeBlock { level: expect, .. } if level != u64::from(expect) => {
             ExtentProblem::Level { extent, have: level, expect: expect.into(), reference }
         }
+        Shape::TreeBlock { .. } if flags & FULL_BACKREF != 0 && !is_of_files(reference) => {
+            ExtentProblem::FullBackref { extent, have: flags, reference }
+        }
         Shape::TreeBlock { generation: expect, .. } => {
             let Transid(expect) = expect.unwrap_or_default();
             ExtentProblem::Generation { extent, have: generation, expect, reference }
         }
         Shape::Data { length: expect } => ExtentProblem::Length { extent, have: length, expect, reference },
     }
+}
+
+/// Whether blocks of the tree that refers may be shared.
+fn is_of_files(reference: Reference) -> bool {
+    !matches!(reference, Reference::TreeBlock { root } if !objectid::may_share_blocks(root))
 }
 
 fn check_overlaps(extents: &ExtentList, findings: &Findings) {

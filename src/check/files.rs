@@ -12,10 +12,20 @@ use crate::volume::Volume;
 
 use super::findings::Findings;
 use super::names::{self, Lost};
+use super::prealloc::{Suspect, Written};
 
-/// Checks `trees`, whose blocks `forest` has seen. Each fault is reported in the first of the trees that has it.
-pub fn check(job: &Job<'_>, rules: &Rules<'_>, trees: &[Tree], forest: &mut Forest, findings: &Findings) {
+/// Checks `trees`, whose blocks `forest` has seen. Each fault is reported in the first of the trees that has it. `others`
+/// tells what else data may have been written as.
+pub fn check(
+    job: &Job<'_>,
+    rules: &Rules<'_>,
+    trees: &[Tree],
+    others: &Written<'_>,
+    forest: &mut Forest,
+    findings: &Findings,
+) {
     let volume = job.volume;
+    let mut suspects = Vec::new();
     let mut known_sums = HashSet::new();
     let mut known_inodes = HashSet::new();
     for tree in trees {
@@ -38,11 +48,21 @@ pub fn check(job: &Job<'_>, rules: &Rules<'_>, trees: &[Tree], forest: &mut Fore
         for (_, inode) in faulty {
             if known_inodes.insert(inode) {
                 let is_orphan = inode.nlink == 0 && forest.has_orphan_item(tree, inode.number);
-                inode.faults(rules, |fault| {
-                    if !(is_orphan && fault == Fault::Unlinked) {
-                        report(volume, tree, &inode, fault, &lost, findings);
+                inode.faults(rules, |fault| match fault {
+                    Fault::Unlinked if is_orphan => {}
+                    Fault::SummedPrealloc { offset } => {
+                        suspects.extend(Suspect::new(volume, tree, &inode, offset).map(|suspect| (suspect, fault)));
                     }
+                    _ => report(volume, tree, &inode, fault, &lost, findings),
                 });
+            }
+        }
+    }
+    if !suspects.is_empty() {
+        let written = others.ranges(job, &suspects);
+        for (suspect, fault) in suspects {
+            if suspect.is_summed_beyond(&written, rules.csums) {
+                report(volume, &suspect.tree, &suspect.inode, fault, &Lost::default(), findings);
             }
         }
     }
@@ -79,6 +99,13 @@ fn report(volume: &Volume, tree: &Tree, inode: &Inode, fault: Fault, lost: &Lost
         Fault::Unsummed { offset } => FileProblem::Unsummed { tree: id, inode: number, offset },
         Fault::CompressedUnsummed { offset } => FileProblem::CompressedUnsummed { tree: id, inode: number, offset },
         Fault::Summed => FileProblem::Summed { tree: id, inode: number },
+        Fault::SummedPrealloc { offset } => FileProblem::SummedPrealloc { tree: id, inode: number, offset },
+        Fault::LinkNotInline => FileProblem::LinkNotInline { tree: id, inode: number },
+        Fault::LinkEmpty => FileProblem::LinkEmpty { tree: id, inode: number },
+        Fault::LinkSize { length } => {
+            FileProblem::LinkSize { tree: id, inode: number, have: inode.size, expect: length }
+        }
+        Fault::LinkNul => FileProblem::LinkNul { tree: id, inode: number },
     };
     findings.report(problem);
 }

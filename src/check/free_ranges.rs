@@ -1,5 +1,7 @@
 //! The free ranges of a block group, as a record of free space lists them.
 
+use std::collections::BTreeSet;
+
 use crate::disk::Logical;
 use crate::problem::FreeSpaceProblem;
 use crate::survey::ExtentList;
@@ -34,6 +36,12 @@ impl FreeRanges {
 
     pub fn count(&self) -> u64 {
         self.ranges.len() as u64
+    }
+
+    /// Where a range goes on that ends at the beginning of another.
+    pub fn seams(&self) -> BTreeSet<u64> {
+        let ends: BTreeSet<u64> = self.ranges.iter().map(|(_, to)| *to).collect();
+        self.ranges.iter().map(|(from, _)| *from).filter(|from| ends.contains(from)).collect()
     }
 
     pub fn bytes(&self) -> u64 {

@@ -1,6 +1,6 @@
 //! The free space tree against the extents.
 
-use crate::disk::flags::{compat_ro, free_space_info};
+use crate::disk::flags::{compat_ro, free_space_info, incompat};
 use crate::disk::space::FreeSpaceInfo;
 use crate::disk::{Key, KeyType, Logical};
 use crate::problem::FreeSpaceProblem;
@@ -20,6 +20,11 @@ pub struct Space<'a> {
     pub extents: &'a ExtentList,
 }
 
+/// Where the block groups end that mkfs.btrfs makes first and removes in the end: of 4 MiB for the chunk tree and of 8 MiB each
+/// for metadata and for data, from the first MiB on; in zones they begin below all others. Its versions before 6.3 leave their
+/// items behind, for `btrfs_remove_block_group` there knew nothing of the free space tree.
+const OF_MKFS_END: u64 = 21 << 20;
+
 pub fn check(volume: &Volume, free_space_tree: &Items, space: &Space<'_>, findings: &Findings) {
     let superblock = volume.superblock();
     if !superblock.has_compat_ro(compat_ro::FREE_SPACE_TREE) {
@@ -30,6 +35,10 @@ pub fn check(volume: &Volume, free_space_tree: &Items, space: &Space<'_>, findin
         return;
     }
     let highest = space.chunks.mappings().last().map(|chunk| chunk.logical);
+    let is_zoned = superblock.has_incompat(incompat::ZONED);
+    let lowest = space.chunks.mappings().first().map(|chunk| chunk.logical);
+    let of_mkfs_end = if is_zoned { lowest.unwrap_or_default() } else { Logical(OF_MKFS_END) };
+    let mut told_end = Logical(0);
     for Item { key, .. } in free_space_tree.iter() {
         let logical = Logical(key.objectid);
         if !space.chunks.lack_address(logical) || space.groups.hold(logical) {
@@ -38,8 +47,16 @@ pub fn check(volume: &Volume, free_space_tree: &Items, space: &Space<'_>, findin
         // New chunks begin above all others.
         if highest.is_none_or(|highest| logical > highest) {
             findings.report(FreeSpaceProblem::Orphan { key: *key });
-        } else if key.key_type == KeyType::FREE_SPACE_INFO {
-            findings.report(FreeSpaceProblem::Leftover { logical });
+        } else if logical >= told_end {
+            let is_group = key.key_type == KeyType::FREE_SPACE_INFO;
+            if is_group {
+                told_end = logical.checked_add(key.offset).unwrap_or(logical);
+            }
+            match logical < of_mkfs_end {
+                true if is_group => findings.report(FreeSpaceProblem::Leftover { logical }),
+                true => {}
+                false => findings.report(FreeSpaceProblem::Gone { key: *key }),
+            }
         }
     }
     for chunk in space.chunks.mappings() {
@@ -88,6 +105,10 @@ fn check_group(volume: &Volume, tree: &Items, chunk: &ChunkMapping, space: &Spac
     let count = free.count();
     if let Some(have) = info.map(|info| u64::from(info.extent_count.get())).filter(|have| *have != count) {
         findings.report(FreeSpaceProblem::Count { logical, have, expect: count });
+    }
+    // The kernel joins what it adds to both neighbours (`add_free_space_extent`). A v1 cache may be in any pieces.
+    for start in free.seams().into_iter().map(Logical) {
+        findings.report(FreeSpaceProblem::Adjacent { logical, start });
     }
     if knows_extents(space.extent_tree, logical, end) {
         free.check_tiling(chunk, space.extents, findings);

@@ -20,6 +20,7 @@ mod free_ranges;
 mod free_space;
 mod log_trees;
 mod names;
+mod prealloc;
 mod quotas;
 mod report;
 mod run;
@@ -36,4 +37,4 @@ mod zoned;
 
 pub use quotas::QgroupReport;
 pub use report::{BadCopies, Report, Totals};
-pub use run::{Options, check, check_structure};
+pub use run::{Options, check, check_structure, check_superblocks};

@@ -8,12 +8,14 @@ use crate::progress::Progress;
 use crate::survey::files::Rules;
 use crate::survey::verify::Amounts;
 use crate::survey::{self, Job, Survey, gather};
+use crate::tree::Tree;
 use crate::volume::Volume;
 
 use super::findings::Findings;
+use super::prealloc::Written;
 use super::quotas::QgroupReport;
 use super::report::{Report, Totals, bad_copies};
-use super::{blocks, csums, data, extents, files, log_trees, quotas, structure, subvolumes};
+use super::{backup_roots, blocks, csums, data, extents, files, log_trees, quotas, structure, subvolumes, superblocks};
 
 /// How to check.
 pub struct Options<'a> {
@@ -62,6 +64,16 @@ pub fn check_structure(volume: &Volume, survey: &Survey) -> Vec<Problem> {
     findings.into_sorted()
 }
 
+/// What can be told of a filesystem whose chunk tree cannot be read, of a volume that was opened without it: what its
+/// superblocks say, and that the root of the chunk tree is lost.
+pub fn check_superblocks(volume: &Volume) -> Report {
+    let findings = Findings::default();
+    superblocks::check_alone(volume, &findings);
+    backup_roots::check(volume.stored_superblock(), &findings);
+    blocks::check_chunk_root(volume, &findings);
+    Report { problems: findings.into_sorted(), totals: Totals::default(), qgroups: Vec::new() }
+}
+
 fn compare(
     job: &Job<'_>,
     survey: &mut Survey,
@@ -83,7 +95,10 @@ fn compare(
     }
     subvolumes::check(volume, &survey.file_trees, &survey.subvolumes, &mut survey.files, unread, findings);
     let rules = Rules::new(volume, &survey.csums);
-    files::check(job, &rules, &survey.file_trees, &mut survey.files, findings);
+    let file_trees: Vec<Tree> =
+        survey.trees.others.iter().filter(|tree| objectid::is_fs_tree(tree.id())).copied().collect();
+    let written = Written { trees: &file_trees, logged: log_trees::added(&survey.logs) };
+    files::check(job, &rules, &survey.file_trees, &written, &mut survey.files, findings);
     stop(progress)?;
 
     let is_unread = survey.is_unread();

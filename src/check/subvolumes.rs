@@ -26,6 +26,7 @@ pub fn check(
     check.references();
     check.roots();
     check.uuids();
+    check.entries();
     for (block_group, inode) in &facts.caches {
         if !facts.inodes.contains(inode) && !check.may_be_unread(objectid::ROOT_TREE, *inode) {
             findings.report(SubvolumeProblem::NoCacheFile { block_group: *block_group, inode: *inode });
@@ -147,6 +148,20 @@ impl Check<'_> {
             current = *parent;
         }
         true
+    }
+
+    /// The kernel reads the default subvolume by the entry "default" (`get_default_subvol_objectid`).
+    fn entries(&self) {
+        for (name, location) in &self.facts.entries {
+            let is_there = match location.key_type {
+                KeyType::ROOT_ITEM => self.is_live(location.objectid),
+                _ => self.facts.inodes.contains(&location.objectid),
+            };
+            if !is_there && !self.may_be_unread(objectid::ROOT_TREE, location.objectid) {
+                let (name, location) = (FileName(name.clone()), *location);
+                self.findings.report(SubvolumeProblem::NoDefault { name, location });
+            }
+        }
     }
 
     fn uuids(&self) {

@@ -4,7 +4,8 @@ use zerocopy::IntoBytes;
 
 use crate::disk::flags::{FlagNames, compat_ro, incompat, superblock as flags};
 use crate::disk::superblock::{MAGIC, SUPER_INFO_SIZE, SUPER_OFFSETS};
-use crate::disk::{Physical, Profile, Superblock, Transid, objectid};
+use crate::disk::volume::{Chunk, Stripe};
+use crate::disk::{DiskKey, MAX_LEVEL, Physical, Profile, Superblock, Transid, objectid};
 use crate::problem::{Expect, Generations, SuperblockProblem};
 use crate::survey::NOT_UNDERSTOOD;
 use crate::tree::stale_devices;
@@ -13,8 +14,18 @@ use crate::volume::{Device, Missed, StaleDevice, SuperblockCopy, Volume};
 use super::findings::Findings;
 use super::superblock_fields::differing;
 
+/// What mkfs.btrfs wrote whatever the size of sectors.
+const STRIPESIZE: u32 = 4096;
+/// The shortest system chunk array: the key, and a chunk of one stripe.
+const LEAST_ARRAY: u64 = (size_of::<DiskKey>() + size_of::<Chunk>() + size_of::<Stripe>()) as u64;
+
 pub fn check(volume: &Volume, findings: &Findings) {
     check_devices_behind(volume, findings);
+    check_alone(volume, findings);
+}
+
+/// What superblocks say without any block of a tree.
+pub fn check_alone(volume: &Volume, findings: &Findings) {
     for device in volume.devices() {
         check_copies(device, findings);
         check_device(volume, device, findings);
@@ -101,7 +112,9 @@ fn check_devices_behind(volume: &Volume, findings: &Findings) {
 fn check_device(volume: &Volume, device: &Device, findings: &Findings) {
     let devid = device.devid();
     let (superblock, reference) = (device.superblock(), volume.stored_superblock());
-    if superblock.dev_item.fsid != superblock.metadata_fsid() {
+    // A change of the fsid that was cut is all that is to say.
+    let is_changing = superblock.flags.get() & flags::CHANGING_FSID != 0;
+    if !is_changing && superblock.dev_item.fsid != superblock.metadata_fsid() {
         findings.report(SuperblockProblem::DeviceFsid { devid });
     }
     if device.fsid() != reference.fsid {
@@ -136,9 +149,43 @@ fn check_fields(superblock: &Superblock, findings: &Findings) {
     if root_dir != objectid::ROOT_TREE_DIR {
         field("root_dir_objectid", root_dir, objectid::ROOT_TREE_DIR.into());
     }
-    if !superblock.stripesize.get().is_power_of_two() {
-        field("stripesize", superblock.stripesize.get().into(), Expect::Rule("a power of two"));
+    // The kernel wants a power of two (`btrfs_validate_super`); of these btrfs-progs takes the two that were ever written.
+    if ![STRIPESIZE, superblock.sectorsize.get()].contains(&superblock.stripesize.get()) {
+        field("stripesize", superblock.stripesize.get().into(), Expect::Rule("4096, or the sectorsize"));
     }
+    for (name, level) in [
+        ("root_level", superblock.root_level),
+        ("chunk_root_level", superblock.chunk_root_level),
+        ("log_root_level", superblock.log_root_level),
+    ] {
+        if usize::from(level) >= MAX_LEVEL {
+            field(name, level.into(), Expect::Rule("less than 8"));
+        }
+    }
+    let sectorsize = superblock.sectorsize.get();
+    for (name, root) in
+        [("root", superblock.root()), ("chunk_root", superblock.chunk_root()), ("log_root", superblock.log_root.into())]
+    {
+        if !root.is_aligned(sectorsize) {
+            field(name, root.0, Expect::MultipleOf(sectorsize.into()));
+        }
+    }
+    let have = u64::from(superblock.sys_chunk_array_size.get());
+    if have < LEAST_ARRAY {
+        field("sys_chunk_array_size", have, Expect::Rule("room for a chunk"));
+    }
+    let (have, generation) = (superblock.cache_generation.get(), superblock.generation.get());
+    if have > generation && have != u64::MAX {
+        field("cache_generation", have, Expect::Rule("no more than the generation, or -1"));
+    }
+    let have = superblock.uuid_tree_generation.get();
+    if have > generation {
+        field("uuid_tree_generation", have, Expect::Rule("no more than the generation"));
+    }
+    if !superblock.label.contains(&0) {
+        field("label", superblock.label.len() as u64, Expect::Rule("less than 256 bytes"));
+    }
+    check_reserved(superblock, findings);
     for (field, have, names) in [
         ("flags", superblock.flags.get(), flags::NAMES),
         ("incompat_flags", superblock.incompat_flags.get(), incompat::NAMES),
@@ -166,6 +213,24 @@ fn check_fields(superblock: &Superblock, findings: &Findings) {
     }
     if superblock.log_root.get() != 0 {
         findings.report(SuperblockProblem::LogTree { log_root: superblock.log_root.into() });
+    }
+}
+
+/// What is zero in every filesystem: later kernels may know better.
+fn check_reserved(superblock: &Superblock, findings: &Findings) {
+    let has_remap_tree = superblock.has_incompat(incompat::REMAP_TREE);
+    let of_remap_tree =
+        [superblock.remap_root.get(), superblock.remap_root_generation.get(), superblock.remap_root_level.into()];
+    for (field, is_set) in [
+        ("compat_flags", superblock.compat_flags.get() != 0),
+        ("reserved", superblock.reserved.iter().any(|byte| *byte != 0)),
+        ("remap_root", !has_remap_tree && of_remap_tree != [0; 3]),
+        ("padding", superblock.padding.iter().any(|byte| *byte != 0)),
+        ("log_root_transid", superblock.__unused_log_root_transid.get() != 0),
+    ] {
+        if is_set {
+            findings.report(SuperblockProblem::Reserved { field });
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The superblock's totals against what they are the sums of.
 
 use crate::disk::Logical;
-use crate::problem::TotalsProblem;
+use crate::problem::{Sizes, TotalsProblem};
 use crate::survey::{ExtentList, Items};
 use crate::volume::Volume;
 
@@ -25,6 +25,10 @@ pub fn check(
         }
         let have = superblock.total_bytes.get();
         let sums = devices.total_bytes(volume);
+        let sizes = || devices.records().iter().map(|record| record.item.total_bytes.get());
+        if sizes().try_fold(0, u64::checked_add).is_none() {
+            findings.report(TotalsProblem::TotalOverflow { sizes: Sizes(sizes().collect()) });
+        }
         if !sums.contains(&have) {
             let [expect, _] = sums;
             findings.report(match have < expect {

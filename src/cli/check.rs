@@ -7,9 +7,10 @@ use anyhow::bail;
 use clap::{ArgMatches, Args as _, FromArgMatches};
 use serde::{Serialize, Serializer};
 
-use crate::check::{Options, Report, Totals, check};
+use crate::check::{Options, Report, Totals, check, check_superblocks};
 use crate::disk::Logical;
 use crate::disk::fields::Uuid;
+use crate::error::Error;
 use crate::finding::{Finding, Severity};
 use crate::image::mount_of;
 use crate::parallel::default_threads;
@@ -124,7 +125,11 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
 }
 
 pub fn run_with(program: &str, args: &Args) -> anyhow::Result<Exit> {
-    let (volume, _) = args.images.open_at(program, &args.roots.choice())?;
+    let volume = match args.images.open_at(program, &args.roots.choice()) {
+        Ok((volume, _)) => volume,
+        Err(error) if is_of_chunk_root(&error) => return tell_lost_chunk_root(program, args),
+        Err(error) => return Err(error),
+    };
     refuse_mounted(program, &volume, args.force)?;
     let progress = Progress::new(interrupt::flag()?);
     let options = Options {
@@ -136,9 +141,25 @@ pub fn run_with(program: &str, args: &Args) -> anyhow::Result<Exit> {
     };
     let display = Display::choose(args.progress, args.images.quiet);
     let report = watched(display, &progress, || check(&volume, &options))?;
+    write_report(args, &volume, &report)
+}
+
+/// Whether the filesystem cannot be opened for nothing but its chunk tree.
+fn is_of_chunk_root(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Error::Block { what: "chunk root", .. }))
+}
+
+/// Reports what the superblocks say of a filesystem whose chunk root is lost.
+fn tell_lost_chunk_root(program: &str, args: &Args) -> anyhow::Result<Exit> {
+    let volume = args.images.open_without_chunk_tree(&args.roots.choice())?;
+    refuse_mounted(program, &volume, args.force)?;
+    write_report(args, &volume, &check_superblocks(&volume))
+}
+
+fn write_report(args: &Args, volume: &Volume, report: &Report) -> anyhow::Result<Exit> {
     let mut out = BufWriter::with_capacity(1 << 20, output::stdout()?);
     if args.json {
-        serde_json::to_writer(&mut out, &Document::new(&volume, &report, args.qgroup_report))?;
+        serde_json::to_writer(&mut out, &Document::new(volume, report, args.qgroup_report))?;
         out.write_all(b"\n")?;
     } else {
         if args.qgroup_report {

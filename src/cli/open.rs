@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::error::Error;
 use crate::image::Image;
 use crate::volume::{Notice, RootChoice, Volume};
 
@@ -29,11 +30,19 @@ impl Images {
         self.open_at(program, &RootChoice::default())
     }
 
+    fn open_images(&self) -> Result<Vec<Image>, Error> {
+        let open = |path: &PathBuf| if self.no_map { Image::open_unmapped(path) } else { Image::open(path) };
+        self.images.iter().map(open).collect()
+    }
+
+    /// Opens a filesystem whose chunk tree cannot be read.
+    pub fn open_without_chunk_tree(&self, choice: &RootChoice) -> Result<Volume, Error> {
+        Volume::open_without_chunk_tree(self.open_images()?, choice)
+    }
+
     /// As [`Images::open`], from the superblock and the roots that were chosen.
     pub fn open_at(&self, program: &str, choice: &RootChoice) -> anyhow::Result<(Volume, Completeness)> {
-        let open = |path: &PathBuf| if self.no_map { Image::open_unmapped(path) } else { Image::open(path) };
-        let images = self.images.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-        let volume = Volume::open_at(images, choice)?;
+        let volume = Volume::open_at(self.open_images()?, choice)?;
         let mut completeness = Completeness::Whole;
         for notice in volume.notices() {
             if let Notice::Truncated { .. } = notice {

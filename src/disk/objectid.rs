@@ -72,6 +72,11 @@ pub fn is_subvolume(tree: u64) -> bool {
     (FIRST_FREE..=LAST_FREE).contains(&tree)
 }
 
+/// Whether blocks of the tree with this id may be shared with others, by snapshots or while they are relocated.
+pub fn may_share_blocks(tree: u64) -> bool {
+    is_fs_tree(tree) || matches!(tree, TREE_RELOC | DATA_RELOC_TREE)
+}
+
 /// The name that dumps print for a reserved id where no key type gives it another meaning.
 pub fn name(objectid: u64) -> Option<&'static str> {
     Some(match objectid {

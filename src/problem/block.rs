@@ -16,12 +16,32 @@ findings! {
         Unreadable("block-unreadable", Fatal, "tree={tree} block={block} level={level}, {problem}") {
             tree: u64, block: Logical, level: u8, problem: Unusable,
         }
+        /// The root of the root tree or of the chunk tree cannot be read: other roots may lead to what was there.
+        OtherRoots(
+            "other-roots", Note,
+            "the root of tree {tree} at {block} is lost: try the backup roots (-b), another superblock (-s 1, -s 2), or a root \
+            that is known otherwise (--tree-root, --chunk-root)"
+        ) {
+            tree: u64, block: Logical,
+        }
         /// A copy of a tree block is damaged while another one is good.
         BadCopy(
             "block-bad-copy", Error,
             "tree={tree} block={block}, bad copy on device {devid} at {physical}: {problem}; another one is good"
         ) {
             tree: u64, block: Logical, devid: u64, physical: Physical, problem: BlockError,
+        }
+        /// Two copies of a tree block are right by themselves, and differ: which of them is read is a matter of chance.
+        CopiesDiffer(
+            "block-copies-differ", Error,
+            "tree={tree} block={block}, the copy on device {devid} at {physical} differs from another one, and both are right \
+            by themselves"
+        ) {
+            tree: u64, block: Logical, devid: u64, physical: Physical,
+        }
+        /// A tree block lies across the end of a stripe, as btrfs-convert placed them long ago: it cannot be scrubbed.
+        CrossesStripe("block-crosses-stripe", Warning, "tree={tree} block={block} lies across the end of a stripe") {
+            tree: u64, block: Logical,
         }
         /// The owner in a block's header is not the tree that the block belongs to.
         Owner("block-owner", Error, "tree={tree} block={block}, invalid owner, have {have} expect {expect}") {

@@ -15,6 +15,10 @@ findings! {
         Item("device-item", Error, "device {devid}: invalid {field} in the device item, have {have} expect {expect}") {
             devid: u64, field: &'static str, have: u64, expect: u64,
         }
+        /// A device has another id than its item: the kernel takes it for missing.
+        Devid("device-devid", Fatal, "device {devid}: the superblock of the device with this uuid says that it is device {have}") {
+            devid: u64, have: u64,
+        }
         /// A device item names another uuid than its device has.
         Uuid("device-uuid", Error, "device {devid}: invalid uuid in the device item, have {have} expect {expect}") {
             devid: u64, have: Uuid, expect: Uuid,
@@ -50,6 +54,10 @@ findings! {
         /// A seed was written after other devices were added to it.
         SeedGeneration("seed-generation", Error, "seed device {devid}: generation is {have}, expect {expect}") {
             devid: u64, have: Transid, expect: Transid,
+        }
+        /// A device is being replaced by another one, which has the id 0 until that is done; the next mount goes on with it.
+        Replacing("device-replace", Note, "device {devid} is being replaced, {state}; its target is device 0 ({target})") {
+            devid: u64, state: &'static str, target: Uuid,
         }
         /// Errors are counted for a device that was removed.
         Stats("device-stats-orphan", Note, "errors are counted for device {devid}, which does not exist") { devid: u64 }

@@ -46,6 +46,17 @@ findings! {
         Level("extent-level", Error, "extent {extent}, invalid level {have}, {reference} refers to level {expect}") {
             extent: Logical, have: u64, expect: u64, reference: Reference,
         }
+        /// The flag for full back references is not as the header of the block says.
+        BackrefFlag(
+            "extent-backref-flag", Error,
+            "extent {extent}, invalid flags {have:#x} of a block of tree {tree} with header flags {header_flags:#x}"
+        ) {
+            extent: Logical, tree: u64, have: u64, header_flags: u64,
+        }
+        /// A block of a tree that is never shared has full back references.
+        FullBackref("extent-never-shared", Error, "extent {extent}, flags {have:#x} with FULL_BACKREF, {reference} refers to it") {
+            extent: Logical, have: u64, reference: Reference,
+        }
         /// A tree block was written in another generation than the extent item says.
         Generation(
             "extent-generation", Warning,

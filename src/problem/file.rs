@@ -31,7 +31,7 @@ findings! {
         Bytes("inode-nbytes", Error, "tree={tree} inode={inode}, invalid nbytes, have {have} expect {expect}") {
             tree: u64, inode: u64, have: u64, expect: u64,
         }
-        /// A directory has extents, or what is no directory has entries.
+        /// Items that an inode of this kind does not have: extents, entries of directories, or those of fs-verity.
         Items("inode-items", Error, "tree={tree} inode={inode}, items that do not fit mode {mode:#o}") {
             tree: u64, inode: u64, mode: u32,
         }
@@ -56,6 +56,28 @@ findings! {
         }
         /// Data of a file that is marked to have no checksums has some.
         Summed("csum-unexpected", Warning, "tree={tree} inode={inode}, nodatasum, but data has checksums") {
+            tree: u64, inode: u64,
+        }
+        /// Preallocated data, which was never written, has checksums.
+        SummedPrealloc(
+            "csum-prealloc", Warning, "tree={tree} inode={inode} offset={offset}, preallocated data has checksums"
+        ) {
+            tree: u64, inode: u64, offset: u64,
+        }
+        /// The target of a symbolic link is not inline.
+        LinkNotInline("link-not-inline", Error, "tree={tree} inode={inode}, a symbolic link whose target is not inline") {
+            tree: u64, inode: u64,
+        }
+        /// A symbolic link has no target.
+        LinkEmpty("link-empty", Error, "tree={tree} inode={inode}, a symbolic link without a target") {
+            tree: u64, inode: u64,
+        }
+        /// The size of a symbolic link is not the length of its target.
+        LinkSize("link-size", Error, "tree={tree} inode={inode}, invalid size of a symbolic link, have {have} expect {expect}") {
+            tree: u64, inode: u64, have: u64, expect: u64,
+        }
+        /// The target of a symbolic link has a NUL in it.
+        LinkNul("link-nul", Error, "tree={tree} inode={inode}, the target of a symbolic link has a NUL in it") {
             tree: u64, inode: u64,
         }
     }

@@ -36,6 +36,12 @@ findings! {
         }
         /// An item of the free space tree lies where the next block group may be.
         Orphan("free-space-orphan", Error, "free space item {key} lies in no block group") { key: Key }
+        /// An item of the free space tree is that of a block group that is gone.
+        Gone("free-space-gone", Warning, "free space item {key} lies where no block group is any more") { key: Key }
+        /// Two free extents are one, which the kernel would have merged.
+        Adjacent("free-space-adjacent", Warning, "block group {logical}: the free extent at {start} goes on where another one ends") {
+            logical: Logical, start: Logical,
+        }
         /// Items of block groups that mkfs removed are left behind; their addresses are not used again.
         Leftover("free-space-leftover", Note, "free space items of a block group at {logical}, which was removed, are left") {
             logical: Logical,

@@ -48,7 +48,7 @@ pub use subvolume::SubvolumeProblem;
 pub use superblock::{Generations, SuperblockProblem};
 pub use sys_chunk_array::SysChunkArrayProblem;
 pub use system_space::SystemSpaceProblem;
-pub use totals::TotalsProblem;
+pub use totals::{Sizes, TotalsProblem};
 pub use tree::StructureProblem;
 pub use value::{Expect, FileName, Value};
 pub use zoned::ZonedProblem;

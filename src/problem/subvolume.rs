@@ -1,7 +1,7 @@
 //! Subvolumes and what else hangs on the root tree.
 
-use crate::disk::Logical;
 use crate::disk::fields::Uuid;
+use crate::disk::{Key, Logical};
 use crate::finding::findings;
 
 use super::value::FileName;
@@ -50,6 +50,10 @@ findings! {
         /// The uuid tree leads to a subvolume that is not there or has another uuid.
         UnfoundedUuid("uuid-unfounded", Warning, "uuid tree, {uuid} is not that of subvolume {subvolume}") {
             subvolume: u64, uuid: Uuid,
+        }
+        /// An entry of the root tree's directory leads to nothing: of the default subvolume, what is mounted if no other is named.
+        NoDefault("root-entry-dangling", Error, "root tree, entry {name} leads to {location}, which does not exist") {
+            name: FileName, location: Key,
         }
         /// A block group's free space cache has no file; the kernel makes a new one.
         NoCacheFile("space-cache-inode-missing", Warning, "block group {block_group}, cache inode {inode} is missing") {

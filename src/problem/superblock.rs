@@ -97,6 +97,10 @@ findings! {
         UnknownReadOnly("super-compat-ro", Warning, "superblock: unknown bits {have:#x} in compat_ro_flags") {
             have: u64,
         }
+        /// Bits or bytes of the superblock are set that no kernel sets; none reads them.
+        Reserved("super-reserved", Note, "superblock: {field} is not zero, which nothing is known to set") {
+            field: &'static str,
+        }
         /// A conversion of the whole filesystem was interrupted.
         Conversion("super-conversion", Fatal, "superblock: {flag} is set, a conversion was interrupted") {
             flag: &'static str,

@@ -1,5 +1,9 @@
 //! Totals in the superblock.
 
+use std::fmt;
+
+use serde::Serialize;
+
 use crate::finding::findings;
 
 findings! {
@@ -17,9 +21,25 @@ findings! {
         TotalLong("super-total-bytes-long", Warning, "superblock: total_bytes is too large, have {have} expect {expect}") {
             have: u64, expect: u64,
         }
+        /// Devices that exceed together what the superblock can say: no kernel mounts them.
+        TotalOverflow("super-total-bytes-overflow", Fatal, "the sizes of the devices together are above all numbers: {sizes}") {
+            sizes: Sizes,
+        }
         /// The superblock's used bytes are not those of the extents.
         BytesUsed("super-bytes-used", Error, "superblock: invalid bytes_used, have {have} expect {expect}") {
             have: u64, expect: u64,
         }
+    }
+}
+
+/// The sizes of several devices, in bytes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct Sizes(pub Vec<u64>);
+
+impl fmt::Display for Sizes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sizes: Vec<String> = self.0.iter().map(u64::to_string).collect();
+        f.write_str(&sizes.join(" + "))
     }
 }

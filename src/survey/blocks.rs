@@ -10,7 +10,8 @@ use crate::block::item::{ItemProblem, Rules, check_block};
 use crate::block::reference::file_extents;
 use crate::block::{Block, BlockKind};
 use crate::disk::fields::Uuid;
-use crate::disk::{Key, Logical, objectid};
+use crate::disk::flags::superblock::CHANGING_FSID;
+use crate::disk::{Key, Logical, STRIPE_LEN, objectid};
 use crate::table::{MemoryBudget, Part, Record, Table, Writer};
 use crate::tree::{BlockPlace, Scan, Tree, TreeRoot, Visit, Visitor};
 use crate::volume::{BadCopy, Volume};
@@ -92,6 +93,13 @@ pub enum Misfit {
         /// The uuid of the filesystem.
         expect: Uuid,
     },
+    /// The block does not lie within one stripe of its chunk.
+    CrossesStripe {
+        /// The tree that the block was reached in.
+        tree: u64,
+        /// Logical address of the block.
+        block: Logical,
+    },
     /// The last key is not below the first one of the next block.
     LastKey {
         /// Id of the tree.
@@ -153,6 +161,7 @@ struct Kept<'r> {
 
 /// What blocks are judged by.
 pub struct BlockRules<'r> {
+    volume: &'r Volume,
     items: Rules,
     /// That of all blocks, if it is known.
     chunk_tree_uuid: Option<Uuid>,
@@ -161,13 +170,21 @@ pub struct BlockRules<'r> {
 }
 
 impl<'r> BlockRules<'r> {
-    pub fn new(volume: &Volume, scan: &Scan<'_>, records: Option<&'r MemoryBudget>) -> Self {
+    pub fn new(volume: &'r Volume, scan: &Scan<'_>, records: Option<&'r MemoryBudget>) -> Self {
         let items = Rules::new(volume.format(), volume.superblock());
-        Self {
-            items,
-            chunk_tree_uuid: chunk_tree_uuid(volume, scan),
-            kept: records.map(|room| Kept { blocks: Writer::new(room), data: Writer::new(room) }),
-        }
+        // A change of the fsid gives all blocks another one, too.
+        let is_changing = volume.stored_superblock().flags.get() & CHANGING_FSID != 0;
+        let chunk_tree_uuid = if is_changing { None } else { chunk_tree_uuid(volume, scan) };
+        let kept = records.map(|room| Kept { blocks: Writer::new(room), data: Writer::new(room) });
+        Self { volume, items, chunk_tree_uuid, kept }
+    }
+}
+
+impl BlockRules<'_> {
+    fn crosses_stripe(&self, block: Logical) -> bool {
+        let length = u64::from(self.volume.format().nodesize);
+        let within = self.volume.chunks().find(block).map(|chunk| (block.0 - chunk.logical.0) % STRIPE_LEN);
+        within.is_some_and(|within| within + length > STRIPE_LEN)
     }
 }
 
@@ -206,6 +223,9 @@ impl BlocksPart {
         let uuid = header.chunk_tree_uuid;
         if let Some(expect) = rules.chunk_tree_uuid.filter(|expect| *expect != uuid) {
             self.misfits.push(Misfit::ChunkTreeUuid { tree, block: logical, have: uuid, expect });
+        }
+        if rules.crosses_stripe(logical) {
+            self.misfits.push(Misfit::CrossesStripe { tree, block: logical });
         }
         if let (Some(have), Some(end)) = (block.last_key(), place.end)
             && have >= end

@@ -1,6 +1,7 @@
 //! Which data has checksums.
 
 use crate::block::Leaf;
+use crate::disk::flags::superblock::{CHANGING_DATA_CSUM, CHANGING_META_CSUM};
 use crate::disk::{Key, KeyType, Logical, objectid};
 use crate::tree::Tree;
 use crate::volume::Volume;
@@ -45,7 +46,7 @@ pub struct CsumRuns {
     /// Items that overlap.
     pub overlaps: Vec<Overlap>,
     unread: Vec<Unread>,
-    /// The tree's root could not be read.
+    /// The tree's root could not be read, or its items are of two types.
     is_lost: bool,
     /// Data of one checksum, and of an item as long as one can be.
     sectorsize: u64,
@@ -57,12 +58,14 @@ impl CsumRuns {
     pub fn new(volume: &Volume, trees: &[Tree], items: Vec<Run>, blocks: &Blocks) -> Self {
         let format = volume.format();
         let (csum_size, sectorsize) = (format.csum_type.size() as u64, u64::from(format.sectorsize));
-        let (runs, overlaps) = merge(items);
+        // A change of the checksum type that was cut has left items of both types, side by side or one instead of the other.
+        let is_changing = volume.stored_superblock().flags.get() & (CHANGING_DATA_CSUM | CHANGING_META_CSUM) != 0;
+        let (runs, overlaps) = if is_changing { Default::default() } else { merge(items) };
         let is_of_tree = |unread: &&Unread| unread.tree == objectid::CSUM_TREE;
         Self {
             runs,
             overlaps,
-            is_lost: trees.is_empty() && blocks.may_hide(objectid::ROOT_TREE, objectid::CSUM_TREE),
+            is_lost: is_changing || trees.is_empty() && blocks.may_hide(objectid::ROOT_TREE, objectid::CSUM_TREE),
             unread: blocks.unread.iter().filter(is_of_tree).cloned().collect(),
             sectorsize,
             longest: u64::from(format.nodesize) / csum_size * sectorsize,

@@ -23,7 +23,7 @@ mod subvolumes;
 mod trees;
 pub mod verify;
 
-pub use blocks::{BadBlock, BlockRecord, Blocks, Misfit, Unread, UsedData};
+pub use blocks::{BadBlock, BlockRecord, Blocks, Misfit, SecondLook, Unread, UsedData};
 pub use csums::{Coverage, CsumRuns, Overlap, Run};
 pub use extent_list::{Cursor, Extent, ExtentList};
 pub use gather::{Options, Survey, gather};
@@ -32,7 +32,7 @@ pub use items::{Item, Items, keys_of, keys_of_type};
 pub use job::Job;
 pub use logs::{LogTree, Logged, LoggedExtent};
 pub use records::{ExtentReferences, ReferenceRecord, ReferenceRecords};
-pub use references::{Claims, Found, Mismatch, Shape};
+pub use references::{BackrefFlag, Claims, Found, Mismatch, Shape};
 pub use sketch::Buckets;
 pub use structure::{NOT_UNDERSTOOD, Structure};
 pub use subvolumes::{DirPlace, Root, Subvolumes};

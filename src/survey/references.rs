@@ -5,9 +5,10 @@
 
 use std::io;
 
+use crate::block::Block;
 use crate::block::reference::{Reference, file_extents, node_children};
-use crate::disk::flags::extent::{DATA, TREE_BLOCK};
-use crate::disk::{Logical, Transid, objectid};
+use crate::disk::flags::extent::{DATA, FULL_BACKREF, TREE_BLOCK};
+use crate::disk::{Logical, Transid, flags, objectid};
 use crate::table::{Part, Writer};
 use crate::tree::{Tree, Visit};
 
@@ -127,8 +128,41 @@ impl Mismatch {
             Shape::TreeBlock { generation: Some(generation), .. } => extent.generation == generation.0,
             _ => true,
         };
-        let fits = extent.flags & kind != 0 && have == expect && is_generation;
+        let is_never_shared = matches!(reference, Reference::TreeBlock { root } if !objectid::may_share_blocks(root));
+        let fits = extent.flags & kind != 0
+            && have == expect
+            && is_generation
+            && !(is_never_shared && extent.flags & FULL_BACKREF != 0);
         (!fits).then_some(Self { extent, reference, shape })
+    }
+}
+
+/// A tree block whose extent item has other back references than its header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackrefFlag {
+    /// The tree that the block was reached in.
+    pub tree: u64,
+    /// Its extent item.
+    pub extent: Extent,
+    /// As in the header.
+    pub header_flags: u64,
+}
+
+impl BackrefFlag {
+    /// A block that a relocation made is referred to from its leaf or node alone, from the beginning. A block that its own tree
+    /// reaches has no such references, unless it is older than the last snapshot: a relocation that failed leaves it with them
+    /// (`update_ref_for_cow`, `btrfs_alloc_tree_block`).
+    fn new(tree: &Tree, block: Block<'_>, extent: Extent) -> Option<Self> {
+        let header = block.header();
+        let header_flags = header.flag_bits();
+        let is_copy = header_flags & flags::header::RELOC != 0;
+        let is_own = header.owner.get() == tree.id()
+            && tree.origin.is_some_and(|origin| block.generation() > origin.last_snapshot);
+        let is_wrong = match extent.flags & FULL_BACKREF {
+            0 => is_copy,
+            _ => !is_copy && is_own,
+        };
+        (extent.flags & TREE_BLOCK != 0 && is_wrong).then_some(Self { tree: tree.id(), extent, header_flags })
     }
 }
 
@@ -141,6 +175,7 @@ pub struct Found {
     early: Vec<(Logical, Reference, Shape)>,
     /// What does not fit the extents that it leads to.
     pub mismatches: Vec<Mismatch>,
+    pub backref_flags: Vec<BackrefFlag>,
 }
 
 impl Found {
@@ -149,6 +184,7 @@ impl Found {
         self.sketch.merge(&other.sketch);
         self.early.append(&mut other.early);
         self.mismatches.append(&mut other.mismatches);
+        self.backref_flags.append(&mut other.backref_flags);
     }
 
     /// Notes the references of a block that is read before the extents are known: one without full back references.
@@ -166,7 +202,9 @@ impl Found {
 
     /// Notes the references that a block of a tree has, and what does not fit the extents that they lead to.
     pub fn visit(&mut self, tree: &Tree, visit: Visit<'_>, extents: &ExtentList) {
-        let Self { sketch, cursor, mismatches, .. } = self;
+        let Self { sketch, cursor, mismatches, backref_flags, .. } = self;
+        let extent = extents.find(visit.block().logical(), cursor);
+        backref_flags.extend(extent.and_then(|extent| BackrefFlag::new(tree, visit.block(), extent)));
         references(tree, visit, extents, cursor, |logical, reference, shape, cursor| {
             sketch.add(logical, &reference.numbers(logical), 1);
             // A missing item shows in the sums.

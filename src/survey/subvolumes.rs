@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::block::{ItemRef, Leaf};
 use crate::disk::fields::Uuid;
+use crate::disk::inode::{DirItem, Entries};
 use crate::disk::root::{RootItem, RootRef};
 use crate::disk::space::FreeSpaceHeader;
 use crate::disk::{Key, KeyType, Logical, objectid};
@@ -55,6 +56,8 @@ pub struct Subvolumes {
     pub inodes: BTreeSet<u64>,
     /// Entries of the uuid tree.
     pub uuids: Uuids,
+    /// Entries of the root tree's directory, by name: where each leads to. One of them is the default subvolume.
+    pub entries: BTreeSet<(Vec<u8>, Key)>,
 }
 
 impl Subvolumes {
@@ -77,6 +80,10 @@ impl Subvolumes {
                 }
                 KeyType::INODE_ITEM => {
                     self.inodes.insert(objectid);
+                }
+                KeyType::DIR_ITEM | KeyType::DIR_INDEX => {
+                    let entries = Entries::<DirItem>::new(item.data).map_while(Result::ok);
+                    self.entries.extend(entries.map(|it| (it.name.to_vec(), Key::from(&it.entry.location))));
                 }
                 KeyType(0) if objectid == objectid::FREE_SPACE => {
                     if let Some((header, _)) = FreeSpaceHeader::read_prefix(item.data) {
@@ -113,6 +120,7 @@ impl Subvolumes {
         note_all(&mut self.caches, other.caches);
         self.inodes.append(&mut other.inodes);
         self.uuids.append(&mut other.uuids);
+        self.entries.append(&mut other.entries);
     }
 
     /// Whether a subvolume is being deleted.

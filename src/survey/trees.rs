@@ -2,8 +2,8 @@
 
 use crate::block::{ItemRef, Leaf};
 use crate::disk::root::RootItem;
-use crate::disk::{KeyType, objectid};
-use crate::tree::{Tree, TreeRoot};
+use crate::disk::{KeyType, Transid, objectid};
+use crate::tree::{Origin, Tree, TreeRoot};
 use crate::volume::Volume;
 
 /// All trees, by when a survey reads them.
@@ -57,6 +57,10 @@ pub fn trees_of(leaf: Leaf<'_>) -> impl Iterator<Item = Tree> {
     let items = leaf.items().flatten().filter(|item| item.key.key_type == KeyType::ROOT_ITEM);
     items.filter_map(|item: ItemRef<'_>| {
         let root_item = RootItem::read(item.data)?;
-        Some(Tree { root: TreeRoot::of_item(item.key, &root_item), drop_progress: root_item.drop_progress() })
+        let made = Transid(item.key.offset.max(root_item.otransid.get()));
+        let origin = Origin { made, last_snapshot: root_item.last_snapshot.into() };
+        let origin = objectid::is_fs_tree(item.key.objectid).then_some(origin);
+        let root = TreeRoot::of_item(item.key, &root_item);
+        Some(Tree { root, drop_progress: root_item.drop_progress(), origin })
     })
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::block::verify::Expected;
+use crate::block::verify::{BlockError, Expected};
 use crate::block::{Block, BlockKind};
 use crate::disk::{Key, Logical};
 use crate::parallel::{lock, on_threads};
@@ -242,10 +242,19 @@ impl<'v> Scan<'v> {
             if good.is_some() && place().is_none() {
                 break;
             }
-            let buffer = if good.is_some() { &mut *other } else { &mut *buffer };
-            match self.volume.read_copy(expected, mirror, buffer) {
-                Ok(copy) => *good = good.or(Some(copy)),
-                Err(error) => bad.push(BadCopy { mirror, place: place(), error }),
+            let read = match good {
+                Some(_) => self.volume.read_copy(expected, mirror, other),
+                None => self.volume.read_copy(expected, mirror, buffer),
+            };
+            match (read, *good) {
+                (Ok(copy), None) => *good = Some(copy),
+                // Both are verified: they are the same if their checksums are.
+                (Ok(copy), Some(first)) => {
+                    if copy.block(other).header().csum != first.block(buffer).header().csum {
+                        bad.push(BadCopy { mirror, place: place(), error: BlockError::Differs });
+                    }
+                }
+                (Err(error), _) => bad.push(BadCopy { mirror, place: place(), error }),
             }
             *count += 1;
         }

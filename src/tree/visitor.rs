@@ -2,7 +2,7 @@
 
 use crate::block::verify::Expected;
 use crate::block::{Block, Leaf, Node};
-use crate::disk::{Key, objectid};
+use crate::disk::{Key, Transid, flags, objectid};
 use crate::volume::BadCopy;
 
 use super::root::TreeRoot;
@@ -14,12 +14,23 @@ pub struct Tree {
     pub root: TreeRoot,
     /// Of a tree that is being dropped: the first key, and the level of its pointer, that is still there.
     pub drop_progress: Option<(Key, u8)>,
+    /// What its root item says of blocks that it shares; nothing where that is not known.
+    pub origin: Option<Origin>,
+}
+
+/// From which generation on the blocks of a tree are its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// In which it was made: a snapshot has no newer blocks of the tree that it was taken of.
+    pub made: Transid,
+    /// In which the last snapshot was taken of it, or the last relocation of its blocks began.
+    pub last_snapshot: Transid,
 }
 
 impl Tree {
     /// A tree of which nothing is dropped.
     pub fn whole(root: TreeRoot) -> Self {
-        Self { root, drop_progress: None }
+        Self { root, drop_progress: None, origin: None }
     }
 
     /// The id of the tree.
@@ -31,13 +42,16 @@ impl Tree {
     /// relocation tree with the tree that it copies; any other owner in a header is wrong.
     pub fn owner_of(&self, block: Block<'_>) -> u64 {
         let (tree, owner) = (self.id(), block.header().owner.get());
-        let may_share = objectid::is_fs_tree(tree) || tree == objectid::TREE_RELOC || tree == objectid::DATA_RELOC_TREE;
+        let may_share = objectid::may_share_blocks(tree);
         let is_root = block.logical() == self.root.logical && tree != objectid::TREE_RELOC;
         // The blocks of a relocation tree keep the owner that they have in the tree that is relocated (`btrfs_copy_root` in
         // fs/btrfs/ctree.c); that of data relocation is none of files.
         let is_relocated = tree == objectid::TREE_RELOC && owner == self.root.key.offset;
         let is_of_files = objectid::is_fs_tree(owner) || owner == objectid::TREE_RELOC;
-        let is_shared = may_share && !is_root && (is_of_files || is_relocated);
+        // What a relocation made keeps the owner of the block that it copied (`btrfs_force_cow_block`).
+        let is_copy = block.header().flag_bits() & flags::header::RELOC != 0;
+        let is_own = !is_copy && self.origin.is_some_and(|origin| block.generation() > origin.made);
+        let is_shared = may_share && !is_root && !is_own && (is_of_files || is_relocated);
         if is_shared { owner } else { tree }
     }
 }

@@ -30,16 +30,7 @@ impl Volume {
     /// lead to it, from where its blocks lie on the devices; where the two disagree, the tree is right. Chunks that make no sense are left out and noticed. Returns the
     /// device items.
     pub(super) fn load_chunks(&mut self, choice: &RootChoice) -> Result<Vec<DevItem>> {
-        let superblock = self.superblock.clone();
-        for entry in Entries::new(superblock.sys_chunk_array()) {
-            match entry {
-                Ok(entry) => self.add_chunk(Logical(entry.key.offset), entry.chunk, entry.stripes),
-                Err(bad) => {
-                    let (offset, problem) = (bad.offset, bad.problem.to_string());
-                    self.notices.push(Notice::SysChunkArray { offset, problem });
-                }
-            }
-        }
+        self.load_array();
         self.choose_chunk_root(choice)?;
         let superblock = &self.superblock;
         let root = Expected {
@@ -68,6 +59,20 @@ impl Volume {
             let _ = self.chunks.insert(chunk);
         }
         Ok(items.devices)
+    }
+
+    /// Fills the chunk map from the system chunk array.
+    pub(super) fn load_array(&mut self) {
+        let superblock = self.superblock.clone();
+        for entry in Entries::new(superblock.sys_chunk_array()) {
+            match entry {
+                Ok(entry) => self.add_chunk(Logical(entry.key.offset), entry.chunk, entry.stripes),
+                Err(bad) => {
+                    let (offset, problem) = (bad.offset, bad.problem.to_string());
+                    self.notices.push(Notice::SysChunkArray { offset, problem });
+                }
+            }
+        }
     }
 
     /// Notices where the system chunk array would not lead the kernel to the SYSTEM chunks of the chunk tree, which are in

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use crate::block::verify::Format;
 use crate::disk::Superblock;
 use crate::disk::fields::Uuid;
-use crate::disk::flags::superblock::SEEDING;
+use crate::disk::flags::superblock::{CHANGING_FSID, SEEDING};
 use crate::disk::volume::DevItem;
 use crate::error::{Error, Result};
 use crate::image::Image;
@@ -37,12 +37,41 @@ impl Volume {
 
     /// As [`Volume::open`], from the superblock and the roots that were chosen.
     pub fn open_at(images: Vec<Image>, choice: &RootChoice) -> Result<Self> {
+        let mut volume = Self::of_superblocks(images, choice)?;
+        loop {
+            let faulted = volume.faulted_images();
+            let loaded = volume.load(choice);
+            if volume.faulted_images() == faulted {
+                return loaded.map(|()| volume);
+            }
+        }
+    }
+
+    /// The devices and what their superblocks say, of a filesystem whose chunk tree cannot be read: of its chunks those in the
+    /// system chunk array alone are known.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Volume::open_at`], but for those of the chunk tree.
+    pub fn open_without_chunk_tree(images: Vec<Image>, choice: &RootChoice) -> Result<Self> {
+        let mut volume = Self::of_superblocks(images, choice)?;
+        volume.load_array();
+        volume.notice_devices(choice);
+        Ok(volume)
+    }
+
+    /// The volume before its chunks are known.
+    fn of_superblocks(images: Vec<Image>, choice: &RootChoice) -> Result<Self> {
         let open = |image| Device::open(image, choice.mirror);
         let mut devices = images.into_iter().map(open).collect::<Result<Vec<_>>>()?;
         let main = main_device(&devices)?;
         let superblock = Box::new(*devices[main].superblock());
         let mut fsids = vec![superblock.metadata_fsid()];
-        for fsid in devices.iter().map(|device| device.superblock().metadata_fsid()) {
+        let of_blocks = devices.iter().map(|device| device.superblock().metadata_fsid());
+        // A change of the fsid that was cut has left the old one in blocks, and in the device items.
+        let is_changing = superblock.flags.get() & CHANGING_FSID != 0;
+        let of_items = devices.iter().map(|device| device.superblock().dev_item.fsid).filter(|_| is_changing);
+        for fsid in of_blocks.chain(of_items) {
             if !fsids.contains(&fsid) {
                 fsids.push(fsid);
             }
@@ -51,14 +80,7 @@ impl Volume {
             superblock::format(&superblock, fsids).map_err(|problem| devices[main].superblock_error(problem))?;
         sort_devices(&mut devices, superblock.fsid);
         let (chunks, notices, stored_superblock) = (ChunkMap::default(), Vec::new(), superblock.clone());
-        let mut volume = Self { superblock, stored_superblock, format, chunks, notices, devices };
-        loop {
-            let faulted = volume.faulted_images();
-            let loaded = volume.load(choice);
-            if volume.faulted_images() == faulted {
-                return loaded.map(|()| volume);
-            }
-        }
+        Ok(Self { superblock, stored_superblock, format, chunks, notices, devices })
     }
 
     /// Loads the chunks, and finds the roots.

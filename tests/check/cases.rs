@@ -68,6 +68,11 @@ fn judge(case: &Made) {
     let done = |output: Output| assert_eq!(output.status.code(), Some(0), "{}: {output:?}", case.name);
     match case.name.as_str() {
         "block-group-tree-conversion-cut" => assert_eq!(codes(&case.problems()), ["super-conversion"]),
+        "checksum-conversion-cut" => {
+            let problems = case.problems();
+            assert_eq!(codes(&problems), ["super-conversion", "block-unreadable"]);
+            assert!(problems.iter().any(|problem| problem["values"]["flag"] == "CHANGING_META_CSUM"));
+        }
         "chunk-at-logical-zero" => {
             done(case.run("chunk-alloc", &["--type", "data"]));
             assert_btrfs_check(&case.image("0.img"));
@@ -81,7 +86,7 @@ fn judge(case: &Made) {
         }
         "missed-one-commit" => {
             let stale = case.problems().into_iter().find(|problem| problem["code"] == "device-stale").unwrap();
-            assert_eq!((&stale["devid"], &stale["severity"]), (&3.into(), &"fatal".into()));
+            assert_eq!((&stale["values"]["devid"], &stale["severity"]), (&3.into(), &"fatal".into()));
             assert!(!has(&case.problems(), "block-unreadable"), "every bad copy is recoverable");
             assert_refused(case, "chunk-alloc", &["--type", "data", "--size", "1M"]);
             done(case.run("chunk-alloc", &["--type", "data", "--size", "1M", "--degraded"]));
@@ -97,7 +102,9 @@ fn judge(case: &Made) {
             assert_refused(case, "chunk-alloc", &["--type", "data", "--size", "1M"]);
             assert_refused(case, "chunk-remove", &["--unused"]);
             done(case.run("chunk-alloc", &["--type", "data", "--size", "1M", "--degraded"]));
-            assert!(has(&case.problems(), "device-stale"), "it is never stamped with the new generation");
+            // What it missed has been written elsewhere since, but it is never stamped with the new generation.
+            let problems = case.problems();
+            assert!(["device-stale", "device-behind"].iter().any(|code| has(&problems, code)), "{problems:?}");
         }
         "superblock-behind" => {
             assert!(has(&case.problems(), "device-behind"));

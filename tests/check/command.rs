@@ -72,6 +72,7 @@ fn damaged_images_of_others_exit_with_1() {
         ("016-", "inode-nbytes"),
         ("018-", "extent-type"),
         ("028-", "super-total-bytes-short"),
+        ("034-", "inode-flags-kind"),
         ("036-", "device-size-short"),
         ("040-", "csum-missing-compressed"),
         ("047-", "device-bytes-used"),
@@ -80,7 +81,9 @@ fn damaged_images_of_others_exit_with_1() {
         ("055-", "super-num-devices"),
         ("058-", "free-space-orphan"),
         ("061-", "inline-ref-order"),
+        ("067-", "name-twice"),
         ("068-", "device-extent-orphan"),
+        ("069-", "item-type-unknown"),
         ("070-", "name-backref-missing"),
     ];
     let is_damaged = |name: &str| expected.iter().any(|(start, _)| name.starts_with(start));
@@ -215,6 +218,28 @@ fn older_roots_can_be_checked_and_damaged_ones_passed_by() {
     let output = rbtrfs("check", &["--json", "-b"], &images);
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(document["totals"]["blocks"].as_u64().unwrap() > 5, "{document}");
+}
+
+#[test]
+fn a_lost_chunk_root_is_a_problem_with_what_the_superblock_tells() {
+    let scratch = Scratch::new();
+    let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
+    let volume = crate::support::open(&images);
+    let superblock = *volume.superblock();
+    for mirror in 1..=volume.mirrors(superblock.chunk_root()) {
+        let (_, physical) = volume.place(superblock.chunk_root(), mirror).unwrap();
+        crate::support::change(&images[0], physical.0 + 200, 1, |byte| byte[0] ^= 1);
+    }
+    drop(volume);
+    let (code, document) = check(&images);
+    let problems = document["problems"].as_array().unwrap();
+    let lost = problems.iter().find(|problem| problem["code"] == "block-unreadable").unwrap();
+    assert_eq!((code, &lost["severity"], &lost["values"]["tree"]), (Some(1), &"fatal".into(), &3.into()));
+    assert_eq!(lost["values"]["block"], superblock.chunk_root().0);
+    let hint = problems.iter().find(|problem| problem["code"] == "other-roots").unwrap();
+    assert!(["-b", "-s 1", "--tree-root"].iter().all(|word| hint["message"].as_str().unwrap().contains(word)));
+    let text = rbtrfs("check", &[], &images);
+    assert_eq!((text.status.code(), text.stderr.len()), (Some(1), 0));
 }
 
 #[test]

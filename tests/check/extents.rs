@@ -6,8 +6,10 @@ use crate::support::damage::{Case, assert_each_is_found_for_itself, case};
 use crate::support::inject::Injector;
 use rbtrfs::disk::extent::{ExtentDataRef, ExtentItem, InlineRef, InlineRefs, SharedDataRef};
 use rbtrfs::disk::flags::extent::{FULL_BACKREF, TREE_BLOCK};
+use rbtrfs::disk::flags::header;
 use rbtrfs::disk::flags::inode::NODATASUM;
 use rbtrfs::disk::inode::{FileExtentDisk, FileExtentItem, InodeItem, compression, file_extent_type};
+use rbtrfs::disk::node::Header;
 use rbtrfs::disk::objectid::{CSUM_TREE, EXTENT_TREE, FS_TREE};
 use rbtrfs::disk::{Key, KeyType, hash};
 use rbtrfs::problem::ExtentProblem;
@@ -345,6 +347,25 @@ fn shapes() -> Vec<Case> {
             it.item_as(EXTENT_TREE, key, |item: &mut ExtentItem| item.generation -= 1);
             let expect = root.generation.unwrap().0;
             json!({"extent": root.logical, "have": expect - 1, "expect": expect})
+        }),
+        // Of a relocation that there was not, and of one that has left no block.
+        case("extent-backref-flag", |it| {
+            let root = it.root(FS_TREE);
+            it.block(root.logical, |block| Header::mut_from_prefix(block).unwrap().0.flags |= header::RELOC);
+            json!({"extent": root.logical, "tree": FS_TREE, "header_flags": header::WRITTEN | header::RELOC})
+        }),
+        case("extent-backref-flag", |it| {
+            let root = it.root(FS_TREE);
+            let key = Key::new(root.logical.0, KeyType::METADATA_ITEM, root.level.into());
+            it.item_as(EXTENT_TREE, key, |item: &mut ExtentItem| item.flags |= FULL_BACKREF);
+            json!({"extent": root.logical, "tree": FS_TREE, "have": TREE_BLOCK | FULL_BACKREF})
+        })
+        .on("empty"),
+        case("extent-never-shared", |it| {
+            let root = it.root(CSUM_TREE);
+            let key = Key::new(root.logical.0, KeyType::METADATA_ITEM, root.level.into());
+            it.item_as(EXTENT_TREE, key, |item: &mut ExtentItem| item.flags |= FULL_BACKREF);
+            json!({"extent": root.logical, "have": TREE_BLOCK | FULL_BACKREF, "reference": {"tree": {"root": CSUM_TREE}}})
         }),
         case("extent-length", |it| {
             let extent = data_of_one_file(it);

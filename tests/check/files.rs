@@ -10,7 +10,7 @@ use crate::support::{check, kernel_image_or_skip, open};
 use rbtrfs::disk::flags::inode::NODATASUM;
 use rbtrfs::disk::inode::{DirItem, Entries, FileExtentDisk, FileExtentItem, InodeItem, InodeRef};
 use rbtrfs::disk::objectid::{
-    CSUM_TREE, EXTENT_CSUM, FREE_SPACE, FS_TREE, ORPHAN, ROOT_DIR, ROOT_TREE, UUID_TREE, is_subvolume,
+    CSUM_TREE, EXTENT_CSUM, FREE_SPACE, FS_TREE, ORPHAN, ROOT_DIR, ROOT_TREE, ROOT_TREE_DIR, UUID_TREE, is_subvolume,
 };
 use rbtrfs::disk::root::{RootItem, RootRef};
 use rbtrfs::disk::space::FreeSpaceHeader;
@@ -117,6 +117,23 @@ fn first_key(injector: &Injector, tree: u64, is_wanted: impl Fn(&Key) -> bool) -
     injector.items(tree).into_iter().map(|(key, _)| key).find(is_wanted).expect("there is such an item")
 }
 
+/// A preallocated extent item of the top level.
+fn prealloc(injector: &Injector) -> (u64, Key, FileExtentDisk) {
+    let items = injector.items(FS_TREE).into_iter();
+    let found = items.filter(|(key, _)| key.key_type == KeyType::EXTENT_DATA).find_map(|(key, data)| {
+        let (item, rest) = FileExtentItem::read_prefix(&data)?;
+        let disk = *FileExtentDisk::read_prefix(rest).filter(|_| item.r#type == 2)?.0;
+        Some((key.objectid, key, disk))
+    });
+    found.expect("there is a preallocated extent")
+}
+
+/// The inode of a symbolic link, and the key of its target.
+fn target(injector: &Injector) -> (u64, Key) {
+    let link = find(injector, "inodes/symlink");
+    (link.inode, Key::new(link.inode, KeyType::EXTENT_DATA, 0))
+}
+
 fn file_cases() -> Vec<Case> {
     vec![
         case("root-directory-missing", |it| {
@@ -182,6 +199,48 @@ fn file_cases() -> Vec<Case> {
                 cut_checksums(it, start, start + disk.disk_num_bytes.get());
             }
             edit_inode(it, "zlib/text-400000", |inode| inode.flags |= NODATASUM)
+        }),
+        // Of a preallocated extent of which no part was written.
+        case("csum-prealloc", |it| {
+            let (file, key, disk) = prealloc(it);
+            let start = disk.disk_bytenr.get() + disk.offset.get();
+            it.insert_item(CSUM_TREE, Key::new(EXTENT_CSUM, KeyType::EXTENT_CSUM, start), &[0; CSUM]);
+            json!({"tree": FS_TREE, "inode": file, "offset": key.offset})
+        }),
+        case("inode-items", |it| {
+            let link = find(it, "inodes/symlink");
+            let fifo = 0o010644;
+            edit_inode(it, "inodes/symlink", |inode| inode.mode.set(fifo));
+            json!({"inode": link.inode, "mode": fifo})
+        })
+        .also(&["name-type"]),
+        case("link-not-inline", |it| {
+            let (link, key) = target(it);
+            it.leaf(FS_TREE, key, |items| {
+                let (_, data) = items.iter_mut().find(|item| item.0 == key).unwrap();
+                data[size_of::<FileExtentItem>() - 1] = 1;
+                data.resize(size_of::<FileExtentItem>(), 0);
+                let disk = FileExtentDisk { num_bytes: SECTOR.into(), ..FileExtentDisk::zeroed() };
+                data.extend(disk.as_bytes());
+                FileExtentItem::mut_from_prefix(data).unwrap().0.ram_bytes.set(SECTOR);
+            });
+            edit_inode(it, "inodes/symlink", |inode| inode.nbytes.set(0));
+            json!({"inode": link})
+        }),
+        case("link-empty", |it| {
+            let (link, key) = target(it);
+            it.remove_item(FS_TREE, key);
+            edit_inode(it, "inodes/symlink", |inode| inode.nbytes.set(0));
+            json!({"inode": link})
+        }),
+        case("link-size", |it| {
+            edit_inode(it, "inodes/symlink", |inode| inode.size += 1);
+            json!({"inode": target(it).0})
+        }),
+        case("link-nul", |it| {
+            let (link, key) = target(it);
+            it.item(FS_TREE, key, |data| data[size_of::<FileExtentItem>()] = 0);
+            json!({"inode": link})
         }),
         case("csum-unexpected", |it| edit_inode(it, "files/random", |inode| inode.flags |= NODATASUM)),
         case("csum-overlap", |it| {
@@ -306,6 +365,12 @@ fn subvolume_cases() -> Vec<Case> {
             let subvolume = root_refs(it, "volume").0;
             it.insert_item(UUID_TREE, Key::new(1, KeyType::UUID_KEY_SUBVOL, 2), &subvolume.to_le_bytes());
             json!({"subvolume": subvolume, "uuid": "01000000-0000-0000-0200-000000000000"})
+        }),
+        case("root-entry-dangling", |it| {
+            let is_entry = |key: &Key| (key.objectid, key.key_type) == (ROOT_TREE_DIR, KeyType::DIR_ITEM);
+            let key = first_key(it, ROOT_TREE, is_entry);
+            it.item_as(ROOT_TREE, key, |entry: &mut DirItem| entry.location.objectid.set(99999));
+            json!({"name": "default"})
         }),
         case("space-cache-inode-missing", |it| {
             let key = first_key(it, ROOT_TREE, |key| key.objectid == FREE_SPACE);

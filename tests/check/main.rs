@@ -5,6 +5,7 @@ mod cases;
 mod command;
 mod data;
 mod extents;
+mod fields;
 mod files;
 mod item_damage;
 mod mutations;

@@ -16,7 +16,7 @@ use rbtrfs::disk::extent::ExtentItem;
 use rbtrfs::disk::flags::extent::FULL_BACKREF;
 use rbtrfs::disk::inode::{DirItem, FileExtentItem, InodeItem, compression, file_extent_type};
 use rbtrfs::disk::node::{HEADER_SIZE, Header, Item, KeyPtr};
-use rbtrfs::disk::objectid::{FREE_SPACE_TREE, ROOT_TREE, ROOT_TREE_DIR, is_fs_tree, is_subvolume};
+use rbtrfs::disk::objectid::{DATA_RELOC_TREE, FREE_SPACE_TREE, ROOT_TREE, ROOT_TREE_DIR, is_fs_tree, is_subvolume};
 use rbtrfs::disk::root::RootItem;
 use rbtrfs::disk::superblock::{SUPER_INFO_SIZE, SUPER_OFFSETS, SYSTEM_CHUNK_ARRAY_SIZE, Superblock};
 use rbtrfs::disk::volume::{Chunk, DevExtent, DevItem};
@@ -189,8 +189,13 @@ fn free_of_file_extent(data: &[u8]) -> Vec<Bytes> {
 /// An entry's generation is not read. The highest bit of its type is for the kernel's encryption to come.
 fn free_of_entry(key: Key, data: &[u8]) -> Vec<Bytes> {
     let mut free = vec![field!(DirItem, transid), field!(DirItem, r#type)];
+    let (item, _) = DirItem::read_prefix(data).unwrap();
+    // A subvolume is looked for by its id alone.
+    if item.location.r#type == KeyType::ROOT_ITEM.0 {
+        let (from, to) = field!(DiskKey, offset);
+        free.push((offset_of!(DirItem, location) + from, offset_of!(DirItem, location) + to));
+    }
     if key.key_type == KeyType::XATTR_ITEM {
-        let (item, _) = DirItem::read_prefix(data).unwrap();
         free.push((size_of::<DirItem>() + usize::from(item.name_len.get()), data.len()));
     }
     free
@@ -228,7 +233,7 @@ fn free_of_key(key: Key, leads_to_subvolume: bool, is_shared: bool) -> Vec<Bytes
     let is_free = match key.key_type {
         KeyType::DIR_INDEX => leads_to_subvolume,
         KeyType::EXTENT_DATA => is_shared,
-        KeyType::ROOT_ITEM => is_subvolume(key.objectid),
+        KeyType::ROOT_ITEM => is_subvolume(key.objectid) || key.objectid == DATA_RELOC_TREE,
         KeyType::INODE_REF => key.objectid == ROOT_TREE_DIR || key.offset == ROOT_TREE_DIR,
         _ => false,
     };

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rbtrfs::block::BlockKind;
 use rbtrfs::block::verify::Expected;
 use rbtrfs::disk::node::{HEADER_SIZE, Header, Item, KeyPtr};
+use rbtrfs::disk::root::RootItem;
 use rbtrfs::disk::superblock::{SUPER_INFO_SIZE, SUPER_OFFSETS};
 use rbtrfs::disk::{DiskKey, Key, Logical, Physical, Superblock, objectid};
 use rbtrfs::tree::TreeRoot;
@@ -136,6 +137,16 @@ impl Injector {
                 roots.into_iter().find(|root| root.key.objectid == tree).expect("the tree exists")
             }
         }
+    }
+
+    /// Writes a copy of the root block of a tree to another place, and has its root item lead there.
+    pub fn move_root(&self, tree: u64, to: Logical) {
+        let (volume, root) = (self.volume(), self.root(tree));
+        let mut bytes = vec![0; volume.format().nodesize as usize];
+        volume.read(root.logical, 1, &mut bytes).unwrap();
+        Header::mut_from_prefix(&mut bytes).unwrap().0.bytenr.set(to.0);
+        self.block(to, |block| block.copy_from_slice(&bytes));
+        self.item_as(objectid::ROOT_TREE, root.key, |item: &mut RootItem| item.bytenr.set(to.0));
     }
 
     /// Where the leaf is that holds `key` or would.

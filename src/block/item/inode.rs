@@ -34,6 +34,10 @@ findings! {
         Flags("inode-flags", Error, "unknown inode flags, have {have:#x} of which {unknown:#x} are unknown") {
             have: u64, unknown: u64,
         }
+        /// An inode has flags that no kernel sets on its kind of file.
+        KindFlags("inode-flags-kind", Error, "inode flags {flags:#x} of mode {mode:#o}, which none of its kind has") {
+            flags: u64, mode: u32,
+        }
         /// The size of an inode is more than a file can have.
         FileSize("inode-size", Error, "invalid file size, have {have} expect [0, {limit}]") { have: u64, limit: u64 }
         /// A time of an inode has a billion nanoseconds or more.
@@ -73,9 +77,19 @@ findings! {
 
 const S_IFMT: u32 = 0o170000;
 pub(super) const S_IFDIR: u32 = 0o040000;
+const S_IFREG: u32 = 0o100000;
 /// FIFO, character device, directory, block device, file, symbolic link, socket.
-const FILE_KINDS: [u32; 7] = [0o010000, 0o020000, S_IFDIR, 0o060000, 0o100000, 0o120000, 0o140000];
+const FILE_KINDS: [u32; 7] = [0o010000, 0o020000, S_IFDIR, 0o060000, S_IFREG, 0o120000, 0o140000];
 const MODE_BITS: u32 = S_IFMT | 0o7777;
+
+/// Flags, and the kinds of files on which a kernel sets them. The flag of a root item's own inode is on no other; files and
+/// directories alone have attributes that a person sets, and files alone are sealed by fs-verity.
+const KIND_FLAGS: [(u64, &[u32]); 4] = [
+    (flags::inode::IMMUTABLE, &[S_IFREG, S_IFDIR]),
+    (flags::inode::APPEND, &[S_IFREG, S_IFDIR]),
+    (flags::inode::RO_VERITY, &[S_IFREG]),
+    (flags::inode::ROOT_ITEM_INIT, &[]),
+];
 
 const NANOSECONDS: u32 = 1_000_000_000;
 
@@ -121,6 +135,11 @@ pub(super) fn check_inode(cx: &mut Context<'_>, item: &ItemRef<'_>) {
     let unknown = inode.flags.get() & !KNOWN;
     if unknown != 0 {
         cx.found(InodeDamage::Flags { have: inode.flags.get(), unknown });
+    }
+    let kind = mode & S_IFMT;
+    let forbidden = KIND_FLAGS.iter().filter(|(_, kinds)| !kinds.contains(&kind)).fold(0, |all, (flag, _)| all | flag);
+    if inode.flags.get() & forbidden != 0 && FILE_KINDS.contains(&kind) {
+        cx.found(InodeDamage::KindFlags { flags: inode.flags.get() & forbidden, mode });
     }
     if i64::try_from(inode.size.get()).is_err() {
         cx.found(InodeDamage::FileSize { have: inode.size.get(), limit: i64::MAX as u64 });

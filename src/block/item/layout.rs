@@ -1,12 +1,12 @@
 //! The header of a block, the pointers of a node, and how keys and items lie in a leaf.
 
 use crate::block::{Block, BlockKind, Leaf, Node};
-use crate::disk::flags::MIXED_BACKREF_REV;
+use crate::disk::flags::{MIXED_BACKREF_REV, incompat};
 use crate::disk::node::Item;
 use crate::disk::{Key, KeyType, flags, objectid};
 use crate::finding::findings;
 
-use super::{Context, belongs, check_item, is_never_empty};
+use super::{Context, belongs, check_item, is_fs_tree, is_never_empty};
 
 findings! {
     /// Damage to the layout of a block.
@@ -16,8 +16,12 @@ findings! {
         /// A block has flags that are not known.
         BlockFlags("block-flags", Error, "invalid header flags, have {have:#x} expect mask {mask:#x}") { have: u64, mask: u64 }
         /// A block is of a form of back references that is not known.
-        BackrefRev("block-backref-rev", Error, "invalid backref revision, have {have} expect [0, {limit}]") {
-            have: u8, limit: u8,
+        BackrefRev("block-backref-rev", Error, "invalid backref revision, have {have} expect {expect}") {
+            have: u8, expect: u8,
+        }
+        /// A block of a tree that is never shared is marked as one that a relocation made.
+        RelocFlag("block-reloc-flag", Error, "invalid header flags, have {have:#x} with RELOC in a tree that is not of files") {
+            have: u64,
         }
         /// A block was written in a generation that the superblock does not know.
         BlockGeneration("block-generation", Error, "invalid header generation, have {have} expect (0, {limit}]") {
@@ -46,8 +50,12 @@ findings! {
         }
         /// An item is of a type that does not belong into its tree.
         ItemMisplaced("item-misplaced", Error, "item type {item_type} does not belong into this tree") { item_type: u8 }
-        /// An item is of a type that is not known.
-        ItemUnknown("item-type-unknown", Note, "unknown item type {item_type}") { item_type: u8 }
+        /// An item in a tree of files is of a type that is not known, and no feature is on that is not known.
+        FileItemUnknown("item-type-unknown", Error, "unknown item type {item_type} in a tree of files") { item_type: u8 }
+        /// An item is of a type that is not known, as a later kernel may have written it.
+        ItemUnknown("item-type-new", Note, "unknown item type {item_type}") { item_type: u8 }
+        /// A leftover of the cache of free inode numbers, which Linux 5.11 gave up; Linux 6.18 refuses to read its leaf.
+        InodeCache("inode-cache", Error, "leftover of the inode number cache (btrfs rescue clear-ino-cache removes it)") { }
         /// A pointer leads to address 0.
         PointerZero("node-pointer-zero", Error, "invalid block pointer, have 0") { }
         /// A pointer leads to an address that is not aligned.
@@ -70,8 +78,15 @@ pub(super) fn check<'a>(cx: &mut Context<'a>, block: Block<'a>) {
     if have & !mask != 0 {
         cx.found(LayoutDamage::BlockFlags { have, mask });
     }
-    if header.backref_rev() > MIXED_BACKREF_REV {
-        cx.found(LayoutDamage::BackrefRev { have: header.backref_rev(), limit: MIXED_BACKREF_REV });
+    // Filesystems without the feature are those from before Linux 2.6.31, whose blocks have revision 0.
+    let (have, expect) = (header.backref_rev(), MIXED_BACKREF_REV);
+    if have > expect || (have < expect && cx.rules.has(incompat::MIXED_BACKREF)) {
+        cx.found(LayoutDamage::BackrefRev { have, expect });
+    }
+    // The copies that a relocation makes of blocks of other trees are ordinary ones (`relocate_tree_block`).
+    let is_known = cx.tree < objectid::FIRST_FREE || cx.tree == objectid::TREE_LOG;
+    if header.flag_bits() & flags::header::RELOC != 0 && is_known && !objectid::may_share_blocks(cx.tree) {
+        cx.found(LayoutDamage::RelocFlag { have: header.flag_bits() });
     }
     let (have, limit) = (header.generation.get(), newest_block(cx));
     if have == 0 || have > limit {
@@ -155,10 +170,17 @@ fn check_leaf<'a>(cx: &mut Context<'a>, leaf: Leaf<'a>) {
             cx.previous = None;
             continue;
         }
-        if !is_known(key) {
-            cx.found(LayoutDamage::ItemUnknown { item_type: key.key_type.0 });
+        let item_type = key.key_type.0;
+        if key.objectid == objectid::FREE_INO && is_fs_tree(cx.tree) {
+            cx.found(LayoutDamage::InodeCache {});
+        } else if !is_known(key) {
+            let is_damage = objectid::may_share_blocks(cx.tree) && !cx.rules.has_unknown_features;
+            cx.found(match is_damage {
+                true => LayoutDamage::FileItemUnknown { item_type },
+                false => LayoutDamage::ItemUnknown { item_type },
+            });
         } else if !belongs(cx.tree, key) {
-            cx.found(LayoutDamage::ItemMisplaced { item_type: key.key_type.0 });
+            cx.found(LayoutDamage::ItemMisplaced { item_type });
         } else {
             check_item(cx, &item);
         }

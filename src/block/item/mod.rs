@@ -25,7 +25,7 @@ use serde::Serialize;
 use crate::disk::csum::CsumType;
 use crate::disk::flags::incompat;
 use crate::disk::superblock::Superblock;
-use crate::disk::{Key, KeyType, Logical, objectid};
+use crate::disk::{Key, KeyType, Logical, flags, objectid};
 use crate::finding::{Finding, ProblemKind, Severity};
 
 use super::verify::Format;
@@ -45,6 +45,8 @@ pub use quota::QuotaDamage;
 pub use root::RootDamage;
 pub use space::SpaceDamage;
 
+const CHANGING_CSUMS: u64 = flags::superblock::CHANGING_DATA_CSUM | flags::superblock::CHANGING_META_CSUM;
+
 /// What a superblock says of all blocks of its filesystem.
 #[derive(Clone, Debug)]
 pub struct Rules {
@@ -54,6 +56,10 @@ pub struct Rules {
     incompat_flags: u64,
     generation: u64,
     nr_global_roots: u64,
+    /// Whether a feature is on that is not known: it may come with items of its own.
+    has_unknown_features: bool,
+    /// Whether a change of the checksum type was cut: items of checksums are of two types then.
+    changes_csums: bool,
 }
 
 impl Rules {
@@ -66,6 +72,10 @@ impl Rules {
             incompat_flags: superblock.incompat_flags.get(),
             generation: superblock.generation.get(),
             nr_global_roots: superblock.nr_global_roots.get(),
+            changes_csums: superblock.flags.get() & CHANGING_CSUMS != 0,
+            has_unknown_features: superblock.compat_flags.get() & !flags::all(flags::compat::NAMES) != 0
+                || superblock.compat_ro_flags.get() & !flags::all(flags::compat_ro::NAMES) != 0
+                || superblock.incompat_flags.get() & !flags::all(flags::incompat::NAMES) != 0,
         }
     }
 
@@ -229,6 +239,7 @@ fn check_item(cx: &mut Context<'_>, item: &ItemRef<'_>) {
         KeyType::INODE_EXTREF => name::check_extref(cx, item),
         KeyType::DIR_ITEM | KeyType::DIR_INDEX | KeyType::XATTR_ITEM => name::check_dir_item(cx, item),
         KeyType::EXTENT_DATA => file_extent::check(cx, item),
+        KeyType::EXTENT_CSUM if cx.rules.changes_csums => {}
         KeyType::EXTENT_CSUM => csum::check(cx, item),
         KeyType::ROOT_ITEM => root::check_root(cx, item),
         KeyType::ROOT_REF | KeyType::ROOT_BACKREF => root::check_ref(cx, item),
@@ -337,8 +348,7 @@ fn belongs(tree: u64, key: Key) -> bool {
                 )
         }
         objectid::DATA_RELOC_TREE | objectid::TREE_RELOC => file_items(),
-        // The header is that of the inode number cache.
-        _ if is_fs_tree(tree) => file_items() || key.key_type == KeyType::FREE_SPACE_HEADER,
+        _ if is_fs_tree(tree) => file_items(),
         _ => true,
     }
 }

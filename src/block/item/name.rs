@@ -31,6 +31,8 @@ findings! {
         }
         /// A directory index item holds more than one entry.
         IndexEntries("dir-index-entries", Error, "more than one entry in a directory index item") { }
+        /// A name stands in an item twice: of two files with one name in a directory only the first can be opened.
+        Twice("name-twice", Error, "the name at entry {entry} stands in the item before") { entry: u32 }
         /// A directory entry leads to neither an inode nor a subvolume, or an extended attribute leads somewhere.
         Location("dir-item-location", Error, "invalid location key {have}") { have: Key }
         /// The file type of a directory entry is not known.
@@ -77,6 +79,20 @@ fn each_entry<T: Entry>(
     }
 }
 
+/// Finds names of an item of several entries that `is_same` as an earlier one.
+fn check_twice<T: Entry>(
+    cx: &mut Context<'_>,
+    item: &ItemRef<'_>,
+    is_same: impl Fn(&Named<'_, T>, &Named<'_, T>) -> bool,
+) {
+    let entries = || Entries::<T>::new(item.data).map_while(Result::ok);
+    for (index, entry) in entries().enumerate().skip(1) {
+        if entries().take(index).any(|earlier| is_same(&earlier, &entry)) {
+            cx.found(NameDamage::Twice { entry: index as u32 });
+        }
+    }
+}
+
 fn check_parent(cx: &mut Context<'_>, parent: u64) {
     if !is_inode_number(parent) {
         cx.found(NameDamage::Parent { have: parent });
@@ -93,6 +109,7 @@ pub(super) fn check_ref(cx: &mut Context<'_>, item: &ItemRef<'_>) {
             cx.found(NameDamage::RootDirectory {});
         }
     });
+    check_twice::<InodeRef>(cx, item, |one, other| one.name == other.name);
 }
 
 pub(super) fn check_extref(cx: &mut Context<'_>, item: &ItemRef<'_>) {
@@ -106,6 +123,9 @@ pub(super) fn check_extref(cx: &mut Context<'_>, item: &ItemRef<'_>) {
             cx.found(NameDamage::ExtrefHash { have, expect });
         }
     });
+    check_twice::<InodeExtref>(cx, item, |one, other| {
+        (one.entry.parent_objectid, one.name) == (other.entry.parent_objectid, other.name)
+    });
 }
 
 pub(super) fn check_dir_item(cx: &mut Context<'_>, item: &ItemRef<'_>) {
@@ -115,8 +135,10 @@ pub(super) fn check_dir_item(cx: &mut Context<'_>, item: &ItemRef<'_>) {
         entries += 1;
         check_entry(cx, item.key, &named);
     });
-    if item.key.key_type == KeyType::DIR_INDEX && entries > 1 {
-        cx.found(NameDamage::IndexEntries {});
+    match item.key.key_type {
+        KeyType::DIR_INDEX if entries > 1 => cx.found(NameDamage::IndexEntries {}),
+        KeyType::DIR_INDEX => {}
+        _ => check_twice::<DirItem>(cx, item, |one, other| one.name == other.name),
     }
 }
 

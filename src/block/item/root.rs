@@ -38,6 +38,10 @@ findings! {
         DropLevel("root-item-drop-level", Error, "invalid root drop level, have {have} expect [{least}, {limit}]") {
             have: u8, least: u8, limit: u8,
         }
+        /// A root that lives says how far it is dropped.
+        DropOfLiving("root-item-drop-of-living", Error, "root with {refs} refs, but a drop progress of {have}") {
+            refs: u32, have: Key,
+        }
         /// A root has flags that are not known.
         Flags("root-item-flags", Error, "invalid root flags, have {have:#x} expect mask {mask:#x}") { have: u64, mask: u64 }
         /// A root has more than the one reference that a root can have.
@@ -107,6 +111,11 @@ pub(super) fn check_root(cx: &mut Context<'_>, item: &ItemRef<'_>) {
     let (have, least) = (root.drop_level, u8::from(is_partly_dropped));
     if have > limit.min(root.level) || have < least {
         cx.found(RootDamage::DropLevel { have, least, limit: limit.min(root.level) });
+    }
+    // A relocation tree notes there how far it is merged (`merge_reloc_root`), and lives.
+    if is_partly_dropped && root.refs.get() > 0 && item.key.objectid != objectid::TREE_RELOC {
+        let (refs, have) = (root.refs.get(), Key::from(&root.drop_progress));
+        cx.found(RootDamage::DropOfLiving { refs, have });
     }
     let (have, mask) = (root.flags.get(), const { flags::all(flags::root::NAMES) });
     if have & !mask != 0 {

@@ -162,7 +162,7 @@ pub(super) fn check_free_space(cx: &mut Context<'_>, item: &ItemRef<'_>) {
     }
 }
 
-/// The header of a v1 cache, or in a subvolume that of its inode number cache.
+/// The header of a v1 cache.
 pub(super) fn check_cache_header(cx: &mut Context<'_>, item: &ItemRef<'_>) {
     let size = |have, expect| SpaceDamage::HeaderSize { have, expect };
     let Some(header) = cx.exact::<FreeSpaceHeader, _>(item.data, size) else { return };

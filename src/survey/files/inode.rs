@@ -6,7 +6,7 @@ use crate::block::ItemRef;
 use crate::disk::flags::incompat::NO_HOLES;
 use crate::disk::flags::inode::NODATASUM;
 use crate::disk::inode::{FileExtentDisk, FileExtentItem, InodeItem, compression, dir_type, file_extent_type};
-use crate::disk::{KeyType, objectid};
+use crate::disk::{KeyType, Logical, objectid};
 use crate::mix::mix;
 use crate::volume::Volume;
 
@@ -41,6 +41,16 @@ mod parts {
     pub const UNKNOWN: u32 = 1 << 6;
     /// Any name of a subvolume.
     pub const SUBVOLUMES: u32 = 1 << 7;
+    /// Inline data.
+    pub const INLINE: u32 = 1 << 8;
+    /// Extents that are not inline, holes among them.
+    pub const ON_DISK: u32 = 1 << 9;
+    /// A NUL within inline data, where that of a symbolic link may be.
+    pub const NUL: u32 = 1 << 10;
+    /// A NUL at its end.
+    pub const TERMINATED: u32 = 1 << 11;
+    /// Any item of fs-verity.
+    pub const VERITY: u32 = 1 << 12;
 }
 
 const NOWHERE: u64 = u64::MAX;
@@ -68,6 +78,7 @@ pub struct Inode {
     first_gap: u64,
     first_overlap: u64,
     first_unsummed: u64,
+    first_summed_prealloc: u64,
 }
 
 /// What may be wrong with an inode.
@@ -80,11 +91,30 @@ pub enum Fault {
     DirectorySize,
     Bytes,
     Items,
-    Overlap { offset: u64 },
-    Gap { offset: u64 },
-    Unsummed { offset: u64 },
-    CompressedUnsummed { offset: u64 },
+    Overlap {
+        offset: u64,
+    },
+    Gap {
+        offset: u64,
+    },
+    Unsummed {
+        offset: u64,
+    },
+    CompressedUnsummed {
+        offset: u64,
+    },
     Summed,
+    /// Preallocated data has checksums; it may have been written as that of another file.
+    SummedPrealloc {
+        offset: u64,
+    },
+    LinkNotInline,
+    LinkEmpty,
+    /// `length` bytes are the target of a symbolic link.
+    LinkSize {
+        length: u64,
+    },
+    LinkNul,
 }
 
 impl Inode {
@@ -105,6 +135,7 @@ impl Inode {
             first_gap: NOWHERE,
             first_overlap: NOWHERE,
             first_unsummed: NOWHERE,
+            first_summed_prealloc: NOWHERE,
         }
     }
 
@@ -157,8 +188,17 @@ impl Inode {
                 self.add_extent(item, rules);
                 0
             }
+            KeyType::VERITY_DESC_ITEM | KeyType::VERITY_MERKLE_ITEM => {
+                self.parts |= parts::VERITY;
+                0
+            }
             _ => self.add_names(item),
         }
+    }
+
+    /// Whether this is a symbolic link, as far as is known: its item may stand in an earlier leaf.
+    fn may_be_link(&self) -> bool {
+        !self.has_item() || entry_type(self.mode) == dir_type::SYMLINK
     }
 
     fn add_names(&mut self, item: &ItemRef<'_>) -> u64 {
@@ -201,10 +241,18 @@ impl Inode {
         let mut length = extent.ram_bytes.get();
         if extent.r#type == file_extent_type::INLINE {
             self.extent_bytes = self.extent_bytes.wrapping_add(length);
+            self.parts |= parts::INLINE;
+            if self.may_be_link()
+                && let Some((last, others)) = rest.split_last()
+            {
+                self.parts |= if *last == 0 { parts::TERMINATED } else { 0 };
+                self.parts |= if others.contains(&0) { parts::NUL } else { 0 };
+            }
             length = length.checked_next_multiple_of(sectorsize).unwrap_or(u64::MAX);
         } else {
             let Some((disk, _)) = FileExtentDisk::read_prefix(rest) else { return };
             length = disk.num_bytes.get();
+            self.parts |= parts::ON_DISK;
             if disk.disk_bytenr.get() != 0 {
                 self.extent_bytes = self.extent_bytes.wrapping_add(length);
                 self.check_csums(offset, extent, disk, rules.csums);
@@ -221,6 +269,10 @@ impl Inode {
 
     fn check_csums(&mut self, offset: u64, extent: &FileExtentItem, disk: &FileExtentDisk, csums: &CsumRuns) {
         if extent.r#type != file_extent_type::REG {
+            let start = Logical(disk.disk_bytenr.get().saturating_add(disk.offset.get()));
+            if csums.is_any(start, disk.num_bytes.get()) {
+                self.first_summed_prealloc = self.first_summed_prealloc.min(offset);
+            }
             return;
         }
         let is_compressed = extent.compression != compression::NONE;
@@ -269,6 +321,7 @@ impl Inode {
         self.entry_bytes = self.entry_bytes.saturating_add(later.entry_bytes);
         self.extent_bytes = self.extent_bytes.wrapping_add(later.extent_bytes);
         self.first_unsummed = self.first_unsummed.min(later.first_unsummed);
+        self.first_summed_prealloc = self.first_summed_prealloc.min(later.first_summed_prealloc);
         self
     }
 
@@ -299,15 +352,41 @@ impl Inode {
             if self.size != self.entry_bytes {
                 visit(Fault::DirectorySize);
             }
-            if self.has(parts::EXTENTS) {
+            if self.has(parts::EXTENTS | parts::VERITY) {
                 visit(Fault::Items);
             }
             return;
         }
-        if self.has(parts::ENTRIES) {
+        // FIFOs, sockets and device nodes have no data, and fs-verity seals files alone.
+        let entry_type = entry_type(self.mode);
+        let is_misplaced = match entry_type {
+            dir_type::REG_FILE => self.has(parts::ENTRIES),
+            dir_type::SYMLINK => self.has(parts::ENTRIES | parts::VERITY),
+            _ => self.has(parts::ENTRIES | parts::VERITY | parts::EXTENTS),
+        };
+        if is_misplaced {
             visit(Fault::Items);
         }
+        if entry_type == dir_type::SYMLINK {
+            self.link_faults(&mut visit);
+        }
         self.data_faults(rules, visit);
+    }
+
+    /// The target of a symbolic link is inline, and its length the size (`btrfs_symlink`; the kernel refuses to read others).
+    /// btrfs-convert put a NUL behind it.
+    fn link_faults(&self, visit: &mut impl FnMut(Fault)) {
+        let is_terminated = self.has(parts::TERMINATED);
+        let length = self.extent_bytes;
+        if self.has(parts::ON_DISK) {
+            visit(Fault::LinkNotInline);
+        } else if !self.has(parts::INLINE) {
+            visit(Fault::LinkEmpty);
+        } else if length != self.size && !(is_terminated && length.checked_sub(1) == Some(self.size)) {
+            visit(Fault::LinkSize { length });
+        } else if self.has(parts::NUL) || (is_terminated && length == self.size) {
+            visit(Fault::LinkNul);
+        }
     }
 
     fn data_faults(&self, rules: &Rules<'_>, mut visit: impl FnMut(Fault)) {
@@ -335,6 +414,9 @@ impl Inode {
         }
         if !has_csums && self.has(parts::SUMMED) {
             visit(Fault::Summed);
+        }
+        if self.first_summed_prealloc != NOWHERE {
+            hear(Fault::SummedPrealloc { offset: self.first_summed_prealloc });
         }
     }
 }

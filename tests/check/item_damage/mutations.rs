@@ -1,7 +1,7 @@
 //! Each kind of damage, as something done to a sound leaf.
 
 use rbtrfs::disk::extent::{ExtentDataRef, ExtentItem, SharedDataRef, TreeBlockInfo};
-use rbtrfs::disk::flags::{block_group, incompat};
+use rbtrfs::disk::flags::{block_group, header as header_flags, incompat, inode as inode_flags};
 use rbtrfs::disk::inode::{
     DirItem, DirLogItem, FileExtentDisk, FileExtentItem, InodeExtref, InodeItem, InodeRef, VerityDescriptorItem,
     compression, dir_type, file_extent_type,
@@ -14,7 +14,7 @@ use rbtrfs::disk::space::{FreeSpaceHeader, FreeSpaceInfo};
 use rbtrfs::disk::volume::{
     BalanceItem, BlockGroupItem, Chunk, DevExtent, DevItem, DevReplaceItem, RaidStride, RemapItem, Stripe,
 };
-use rbtrfs::disk::{DiskKey, KeyType};
+use rbtrfs::disk::{DiskKey, Key, KeyType};
 use zerocopy::FromBytes;
 
 use crate::item_damage::leaves::*;
@@ -37,6 +37,11 @@ const OFFSET: usize = size_of::<FileExtentItem>();
 pub const MUTATIONS: &[Mutation] = &[
     ("block-flags", FS_TREE, |leaf| leaf.header.flags |= 1 << 20),
     ("block-backref-rev", FS_TREE, |leaf| leaf.header.flags |= 1 << 57),
+    ("block-backref-rev", FS_TREE, |leaf| {
+        leaf.incompat_flags |= incompat::MIXED_BACKREF;
+        leaf.header.flags = header_flags::WRITTEN.into();
+    }),
+    ("block-reloc-flag", CSUM_TREE, |leaf| leaf.header.flags |= header_flags::RELOC),
     ("block-not-written", FS_TREE, |leaf| leaf.header.flags = (1 << 56).into()),
     ("block-generation", FS_TREE, |leaf| leaf.header.generation = (GENERATION + 1).into()),
     ("block-generation", TREE_LOG, |leaf| leaf.header.generation = (GENERATION + 2).into()),
@@ -50,6 +55,19 @@ pub const MUTATIONS: &[Mutation] = &[
     ("item-misplaced", FS_TREE, |leaf| leaf.key(FILE_ORPHAN).key_type = KeyType::CHUNK_ITEM),
     ("item-misplaced", EXTENT_TREE, |leaf| leaf.key(KEYED_BLOCK).key_type = KeyType::EXTENT_REF_V0),
     ("item-type-unknown", FS_TREE, |leaf| leaf.key(FILE_ORPHAN).key_type = KeyType(77)),
+    ("item-type-unknown", FS_TREE, |leaf| {
+        (leaf.tree, leaf.header.owner) = (DATA_RELOC_TREE, DATA_RELOC_TREE.into());
+        leaf.key(FILE_ORPHAN).key_type = KeyType(77);
+    }),
+    ("item-type-new", FS_TREE, |leaf| {
+        leaf.incompat_flags |= 1 << 60;
+        leaf.key(FILE_ORPHAN).key_type = KeyType(77);
+    }),
+    ("item-type-new", DEV_TREE, |leaf| leaf.items.last_mut().unwrap().0.key_type = KeyType(254)),
+    ("inode-cache", FS_TREE, |leaf| {
+        leaf.items.push((Key::new(FREE_INO, KeyType::INODE_ITEM, 0), inode(0o100600)));
+        leaf.items.sort();
+    }),
 
     ("inode-number inode-item-not-first", FS_TREE, |leaf| leaf.key(DIRECTORY).objectid = 255),
     ("inode-key-offset", FS_TREE, |leaf| leaf.key(FILE).offset = 1),
@@ -61,6 +79,16 @@ pub const MUTATIONS: &[Mutation] = &[
     ("inode-mode", FS_TREE, |leaf| leaf.at::<InodeItem>(FILE).mode = 0o1100644.into()),
     ("inode-dir-nlink", FS_TREE, |leaf| leaf.at::<InodeItem>(DIRECTORY).nlink = 2.into()),
     ("inode-flags", FS_TREE, |leaf| leaf.at::<InodeItem>(FILE).flags = (1 << 40).into()),
+    ("inode-flags-kind", FS_TREE, |leaf| leaf.at::<InodeItem>(FILE).flags = inode_flags::ROOT_ITEM_INIT.into()),
+    ("inode-flags-kind", FS_TREE, |leaf| leaf.at::<InodeItem>(DIRECTORY).flags = inode_flags::RO_VERITY.into()),
+    ("inode-flags-kind", FS_TREE, |leaf| {
+        let link = leaf.at::<InodeItem>(SMALL_FILE);
+        (link.mode, link.flags) = (0o120777.into(), inode_flags::IMMUTABLE.into());
+    }),
+    ("inode-flags-kind", FS_TREE, |leaf| {
+        let link = leaf.at::<InodeItem>(SMALL_FILE);
+        (link.mode, link.flags) = (0o120777.into(), inode_flags::APPEND.into());
+    }),
     ("inode-size", FS_TREE, |leaf| leaf.at::<InodeItem>(FILE).size = u64::MAX.into()),
     ("inode-time", FS_TREE, |leaf| leaf.at::<InodeItem>(FILE).mtime.nsec = 1_000_000_000.into()),
     ("orphan-key", FS_TREE, |leaf| leaf.key(FILE_ORPHAN).objectid = 259),
@@ -80,6 +108,19 @@ pub const MUTATIONS: &[Mutation] = &[
     ("name-length", FS_TREE, |leaf| *leaf.data(INDEX) = entry(FILE, dir_type::REG_FILE, &[b'n'; 256], b"")),
     ("name-character", FS_TREE, |leaf| *leaf.data(FILE_REF).last_mut().unwrap() = b'/'),
     ("name-character", FS_TREE, |leaf| *leaf.data(INDEX).last_mut().unwrap() = 0),
+    ("name-twice", FS_TREE, |leaf| leaf.data(dir_item()).extend(entry(SMALL_FILE, dir_type::REG_FILE, b"file", b""))),
+    ("name-twice", FS_TREE, |leaf| {
+        let data = leaf.data(xattr()).clone();
+        leaf.data(xattr()).extend(data);
+    }),
+    ("name-twice", FS_TREE, |leaf| {
+        let data = leaf.data(FILE_REF).clone();
+        leaf.data(FILE_REF).extend(data);
+    }),
+    ("name-twice", FS_TREE, |leaf| {
+        let data = leaf.data(extref()).clone();
+        leaf.data(extref()).extend(data);
+    }),
     ("inode-ref-root", FS_TREE, |leaf| leaf.at::<InodeRef>(DIRECTORY_REF).index = 1.into()),
     ("inode-ref-parent", FS_TREE, |leaf| leaf.key(FILE_REF).offset = 0),
     ("inode-ref-parent extref-hash", FS_TREE, |leaf| leaf.at::<InodeExtref>(extref()).parent_objectid = 7.into()),
@@ -140,7 +181,14 @@ pub const MUTATIONS: &[Mutation] = &[
     ("root-item-bytenr", ROOT_TREE, |leaf| leaf.at::<RootItem>(TREE).bytenr = 1.into()),
     ("root-item-level", ROOT_TREE, |leaf| leaf.at::<RootItem>(TREE).level = 8),
     ("root-item-drop-level", ROOT_TREE, |leaf| leaf.at::<RootItem>(TREE).drop_level = 2),
-    ("root-item-drop-level", ROOT_TREE, |leaf| leaf.at::<RootItem>(TREE).drop_progress = FILE.into()),
+    ("root-item-drop-level", ROOT_TREE, |leaf| {
+        let root = leaf.at::<RootItem>(TREE);
+        (root.refs, root.drop_progress) = (0.into(), FILE.into());
+    }),
+    ("root-item-drop-of-living", ROOT_TREE, |leaf| {
+        let root = leaf.at::<RootItem>(TREE);
+        (root.refs, root.level, root.drop_level, root.drop_progress) = (1.into(), 1, 1, FILE.into());
+    }),
     ("root-item-flags", ROOT_TREE, |leaf| leaf.at::<RootItem>(TREE).flags = 2.into()),
     ("root-item-offset", ROOT_TREE, |leaf| leaf.key(TREE).offset = GENERATION + 2),
     ("root-item-directory", ROOT_TREE, |leaf| leaf.key(LEGACY_TREE).objectid = FS_TREE),

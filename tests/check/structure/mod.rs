@@ -9,12 +9,18 @@ use std::process::Command;
 
 use crate::support::damage::is;
 use crate::support::inject::{Injector, LeafItems};
-use crate::support::soundness::{assert_sound_with_data, describe};
-use crate::support::{Scratch, kernel_image, kernel_image_names, kernel_image_or_skip, mkfs_btrfs, or_skip, require};
+use crate::support::soundness::{assert_sound_with_data, beyond_notes, describe};
+use crate::support::{
+    Scratch, check, kernel_image, kernel_image_names, kernel_image_or_skip, mkfs_btrfs, or_skip, require,
+};
 use cases::{NOT_INJECTED, cases, edit_cache_page};
 use rbtrfs::block::item::ItemProblem;
+use rbtrfs::block::reference::Reference;
 use rbtrfs::check::check_structure;
-use rbtrfs::disk::objectid;
+use rbtrfs::disk::extent::ExtentItem;
+use rbtrfs::disk::flags::{block_group, extent, incompat};
+use rbtrfs::disk::volume::BlockGroupRemap;
+use rbtrfs::disk::{Key, KeyType, objectid};
 use rbtrfs::finding::Finding;
 use rbtrfs::image::Image;
 use rbtrfs::problem::{
@@ -22,6 +28,7 @@ use rbtrfs::problem::{
     SubvolumeProblem,
 };
 use rbtrfs::volume::Volume;
+use zerocopy::IntoBytes;
 
 fn problems_of(volume: &Volume) -> Vec<Problem> {
     check_structure(volume, &crate::support::survey(volume))
@@ -59,6 +66,36 @@ fn a_backup_of_roots_of_the_running_transaction_is_no_problem() {
         older.tree_root.set(4096);
     });
     assert_eq!(problems_of(&injector.volume()), before);
+}
+
+/// Its blocks have extent items, and nothing that is understood leads to them.
+#[test]
+fn the_remap_tree_is_said_not_to_be_understood_and_nothing_is_missed_for_it() {
+    let Some(images) = kernel_image_or_skip("single") else { return };
+    let injector = Injector::new(&images);
+    let volume = injector.volume();
+    for chunk in volume.chunks().iter() {
+        let key = Key::new(chunk.logical.0, KeyType::BLOCK_GROUP_ITEM, chunk.length);
+        injector.leaf(objectid::EXTENT_TREE, key, |items| {
+            let (_, data) = items.iter_mut().find(|item| item.0 == key).unwrap();
+            data.extend([0; size_of::<BlockGroupRemap>()]);
+        });
+    }
+    let metadata = volume.chunks().iter().find(|chunk| chunk.flags.contains(block_group::METADATA)).unwrap();
+    let block = metadata.end().0 - u64::from(volume.format().nodesize);
+    let mut item = ExtentItem::zeroed();
+    (item.refs, item.generation, item.flags) = (1.into(), 1.into(), extent::TREE_BLOCK.into());
+    let mut data = item.as_bytes().to_vec();
+    Reference::TreeBlock { root: objectid::REMAP_TREE }.put_inline(1, &mut data);
+    injector.insert_item(objectid::EXTENT_TREE, Key::new(block, KeyType::METADATA_ITEM, 0), &data);
+    injector.superblocks(|superblock| {
+        superblock.incompat_flags |= incompat::REMAP_TREE;
+        superblock.remap_root.set(block);
+    });
+    let found = check(&injector.volume(), 2);
+    assert!(found.iter().any(|problem| problem.code() == "super-not-understood"), "{}", describe(&found));
+    let grave = beyond_notes(found);
+    assert!(grave.is_empty(), "{}", describe(&grave));
 }
 
 #[test]

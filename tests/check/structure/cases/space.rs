@@ -167,6 +167,30 @@ pub fn free_space_cases() -> Vec<Case> {
             injector.insert_item(TREE, key, FreeSpaceInfo::zeroed().as_bytes());
             json!({"key": key})
         }),
+        // Above what mkfs made first, where a balance has emptied a block group.
+        Case::new("free-space-gone", |injector| {
+            let chunks: Vec<_> = injector.volume().chunks().iter().cloned().collect();
+            let ends = [21 << 20].into_iter().chain(chunks.iter().map(|chunk| chunk.end().0));
+            let gap = ends.zip(&chunks).find(|(end, next)| *end >= 21 << 20 && end + 65536 <= next.logical.0);
+            let place = gap.expect("a balance has left a gap").0;
+            let key = Key::new(place, KeyType::FREE_SPACE_INFO, 65536);
+            injector.insert_item(TREE, key, FreeSpaceInfo::zeroed().as_bytes());
+            json!({"key": key})
+        })
+        .on("convert"),
+        Case::new("free-space-adjacent", |injector| {
+            let is_extent = |key: &Key| key.key_type == KeyType::FREE_SPACE_EXTENT && key.offset > 8192;
+            let groups: Vec<u64> = injector.volume().chunks().iter().map(|chunk| chunk.logical.0).collect();
+            let items = injector.items(TREE);
+            let of_chunk = |key: &Key| groups.iter().rev().find(|group| **group <= key.objectid).copied();
+            let (key, _) = items.iter().find(|(key, _)| is_extent(key) && of_chunk(key).is_some()).unwrap().clone();
+            let middle = key.objectid + 4096;
+            change_key(injector, TREE, key, Key { offset: 4096, ..key });
+            injector.insert_item(TREE, Key { objectid: middle, offset: key.offset - 4096, ..key }, &[]);
+            let info = items.iter().rfind(|(it, _)| it.key_type == KeyType::FREE_SPACE_INFO && *it < key).unwrap().0;
+            injector.item_as(TREE, info, |info: &mut FreeSpaceInfo| info.extent_count += 1);
+            json!({"logical": info.objectid, "start": middle})
+        }),
         Case::new("free-space-leftover", |injector| {
             let key = Key::new(65536, KeyType::FREE_SPACE_INFO, 65536);
             injector.insert_item(TREE, key, FreeSpaceInfo::zeroed().as_bytes());

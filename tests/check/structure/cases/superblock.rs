@@ -3,6 +3,7 @@
 use rbtrfs::disk::flags::{incompat, superblock};
 use rbtrfs::disk::node::Header;
 use rbtrfs::disk::superblock::SUPER_OFFSETS;
+use rbtrfs::disk::volume::DevItem;
 use rbtrfs::disk::{Key, KeyType, objectid};
 use serde_json::json;
 use zerocopy::FromBytes;
@@ -75,6 +76,46 @@ pub fn cases() -> Vec<Case> {
         Case::new("super-field", |injector| {
             injector.superblocks(|superblock| superblock.stripesize.set(4097));
             json!({"field": "stripesize", "have": 4097})
+        }),
+        Case::new("super-field", |injector| {
+            injector.superblocks(|superblock| superblock.stripesize.set(8192));
+            json!({"field": "stripesize", "have": 8192})
+        }),
+        Case::new("super-field", |injector| {
+            injector.superblocks(|superblock| superblock.log_root_level = 8);
+            json!({"field": "log_root_level", "have": 8})
+        }),
+        Case::new("super-field", |injector| {
+            let have = injector.volume().superblock().generation().0 + 1;
+            injector.superblocks(|superblock| superblock.cache_generation.set(have));
+            json!({"field": "cache_generation", "have": have})
+        })
+        .also(&["free-space-cache-stale"]),
+        Case::new("super-field", |injector| {
+            let have = injector.volume().superblock().generation().0 + 1;
+            injector.superblocks(|superblock| superblock.uuid_tree_generation.set(have));
+            json!({"field": "uuid_tree_generation", "have": have})
+        }),
+        Case::new("super-field", |injector| {
+            injector.superblocks(|superblock| superblock.label.fill(b'x'));
+            json!({"field": "label"})
+        }),
+        Case::new("super-field", |injector| {
+            injector.superblocks(|superblock| superblock.sys_chunk_array_size.set(0));
+            json!({"field": "sys_chunk_array_size", "have": 0})
+        })
+        .also(&["sys-array-missing", "sys-array-tail"]),
+        Case::new("super-reserved", |injector| {
+            injector.superblocks(|superblock| superblock.compat_flags.set(1));
+            json!({"field": "compat_flags"})
+        }),
+        Case::new("super-reserved", |injector| {
+            injector.superblocks(|superblock| superblock.reserved[9] = 1);
+            json!({"field": "reserved"})
+        }),
+        Case::new("super-reserved", |injector| {
+            injector.superblocks(|superblock| superblock.remap_root_level = 1);
+            json!({"field": "remap_root"})
         }),
         Case::new("super-flags", |injector| {
             injector.superblocks(|superblock| superblock.incompat_flags.set(superblock.incompat_flags.get() | 1 << 60));
@@ -151,6 +192,19 @@ pub fn cases() -> Vec<Case> {
             injector.superblocks(|superblock| superblock.total_bytes.set(expect + 4096));
             json!({"have": expect + 4096, "expect": expect})
         }),
+        Case::new("super-total-bytes-overflow", |injector| {
+            let sizes: Vec<u64> = [1, 2]
+                .map(|devid| {
+                    let key = Key::new(objectid::DEV_ITEMS, KeyType::DEV_ITEM, devid);
+                    let size = 1 << 63;
+                    injector.item_as(objectid::CHUNK_TREE, key, |item: &mut DevItem| item.total_bytes.set(size));
+                    size
+                })
+                .to_vec();
+            json!({"sizes": sizes})
+        })
+        .on("raid1")
+        .also(&["device-truncated", "super-total-bytes-short", "super-dev-item"]),
         Case::new("super-bytes-used", |injector| {
             let expect = injector.volume().superblock().bytes_used.get();
             injector.superblocks(|superblock| superblock.bytes_used.set(expect + 4096));

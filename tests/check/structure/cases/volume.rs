@@ -2,7 +2,7 @@
 
 use rbtrfs::disk::flags::{block_group, incompat};
 use rbtrfs::disk::superblock::SUPER_OFFSETS;
-use rbtrfs::disk::volume::{Chunk, DevExtent, DevItem, DevStatsItem, Stripe};
+use rbtrfs::disk::volume::{Chunk, DevExtent, DevItem, DevReplaceItem, DevStatsItem, Stripe};
 use rbtrfs::disk::{DiskKey, Key, KeyType, objectid};
 use rbtrfs::volume::ChunkMapping;
 use serde_json::{Value, json};
@@ -225,6 +225,18 @@ pub fn device_cases() -> Vec<Case> {
             edit_device(injector, |item| item.devid.set(7));
             json!({"devid": 1, "field": "devid", "have": 7, "expect": 1})
         }),
+        Case::new("device-devid", |injector| {
+            injector.superblocks(|superblock| superblock.dev_item.devid.set(7));
+            json!({"devid": 1, "have": 7})
+        }),
+        Case::new("device-uuid", |injector| {
+            injector.superblocks(|superblock| superblock.dev_item.uuid.0[0] ^= 1);
+            json!({"devid": 1})
+        }),
+        Case::new("super-dev-item", |injector| {
+            injector.superblocks(|superblock| superblock.dev_item.io_align.set(512));
+            json!({"devid": 1, "field": "io_align", "have": 512, "expect": 4096})
+        }),
         Case::new("device-uuid", |injector| {
             edit_device(injector, |item| item.uuid.0[0] ^= 1);
             json!({"devid": 1, "expect": injector.volume().devices()[0].uuid()})
@@ -275,6 +287,19 @@ pub fn device_cases() -> Vec<Case> {
             json!({"devid": 1})
         })
         .on("seed-sprout"),
+        Case::new("device-replace", |injector| {
+            let mut item = DevReplaceItem::zeroed();
+            item.src_devid.set(1);
+            item.replace_state.set(4);
+            let key = Key::new(0, KeyType::DEV_REPLACE, 0);
+            injector.leaf(objectid::DEV_TREE, key, |items| {
+                items.retain(|(other, _)| *other != key);
+                items.push((key, item.as_bytes().to_vec()));
+                items.sort();
+            });
+            json!({"devid": 1, "target": "00000000-0000-0000-0000-000000000000"})
+        })
+        .also(&["device-missing"]),
         Case::new("device-stats-orphan", |injector| {
             let key = Key::new(objectid::DEV_STATS, KeyType::PERSISTENT_ITEM, 77);
             injector.insert_item(objectid::DEV_TREE, key, DevStatsItem::zeroed().as_bytes());
