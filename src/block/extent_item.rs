@@ -91,6 +91,9 @@ impl Record {
     }
 
     /// What an item says; an error is what is wrong with the extent.
+    ///
+    /// # Errors
+    /// What is wrong with the extent, as a phrase.
     pub fn parse(key: Key, kind: ExtentKind, data: &[u8]) -> Result<Self, &'static str> {
         const TOO_SHORT: &str = "has an item that is too short";
         let (extent, mut rest) = ExtentItem::read_prefix(data).ok_or(TOO_SHORT)?;

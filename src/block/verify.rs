@@ -146,6 +146,9 @@ fn hex(bytes: &[u8]) -> String {
 
 impl Format {
     /// Verifies checksum, place, filesystem and what the parent promises; the first thing that is wrong is returned.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with the block.
     pub fn verify<'a>(&self, bytes: &'a [u8], expected: &Expected) -> Result<Block<'a>, BlockError> {
         let size_error = BlockError::Size { found: bytes.len(), expected: self.nodesize };
         if bytes.len() != self.nodesize as usize {

@@ -68,6 +68,9 @@ pub fn unused(fs: &Filesystem, type_bits: u64) -> Vec<Logical> {
 
 /// Removes an empty chunk. Its place on the devices is free after the commit. What is refused, for want of system space or
 /// because something disagrees, leaves everything as it was.
+///
+/// # Errors
+/// There is no such chunk, it is in use or the last of its type, or its items disagree.
 pub fn remove(handle: &mut Handle<'_>, logical: Logical) -> Result<()> {
     let fs = handle.fs;
     {

@@ -220,6 +220,9 @@ impl<P: Default> Default for Batch<P> {
 const BATCH_BYTES: u32 = 512 * 1024;
 
 /// Writes what is selected to `output`. `complain` hears of what could not be read; the dump goes on after it.
+///
+/// # Errors
+/// `output` cannot be written. What cannot be read is no error, but handed to `complain`.
 pub fn dump<F: Form>(
     volume: &Volume,
     selection: &Selection,

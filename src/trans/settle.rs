@@ -22,6 +22,9 @@ use super::{free_space_tree, quotas};
 impl Filesystem {
     /// Does now what would wait for the commit, beside handles that are running. Block groups whose items another handle
     /// has yet to insert are passed over, the commit comes back to them; and so is data, to which somebody may yet refer.
+    ///
+    /// # Errors
+    /// A tree cannot be changed: the transaction cannot be committed then.
     pub fn flush(&self) -> Result<()> {
         let flushed = self.try_flush();
         if flushed.is_err() {

@@ -50,6 +50,9 @@ impl WritableVolume {
     /// only. What a person has to decide or to mend before anything is written is an error: images that are in use,
     /// features that are not known, and devices that are missing unless they are to be skipped. A device whose superblock
     /// is behind counts as missing.
+    ///
+    /// # Errors
+    /// As those of [`Volume::open`]; images that are in use, missing or stale devices, and features that are not known.
     pub fn open(paths: &[impl AsRef<Path>], missing: MissingDevices) -> Result<Self> {
         Self::open_judged(paths, missing, Volume::unjudged_devices)
     }
@@ -57,6 +60,9 @@ impl WritableVolume {
     /// As [`WritableVolume::open`], but of the devices whose superblock is behind only those count as missing that `judge`
     /// names as stale. This is the one place where it is decided that a device is written: a stale one is closed here, and
     /// no commit can reach it. The others get the superblock of the next commit.
+    ///
+    /// # Errors
+    /// As those of [`WritableVolume::open`].
     pub fn open_judged(
         paths: &[impl AsRef<Path>],
         missing: MissingDevices,
@@ -78,6 +84,9 @@ impl WritableVolume {
 
     /// Opens seeds as the filesystem with this fsid that is to grow from them. Nobody writes the seeds: it has no device
     /// of its own before one joins.
+    ///
+    /// # Errors
+    /// As those of [`WritableVolume::open`]; images that are no seeds.
     pub fn open_seeds(paths: &[impl AsRef<Path>], fsid: Uuid) -> Result<Self> {
         let images = paths.iter().map(|path| Image::open_unmapped(path.as_ref())).collect::<Result<_>>()?;
         let mut opened = Self::of(Volume::open(images)?, MissingDevices::Refuse, no_seed)?;

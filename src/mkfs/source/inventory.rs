@@ -10,12 +10,13 @@ use crate::progress::Progress;
 use crate::table::{MemoryBudget, Part, Table, Writer as TableWriter};
 
 use super::super::options::MAX_INLINE;
+use super::attributes::Attributes;
+use super::interface::{Entries, Source, join};
 use super::link::{Link, Linked};
 use super::listing::{List, Listing};
 use super::record::{Directories, Directory, Entries as DirectoryEntries, NewEntry, What, Writer};
 use super::request::{ByPath, Request, inherited};
 use super::unordered::Unordered;
-use super::{Attributes, Entries, Source, join};
 
 /// The index of a directory's first entry (`BTRFS_DIR_START_INDEX`).
 pub const FIRST_INDEX: u64 = 2;
@@ -314,11 +315,11 @@ fn below(records: &File, directory: io::Result<Directory>) -> impl Iterator<Item
         Ok(directory) => (directory, None),
         Err(error) => (Directory::default(), Some(Err(error))),
     };
-    let is_directory = |entry: &io::Result<super::Entry>| {
+    let is_directory = |entry: &io::Result<super::record::Entry>| {
         entry.as_ref().map_or(true, |entry| entry.what == What::INODE && entry.attributes.is_directory())
     };
     let entries = DirectoryEntries::new(records, &parent).filter(is_directory);
-    let child = move |entry: io::Result<super::Entry>| {
+    let child = move |entry: io::Result<super::record::Entry>| {
         let entry = entry?;
         Ok(Directory::new(entry.target, entry.flags, join(&parent.path, &entry.name)))
     };

@@ -16,10 +16,11 @@ use rustix::io::Errno;
 use crate::error::{Error, Result};
 use crate::image::Origin;
 
+use super::attributes::Attributes;
+use super::interface::{At, Entries, Source, SourceFile};
 use super::listing::{List, Listing};
 use super::open_directory::{OpenDirectory, unreadable};
 use super::xattr::Xattrs;
-use super::{At, Attributes, Entries, Source, SourceFile};
 
 /// A directory with all that is below it. Mount points are crossed.
 #[derive(Clone, Debug)]

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 
-use super::Attributes;
+use super::attributes::Attributes;
 
 /// The longest path that the kernel takes, with the byte that ends it.
 const PATH_MAX: usize = 4096;

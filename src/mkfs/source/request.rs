@@ -8,8 +8,9 @@ use crate::disk::flags::inode::{NODATACOW, NODATASUM};
 use crate::disk::objectid;
 use crate::error::{Error, Result};
 
+use super::attributes::Attributes;
+use super::interface::Source;
 use super::listing::List;
-use super::{Attributes, Source};
 
 const REPEATED: &str = "is asked for as a subvolume more than once";
 

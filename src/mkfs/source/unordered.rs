@@ -11,8 +11,9 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 use crate::error::{Error, Result};
 use crate::table::{MemoryBudget, Part, Record, Table, Writer};
 
+use super::attributes::Attributes;
+use super::interface::{Source, SourceEntry};
 use super::listing::{List, Listing};
-use super::{Attributes, Source, SourceEntry};
 
 /// Where an entry stands in the file, by the hash of its directory's path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
