@@ -72,16 +72,17 @@ fn compare(
     findings: &Findings,
 ) -> Result<(Totals, Vec<QgroupReport>)> {
     let Job { volume, progress, .. } = *job;
-    blocks::check(&survey.blocks, findings);
+    blocks::check(volume, &survey.blocks, findings);
     structure::check(volume, survey, findings);
     stop(progress)?;
 
     let unread = &survey.blocks.unread;
+    // Where extents are noted in another way, what the items lack may stand elsewhere.
+    let are_extents_known = survey.trees.extent_tree.is_some() && survey.structure.is_some();
     csums::check_overlaps(&survey.csums, findings);
-    if survey.trees.extent_tree.is_some() {
-        // Where blocks lie in another way, logs are not known.
-        let logs = survey.structure.as_ref().map_or(&[][..], |_| &survey.logs);
-        csums::check_extents(&survey.csums, &survey.claims.extents, log_trees::added(logs), unread, findings);
+    if are_extents_known {
+        let logged = log_trees::added(&survey.logs);
+        csums::check_extents(&survey.csums, &survey.claims.extents, logged, unread, findings);
     }
     subvolumes::check(volume, &survey.file_trees, &survey.subvolumes, &mut survey.files, unread, findings);
     let rules = Rules::new(volume, &survey.csums);
@@ -102,7 +103,7 @@ fn compare(
     stop(progress)?;
 
     progress.begin("references", 0);
-    if survey.trees.extent_tree.is_some() {
+    if are_extents_known {
         extents::check(job, survey, findings).map_err(Error::Temporary)?;
     }
     stop(progress)?;

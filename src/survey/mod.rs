@@ -34,6 +34,6 @@ pub use logs::{LogTree, Logged, LoggedExtent};
 pub use records::{ExtentReferences, ReferenceRecord, ReferenceRecords};
 pub use references::{Claims, Found, Mismatch, Shape};
 pub use sketch::Buckets;
-pub use structure::Structure;
+pub use structure::{NOT_UNDERSTOOD, Structure};
 pub use subvolumes::{DirPlace, Root, Subvolumes};
 pub use trees::Trees;

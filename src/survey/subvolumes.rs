@@ -19,6 +19,9 @@ pub struct Root {
     pub uuid: Uuid,
     /// Uuid of the subvolume that was received.
     pub received: Uuid,
+    /// Whether the item is from before Linux 3.6, which gave root items a uuid and the time that they were made at. When a
+    /// later kernel writes such an item, it makes up a uuid (`btrfs_read_root_item`) and leaves the uuid tree as it is.
+    pub is_ancient: bool,
 }
 
 /// Where a subvolume stands in its parent.
@@ -97,7 +100,8 @@ impl Subvolumes {
         // Kernels before 3.6 leave in place what they do not know.
         let is_new = root.generation_v2.get() == root.generation.get();
         let (uuid, received) = if is_new { (root.uuid, root.received_uuid) } else { Default::default() };
-        note(&mut self.roots, item.key.objectid, Root { refs: root.refs.get(), uuid, received });
+        let is_ancient = root.otime.sec.get() == 0 && root.otransid.get() == 0;
+        note(&mut self.roots, item.key.objectid, Root { refs: root.refs.get(), uuid, received, is_ancient });
     }
 
     /// Adds what another thread found.

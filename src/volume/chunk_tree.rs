@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 
 use crate::block::verify::Expected;
 use crate::block::{Block, BlockKind};
-use crate::disk::fields::Uuid;
 use crate::disk::flags::block_group;
 use crate::disk::volume::{Chunk, DevItem, Stripe};
 use crate::disk::{KeyType, Logical};
@@ -23,15 +22,14 @@ use super::sys_chunk_array::Entries;
 #[derive(Default)]
 struct Items {
     chunks: Vec<(Logical, Vec<u8>)>,
-    /// Id and uuid.
-    devices: Vec<(u64, Uuid)>,
+    devices: Vec<DevItem>,
 }
 
 impl Volume {
     /// Fills the chunk map. The chunk tree is read through the chunks of the system chunk array, and where those do not
-    /// lead to it, from where its blocks lie on the devices; where the two disagree, the tree is right. Chunks that make no sense are left out and noticed. Returns ids and uuids of the
-    /// devices that have items.
-    pub(super) fn load_chunks(&mut self, choice: &RootChoice) -> Result<Vec<(u64, Uuid)>> {
+    /// lead to it, from where its blocks lie on the devices; where the two disagree, the tree is right. Chunks that make no sense are left out and noticed. Returns the
+    /// device items.
+    pub(super) fn load_chunks(&mut self, choice: &RootChoice) -> Result<Vec<DevItem>> {
         let superblock = self.superblock.clone();
         for entry in Entries::new(superblock.sys_chunk_array()) {
             match entry {
@@ -107,7 +105,7 @@ impl Volume {
     /// A seed has its own fsid: that it is of this filesystem, only the chunk tree knows.
     fn refuse_strangers(&self, items: &Items) -> Result<()> {
         let is_whole = !self.notices.iter().any(|notice| matches!(notice, Notice::ChunkTreeBlock { .. }));
-        let has_item = |uuid| items.devices.iter().any(|item| item.1 == uuid);
+        let has_item = |uuid| items.devices.iter().any(|item| item.uuid == uuid);
         let is_stranger = |device: &&Device| device.fsid() != self.superblock.fsid && !has_item(device.uuid());
         match self.devices.iter().find(is_stranger) {
             Some(stranger) if is_whole => Err(Error::Unrelated {
@@ -213,8 +211,7 @@ impl ChunkTree {
                     match item.key.key_type {
                         KeyType::CHUNK_ITEM => self.items.chunks.push((Logical(item.key.offset), item.data.to_vec())),
                         KeyType::DEV_ITEM => {
-                            let device = DevItem::read_prefix(item.data);
-                            self.items.devices.extend(device.map(|(device, _)| (device.devid.get(), device.uuid)));
+                            self.items.devices.extend(DevItem::read_prefix(item.data).map(|(device, _)| *device));
                         }
                         _ => {}
                     }

@@ -7,6 +7,7 @@ use crate::block::verify::Format;
 use crate::disk::Superblock;
 use crate::disk::fields::Uuid;
 use crate::disk::flags::superblock::SEEDING;
+use crate::disk::volume::DevItem;
 use crate::error::{Error, Result};
 use crate::image::Image;
 
@@ -72,6 +73,11 @@ impl Volume {
         self.superblock = self.stored_superblock.clone();
         (self.chunks, self.notices) = Default::default();
         let dev_items = self.load_chunks(choice).map_err(|error| self.truncation().unwrap_or(error))?;
+        for device in &mut self.devices {
+            if let Some(item) = dev_items.iter().find(|item| item.uuid == device.uuid()) {
+                device.set_total_bytes(item.total_bytes.get());
+            }
+        }
         self.choose_tree_root(choice)?;
         self.notice_devices(choice);
         self.notice_missing(&dev_items);
@@ -163,9 +169,10 @@ impl Volume {
     }
 
     /// A device is known by its item, and if the item is lost by its stripes.
-    fn notice_missing(&mut self, dev_items: &[(u64, Uuid)]) {
+    fn notice_missing(&mut self, dev_items: &[DevItem]) {
         let of_chunks = self.chunks.iter().flat_map(|chunk| &chunk.stripes);
-        let known = of_chunks.map(|stripe| (stripe.devid, stripe.dev_uuid)).chain(dev_items.iter().copied());
+        let of_items = dev_items.iter().map(|item| (item.devid.get(), item.uuid));
+        let known = of_chunks.map(|stripe| (stripe.devid, stripe.dev_uuid)).chain(of_items);
         let mut seen = HashSet::new();
         let missing = known.filter(|(devid, uuid)| seen.insert((*devid, *uuid)) && self.find(*devid, *uuid).is_none());
         let missing: Vec<_> = missing.map(|(devid, uuid)| Notice::MissingDevice { devid, uuid }).collect();

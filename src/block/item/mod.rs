@@ -343,16 +343,16 @@ fn belongs(tree: u64, key: Key) -> bool {
     }
 }
 
-/// Whether leaves of this tree always hold something; an empty leaf is the root of an empty tree.
+/// Whether leaves of this tree always hold something (`check_leaf` in fs/btrfs/tree-checker.c); an empty leaf is the root of
+/// an empty tree.
 fn is_never_empty(tree: u64, rules: &Rules) -> bool {
     match tree {
         objectid::ROOT_TREE
         | objectid::CHUNK_TREE
         | objectid::DEV_TREE
         | objectid::FS_TREE
-        | objectid::DATA_RELOC_TREE
-        | objectid::BLOCK_GROUP_TREE => true,
+        | objectid::DATA_RELOC_TREE => true,
         objectid::EXTENT_TREE => !rules.has(incompat::EXTENT_TREE_V2),
-        _ => is_fs_tree(tree),
+        _ => false,
     }
 }
