@@ -18,7 +18,7 @@ impl Filesystem {
     /// reference when the transaction is committed never was.
     ///
     /// # Errors
-    /// [`Error::NoSpace`], the free space of a block group cannot be read, or quotas cannot be kept in step.
+    /// [`Error::NoSpace`], the free space of a block group cannot be read, or [`Error::SimpleQuotas`].
     pub fn allocate_data(&self, length: u64) -> Result<Logical> {
         self.quotas.prepare()?;
         let sectorsize = self.volume().format().sectorsize;
@@ -39,7 +39,7 @@ impl Filesystem {
     /// A file refers to an extent once more. Whether there is such an extent the commit finds out.
     ///
     /// # Errors
-    /// The transaction knows the extent as another one, or quotas cannot be kept in step.
+    /// The transaction knows the extent as another one, or [`Error::SimpleQuotas`].
     pub fn add_data_reference(&self, file: &FileExtent) -> Result<()> {
         self.count_data_reference(file, 1)
     }
@@ -48,7 +48,7 @@ impl Filesystem {
     /// place is free after the commit.
     ///
     /// # Errors
-    /// The transaction knows the extent as another one, or quotas cannot be kept in step.
+    /// The transaction knows the extent as another one, or [`Error::SimpleQuotas`].
     pub fn drop_data_reference(&self, file: &FileExtent) -> Result<()> {
         self.count_data_reference(file, -1)
     }
