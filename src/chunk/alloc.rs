@@ -110,7 +110,7 @@ pub fn begin_to_free(fs: &Filesystem, items: u64) -> Result<Handle<'_>> {
     }
 }
 
-/// Begins with a promise, after a chunk of metadata was allocated if there was not enough; `begin_chunk` begins that.
+/// Begins with a reservation, after a METADATA chunk was allocated if there was not enough; `begin_chunk` begins that.
 fn begin_with_chunk<'f>(
     fs: &'f Filesystem,
     items: u64,
@@ -148,7 +148,7 @@ pub fn items_to_remove(fs: &Filesystem, logical: Logical) -> u64 {
 }
 
 /// Phase 1. Nothing if no chunk is needed, or if another thread allocated one meanwhile. An error of space leaves
-/// everything as it was, but for a system chunk that may have been made for the promise.
+/// everything as it was, but for a SYSTEM chunk that may have been allocated for the reservation.
 ///
 /// # Errors
 /// [`Error::NoSpace`] or [`Error::SysChunkArrayFull`]. After any other error the transaction cannot be committed.
@@ -227,11 +227,11 @@ pub fn of_chunk(chunks: &Chunks, fs: &Filesystem, profile: Profile) -> u64 {
     to_change_chunk(fs.volume().format().nodesize, profile, chunks.rw_devices().count() as u64)
 }
 
-/// Changes the chunk tree with a promise of `bytes` of system space, which is given back at once. Without the promise
+/// Changes the chunk tree with `bytes` of SYSTEM space reserved, which are released at once. If they cannot be reserved
 /// nothing is changed; an edit that fails leaves the transaction unable to be committed.
 ///
 /// # Errors
-/// [`Error::NoSpace`], or those of `edit`.
+/// As those of [`reserve_system`], and those of `edit`.
 pub fn with_system<T>(
     handle: &mut Handle<'_>,
     chunks: &mut Chunks,
@@ -247,10 +247,9 @@ pub fn with_system<T>(
     edited
 }
 
-/// Promises the handle so many bytes of the system space for a change of the chunk tree, and makes a system chunk if they
-/// are not there or if a second copy of all of the chunk tree would not fit. Nothing is begun that has no promise: an
-/// edit that runs out of space in the middle cannot be taken back. What is promised are whole blocks of groups that can be
-/// written and are not read-only, and of them nobody makes a group read-only.
+/// Reserves `bytes` of SYSTEM space for the handle, and allocates a SYSTEM chunk if they are not available or if a second
+/// copy of all of the chunk tree would not fit. Call before the edit: an edit cannot be rolled back. Whole blocks are reserved, of groups that can be written
+/// and are not read-only; a group with reserved blocks does not become read-only.
 ///
 /// # Errors
 /// [`Error::NoSpace`] or [`Error::SysChunkArrayFull`].

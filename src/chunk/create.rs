@@ -88,7 +88,7 @@ fn try_insert_item(fs: &Filesystem, chunks: &mut Chunks, logical: Logical) -> Re
     let (chunk, stripes) = structs_of(&mapping, sectorsize);
     let data = chunk_item(&mapping, sectorsize);
     chunks.tree.edit(fs, |editor| editor.insert(chunk_key(logical), &data))?;
-    // There was room when the chunk was made, and nobody else has added to it since: the lock was held.
+    // There was room when the chunk was made, and no other thread has added to it since: the lock was held.
     if mapping.flags.contains(block_group::SYSTEM) && !array::append(&mut chunks.superblock, logical, &chunk, &stripes)
     {
         return Err(Error::SysChunkArrayFull { stripes: stripes.len() });

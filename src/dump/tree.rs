@@ -152,6 +152,7 @@ pub trait Form: Sync {
 
 /// Something that a dump met and went on from.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Complaint {
     /// A tree was asked for that is not there.
     #[error("there is no tree {tree}")]

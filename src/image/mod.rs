@@ -69,9 +69,9 @@ impl Image {
         Ok(Self { map: OnceLock::from(None), ..Self::open(path)? })
     }
 
-    /// Opens for reading and writing, for nobody else to write meanwhile: what is mounted, behind a loop device, or open
-    /// for writing elsewhere is refused with [`Error::InUse`]. A file stays locked (flock(2)) while it is open, which those
-    /// who only read need not heed; what others have locked by ranges (fcntl(2)), as virtual machines do, is refused too.
+    /// Opens for reading and writing. An image that is mounted, behind a loop device, or open for writing elsewhere is
+    /// refused with [`Error::InUse`]. A file stays locked (flock(2)) while it is open; programs that only read need not heed
+    /// the lock. A file that another program has locked by ranges (fcntl(2)), as virtual machines do, is refused too.
     ///
     /// # Errors
     /// As those of [`Image::open`]; [`Error::InUse`] and [`Error::ReadOnly`].
@@ -232,14 +232,14 @@ impl Image {
         }
     }
 
-    /// Has the kernel begin to write to the disk what was written, that [`Image::sync`] finds less to do. Nobody waits for
-    /// it, and an error is reported when the image is synced.
+    /// Has the kernel begin to write to the disk what was written, so that [`Image::sync`] finds less to do. Does not wait:
+    /// [`Image::sync`] returns the errors.
     pub fn begin_sync(&self) {
         writeback::begin(&self.file);
     }
 
-    /// Returns when all that was written is on the disk. After an error nobody knows what is; to try again does not help,
-    /// for the kernel forgets what it could not write.
+    /// Returns when all that was written is on the disk. After an error it is unknown what is. To try again does not
+    /// help: the kernel forgets what it could not write.
     ///
     /// # Errors
     /// [`Error::Sync`]

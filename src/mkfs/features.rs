@@ -30,6 +30,7 @@ pub struct Features {
 
 /// A name that cannot be taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BadFeature {
     /// No feature has the name.
     #[error("unknown feature {0:?}, -O list-all prints those that there are")]

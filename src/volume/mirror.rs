@@ -180,7 +180,7 @@ impl Volume {
     }
 
     /// Fills `buffer` from the copy `mirror` (from 1) of a logical range, which may span stripes and chunks. All of it has
-    /// to be readable in that copy: whoever wants the best of all copies reads sector by sector.
+    /// to be readable in that copy. A caller that wants the best of all copies reads sector by sector.
     ///
     /// # Errors
     /// Why the copy cannot be read, as a phrase.

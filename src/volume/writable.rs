@@ -26,7 +26,7 @@ pub enum MissingDevices {
     Skip,
 }
 
-/// A filesystem that nobody else writes while this is there.
+/// A filesystem whose devices are held for writing: no other program writes them while this exists.
 #[derive(Debug)]
 pub struct WritableVolume {
     pub(super) volume: Volume,
@@ -77,13 +77,13 @@ impl WritableVolume {
             if device.is_seed() { Image::open_unmapped(path) } else { Image::open_for_writing(path) }
         };
         let images = devices.iter().map(reopen).collect::<Result<_>>()?;
-        // Read anew: only now nobody else writes.
+        // Read anew: another program may have written before the devices were held.
         let volume = Volume::open(images)?;
         Self::of(volume, missing, unwritable)?.without_stale(judge)
     }
 
-    /// Opens seeds as the filesystem with this fsid that is to grow from them. Nobody writes the seeds: it has no device
-    /// of its own before one joins.
+    /// Opens seeds as the filesystem with this fsid that is to grow from them. The seeds are not written: the
+    /// filesystem has no device of its own before one joins.
     ///
     /// # Errors
     /// As those of [`WritableVolume::open`]; images that are no seeds.
