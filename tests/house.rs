@@ -23,7 +23,6 @@ const FLOORS: &[&[&str]] = &[
 /// Folders in which files still import each other, and why.
 const CIRCLES: &[(&str, &str)] = &[
     ("block/item", "the rules of each type are called by the folder's own file, which has what they share"),
-    ("cli", "commands take the exit codes from the file that lists the commands"),
     ("mkfs", "to be split as a library"),
 ];
 

@@ -17,9 +17,10 @@ use crate::problem::Problem;
 use crate::progress::Progress;
 use crate::volume::{Notice, RootChoice, Volume};
 
+use super::exit::Exit;
 use super::open::Images;
 use super::watch::{Display, watched};
-use super::{Exit, interrupt, output, qgroups, size};
+use super::{interrupt, output, qgroups, size};
 
 #[derive(Debug, Default, clap::Args)]
 pub struct Args {

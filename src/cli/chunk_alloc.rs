@@ -6,7 +6,8 @@ use crate::chunk::{AllocBatch, AllocRequest, Force, alloc_batch};
 use crate::disk::Profile;
 
 use super::change::{Changed, ChunkKind, ChunkRecord, Images, SystemRecord, Words};
-use super::{Exit, profile, size};
+use super::exit::Exit;
+use super::{profile, size};
 
 #[derive(Debug, clap::Args)]
 struct Args {

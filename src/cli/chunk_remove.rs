@@ -5,8 +5,8 @@ use clap::{ArgMatches, Args as _, FromArgMatches};
 use crate::chunk::{RemoveChoice, remove_batch};
 use crate::disk::Logical;
 
-use super::Exit;
 use super::change::{Changed, ChunkKind, ChunkRecord, Images, SystemRecord, Words};
+use super::exit::Exit;
 
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("choice").args(["chunk", "unused"]).required(true))]

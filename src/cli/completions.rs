@@ -6,7 +6,9 @@ use anyhow::bail;
 use clap::{ArgMatches, Args as _, FromArgMatches};
 use clap_complete::Shell;
 
-use super::{COMMANDS, Exit, MULTIPLEXER, multiplexer, output};
+use super::command::{Command, MULTIPLEXER, multiplexer};
+use super::exit::Exit;
+use super::output;
 
 #[derive(Debug, clap::Args)]
 struct Args {
@@ -22,9 +24,11 @@ pub fn parser() -> clap::Command {
     Args::augment_args(clap::Command::new("completions").about("Print a completion script for a shell"))
 }
 
-pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
+pub fn run(_program: &str, matches: &ArgMatches, commands: &[Command]) -> anyhow::Result<Exit> {
     let args = Args::from_arg_matches(matches)?;
-    let Some(mut parser) = parser_of(&args.program) else { bail!("{} is no name of this program", args.program) };
+    let Some(mut parser) = parser_of(&args.program, commands) else {
+        bail!("{} is no name of this program", args.program)
+    };
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut parser, args.program, &mut script);
     output::stdout()?.write_all(&script)?;
@@ -32,11 +36,11 @@ pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
 }
 
 /// What a program of this name takes.
-fn parser_of(program: &str) -> Option<clap::Command> {
+fn parser_of(program: &str, commands: &[Command]) -> Option<clap::Command> {
     if program == MULTIPLEXER {
-        return Some(multiplexer());
+        return Some(multiplexer(commands));
     }
-    COMMANDS.iter().find(|command| command.is_called(program)).map(|command| command.parser_of(program))
+    commands.iter().find(|command| command.is_called(program)).map(|command| command.parser_of(program))
 }
 
 #[cfg(test)]
@@ -45,7 +49,8 @@ mod tests {
 
     use clap_complete::{Generator, Shell};
 
-    use super::{COMMANDS, MULTIPLEXER};
+    use super::MULTIPLEXER;
+    use crate::cli::COMMANDS;
 
     #[test]
     fn completions_are_those_of_the_command_table() {
@@ -56,7 +61,12 @@ mod tests {
                 let name = shell.file_name(program);
                 let stored = std::fs::read(format!("{directory}/{name}")).unwrap_or_default();
                 let mut script = Vec::new();
-                clap_complete::generate(shell, &mut super::parser_of(program).unwrap(), *program, &mut script);
+                clap_complete::generate(
+                    shell,
+                    &mut super::parser_of(program, COMMANDS).unwrap(),
+                    *program,
+                    &mut script,
+                );
                 assert!(stored == script, "{name}: renew with scripts/render");
                 names.insert(name);
             }

@@ -12,7 +12,8 @@ use crate::dump::superblock::{put_json, put_superblock};
 use crate::image::Image;
 use crate::volume::{SuperblockCopy, identify};
 
-use super::{Exit, output};
+use super::exit::Exit;
+use super::output;
 
 #[derive(Debug, clap::Args)]
 struct Args {

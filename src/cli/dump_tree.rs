@@ -11,8 +11,9 @@ use crate::dump::text::Text;
 use crate::dump::tree::{Complaint, Order, Selection, dump};
 use crate::parallel::default_threads;
 
+use super::exit::Exit;
 use super::open::{Completeness, Images};
-use super::{Exit, output};
+use super::output;
 
 #[derive(Debug, clap::Args)]
 struct Args {

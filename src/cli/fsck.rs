@@ -5,8 +5,9 @@ use std::io::Write;
 use anyhow::bail;
 use clap::{ArgMatches, Args as _, FromArgMatches};
 
+use super::exit::Exit;
 use super::open::Images;
-use super::{Exit, check, output};
+use super::{check, output};
 
 #[derive(Debug, clap::Args)]
 struct Args {

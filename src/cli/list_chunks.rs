@@ -6,8 +6,9 @@ use clap::{ArgMatches, Args as _, FromArgMatches};
 
 use crate::dump::chunks::ChunkList;
 
+use super::exit::Exit;
 use super::open::{Completeness, Images};
-use super::{Exit, output};
+use super::output;
 
 #[derive(Debug, clap::Args)]
 struct Args {

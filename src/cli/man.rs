@@ -7,7 +7,8 @@ use clap::{ArgMatches, Args as _, FromArgMatches};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
-use super::{COMMANDS, Exit, multiplexer};
+use super::command::{Command, multiplexer};
+use super::exit::Exit;
 
 #[derive(Debug, clap::Args)]
 struct Args {
@@ -20,9 +21,9 @@ pub fn parser() -> clap::Command {
     Args::augment_args(clap::Command::new("man").about("Write the man pages into a directory"))
 }
 
-pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
+pub fn run(_program: &str, matches: &ArgMatches, commands: &[Command]) -> anyhow::Result<Exit> {
     let args = Args::from_arg_matches(matches)?;
-    for (name, page) in pages()? {
+    for (name, page) in pages(commands)? {
         let path = args.directory.join(name);
         std::fs::write(&path, page).map_err(|error| anyhow!("{}: {error}", path.display()))?;
     }
@@ -30,9 +31,9 @@ pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
 }
 
 /// File names and contents of all pages.
-fn pages() -> anyhow::Result<Vec<(String, Vec<u8>)>> {
-    let programs = COMMANDS.iter().map(|command| (command.parser_of(command.program), (command.manual)()));
-    std::iter::once((multiplexer(), String::new()))
+fn pages(commands: &[Command]) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
+    let programs = commands.iter().map(|command| (command.parser_of(command.program), (command.manual)()));
+    std::iter::once((multiplexer(commands), String::new()))
         .chain(programs)
         .map(|(parser, manual)| {
             let name = format!("{}.1", parser.get_name());
@@ -53,7 +54,7 @@ fn pages() -> anyhow::Result<Vec<(String, Vec<u8>)>> {
         .collect()
 }
 
-/// The text of [`super::Command::manual`] as roff.
+/// The text of [`Command::manual`] as roff.
 fn manual_sections(manual: &str) -> Roff {
     let mut roff = Roff::default();
     let mut verbatim = false;
@@ -81,7 +82,7 @@ mod tests {
     #[test]
     fn man_pages_are_those_of_the_command_table() {
         let directory = format!("{}/man", env!("CARGO_MANIFEST_DIR"));
-        let pages = super::pages().unwrap();
+        let pages = super::pages(crate::cli::COMMANDS).unwrap();
         for (name, page) in &pages {
             let stored = std::fs::read(format!("{directory}/{name}")).unwrap_or_default();
             assert!(stored == *page, "{name}: renew with scripts/render");

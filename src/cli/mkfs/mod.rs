@@ -17,8 +17,9 @@ use crate::mkfs::features::{Features, available};
 use crate::mkfs::{Builder, Made};
 use crate::progress::Progress;
 
+use super::exit::Exit;
 use super::watch::watched;
-use super::{Exit, interrupt, output, profile, size};
+use super::{interrupt, output, profile, size};
 
 /// Asks for the names of all features, in the place of a list of them.
 const LIST_ALL: &str = "list-all";

@@ -1,0 +1,117 @@
+//! Running a command, by the name of the program or by the first argument.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::ArgMatches;
+
+use super::command::{Command, MULTIPLEXER, multiplexer};
+use super::exit::Exit;
+use super::table::COMMANDS;
+use super::{interrupt, output};
+
+/// What the program is called, and its arguments.
+fn called() -> (String, impl Iterator<Item = OsString>) {
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().unwrap_or_default();
+    let program = Path::new(&program).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    (program, arguments)
+}
+
+/// Runs the program. What it is called decides what it is: a command, or the multiplexer of all.
+pub fn main() -> ExitCode {
+    let (program, arguments) = called();
+    match COMMANDS.iter().find(|command| command.is_called(&program)) {
+        Some(command) => run_command(command, &program, arguments),
+        None => run_multiplexer(arguments),
+    }
+}
+
+/// Runs the program that is the command `name` alone, whatever it is called.
+pub fn main_of(name: &str) -> ExitCode {
+    let (program, arguments) = called();
+    match COMMANDS.iter().find(|command| command.name == name) {
+        Some(command) if command.is_called(&program) => run_command(command, &program, arguments),
+        Some(command) => run_command(command, command.program, arguments),
+        None => {
+            output::error(MULTIPLEXER, &format_args!("{name} is not part of this version"));
+            ExitCode::from(Exit::Failed.code())
+        }
+    }
+}
+
+fn run_command(command: &Command, program: &str, arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let exit = match parse(command.parser_of(program), program, arguments) {
+        Ok(matches) => run(command, program, &matches),
+        Err(exit) => exit,
+    };
+    ExitCode::from((command.code)(exit))
+}
+
+fn run_multiplexer(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let matches = match parse(multiplexer(COMMANDS), MULTIPLEXER, arguments) {
+        Ok(matches) => matches,
+        Err(exit) => return ExitCode::from(exit.code()),
+    };
+    let chosen = matches.subcommand().and_then(|(name, matches)| {
+        let command = COMMANDS.iter().find(|command| command.name == name)?;
+        Some((command.code)(run(command, &command.name_of_subcommand(), matches)))
+    });
+    ExitCode::from(chosen.unwrap_or(Exit::Usage.code()))
+}
+
+fn parse(parser: clap::Command, program: &str, arguments: impl Iterator<Item = OsString>) -> Result<ArgMatches, Exit> {
+    parser.try_get_matches_from(std::iter::once(program.into()).chain(arguments)).map_err(|error| {
+        if error.use_stderr() {
+            let _ = error.print();
+            return Exit::Usage;
+        }
+        // Help and versions are what was asked for.
+        let printed = output::stdout().and_then(|_| error.print()).and_then(|()| std::io::stdout().flush());
+        match printed.map_err(|error| crate::Error::Output(error).into()) {
+            Ok(()) => Exit::Done,
+            Err(error) => failed(program, &error),
+        }
+    })
+}
+
+fn run(command: &Command, program: &str, matches: &ArgMatches) -> Exit {
+    interrupt::fail_at_file_size_limit();
+    match (command.run)(program, matches) {
+        Ok(exit) => exit,
+        Err(error) => failed(program, &error),
+    }
+}
+
+/// Says why a command failed. A reader that has seen enough is no failure.
+fn failed(program: &str, error: &anyhow::Error) -> Exit {
+    if output::is_closed_pipe(error) {
+        return Exit::Done;
+    }
+    output::error(program, error);
+    if output::is_after_change(error) { Exit::Partly } else { Exit::Failed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::fsck;
+
+    #[test]
+    fn exit_codes_are_those_that_scripts_know() {
+        let all = [Exit::Done, Exit::Problems, Exit::Failed, Exit::Usage, Exit::Partly];
+        assert_eq!(all.map(Exit::code), [0, 1, 2, 2, 3]);
+        assert_eq!(all.map(fsck::code), [0, 4, 8, 16, 8]);
+    }
+
+    #[test]
+    fn no_command_line_is_ambiguous() {
+        multiplexer(COMMANDS).debug_assert();
+        for command in COMMANDS {
+            assert_eq!((command.parser)().get_name(), command.name);
+            command.parser_of(command.program).debug_assert();
+        }
+    }
+}
