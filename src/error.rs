@@ -1,5 +1,6 @@
 //! The error of the library: the work cannot go on. Every error says where.
 
+mod edit;
 mod file;
 
 use std::fmt;
@@ -9,43 +10,11 @@ use std::path::PathBuf;
 use crate::disk::fields::Uuid;
 use crate::disk::{Ino, Key, Logical, Physical, Transid, TreeId};
 
+pub use edit::EditProblem;
 pub use file::{CompressedProblem, FileProblem, RangeProblem};
 
 /// A result of the library: the error is [`Error`] where no other is named.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// Why a tree cannot be changed as it was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EditProblem {
-    /// An item with the key is there.
-    #[error("exists already")]
-    Exists,
-    /// No item has the key.
-    #[error("does not exist")]
-    Missing,
-    /// A key would stand on the wrong side of a neighbour.
-    #[error("would be out of order")]
-    OutOfOrder,
-    /// The item does not fit an empty leaf.
-    #[error("is too large for a leaf: {size} bytes, at most {limit}")]
-    TooLarge {
-        /// Bytes of the item with its header.
-        size: usize,
-        /// Bytes that a leaf has for items.
-        limit: usize,
-    },
-    /// More bytes are to be taken from an item than it has.
-    #[error("has no {count} bytes to take away, only {size}")]
-    TooSmall {
-        /// Bytes to take.
-        count: usize,
-        /// Bytes of the item.
-        size: usize,
-    },
-    /// The tree has the greatest height already.
-    #[error("needs more levels than a tree may have")]
-    TooHigh,
-}
 
 /// A new state that is on the disk of some devices, or may be: something failed after the first superblock of it was on its
 /// way. Both the old state and the new one are whole.
@@ -94,6 +63,7 @@ impl fmt::Display for PartlyPublished {
 
 /// The work cannot go on. The text is one line for a person; what else is needed stands in the fields.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The image cannot be opened.
     #[error("{}: {source}", path.display())]
@@ -352,7 +322,7 @@ pub enum Error {
     },
 
     /// Simple quotas are on, which a change cannot keep in step.
-    #[error("simple quotas count whose each extent is, which is not done here: turn them off first")]
+    #[error("simple quotas are on, which this command cannot keep in step: disable them first")]
     SimpleQuotas,
 
     /// A superblock cannot count the bytes of all devices.

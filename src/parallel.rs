@@ -8,7 +8,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use rustix::param::page_size;
 use rustix::process::{Resource, getrlimit};
 
-/// Whose turn it is to hand out a result.
+/// Which result is to be handed out next.
 struct Turn<F, R, E> {
     next: u64,
     emit: F,
@@ -16,7 +16,7 @@ struct Turn<F, R, E> {
     early: BTreeMap<u64, R>,
     spare: Vec<R>,
     outcome: Result<(), E>,
-    /// Set when a worker panicked: nobody waits for its turn any longer.
+    /// Set when a worker panicked: the others no longer wait for their turns.
     abandoned: bool,
 }
 
@@ -145,7 +145,7 @@ pub fn ordered_then<J, R: Default + Send, E: Send>(
                 turn.early.insert(index, std::mem::replace(&mut result, spare));
                 continue;
             }
-            // Whoever hands out a result hands out those that wait for it, too.
+            // A thread that hands out a result also hands out the results that wait for it.
             loop {
                 turn.outcome = (turn.emit)(&mut result);
                 turn.next += 1;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Shared by the threads of a job and whoever watches it.
+/// Shared by the threads of a job and the caller that watches it.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// And when it began.
@@ -17,7 +17,7 @@ pub struct Progress {
     observer: Observer,
 }
 
-/// What hears of all work as it is done.
+/// What is called as work is done.
 #[derive(Default)]
 struct Observer(Option<Observe>);
 

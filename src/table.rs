@@ -248,7 +248,7 @@ impl<R> Default for Table<R> {
     }
 }
 
-/// The page that a reader of a table looked at last: who looks near it again need not read again.
+/// The page that a reader of a table looked at last. A look near it does not read again.
 #[derive(Debug)]
 pub struct Cursor<R> {
     page: Option<usize>,

@@ -58,7 +58,7 @@ pub struct Record {
     pub extent: ExtentItem,
     /// Of a block without skinny metadata.
     info: Option<TreeBlockInfo>,
-    /// Who pays for it under simple quotas, which stands before the references.
+    /// The owner reference of simple quotas (`EXTENT_OWNER_REF`), which stands before the others. It is no back reference.
     pub owner: Option<u64>,
     /// The references in their order, and how often each is there.
     pub refs: Vec<(Reference, u64)>,
@@ -74,7 +74,7 @@ pub fn keys(logical: Logical, kind: ExtentKind, nodesize: u32) -> impl Iterator<
 }
 
 impl Record {
-    /// The item of a new extent, to which nobody refers yet; `first_key` is that of a block.
+    /// The item of a new extent without references; `first_key` is that of a block.
     pub fn new(logical: Logical, kind: ExtentKind, first_key: Key, format: &Format) -> Self {
         let mut extent = ExtentItem::zeroed();
         extent.generation = format.generation.0.into();
@@ -91,6 +91,9 @@ impl Record {
     }
 
     /// What an item says; an error is what is wrong with the extent.
+    ///
+    /// # Errors
+    /// What is wrong with the extent, as a phrase.
     pub fn parse(key: Key, kind: ExtentKind, data: &[u8]) -> Result<Self, &'static str> {
         const TOO_SHORT: &str = "has an item that is too short";
         let (extent, mut rest) = ExtentItem::read_prefix(data).ok_or(TOO_SHORT)?;

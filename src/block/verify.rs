@@ -7,7 +7,7 @@ use crate::disk::{Key, Logical, MAX_LEVEL, Transid};
 
 use super::Block;
 
-/// What the pointer to a block promises. Nothing is promised where nothing is known.
+/// What the parent's pointer says of the block. `None` is not verified.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected {
     /// Logical address of the block.
@@ -26,7 +26,7 @@ impl Expected {
         Self { logical, level: None, generation: None, first_key: None }
     }
 
-    /// What a pointer in a node of level `parent_level` promises.
+    /// What a pointer in a node of level `parent_level` says.
     pub fn child(ptr: &KeyPtr, parent_level: u8) -> Self {
         Self {
             logical: ptr.blockptr.into(),
@@ -52,6 +52,7 @@ pub struct Format {
 
 /// What is wrong with a copy of a block.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[non_exhaustive]
 pub enum BlockError {
     /// The copy has another length than a tree block.
     #[error("block of {found} bytes, expected {expected}")]
@@ -148,7 +149,10 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 impl Format {
-    /// Verifies checksum, place, filesystem and what the parent promises; the first thing that is wrong is returned.
+    /// Verifies checksum, place, filesystem and what the parent's pointer says; the first thing that is wrong is returned.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with the block.
     pub fn verify<'a>(&self, bytes: &'a [u8], expected: &Expected) -> Result<Block<'a>, BlockError> {
         let size_error = BlockError::Size { found: bytes.len(), expected: self.nodesize };
         if bytes.len() != self.nodesize as usize {

@@ -41,6 +41,9 @@ impl<'a> Options<'a> {
 }
 
 /// Checks the filesystem. Fails only where it is stopped, or where temporary files cannot be written.
+///
+/// # Errors
+/// [`Error::Interrupted`] or [`Error::Temporary`]: damage is no error, but a problem in the report.
 pub fn check(volume: &Volume, options: &Options<'_>) -> Result<Report> {
     volume.undisturbed(|| check_once(volume, options))
 }

@@ -1,6 +1,6 @@
-//! Room for the next change of the chunk tree.
+//! Space for the next change of the chunk tree.
 //!
-//! Whoever adds or removes a chunk first reserves blocks of the chunk tree in system chunks, or makes another one
+//! The kernel reserves blocks of the chunk tree in SYSTEM chunks before it adds or removes a chunk, or makes another one
 //! (`check_system_chunk` and `reserve_chunk_space` in fs/btrfs/block-group.c). Where neither is possible nothing is
 //! damaged, but the filesystem may be unable to take new space into use or to give any back.
 

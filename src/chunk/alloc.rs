@@ -45,6 +45,9 @@ pub struct AllocRequest {
 
 impl AllocRequest {
     /// Fails if no chunk can be as it is asked for, however much space there is.
+    ///
+    /// # Errors
+    /// The profile needs more devices, or the size is less than that of a stripe.
     pub fn check(&self, fs: &Filesystem) -> Result<()> {
         let chunks = fs.chunks();
         let devices = chunks.rw_devices().count();
@@ -64,6 +67,9 @@ const SYSTEM: BlockGroupFlags = BlockGroupFlags(block_group::SYSTEM);
 const MIB: u64 = 1 << 20;
 
 /// Begins to change `items` items of trees other than the chunk tree; allocates metadata if there is not enough.
+///
+/// # Errors
+/// [`Error::NoSpace`]
 pub fn begin(fs: &Filesystem, items: u64) -> Result<Handle<'_>> {
     begin_with_chunk(fs, items, |fs| match fs.begin_to_free(items_of_chunk(fs)) {
         // Without a promise for its items the new chunk itself has the space for them.
@@ -73,6 +79,9 @@ pub fn begin(fs: &Filesystem, items: u64) -> Result<Handle<'_>> {
 }
 
 /// As [`begin`], for allocating a chunk. One for metadata makes space itself: another one before it might leave it none.
+///
+/// # Errors
+/// [`Error::NoSpace`]
 pub fn begin_to_alloc<'f>(fs: &'f Filesystem, request: &AllocRequest, items: u64) -> Result<Handle<'f>> {
     match request.type_bits & block_group::METADATA {
         0 => begin(fs, items),
@@ -82,6 +91,9 @@ pub fn begin_to_alloc<'f>(fs: &'f Filesystem, request: &AllocRequest, items: u64
 
 /// As [`begin`], for a change that only deletes items and makes space. Where there is no room for more metadata, it may have
 /// what the commit keeps for itself; and where that is less than any trees might need, what these trees need.
+///
+/// # Errors
+/// [`Error::NoSpace`]
 pub fn begin_to_free(fs: &Filesystem, items: u64) -> Result<Handle<'_>> {
     // What is kept pays for a new metadata chunk, too. Where it cannot, there is none: to run out of space while its items
     // are inserted would be the end of the transaction.
@@ -98,7 +110,7 @@ pub fn begin_to_free(fs: &Filesystem, items: u64) -> Result<Handle<'_>> {
     }
 }
 
-/// Begins with a promise, after a chunk of metadata was allocated if there was not enough; `begin_chunk` begins that.
+/// Begins with a reservation, after a METADATA chunk was allocated if there was not enough; `begin_chunk` begins that.
 fn begin_with_chunk<'f>(
     fs: &'f Filesystem,
     items: u64,
@@ -136,7 +148,10 @@ pub fn items_to_remove(fs: &Filesystem, logical: Logical) -> u64 {
 }
 
 /// Phase 1. Nothing if no chunk is needed, or if another thread allocated one meanwhile. An error of space leaves
-/// everything as it was, but for a system chunk that may have been made for the promise.
+/// everything as it was, but for a SYSTEM chunk that may have been allocated for the reservation.
+///
+/// # Errors
+/// [`Error::NoSpace`] or [`Error::SysChunkArrayFull`]. After any other error the transaction cannot be committed.
 pub fn alloc(handle: &mut Handle<'_>, request: &AllocRequest) -> Result<Option<Logical>> {
     let fs = handle.fs;
     if request.type_bits == block_group::SYSTEM {
@@ -212,8 +227,11 @@ pub fn of_chunk(chunks: &Chunks, fs: &Filesystem, profile: Profile) -> u64 {
     to_change_chunk(fs.volume().format().nodesize, profile, chunks.rw_devices().count() as u64)
 }
 
-/// Changes the chunk tree with a promise of `bytes` of system space, which is given back at once. Without the promise
+/// Changes the chunk tree with `bytes` of SYSTEM space reserved, which are released at once. If they cannot be reserved
 /// nothing is changed; an edit that fails leaves the transaction unable to be committed.
+///
+/// # Errors
+/// As those of [`reserve_system`], and those of `edit`.
 pub fn with_system<T>(
     handle: &mut Handle<'_>,
     chunks: &mut Chunks,
@@ -229,10 +247,12 @@ pub fn with_system<T>(
     edited
 }
 
-/// Promises the handle so many bytes of the system space for a change of the chunk tree, and makes a system chunk if they
-/// are not there or if a second copy of all of the chunk tree would not fit. Nothing is begun that has no promise: an
-/// edit that runs out of space in the middle cannot be taken back. What is promised are whole blocks of groups that can be
-/// written and are not read-only, and of them nobody makes a group read-only.
+/// Reserves `bytes` of SYSTEM space for the handle, and allocates a SYSTEM chunk if they are not available or if a second
+/// copy of all of the chunk tree would not fit. Call before the edit: an edit cannot be rolled back. Whole blocks are reserved, of groups that can be written
+/// and are not read-only; a group with reserved blocks does not become read-only.
+///
+/// # Errors
+/// [`Error::NoSpace`] or [`Error::SysChunkArrayFull`].
 pub fn reserve_system(handle: &mut Handle<'_>, chunks: &mut Chunks, bytes: u64) -> Result<()> {
     let fs = handle.fs;
     let has_blocks = fs.has_system_blocks(bytes)?;
@@ -271,6 +291,9 @@ fn create_system(
 }
 
 /// Phase 2 and the end of the handle: inserts the block group items and device extents of its new chunks.
+///
+/// # Errors
+/// The block group or device tree cannot be changed: the transaction cannot be committed then.
 pub fn finish(mut handle: Handle<'_>) -> Result<()> {
     let fs = handle.fs;
     // The item of a chunk may need a system chunk, which is one more.

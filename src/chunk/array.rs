@@ -24,6 +24,9 @@ pub fn append(superblock: &mut Superblock, logical: Logical, chunk: &Chunk, stri
 
 /// Removes a chunk, however often it stands there, and zeroes what it leaves. An array that makes no sense is left as it
 /// is.
+///
+/// # Errors
+/// The first entry that makes no sense.
 pub fn remove(superblock: &mut Superblock, logical: Logical) -> Result<(), BadEntry> {
     let mut kept = Vec::new();
     for entry in Entries::new(superblock.sys_chunk_array()) {

@@ -13,6 +13,9 @@ use super::placement::{Limits, STRIPE_ALIGNMENT, place_on};
 
 /// Makes a chunk of this type and profile, and its block group, which can be used at once; the handle is to insert the
 /// items. Without room on the devices, or for a system chunk in the array, nothing is changed.
+///
+/// # Errors
+/// [`Error::NoSpace`] or [`Error::SysChunkArrayFull`].
 pub fn create(
     handle: &mut Handle<'_>,
     chunks: &mut Chunks,
@@ -64,6 +67,9 @@ pub fn create(
 /// Inserts the item of a new chunk, brings those of its devices up to date, and adds a system chunk to the array.
 ///
 /// The chunk exists by then: after an error the transaction cannot be committed.
+///
+/// # Errors
+/// The chunk tree cannot be changed, or the array is full.
 pub fn insert_item(fs: &Filesystem, chunks: &mut Chunks, logical: Logical) -> Result<()> {
     let inserted = try_insert_item(fs, chunks, logical);
     if inserted.is_err() {
@@ -82,7 +88,7 @@ fn try_insert_item(fs: &Filesystem, chunks: &mut Chunks, logical: Logical) -> Re
     let (chunk, stripes) = structs_of(&mapping, sectorsize);
     let data = chunk_item(&mapping, sectorsize);
     chunks.tree.edit(fs, |editor| editor.insert(chunk_key(logical), &data))?;
-    // There was room when the chunk was made, and nobody else has added to it since: the lock was held.
+    // There was room when the chunk was made, and no other thread has added to it since: the lock was held.
     if mapping.flags.contains(block_group::SYSTEM) && !array::append(&mut chunks.superblock, logical, &chunk, &stripes)
     {
         return Err(Error::SysChunkArrayFull { stripes: stripes.len() });

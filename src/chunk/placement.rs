@@ -94,6 +94,9 @@ fn max_stripes_of_item(nodesize: u32) -> usize {
 
 /// As [`place`], on devices of which the id, the bytes that no chunk has and the holes are known. Without room an error of
 /// space that names what is left.
+///
+/// # Errors
+/// [`Error::NoSpace`]
 pub fn place_on<'h>(
     flags: BlockGroupFlags,
     profile: Profile,

@@ -26,7 +26,7 @@ pub fn refusal(fs: &Filesystem, logical: Logical) -> Option<Error> {
 fn refusal_in(space: &Space, logical: Logical) -> Option<Error> {
     let group = match space.group(logical) {
         Some(group) if !group.is_read_only => group,
-        // Somebody else is removing it.
+        // Another thread is removing it.
         _ => return Some(Error::NoChunk { logical }),
     };
     // A new one is in use until the handle that made it has inserted its items.
@@ -68,11 +68,14 @@ pub fn unused(fs: &Filesystem, type_bits: u64) -> Vec<Logical> {
 
 /// Removes an empty chunk. Its place on the devices is free after the commit. What is refused, for want of system space or
 /// because something disagrees, leaves everything as it was.
+///
+/// # Errors
+/// There is no such chunk, it is in use or the last of its type, or its items disagree.
 pub fn remove(handle: &mut Handle<'_>, logical: Logical) -> Result<()> {
     let fs = handle.fs;
     {
-        // In one step: between the two it could be taken into use, or another could go and leave this one the last. And
-        // with the chunks: who has them may just have found, or made, the system space that would go with this one.
+        // Both locks are held from the check to the set: no allocation, no removal of the last chunk of the type and no
+        // reservation of system space can come between.
         let _chunks = fs.chunks();
         let mut space = fs.space();
         if let Some(error) = refusal_in(&space, logical) {
@@ -115,7 +118,7 @@ fn verify(fs: &Filesystem, logical: Logical) -> Result<ChunkMapping> {
     Ok(mapping)
 }
 
-/// Deletes all items of a chunk: those that its system space was promised for first, and the others without the lock on
+/// Deletes all items of a chunk: those that SYSTEM space was reserved for first, and the others without the lock on
 /// the chunks, which is the inner one.
 fn delete(handle: &mut Handle<'_>, mut chunks: MutexGuard<'_, Chunks>, mapping: &ChunkMapping) -> Result<()> {
     let (fs, logical) = (handle.fs, mapping.logical);
@@ -153,7 +156,7 @@ fn delete(handle: &mut Handle<'_>, mut chunks: MutexGuard<'_, Chunks>, mapping: 
 }
 
 fn remove_block_group(fs: &Filesystem, logical: Logical, length: u64) -> Result<()> {
-    // First: whoever brings its items up to date meanwhile finds that there is no such group.
+    // First: a thread that brings its items up to date meanwhile finds that there is no such group.
     fs.space().remove(logical);
     fs.remove_space_cache(logical)?;
     fs.remove_free_space(logical, length)?;

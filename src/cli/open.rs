@@ -24,8 +24,8 @@ pub struct Images {
 }
 
 impl Images {
-    /// Opens the filesystem, and warns of what is unusual. What is cut short is an error to whoever reads all of it, so
-    /// the caller learns whether it is.
+    /// Opens the filesystem, and warns of what is unusual. Returns whether an image is cut short, which is an
+    /// error for commands that read all of it.
     pub fn open(&self, program: &str) -> anyhow::Result<(Volume, Completeness)> {
         self.open_at(program, &RootChoice::default())
     }

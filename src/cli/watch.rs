@@ -34,7 +34,7 @@ impl Display {
 pub fn watched<T>(display: Display, progress: &Progress, work: impl FnOnce() -> T) -> T {
     let (working, ended) = channel::<()>();
     let work = || {
-        // Also dropped if the work panics: nobody waits for it then.
+        // Also dropped if the work panics: the thread that prints ends then, too.
         let _working = working;
         work()
     };

@@ -30,6 +30,9 @@ pub enum Occupied {
 /// It is held for this filesystem from now on, and written by the commit at the earliest. Refused are what is in use, what
 /// is a device of this filesystem already, what has no more than the MiB that stays free, and unless it is to be
 /// overwritten what something else stands on.
+///
+/// # Errors
+/// The image cannot be opened or is in use, holds something, is too small, or would make the filesystem too large.
 pub fn add(fs: &Filesystem, path: &Path, occupied: Occupied) -> Result<u64> {
     let image = open(fs, path, occupied)?;
     // One more than a chunk: the errors that were counted on another device.

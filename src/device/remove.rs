@@ -44,6 +44,9 @@ fn refusal_in(fs: &Filesystem, chunks: &Chunks, devid: u64) -> Option<Error> {
 
 /// Removes a device that has no chunks, which may be missing. The commit wipes its superblocks once the filesystem without
 /// it is sure; a seed stays as it is.
+///
+/// # Errors
+/// There is no such device, it has chunks, it is the last that can be written, or a profile needs it.
 pub fn remove(fs: &Filesystem, devid: u64) -> Result<()> {
     // In one step: between the two a chunk could come onto it, or another one could go and leave this one the last.
     let was_writable = {

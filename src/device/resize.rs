@@ -12,6 +12,9 @@ use super::totals::{check_total, update_totals};
 /// Makes a device so many bytes long, rounded down to whole sectors. It cannot be longer than its image was when that was
 /// opened, nor end before the last of its chunks, those that were removed since the last commit among them; the MiB that
 /// stays free is not all of it. Copies of the superblock behind the new end are wiped by the commit.
+///
+/// # Errors
+/// There is no such device, it cannot have the size, or the filesystem would be too large.
 pub fn resize(fs: &Filesystem, devid: u64, size: u64) -> Result<()> {
     let mut handle = begin(fs, 0)?;
     let resized = resize_locked(&mut handle, devid, size);

@@ -26,6 +26,10 @@ use super::add::{Occupied, insert_item, join, new_item, open};
 /// second is without them. An error after the first leaves a filesystem that is whole, and is
 /// [`Error::PartlyPublished`]. The kernel does not mount that one, for it reads the array before it knows of seeds; to remove
 /// the empty SYSTEM chunks of the seeds completes it.
+///
+/// # Errors
+/// The seeds cannot be opened or are no seeds; the image cannot be opened or is in use, holds something, or is too
+/// small.
 pub fn sprout(seeds: &[impl AsRef<Path>], path: &Path, occupied: Occupied) -> Result<Filesystem> {
     let mut fs = Filesystem::open_seeds(seeds, Uuid::random())?;
     let image = open(&fs, path, occupied)?;

@@ -18,6 +18,9 @@ const MATCH: [&str; 2] = ["[DON'T MATCH]", "[match]"];
 
 /// All fields; with `full` also the system chunk array and the backup roots. An array that cannot be read to its end is
 /// printed as far as it goes, and what is wrong with it is returned.
+///
+/// # Errors
+/// The first entry of the system chunk array that makes no sense.
 pub fn put_superblock(superblock: &Superblock, full: bool, out: &mut Vec<u8>) -> Result<(), BadEntry> {
     put_identity(superblock, out);
     put_roots_and_sizes(superblock, out);

@@ -152,6 +152,7 @@ pub trait Form: Sync {
 
 /// Something that a dump met and went on from.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Complaint {
     /// A tree was asked for that is not there.
     #[error("there is no tree {tree}")]
@@ -220,6 +221,9 @@ impl<P: Default> Default for Batch<P> {
 const BATCH_BYTES: u32 = 512 * 1024;
 
 /// Writes what is selected to `output`. `complain` hears of what could not be read; the dump goes on after it.
+///
+/// # Errors
+/// `output` cannot be written. What cannot be read is no error, but handed to `complain`.
 pub fn dump<F: Form>(
     volume: &Volume,
     selection: &Selection,

@@ -35,6 +35,9 @@ impl Origin<'_> {
 
 impl Image {
     /// Fails if files of the filesystem that `directory` lies in cannot share blocks with the image. Nothing is changed.
+    ///
+    /// # Errors
+    /// [`Error::NotShared`], or `directory` cannot be opened.
     pub fn check_sharing(&self, directory: &Path) -> Result<()> {
         let problem = |problem| self.not_shared(directory, problem);
         if self.is_device() {
@@ -55,6 +58,9 @@ impl Image {
 
     /// Shares those of `length` bytes from `start` on that are whole blocks of the file at `origin`, and returns how many
     /// they are. The others, behind them, are to be written.
+    ///
+    /// # Errors
+    /// The image cannot be written, or the kernel does not share the blocks.
     pub fn share(&self, start: Physical, length: u64, origin: Origin<'_>) -> Result<u64> {
         let write_error = |source| Error::Write { path: self.path.clone(), offset: start, source };
         let block = self.file.metadata().map_err(write_error)?.blksize().max(1);

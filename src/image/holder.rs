@@ -1,4 +1,4 @@
-//! Who else uses an image.
+//! Which programs and devices use an image.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use super::block_device::BlockDevice;
 use super::mounts::mount_of;
 
-/// Who holds a device that cannot be opened exclusively and of which nothing else tells.
+/// What holds a device that cannot be opened exclusively, where neither mounts nor loop devices tell.
 pub const EXCLUSIVE: &str = "opened exclusively by another program";
 
 /// The filesystem, loop device or other device that uses the image.

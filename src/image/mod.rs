@@ -52,6 +52,9 @@ pub struct Image {
 
 impl Image {
     /// Opens for reading. Neither a directory nor a pipe or character device is accepted.
+    ///
+    /// # Errors
+    /// It cannot be opened, or is neither a file nor a block device.
     pub fn open(path: &Path) -> Result<Self> {
         file_type(path)?;
         let file = File::open(path).map_err(|source| Error::Open { path: path.to_owned(), source })?;
@@ -59,13 +62,19 @@ impl Image {
     }
 
     /// As [`Image::open`], for all to be read by `pread`.
+    ///
+    /// # Errors
+    /// As those of [`Image::open`].
     pub fn open_unmapped(path: &Path) -> Result<Self> {
         Ok(Self { map: OnceLock::from(None), ..Self::open(path)? })
     }
 
-    /// Opens for reading and writing, for nobody else to write meanwhile: what is mounted, behind a loop device, or open
-    /// for writing elsewhere is refused with [`Error::InUse`]. A file stays locked (flock(2)) while it is open, which those
-    /// who only read need not heed; what others have locked by ranges (fcntl(2)), as virtual machines do, is refused too.
+    /// Opens for reading and writing. An image that is mounted, behind a loop device, or open for writing elsewhere is
+    /// refused with [`Error::InUse`]. A file stays locked (flock(2)) while it is open; programs that only read need not heed
+    /// the lock. A file that another program has locked by ranges (fcntl(2)), as virtual machines do, is refused too.
+    ///
+    /// # Errors
+    /// As those of [`Image::open`]; [`Error::InUse`] and [`Error::ReadOnly`].
     pub fn open_for_writing(path: &Path) -> Result<Self> {
         let in_use = |holder| Error::InUse { path: path.to_owned(), holder };
         let file_type = file_type(path)?;
@@ -143,6 +152,9 @@ impl Image {
     }
 
     /// Makes a file this long; what is new is a hole.
+    ///
+    /// # Errors
+    /// [`Error::Resize`]
     pub fn set_size(&self, size: u64) -> Result<()> {
         let error = |source| Error::Resize { path: self.path.clone(), size, source };
         // The kernel counts with a sign.
@@ -166,6 +178,9 @@ impl Image {
     }
 
     /// Fills `buffer` from `offset`. A range that is not there whole is an error.
+    ///
+    /// # Errors
+    /// [`Error::Read`], or [`Error::Short`] for a range past the end.
     pub fn read(&self, offset: Physical, buffer: &mut [u8]) -> Result<()> {
         self.file.read_exact_at(buffer, offset.0).map_err(|source| match source.kind() {
             io::ErrorKind::UnexpectedEof => Error::Short {
@@ -200,6 +215,9 @@ impl Image {
 
     /// Writes all of `bytes` at `offset`; they are sure to be on the disk after [`Image::sync`]. An image does not grow: a
     /// range that reaches past its end is an error, and nothing is written.
+    ///
+    /// # Errors
+    /// [`Error::Write`], or [`Error::PastEnd`] for a range past the end.
     pub fn write(&self, offset: Physical, bytes: &[u8]) -> Result<()> {
         self.check_range(offset, bytes.len() as u64)?;
         let error = |source| Error::Write { path: self.path.clone(), offset, source };
@@ -214,14 +232,17 @@ impl Image {
         }
     }
 
-    /// Has the kernel begin to write to the disk what was written, that [`Image::sync`] finds less to do. Nobody waits for
-    /// it, and an error is reported when the image is synced.
+    /// Has the kernel begin to write to the disk what was written, so that [`Image::sync`] finds less to do. Does not wait:
+    /// [`Image::sync`] returns the errors.
     pub fn begin_sync(&self) {
         writeback::begin(&self.file);
     }
 
-    /// Returns when all that was written is on the disk. After an error nobody knows what is; to try again does not help,
-    /// for the kernel forgets what it could not write.
+    /// Returns when all that was written is on the disk. After an error it is unknown what is. To try again does not
+    /// help: the kernel forgets what it could not write.
+    ///
+    /// # Errors
+    /// [`Error::Sync`]
     pub fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(|source| Error::Sync { path: self.path.clone(), source })
     }

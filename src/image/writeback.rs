@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::os::fd::AsRawFd;
 
-/// Begins to write all of a file that is not on the disk yet. That this fails is of no account: whoever needs it there
-/// waits for it and hears of errors then.
+/// Begins to write all of a file that is not on the disk yet. A failure is not reported here:
+/// [`super::Image::sync`] waits for the writes and returns their errors.
 #[expect(unsafe_code, reason = "the call has no safe form")]
 pub fn begin(file: &File) {
     const TO_THE_END: i64 = 0;

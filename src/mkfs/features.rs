@@ -30,6 +30,7 @@ pub struct Features {
 
 /// A name that cannot be taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BadFeature {
     /// No feature has the name.
     #[error("unknown feature {0:?}, -O list-all prints those that there are")]
@@ -136,6 +137,9 @@ impl Default for Features {
 
 impl Features {
     /// Adds the feature `name`, or takes it away if a caret stands before it.
+    ///
+    /// # Errors
+    /// There is no such feature, or it cannot be made.
     pub fn apply(&mut self, name: &str) -> Result<(), BadFeature> {
         let (name, on) = match name.strip_prefix('^') {
             Some(name) => (name, false),
@@ -160,6 +164,9 @@ impl Features {
     }
 
     /// Adds and takes away the features of a list with commas.
+    ///
+    /// # Errors
+    /// The first name that cannot be taken.
     pub fn apply_list(&mut self, list: &str) -> Result<(), BadFeature> {
         list.split(',').filter(|name| !name.is_empty()).try_for_each(|name| self.apply(name))
     }

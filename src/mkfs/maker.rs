@@ -81,6 +81,9 @@ pub(super) fn kind_of(tree: u64) -> ChunkKind {
 impl<'r> Maker<'r> {
     /// Begins a filesystem on devices whose ids count from 1 in their order. `room` is memory for what grows with the
     /// content; there is more of it in temporary files.
+    ///
+    /// # Errors
+    /// The devices are too small.
     pub fn new(
         options: Options,
         devices: Vec<NewDevice>,
@@ -126,6 +129,9 @@ impl<'r> Maker<'r> {
 
     /// Begins the tree of a subvolume, or the top-level tree, to which items are pushed in the order of their keys. A
     /// top-level tree that is never begun has an empty directory.
+    ///
+    /// # Errors
+    /// The nodesize is impossible.
     pub fn tree(&self, id: u64) -> Result<TreeWriter<'_, 'r>> {
         Ok(TreeWriter { maker: self, id, builder: Builder::new(new_tree(&self.options, id))? })
     }
@@ -239,11 +245,17 @@ impl<'m, 'r> TreeWriter<'m, 'r> {
     }
 
     /// Adds an item, whose key is above those of all before it.
+    ///
+    /// # Errors
+    /// The key is not above the last one, the item is too large, there is no space, or an image cannot be written.
     pub fn push(&mut self, key: crate::disk::Key, data: &[u8]) -> Result<()> {
         self.builder.push(&mut self.maker.store(self.id), key, data)
     }
 
     /// Writes the rest of the tree.
+    ///
+    /// # Errors
+    /// There is no space, or an image cannot be written.
     pub fn finish(self) -> Result<()> {
         let built = self.builder.finish(&mut self.maker.store(self.id))?;
         match self.maker.state().trees.insert(self.id, built) {

@@ -1,11 +1,11 @@
-//! Extents and what refers to them.
+//! Extents and their back references.
 
 use crate::block::reference::Reference;
 use crate::disk::Logical;
 use crate::finding::findings;
 
 findings! {
-    /// Extents and who refers to them.
+    /// Extents and their back references.
     ExtentProblem {
         /// Something refers to an extent that has no item.
         MissingItem("extent-item-missing", Error, "extent {extent} has no extent item, {reference} refers to it") {

@@ -138,7 +138,7 @@ struct Present<'g> {
 }
 
 impl Present<'_> {
-    /// The form of the items, which are verified: whoever builds on a damaged tree makes the damage worse.
+    /// The form of the items. They are verified: a change of a damaged tree would make the damage worse.
     fn form(&self, items: &Items) -> Result<Form> {
         let Some((first, info)) = items.first_key_value() else { return Ok(Form::Extents) };
         if *first != self.group.info_key() {

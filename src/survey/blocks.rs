@@ -31,7 +31,7 @@ pub struct Unread {
     pub end: Option<Key>,
     /// What is wrong with each copy. Empty if no chunk holds the address.
     pub bad: Vec<BadCopy>,
-    /// Whether another pointer to the block promises something else of it.
+    /// Whether another pointer to the block says something else of it.
     pub is_disputed: bool,
 }
 

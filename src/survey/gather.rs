@@ -226,6 +226,9 @@ fn of_log(volume: &Volume, part: &mut LogsPart, place: &BlockPlace<'_>, event: E
 }
 
 /// Gathers the facts. Fails only where it is stopped, or where temporary files cannot be used.
+///
+/// # Errors
+/// [`Error::Interrupted`] or [`Error::Temporary`]: damage is no error, but a fact.
 pub fn gather(volume: &Volume, options: &Options<'_>) -> Result<Survey> {
     let Options { threads, progress, count_qgroups, .. } = *options;
     let budget = MemoryBudget::new(options.memory);

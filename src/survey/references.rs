@@ -90,7 +90,7 @@ impl Claims {
     }
 }
 
-/// What a reference promises of its extent.
+/// What a reference says of its extent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// The generation is not known of the log root tree.
@@ -107,14 +107,14 @@ pub enum Shape {
     },
 }
 
-/// An extent that is not what a reference promises of it.
+/// An extent that is not what a reference says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mismatch {
     /// The item of the extent.
     pub extent: Extent,
     /// The reference.
     pub reference: Reference,
-    /// What the reference promises.
+    /// What the reference says of the extent.
     pub shape: Shape,
 }
 

@@ -30,6 +30,9 @@ impl Filesystem {
     /// Brings all trees up to date, publishes them, and begins the next transaction. All handles have ended: they borrow
     /// the filesystem. On an error the filesystem is what it was before the transaction, but for
     /// [`Error::PartlyPublished`]; nothing more can be committed then. Without any change nothing is written.
+    ///
+    /// # Errors
+    /// The filesystem is what it was before the transaction, but for [`Error::PartlyPublished`].
     pub fn commit(&mut self) -> Result<()> {
         if self.is_poisoned() {
             return Err(Error::Poisoned);

@@ -16,6 +16,9 @@ const DATA: BlockGroupFlags = BlockGroupFlags(block_group::DATA);
 impl Filesystem {
     /// Space for an extent of `length` bytes, a multiple of the sector size, in one piece. An extent without a
     /// reference when the transaction is committed never was.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], the free space of a block group cannot be read, or [`Error::SimpleQuotas`].
     pub fn allocate_data(&self, length: u64) -> Result<Logical> {
         self.quotas.prepare()?;
         let sectorsize = self.volume().format().sectorsize;
@@ -34,12 +37,18 @@ impl Filesystem {
     }
 
     /// A file refers to an extent once more. Whether there is such an extent the commit finds out.
+    ///
+    /// # Errors
+    /// The transaction knows the extent as another one, or [`Error::SimpleQuotas`].
     pub fn add_data_reference(&self, file: &FileExtent) -> Result<()> {
         self.count_data_reference(file, 1)
     }
 
     /// The reverse of [`Filesystem::add_data_reference`]. With its last reference an extent goes, and its checksums; its
     /// place is free after the commit.
+    ///
+    /// # Errors
+    /// The transaction knows the extent as another one, or [`Error::SimpleQuotas`].
     pub fn drop_data_reference(&self, file: &FileExtent) -> Result<()> {
         self.count_data_reference(file, -1)
     }

@@ -28,17 +28,26 @@ const SYSTEM: BlockGroupFlags = BlockGroupFlags(block_group::SYSTEM);
 
 impl Filesystem {
     /// Begins to change `items` items of trees other than the chunk tree.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], or the transaction cannot be committed any more.
     pub fn begin(&self, items: u64) -> Result<Handle<'_>> {
         self.begin_with(self.to_insert(items), SpaceInfo::reserve, SpaceInfo::available)
     }
 
     /// As [`Filesystem::begin`], for changes that make space: they may take of the global reserve.
+    ///
+    /// # Errors
+    /// As those of [`Filesystem::begin`].
     pub fn begin_to_free(&self, items: u64) -> Result<Handle<'_>> {
         self.begin_with(self.to_insert(items), SpaceInfo::reserve_with_global, SpaceInfo::unreserved)
     }
 
     /// As [`Filesystem::begin_to_free`], for changes that delete items only: it reserves what the trees need as high as they are,
     /// and not as high as any may be. The caller holds no tree.
+    ///
+    /// # Errors
+    /// As those of [`Filesystem::begin`].
     pub fn begin_to_delete(&self, items: u64) -> Result<Handle<'_>> {
         let level = self.trees.highest_level();
         let bytes = to_delete_items(self.volume().format().nodesize, items, level);

@@ -30,6 +30,10 @@ impl Filesystem {
     /// Opens the filesystem that the images at `paths` are the devices of, in any order. See [`WritableVolume::open`] for
     /// what is refused; refused are a log that the change would strand and a replacement of a device that is under way,
     /// too. Chunks, block groups and device extents that do not fit together are an error.
+    ///
+    /// # Errors
+    /// As those of [`WritableVolume::open`]; a log, a replacement, simple quotas, and what of the trees of space
+    /// contradicts itself.
     pub fn open(paths: &[impl AsRef<Path>], missing: MissingDevices) -> Result<Self> {
         Self::of(WritableVolume::open_judged(paths, missing, stale_devices)?, None)
     }
@@ -57,6 +61,9 @@ impl Filesystem {
 
     /// Opens seeds as the filesystem with this fsid that is to grow from them: see [`WritableVolume::open_seeds`]. What is
     /// refused of others is refused here too.
+    ///
+    /// # Errors
+    /// As those of [`WritableVolume::open_seeds`] and of [`Filesystem::open`].
     pub fn open_seeds(paths: &[impl AsRef<Path>], fsid: Uuid) -> Result<Self> {
         Self::of(WritableVolume::open_seeds(paths, fsid)?, None)
     }

@@ -28,6 +28,9 @@ impl Filesystem {
     ///
     /// While such a row is written its parity protects nothing: after a crash then, and the loss of a device, what was in
     /// it may be gone.
+    ///
+    /// # Errors
+    /// A part of the extent tree or of the checksum tree cannot be read.
     pub fn allow_partial_rows(&mut self) -> Result<()> {
         let groups: Vec<(Logical, FreeExtents)> = {
             let space = self.space();

@@ -21,7 +21,10 @@ use super::{free_space_tree, quotas};
 
 impl Filesystem {
     /// Does now what would wait for the commit, beside handles that are running. Block groups whose items another handle
-    /// has yet to insert are passed over, the commit comes back to them; and so is data, to which somebody may yet refer.
+    /// has yet to insert are left to the commit, and so is new data without references: a handle may yet add one.
+    ///
+    /// # Errors
+    /// A tree cannot be changed: the transaction cannot be committed then.
     pub fn flush(&self) -> Result<()> {
         let flushed = self.try_flush();
         if flushed.is_err() {
@@ -80,7 +83,7 @@ impl Filesystem {
         };
         let mut items = ByCommit::new(self.block_group_items());
         for logical in &dirty {
-            // Looked at again: with the lock on the items nobody else writes or deletes this one.
+            // Looked at again: while the lock on the items is held no other thread writes or deletes this one.
             let Some((length, used)) = self.space().group(*logical).map(|group| (group.length, group.used)) else {
                 continue;
             };
@@ -159,8 +162,8 @@ impl Filesystem {
     }
 }
 
-/// Notes what `next` takes of what waits. The extent tree must be the caller's alone. Returns the data that nobody refers
-/// to any more: its checksums are to go, too.
+/// Notes what `next` takes of what waits. The extent tree must be the caller's alone. Returns the data
+/// without references: its checksums are to be deleted, too.
 fn run(
     fs: &Filesystem,
     extent_tree: &mut StagedTree,

@@ -87,6 +87,9 @@ struct Level {
 
 impl Builder {
     /// A tree without items.
+    ///
+    /// # Errors
+    /// The tree blocks would have an impossible size.
     pub fn new(tree: NewTree) -> Result<Self> {
         let mut builder = Self { tree, levels: Vec::new(), last_key: None, blocks: 0 };
         builder.add_level()?;
@@ -94,6 +97,9 @@ impl Builder {
     }
 
     /// Adds an item, whose key is above those of all before it.
+    ///
+    /// # Errors
+    /// The key is not above the last one, the item is too large, or the store fails.
     pub fn push<S: Store>(&mut self, store: &mut S, key: Key, data: &[u8]) -> Result<()> {
         let limit = leaf_data_size(self.tree.nodesize) as usize - NewItem { key, data: &[] }.space();
         if data.len() > limit {
@@ -117,6 +123,9 @@ impl Builder {
     }
 
     /// Writes what is left; the last block is the root.
+    ///
+    /// # Errors
+    /// The store fails.
     pub fn finish(mut self, store: &mut impl Store) -> Result<BuiltTree> {
         let mut level = 0;
         while level + 1 < self.levels.len() {

@@ -22,6 +22,9 @@ pub struct CsumRoot {
 
 impl CsumRoot {
     /// The checksum tree that this root tree leads to.
+    ///
+    /// # Errors
+    /// A block on the way to the root item cannot be read.
     pub fn of(volume: &Volume, root_tree: &TreeRoot) -> Result<Self, NoGoodCopy> {
         let root = root_tree.find_child(volume, objectid::CSUM_TREE)?;
         Ok(Self { root })
@@ -34,6 +37,9 @@ impl CsumRoot {
 
     /// Hands the checksums of all sectors in `ranges` to `visit`, in order. The ranges, start and end, are sorted and
     /// disjoint. Items that no sound filesystem has are passed over.
+    ///
+    /// # Errors
+    /// The first block of the checksum tree that cannot be read; the checksums before it were handed out.
     pub fn for_each(
         &self,
         volume: &Volume,

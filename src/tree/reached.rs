@@ -12,17 +12,17 @@ use crate::mix::mix;
 pub enum Claim {
     /// Not reached before.
     New,
-    /// Reached before, by the same promise.
+    /// Reached before, by a pointer that says the same of it.
     Same,
-    /// Reached before, by other promises: at most one of them can be true of the block.
+    /// Reached before, by pointers that say something else: at most one of them can be true of the block.
     Different,
 }
 
-/// The blocks that were reached, with a number for what the pointer to each promised.
+/// The blocks that were reached, with a number for what the pointer to each says.
 #[derive(Debug, Default)]
 pub struct Reached {
     promises: HashMap<Logical, u64>,
-    /// Promises but for the first.
+    /// What pointers say, but for the first.
     others: HashSet<(Logical, u64)>,
 }
 
@@ -44,7 +44,7 @@ impl Reached {
     }
 }
 
-/// What a pointer promises, in a number.
+/// What a pointer says of its block, in a number.
 pub fn promise(expected: &Expected) -> u64 {
     let key = expected.first_key.unwrap_or_default();
     let generation = expected.generation.unwrap_or_default().0;

@@ -59,7 +59,7 @@ impl TreeRoot {
         (logical != Logical(0)).then_some(root)
     }
 
-    /// What the root promises of its block.
+    /// What the root says of its block.
     pub fn expected(&self) -> Expected {
         Expected { logical: self.logical, level: Some(self.level), generation: self.generation, first_key: None }
     }

@@ -21,7 +21,7 @@ pub struct Scan<'v> {
     threads: usize,
     progress: &'v Progress,
     reached: Mutex<Reached>,
-    /// Blocks that were read before their turn, by address and promise.
+    /// Blocks that were read before their turn, by address and what the pointer says.
     ahead: Mutex<HashMap<(Logical, u64), Copies<'v>>>,
     copies: AtomicU64,
 }
@@ -170,7 +170,7 @@ impl<'v> Scan<'v> {
         }
     }
 
-    /// Whether the block is yet to be visited, or the task promises of it what none before did.
+    /// Whether the block is yet to be visited, or the task says of it what none before did.
     fn claim(&self, task: &mut Task) -> bool {
         let claim = lock(&self.reached).claim(task.expected.logical, promise(&task.expected));
         task.is_disputed = claim == Claim::Different;

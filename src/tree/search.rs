@@ -10,6 +10,9 @@ use crate::block::verify::Expected;
 
 impl TreeRoot {
     /// The data of the item with this key, if the tree has one.
+    ///
+    /// # Errors
+    /// A block on the way cannot be read.
     pub fn find(&self, volume: &Volume, key: Key) -> Result<Option<Vec<u8>>, NoGoodCopy> {
         let mut expected = self.expected();
         let mut buffer = Vec::new();
@@ -34,6 +37,9 @@ impl TreeRoot {
 
 impl TreeRoot {
     /// The root of the tree with this id, whose item stands in this tree; nothing if there is none.
+    ///
+    /// # Errors
+    /// A block on the way cannot be read.
     pub fn find_child(&self, volume: &Volume, tree: u64) -> Result<Option<TreeRoot>, NoGoodCopy> {
         let key = Key::new(tree, KeyType::ROOT_ITEM, 0);
         let data = self.find(volume, key)?;
@@ -42,6 +48,9 @@ impl TreeRoot {
     }
 
     /// Hands each item with a key from `from` to `to`, both included, to `visit`, in order.
+    ///
+    /// # Errors
+    /// The first block that cannot be read; the items before it were handed out.
     pub fn range(
         &self,
         volume: &Volume,

@@ -65,7 +65,7 @@ pub struct BlockPlace<'t> {
     pub expected: Expected,
     /// Keys of the block are below this.
     pub end: Option<Key>,
-    /// Whether another pointer to the block, which was followed before, promises something else of it.
+    /// Whether another pointer to the block, which was followed before, says something else of it.
     pub is_disputed: bool,
 }
 
@@ -107,7 +107,7 @@ pub trait Visitor: Sync {
         let _ = (part, place, bad, good);
     }
 
-    /// A pointer that is not followed: the block was visited before, by a pointer that promises the same.
+    /// A pointer that is not followed: the block was visited before, by a pointer that says the same of it.
     fn again(&self, part: &mut Self::Part, place: &BlockPlace<'_>) {
         let _ = (part, place);
     }

@@ -112,7 +112,7 @@ impl Iterator for Walk<'_> {
     }
 }
 
-/// The blocks that serial walks have entered: each is entered once by pointers that promise the same generation, so that
+/// The blocks that serial walks have entered: each is entered once by pointers that say the same generation, so that
 /// damaged trees end.
 #[derive(Default)]
 pub struct Entered {

@@ -40,6 +40,9 @@ pub struct ChunkMapping {
 impl ChunkMapping {
     /// The mapping of a chunk item. What would make reading meaningless is an error; see `fs/btrfs/tree-checker.c`,
     /// `btrfs_check_chunk_valid`.
+    ///
+    /// # Errors
+    /// Why the chunk makes no sense, as a phrase.
     pub fn new(logical: Logical, chunk: &Chunk, stripes: &[Stripe]) -> Result<Self, String> {
         let flags = chunk.block_group_flags();
         let length = chunk.length.get();
@@ -136,6 +139,9 @@ impl ChunkMap {
     }
 
     /// Adds a chunk; one that overlaps another is refused, and returned with the start of the other.
+    ///
+    /// # Errors
+    /// The chunk that was refused, and the start of the one that it overlaps.
     pub fn insert(&mut self, chunk: ChunkMapping) -> Result<(), (ChunkMapping, Logical)> {
         let index = self.chunks.partition_point(|other| other.end() <= chunk.logical);
         match self.chunks.get(index) {

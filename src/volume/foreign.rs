@@ -69,6 +69,9 @@ const UBERBLOCK_STEP: u64 = 0x400;
 const UBERBLOCK: u64 = 0x00ba_b10c;
 
 /// What stands on the image, if it is known. What cannot be read is an error: it may be anything.
+///
+/// # Errors
+/// The image cannot be read where other filesystems and partition tables have their marks.
 pub fn identify(image: &Image) -> Result<Option<&'static str>> {
     let (boot, others) = SIGNATURES.split_at(SIGNATURES.len() - 1);
     if let Some(found) = find(image, others)? {

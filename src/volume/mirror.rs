@@ -94,6 +94,9 @@ impl From<NoGoodCopy> for Error {
 impl Volume {
     /// Reads and verifies a tree block, from the first copy that is good. `buffer` is for one that cannot be viewed where it
     /// lies, and is resized as needed.
+    ///
+    /// # Errors
+    /// No copy is good: what is wrong with each.
     pub fn read_block<'b>(&'b self, expected: &Expected, buffer: &'b mut Vec<u8>) -> Result<BlockRead<'b>, NoGoodCopy> {
         let mut bad = Vec::new();
         for mirror in 1..=self.mirrors(expected.logical) {
@@ -109,6 +112,9 @@ impl Volume {
 
     /// Reads and verifies the copy `mirror` (from 1) of a tree block. `buffer` is for one that cannot be viewed where it lies,
     /// and is resized as needed.
+    ///
+    /// # Errors
+    /// What is wrong with the copy.
     pub fn read_copy(
         &self,
         expected: &Expected,
@@ -174,7 +180,10 @@ impl Volume {
     }
 
     /// Fills `buffer` from the copy `mirror` (from 1) of a logical range, which may span stripes and chunks. All of it has
-    /// to be readable in that copy: whoever wants the best of all copies reads sector by sector.
+    /// to be readable in that copy. A caller that wants the best of all copies reads sector by sector.
+    ///
+    /// # Errors
+    /// Why the copy cannot be read, as a phrase.
     pub fn read(&self, logical: Logical, mirror: u16, buffer: &mut [u8]) -> Result<(), String> {
         self.read_through(&self.chunks, logical, mirror, buffer)
     }

@@ -93,12 +93,18 @@ impl MkfsWriter {
 
     /// Writes bytes at an address of the chunk, where nothing was written before. Rows with parity are held in memory
     /// until they are full: a caller that writes about in the order of addresses keeps few of them open.
+    ///
+    /// # Errors
+    /// The address has no place on the devices, or an image cannot be written.
     pub fn write(&self, chunk: &ChunkMapping, logical: Logical, bytes: &[u8]) -> Result<()> {
         self.write_or_share(chunk, logical, bytes, None)
     }
 
     /// The same for bytes that stand at `origin`, too, if that is said: the blocks of that file are shared then, as far as
     /// they are whole and have no parity.
+    ///
+    /// # Errors
+    /// As those of [`MkfsWriter::write`]; the kernel does not share the blocks.
     pub fn write_or_share(
         &self,
         chunk: &ChunkMapping,
@@ -182,6 +188,9 @@ impl MkfsWriter {
     }
 
     /// Writes all that is held in memory.
+    ///
+    /// # Errors
+    /// An image cannot be written.
     pub fn flush(&self) -> Result<()> {
         for ((_, number), row) in std::mem::take(&mut *lock(&self.rows)) {
             self.write_row(number, &row)?;
@@ -194,6 +203,9 @@ impl MkfsWriter {
     }
 
     /// Returns when all that was flushed is on the devices.
+    ///
+    /// # Errors
+    /// [`Error::Sync`]
     pub fn barrier(&self) -> Result<()> {
         run_on_each(self.targets.iter(), |target| target.image.sync())
     }

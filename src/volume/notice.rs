@@ -26,6 +26,7 @@ pub struct Missed {
 
 /// Whether something unusual was met that a person should hear of, although the filesystem could be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Notice {
     /// An image of the filesystem was not given.
     #[error("device {devid} ({uuid}) is missing")]

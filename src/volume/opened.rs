@@ -31,11 +31,18 @@ pub struct Volume {
 impl Volume {
     /// Opens the filesystem that `images` are the devices of, in any order. Devices may be missing; what needs them
     /// cannot be read then.
+    ///
+    /// # Errors
+    /// No image has an intact superblock, images are of different filesystems, or the root of the chunk tree cannot be
+    /// read.
     pub fn open(images: Vec<Image>) -> Result<Self> {
         Self::open_at(images, &RootChoice::default())
     }
 
     /// As [`Volume::open`], from the superblock and the roots that were chosen.
+    ///
+    /// # Errors
+    /// As those of [`Volume::open`]; the chosen superblock or root is damaged.
     pub fn open_at(images: Vec<Image>, choice: &RootChoice) -> Result<Self> {
         let mut volume = Self::of_superblocks(images, choice)?;
         loop {

@@ -47,7 +47,10 @@ pub enum Published {
 }
 
 impl Published {
-    /// For those who want nothing less.
+    /// An error unless all of the new state was published.
+    ///
+    /// # Errors
+    /// [`Error::PartlyPublished`]
     pub fn wholly(self) -> Result<()> {
         match self {
             Self::Wholly => Ok(()),
@@ -80,8 +83,11 @@ impl WritableVolume {
     /// from here on; otherwise nothing more can be published.
     ///
     /// A device that joins has its superblock before any other: no state needs a device that cannot be recognized. If that
-    /// fails, what stood in its place is put back, and nothing has changed. What may lead somebody astray, the superblocks
-    /// of a device that leaves and what else stood on one that joins, goes when the new state is sure.
+    /// fails, what stood in its place is put back, and nothing has changed. The superblocks of a device
+    /// that leaves, and what else stood on one that joins, are wiped once the new state is sure.
+    ///
+    /// # Errors
+    /// The filesystem is in the old state.
     pub fn publish(&mut self, commit: &Commit<'_>) -> Result<Published> {
         if self.is_outdated {
             return Err(Error::Poisoned);

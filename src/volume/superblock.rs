@@ -20,6 +20,9 @@ pub struct SuperblockCopy {
 
 impl SuperblockCopy {
     /// Reads the superblock at `offset`. Nothing of it is verified.
+    ///
+    /// # Errors
+    /// The image cannot be read, or ends before.
     pub fn read(image: &Image, offset: Physical) -> Result<Self> {
         let mut superblock = Box::new(Superblock::zeroed());
         image.read(offset, zerocopy::IntoBytes::as_mut_bytes(&mut *superblock))?;
@@ -34,6 +37,9 @@ impl SuperblockCopy {
 
 /// The copies that the image is long enough to hold, the primary first. One that cannot be read is left out, if another
 /// one is intact.
+///
+/// # Errors
+/// A copy cannot be read, and no other one is intact.
 pub fn read_copies(image: &Image) -> Result<Vec<SuperblockCopy>> {
     let mut copies: Vec<SuperblockCopy> = Vec::new();
     let mut unreadable = None;

@@ -19,6 +19,9 @@ const MOUNTABLE_FLAGS: u64 =
 
 /// What blocks look like, or the first thing that is wrong with a superblock that is to stand at `offset`, but for its
 /// checksum.
+///
+/// # Errors
+/// What is wrong with the superblock, as a phrase.
 pub fn validate(superblock: &Superblock, offset: Physical, chunks: &ChunkMap) -> Result<Format, String> {
     let invalid = |field: &str, have: u64, expect: &dyn std::fmt::Display| {
         Err(format!("invalid {field}, have {have} expect {expect}"))

@@ -26,7 +26,7 @@ pub enum MissingDevices {
     Skip,
 }
 
-/// A filesystem that nobody else writes while this is there.
+/// A filesystem whose devices are held for writing: no other program writes them while this exists.
 #[derive(Debug)]
 pub struct WritableVolume {
     pub(super) volume: Volume,
@@ -50,6 +50,9 @@ impl WritableVolume {
     /// only. What a person has to decide or to mend before anything is written is an error: images that are in use,
     /// features that are not known, and devices that are missing unless they are to be skipped. A device whose superblock
     /// is behind counts as missing.
+    ///
+    /// # Errors
+    /// As those of [`Volume::open`]; images that are in use, missing or stale devices, and features that are not known.
     pub fn open(paths: &[impl AsRef<Path>], missing: MissingDevices) -> Result<Self> {
         Self::open_judged(paths, missing, Volume::unjudged_devices)
     }
@@ -57,6 +60,9 @@ impl WritableVolume {
     /// As [`WritableVolume::open`], but of the devices whose superblock is behind only those count as missing that `judge`
     /// names as stale. This is the one place where it is decided that a device is written: a stale one is closed here, and
     /// no commit can reach it. The others get the superblock of the next commit.
+    ///
+    /// # Errors
+    /// As those of [`WritableVolume::open`].
     pub fn open_judged(
         paths: &[impl AsRef<Path>],
         missing: MissingDevices,
@@ -71,13 +77,16 @@ impl WritableVolume {
             if device.is_seed() { Image::open_unmapped(path) } else { Image::open_for_writing(path) }
         };
         let images = devices.iter().map(reopen).collect::<Result<_>>()?;
-        // Read anew: only now nobody else writes.
+        // Read anew: another program may have written before the devices were held.
         let volume = Volume::open(images)?;
         Self::of(volume, missing, unwritable)?.without_stale(judge)
     }
 
-    /// Opens seeds as the filesystem with this fsid that is to grow from them. Nobody writes the seeds: it has no device
-    /// of its own before one joins.
+    /// Opens seeds as the filesystem with this fsid that is to grow from them. The seeds are not written: the
+    /// filesystem has no device of its own before one joins.
+    ///
+    /// # Errors
+    /// As those of [`WritableVolume::open`]; images that are no seeds.
     pub fn open_seeds(paths: &[impl AsRef<Path>], fsid: Uuid) -> Result<Self> {
         let images = paths.iter().map(|path| Image::open_unmapped(path.as_ref())).collect::<Result<_>>()?;
         let mut opened = Self::of(Volume::open(images)?, MissingDevices::Refuse, no_seed)?;

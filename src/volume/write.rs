@@ -31,6 +31,10 @@ impl WritableVolume {
     /// with parity a row that is written in part is read first, and what else is in it is taken for good; until all of its
     /// columns are on the disk, its parity does not protect what else is in it. After an error any part may have been
     /// written.
+    ///
+    /// # Errors
+    /// A block has no place on the devices or the wrong one: nothing is written then. Rows with parity that cannot be
+    /// completed, and images that cannot be written.
     pub fn write(&self, chunks: &ChunkMap, staged: &[Staged<'_>]) -> Result<()> {
         let mut plan = Plan::new(self);
         plan.add_all(chunks, staged)?;

@@ -36,6 +36,9 @@ pub struct LeafMut<'a> {
 
 impl<'a> LeafMut<'a> {
     /// A leaf in `bytes`.
+    ///
+    /// # Errors
+    /// `bytes` are no leaf, or its layout is malformed.
     pub fn new(bytes: &'a mut [u8]) -> Result<Self, EditError> {
         let (header, body) = split_header(bytes)?;
         if header.level != 0 {
@@ -69,12 +72,18 @@ impl<'a> LeafMut<'a> {
     }
 
     /// The data of an item, to be overwritten.
+    ///
+    /// # Errors
+    /// There is no such slot.
     pub fn data_mut(self, slot: usize) -> Result<&'a mut [u8], EditError> {
         let data = self.data(slot)?;
         self.body.get_mut(data).ok_or(EditError::Malformed("item data is not packed"))
     }
 
     /// Inserts items, whose keys ascend and lie between those of their neighbours.
+    ///
+    /// # Errors
+    /// The items do not fit, or are out of order; the leaf is as it was.
     pub fn insert(&mut self, slot: usize, new: &[NewItem<'_>]) -> Result<(), EditError> {
         let size = new.iter().fold(0, |size: usize, item| size.saturating_add(item.data.len()));
         self.check_place(slot, new.iter().map(|item| item.key))?;
@@ -90,6 +99,9 @@ impl<'a> LeafMut<'a> {
     }
 
     /// Deletes the items at `slots`.
+    ///
+    /// # Errors
+    /// There are no such slots.
     pub fn remove(&mut self, slots: Range<usize>) -> Result<(), EditError> {
         check_slots(&slots, self.count)?;
         let (start, end) = (self.data_end(slots.end), self.data_end(slots.start));
@@ -101,6 +113,9 @@ impl<'a> LeafMut<'a> {
     }
 
     /// Gives an item another size: it loses bytes at its end, or gains zeroes there.
+    ///
+    /// # Errors
+    /// There is no such slot, or the leaf has no room.
     pub fn resize(&mut self, slot: usize, size: usize) -> Result<(), EditError> {
         let data = self.data(slot)?;
         if let Some(growth) = size.checked_sub(data.len()) {
@@ -114,6 +129,9 @@ impl<'a> LeafMut<'a> {
     }
 
     /// Takes `count` bytes from the beginning of an item.
+    ///
+    /// # Errors
+    /// There is no such slot, or the item is shorter.
     pub fn cut_front(&mut self, slot: usize, count: usize) -> Result<(), EditError> {
         let data = self.data(slot)?;
         let size = data.len().checked_sub(count).ok_or(EditError::ItemTooSmall { count, size: data.len() })?;
@@ -123,6 +141,9 @@ impl<'a> LeafMut<'a> {
     }
 
     /// Gives an item another key between those of its neighbours.
+    ///
+    /// # Errors
+    /// There is no such slot, or the key is out of order.
     pub fn set_key(&mut self, slot: usize, key: Key) -> Result<(), EditError> {
         let (before, after) = (slot.checked_sub(1).and_then(|slot| self.key(slot)), self.key(slot.saturating_add(1)));
         let count = self.count;
@@ -133,6 +154,9 @@ impl<'a> LeafMut<'a> {
     }
 
     /// Moves the items at `slots` of `from` to `slot`.
+    ///
+    /// # Errors
+    /// There are no such slots, the items do not fit, or they are out of order.
     pub fn take(&mut self, slot: usize, from: &mut LeafMut<'_>, slots: Range<usize>) -> Result<(), EditError> {
         check_slots(&slots, from.count)?;
         let moved = &from.items()[slots.clone()];

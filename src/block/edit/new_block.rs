@@ -25,6 +25,9 @@ pub struct NewBlock {
 
 impl NewBlock {
     /// Makes `bytes` an empty block, whose checksum is not computed yet.
+    ///
+    /// # Errors
+    /// `bytes` are shorter than a header or longer than a tree block.
     pub fn write(&self, bytes: &mut [u8]) -> Result<(), EditError> {
         bytes.fill(0);
         let (header, _) = split_header(bytes)?;
@@ -40,6 +43,9 @@ impl NewBlock {
 }
 
 /// Says in the header of a block where it stands.
+///
+/// # Errors
+/// `bytes` are shorter than a header or longer than a tree block.
 pub fn set_logical(bytes: &mut [u8], logical: Logical) -> Result<(), EditError> {
     let (header, _) = split_header(bytes)?;
     header.bytenr = logical.0.into();

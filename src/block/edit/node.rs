@@ -19,6 +19,9 @@ pub struct NodeMut<'a> {
 
 impl<'a> NodeMut<'a> {
     /// A node in `bytes`.
+    ///
+    /// # Errors
+    /// `bytes` are no node, or its layout is malformed.
     pub fn new(bytes: &'a mut [u8]) -> Result<Self, EditError> {
         let nodesize = bytes.len() as u32;
         let (header, body) = split_header(bytes)?;
@@ -43,6 +46,9 @@ impl<'a> NodeMut<'a> {
     }
 
     /// Inserts pointers, whose keys ascend and lie between those of their neighbours.
+    ///
+    /// # Errors
+    /// The pointers do not fit, or are out of order; the node is as it was.
     pub fn insert(&mut self, slot: usize, new: &[KeyPtr]) -> Result<(), EditError> {
         check_slots(&(slot..slot), self.count)?;
         let need = new.len().saturating_mul(PTR);
@@ -59,6 +65,9 @@ impl<'a> NodeMut<'a> {
     }
 
     /// Deletes the pointers at `slots`.
+    ///
+    /// # Errors
+    /// There are no such slots.
     pub fn remove(&mut self, slots: Range<usize>) -> Result<(), EditError> {
         check_slots(&slots, self.count)?;
         self.body.copy_within(slots.end * PTR..self.count * PTR, slots.start * PTR);
@@ -69,6 +78,9 @@ impl<'a> NodeMut<'a> {
     }
 
     /// Gives a pointer another key between those of its neighbours.
+    ///
+    /// # Errors
+    /// There is no such slot, or the key is out of order.
     pub fn set_key(&mut self, slot: usize, key: Key) -> Result<(), EditError> {
         let (before, after) = (slot.checked_sub(1).and_then(|slot| self.key(slot)), self.key(slot.saturating_add(1)));
         let ptr = self.ptr_mut(slot)?;
@@ -78,6 +90,9 @@ impl<'a> NodeMut<'a> {
     }
 
     /// Lets a pointer lead elsewhere.
+    ///
+    /// # Errors
+    /// There is no such slot.
     pub fn set_ptr(&mut self, slot: usize, logical: Logical, generation: Transid) -> Result<(), EditError> {
         let ptr = self.ptr_mut(slot)?;
         ptr.blockptr = logical.0.into();
@@ -86,6 +101,9 @@ impl<'a> NodeMut<'a> {
     }
 
     /// Moves the pointers at `slots` of `from` to `slot`.
+    ///
+    /// # Errors
+    /// There are no such slots, the pointers do not fit, or they are out of order.
     pub fn take(&mut self, slot: usize, from: &mut NodeMut<'_>, slots: Range<usize>) -> Result<(), EditError> {
         check_slots(&slots, from.count)?;
         self.insert(slot, &from.ptrs()[slots.clone()])?;

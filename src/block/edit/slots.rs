@@ -7,6 +7,7 @@ use crate::disk::{Key, MAX_NODESIZE};
 
 /// Why a block cannot be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum EditError {
     /// The block is malformed: how.
     #[error("malformed: {0}")]

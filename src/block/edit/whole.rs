@@ -10,6 +10,9 @@ use super::node::NodeMut;
 use super::slots::{EditError, check_order};
 
 /// Whether a block may be edited: its elements lie within it, its keys ascend, and the data of a leaf has no gaps.
+///
+/// # Errors
+/// What is malformed.
 pub fn check_layout(block: Block<'_>) -> Result<(), EditError> {
     if block.count() != block.nritems() as usize {
         return Err(EditError::Malformed("more elements than fit"));
@@ -33,6 +36,9 @@ pub fn check_layout(block: Block<'_>) -> Result<(), EditError> {
 }
 
 /// Moves the elements at `slots` of `from` to `slot` of `to`, a block of the same level.
+///
+/// # Errors
+/// The levels differ, there are no such slots, or the elements do not fit.
 pub fn transfer(to: &mut [u8], slot: usize, from: &mut [u8], slots: Range<usize>) -> Result<(), EditError> {
     match (level(to)?, level(from)?) {
         (0, 0) => LeafMut::new(to)?.take(slot, &mut LeafMut::new(from)?, slots),
@@ -42,6 +48,9 @@ pub fn transfer(to: &mut [u8], slot: usize, from: &mut [u8], slots: Range<usize>
 }
 
 /// Zeroes the bytes that no element uses. btrfs-progs leaves there what it no longer needs.
+///
+/// # Errors
+/// The block is malformed.
 pub fn clear_unused(bytes: &mut [u8]) -> Result<(), EditError> {
     match level(bytes)? {
         0 => LeafMut::new(bytes)?.clear_unused(),

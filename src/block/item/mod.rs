@@ -221,8 +221,8 @@ damage! {
     Quota(QuotaDamage),
 }
 
-/// Verifies the layout of a block and each of its items. `tree` is the tree that it belongs to: the owner in its header,
-/// where nobody knows better.
+/// Verifies the layout of a block and each of its items. `tree` is the tree that it belongs to; a caller that
+/// does not know it gives the owner in the header.
 pub fn check_block(block: Block<'_>, tree: u64, rules: &Rules, report: &mut dyn FnMut(ItemProblem)) {
     layout::check(&mut Context::new(block, tree, rules, report), block);
 }

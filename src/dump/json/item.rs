@@ -152,7 +152,7 @@ impl<'a> Payload<'a> {
         let (extent, rest) = FileExtentItem::read_prefix(self.item.data)?;
         extent.visit(object);
         if extent.r#type == file_extent_type::INLINE {
-            // What files hold is nobody's business here: dumps are sent to strangers.
+            // The contents of files are left out: dumps are sent to other people.
             object.plain("inline_size", rest.len());
             return Some(&[]);
         }

@@ -321,7 +321,7 @@ impl<'v, V: SectorVisitor> Verifier<'v, V> {
         }
     }
 
-    /// What parity yields, if that is what the checksum promises.
+    /// What parity yields, if it has the checksum.
     fn rebuilt(&self, logical: Logical) -> Option<Vec<u8>> {
         let sum = self.csums.get(logical)?;
         let mut buffer = vec![0; self.sectorsize as usize];

@@ -19,12 +19,18 @@ pub struct Cursor<'s, S: Blocks> {
 
 impl<'s, S: Blocks> Cursor<'s, S> {
     /// The item with this key.
+    ///
+    /// # Errors
+    /// A block on the way cannot be read.
     pub fn at(root: &TreeRoot, store: &'s S, key: Key) -> Result<Option<Self>> {
         let cursor = Self::seek(root, store, key)?;
         Ok(cursor.path.exact.then_some(cursor))
     }
 
     /// The first item whose key is not below `key`.
+    ///
+    /// # Errors
+    /// A block on the way cannot be read.
     pub fn at_or_after(root: &TreeRoot, store: &'s S, key: Key) -> Result<Option<Self>> {
         let mut cursor = Self::seek(root, store, key)?;
         while cursor.path.slot() >= cursor.count()? {
@@ -36,6 +42,9 @@ impl<'s, S: Blocks> Cursor<'s, S> {
     }
 
     /// The last item whose key is not above `key`.
+    ///
+    /// # Errors
+    /// A block on the way cannot be read.
     pub fn at_or_before(root: &TreeRoot, store: &'s S, key: Key) -> Result<Option<Self>> {
         let mut cursor = Self::seek(root, store, key)?;
         if !cursor.path.exact {
@@ -47,6 +56,9 @@ impl<'s, S: Blocks> Cursor<'s, S> {
     }
 
     /// The item that the cursor stands at.
+    ///
+    /// # Errors
+    /// The leaf is malformed.
     pub fn item(&self) -> Result<ItemRef<'_>> {
         let slot = self.path.slot();
         let item = match self.block()?.kind() {
@@ -57,6 +69,9 @@ impl<'s, S: Blocks> Cursor<'s, S> {
     }
 
     /// Goes to the next item; stays where it is if there is none.
+    ///
+    /// # Errors
+    /// A block on the way cannot be read.
     pub fn to_next(&mut self) -> Result<bool> {
         if self.path.slot() + 1 < self.count()? {
             self.path.slots[0] += 1;

@@ -28,11 +28,18 @@ impl<'e, S: Blocks> Editor<'e, S> {
     }
 
     /// Inserts an item.
+    ///
+    /// # Errors
+    /// [`Error::Edit`] if there is such an item, or if it or the tree is too large: nothing is changed then. Those of the
+    /// store, after which the tree may be half changed.
     pub fn insert(&mut self, key: Key, data: &[u8]) -> Result<()> {
         self.insert_sorted(&[NewItem { key, data }])
     }
 
     /// Inserts items whose keys ascend. Each leaf is looked for once, and filled at once.
+    ///
+    /// # Errors
+    /// As those of [`Editor::insert`]; items before one that exists already are inserted.
     pub fn insert_sorted(&mut self, items: &[NewItem<'_>]) -> Result<()> {
         let mut pairs = items.iter().zip(items.iter().skip(1));
         if let Some((_, item)) = pairs.find(|(item, next)| item.key >= next.key) {
@@ -78,6 +85,9 @@ impl<'e, S: Blocks> Editor<'e, S> {
     }
 
     /// The data of an item, to be overwritten.
+    ///
+    /// # Errors
+    /// [`Error::Edit`] if there is no such item, and those of the store.
     pub fn data_mut(&mut self, key: Key) -> Result<&mut [u8]> {
         let path = self.item_path(key)?;
         let [bytes] = self.store.bytes_mut([path.block()])?;
@@ -86,6 +96,9 @@ impl<'e, S: Blocks> Editor<'e, S> {
     }
 
     /// Gives an item other data, of any size.
+    ///
+    /// # Errors
+    /// [`Error::Edit`] if there is no such item or it is too large, and those of the store.
     pub fn replace(&mut self, key: Key, data: &[u8]) -> Result<()> {
         self.resize(key, data.len())?;
         self.data_mut(key)?.copy_from_slice(data);
@@ -93,6 +106,9 @@ impl<'e, S: Blocks> Editor<'e, S> {
     }
 
     /// Gives an item another size: it loses bytes at its end, or gains zeroes there.
+    ///
+    /// # Errors
+    /// [`Error::Edit`] if there is no such item or it is too large, and those of the store.
     pub fn resize(&mut self, key: Key, size: usize) -> Result<()> {
         let capacity = self.leaf_capacity()?;
         self.check_size(key, size, capacity)?;
@@ -112,6 +128,9 @@ impl<'e, S: Blocks> Editor<'e, S> {
     }
 
     /// Takes `count` bytes from the beginning of an item.
+    ///
+    /// # Errors
+    /// [`Error::Edit`] if there is no such item or it is shorter, and those of the store.
     pub fn cut_front(&mut self, key: Key, count: usize) -> Result<()> {
         let size = self.item_size(key)?;
         if count > size {
@@ -123,6 +142,9 @@ impl<'e, S: Blocks> Editor<'e, S> {
     }
 
     /// Gives an item another key, which no other item may lie before.
+    ///
+    /// # Errors
+    /// [`Error::Edit`] if there is no such item or the key is out of order, and those of the store.
     pub fn set_key(&mut self, key: Key, new: Key) -> Result<()> {
         let (first, last) = if new < key { (Some(new), key.predecessor()) } else { (key.successor(), Some(new)) };
         if let (Some(first), Some(last)) = (first, last)
@@ -137,12 +159,18 @@ impl<'e, S: Blocks> Editor<'e, S> {
     }
 
     /// Deletes an item.
+    ///
+    /// # Errors
+    /// [`Error::Edit`] if there is no such item, and those of the store.
     pub fn delete(&mut self, key: Key) -> Result<()> {
         let path = self.item_path(key)?;
         self.delete_slots(&path, path.slot() + 1)
     }
 
     /// Deletes all items with these keys, and returns how many there were.
+    ///
+    /// # Errors
+    /// Those of the store, after which some of the items may be gone.
     pub fn delete_range(&mut self, keys: RangeInclusive<Key>) -> Result<usize> {
         let (mut first, last) = keys.into_inner();
         let mut deleted = 0;
@@ -237,6 +265,9 @@ fn count_fitting(items: &[NewItem<'_>], next: Option<Key>, mut room: usize) -> u
 }
 
 /// Makes a new tree without items. `key` is that of its root item, as in [`TreeRoot`].
+///
+/// # Errors
+/// Those of the store.
 pub fn create<S: Blocks>(store: &mut S, key: Key) -> Result<TreeRoot> {
     let logical = store.allocate(key.objectid, 0, Key::MIN)?;
     let mut root = TreeRoot { key, logical, level: 0, generation: None };

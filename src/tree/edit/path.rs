@@ -59,7 +59,7 @@ impl Path {
             let slot = if exact { slot } else { slot.saturating_sub(1) };
             path.slots[at] = slot;
             path.limit = block.key(slot + 1).or(path.limit);
-            // Whoever goes on from there must come to an end, also where nobody looked at the order of keys.
+            // A walk that goes on from the limit has to end, also in a tree whose keys were not verified.
             if path.limit.is_some_and(|limit| limit <= key) {
                 return Err(malformed(expected.logical, EditError::KeyOrder { key }));
             }

@@ -204,7 +204,7 @@ impl<S: Blocks> Editor<'_, S> {
                     self.set_root(leaf, 0)?;
                 }
                 1 => {
-                    // As a root it is named by nobody but this tree: it must not be shared with another.
+                    // A root is referred to by its tree alone: a block that is shared is copied first.
                     let child = self.make_child_editable(old, level, 0)?;
                     self.set_root(child, level - 1)?;
                 }
