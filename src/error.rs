@@ -111,6 +111,9 @@ pub enum Error {
     #[error("{}: has {has} bytes, {wanted} are wanted", path.display())]
     TooSmall { path: PathBuf, wanted: u64, has: u64 },
 
+    #[error("{}: too small for such a filesystem: has {has} bytes, at least {least} are needed", path.display())]
+    SmallDevice { path: PathBuf, has: u64, least: u64 },
+
     #[error("{}: not btrfs: {found}", path.display())]
     NotBtrfs { path: PathBuf, found: &'static str },
 
