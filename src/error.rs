@@ -189,6 +189,17 @@ pub enum Error {
         has: u64,
     },
 
+    /// A device on which the kernel could not write the filesystem.
+    #[error("{}: too small for such a filesystem: has {has} bytes, at least {least} are needed", path.display())]
+    SmallDevice {
+        /// Path of the image.
+        path: PathBuf,
+        /// Bytes of the device.
+        has: u64,
+        /// The least bytes that are enough.
+        least: u64,
+    },
+
     /// The image has no btrfs superblock.
     #[error("{}: not btrfs: {found}", path.display())]
     NotBtrfs {

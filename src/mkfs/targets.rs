@@ -57,6 +57,15 @@ enum Candidate<'p> {
     Existing(Image),
 }
 
+impl Candidate<'_> {
+    fn path(&self) -> &Path {
+        match self {
+            Candidate::Missing(path) => path,
+            Candidate::Existing(image) => image.path(),
+        }
+    }
+}
+
 impl Targets {
     /// Opens all of them, and creates those that are missing. Nothing that stands on one is touched before all are there:
     /// images in use, too small ones and those with something on them are refused first.
@@ -165,7 +174,10 @@ impl Preparation<'_> {
         let sizes: Vec<(u64, bool)> = candidates.iter().map(size).collect();
         let as_they_are = self.try_layout(sizes.iter().map(|(size, _)| (*size, false)));
         if !sizes.iter().any(|(_, grows)| *grows) {
-            return as_they_are.map(|_| sizes);
+            return match as_they_are {
+                Err(error @ Error::NoSpace { .. }) => Err(self.too_small(candidates, &sizes, error)),
+                laid_out => laid_out.map(|_| sizes),
+            };
         }
         if as_they_are.is_ok_and(|layout| layout.has_room()) {
             return Ok(sizes);
@@ -173,6 +185,19 @@ impl Preparation<'_> {
         let enlarged = |(size, grows): (u64, bool)| (if grows { size.max(new_size) } else { size }, grows);
         let sizes: Vec<(u64, bool)> = sizes.into_iter().map(enlarged).collect();
         self.try_layout(sizes.iter().copied()).map(|_| sizes)
+    }
+
+    /// The error for devices without room for a filesystem that has no content: names one, and what it needs.
+    fn too_small(&self, candidates: &[Candidate<'_>], sizes: &[(u64, bool)], error: Error) -> Error {
+        if self.estimate.metadata > 0 {
+            return error;
+        }
+        let least = Layout::least_size(self.options, candidates.len());
+        let small = candidates.iter().zip(sizes).find(|(_, (size, _))| *size < least);
+        match small {
+            Some((candidate, (has, _))) => Error::SmallDevice { path: candidate.path().to_owned(), has: *has, least },
+            None => error,
+        }
     }
 
     /// The chunks that the filesystem begins with, if there is room for them and for what is sure to come.

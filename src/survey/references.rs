@@ -175,6 +175,7 @@ pub struct Found {
     early: Vec<(Logical, Reference, Shape)>,
     /// What does not fit the extents that it leads to.
     pub mismatches: Vec<Mismatch>,
+    /// Blocks whose header and extent item disagree about a relocation or about full back references.
     pub backref_flags: Vec<BackrefFlag>,
 }
 

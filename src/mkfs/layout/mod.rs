@@ -3,6 +3,8 @@
 mod cut;
 mod sizes;
 
+use std::iter;
+
 use crate::chunk::placement::{Placement, place_on};
 use crate::disk::fields::Uuid;
 use crate::disk::flags::block_group;
@@ -130,7 +132,8 @@ impl Layout {
 
     fn with_first_chunks(mut self) -> Result<Self> {
         self.add_chunk(ChunkKind::System)?;
-        let (mut left, wanted) = (0, self.writable_metadata());
+        let (mut left, wanted) =
+            (0, if self.expected.is_known { self.writable_metadata() } else { self.least_metadata() });
         while left == 0 || self.expected.metadata > 0 {
             match self.add_chunk(ChunkKind::Metadata) {
                 // What is expected may be more than what comes.
@@ -140,8 +143,7 @@ impl Layout {
             left += self.groups.last().map_or(0, |group| group.chunk.length);
         }
         // Mixed groups have the rest of the devices, too.
-        let rest = self.devices.iter().map(|device| device.size.saturating_sub(device.used)).sum::<u64>();
-        left += if self.mixed { rest / u64::from(self.metadata.geometry().ncopies) } else { 0 };
+        left += if self.mixed { self.rest(self.metadata) } else { 0 };
         if left < wanted {
             return Err(Error::NoSpace { what: "metadata", wanted, left });
         }
@@ -150,8 +152,43 @@ impl Layout {
                 self.add_chunk(ChunkKind::Data)?;
             }
             while self.expected.data > 0 && self.add_chunk(ChunkKind::Data).is_ok() {}
+            self.check_writable()?;
         }
         Ok(self)
+    }
+
+    /// Fails where the kernel could write next to nothing to a filesystem without content.
+    fn check_writable(&self) -> Result<()> {
+        let (wanted, left) = (self.writable_data(), self.free_of(ChunkKind::Data) + self.rest(self.data));
+        match self.expected.is_known || left >= wanted {
+            true => Ok(()),
+            false => Err(Error::NoSpace { what: "data", wanted, left }),
+        }
+    }
+
+    /// Bytes that chunks of a profile may still have.
+    fn rest(&self, profile: Profile) -> u64 {
+        let rest = self.devices.iter().map(|device| device.size.saturating_sub(device.used).saturating_sub(MIB));
+        rest.sum::<u64>() / u64::from(profile.geometry().ncopies)
+    }
+
+    /// Bytes that each of so many devices must have for a filesystem without content.
+    pub fn least_size(options: &Options, devices: usize) -> u64 {
+        let fits =
+            |size: u64| Self::begin(options, iter::repeat_n((size, false), devices), &Estimate::default()).is_ok();
+        let sector = u64::from(options.sectorsize);
+        let (mut least, mut step) = (MIB, MIB);
+        while !fits(least) && least < UNBOUNDED {
+            least *= 2;
+            step = least / 4;
+        }
+        while step >= sector {
+            if fits(least - step) {
+                least -= step;
+            }
+            step /= 2;
+        }
+        least
     }
 
     /// Whether devices that do not grow have room for all that is expected.

@@ -9,6 +9,7 @@ use super::super::options::Options;
 use super::{ChunkKind, Layout};
 
 pub const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
 /// Bytes of data that stay free where a device is cut: the kernel wants a block for each file that is written, also for
 /// one that will stand in a leaf.
 pub const DATA_LEFT: u64 = MIB;
@@ -20,6 +21,12 @@ pub const DATA_SPARE: u64 = DATA_LEFT + DATA_LOST;
 /// before it lets files be written.
 const GLOBAL_NODES: u64 = 352;
 const WRITE_NODES: u64 = 288;
+/// Blocks of metadata with which the kernel fills all of a device with data, if the device has much beside them, as was found
+/// by trying.
+const NODES_BESIDE_MUCH: u64 = 544;
+/// Much is as many blocks for each copy on a device, and no less than these bytes.
+const MUCH_NODES: u64 = 1376;
+const MUCH: u64 = 28 * MIB;
 /// The global reserve is as large as the trees that describe space, up to this.
 const MAX_GLOBAL: u64 = 512 * MIB;
 /// Copies on one device lie side by side: what is too much of a chunk stays between them. Where it is not known how much
@@ -33,6 +40,23 @@ pub fn metadata_left(nodesize: u32, global: u64) -> u64 {
     let nodes = |count: u64| count * u64::from(nodesize);
     let least = nodes(GLOBAL_NODES);
     global.clamp(least, MAX_GLOBAL.max(least)) + nodes(WRITE_NODES)
+}
+
+/// Bytes of a filesystem from which on chunks of metadata are larger.
+const LARGE: u64 = 50 * GIB;
+
+/// Bytes of a chunk of metadata at the most, in a filesystem of so many bytes.
+fn most_metadata(total: u64) -> u64 {
+    let most = if total > LARGE { GIB } else { 256 * MIB };
+    most.min(total / 10)
+}
+
+/// How a chunk lies on devices.
+struct Stripes {
+    count: u64,
+    /// Those that hold different data.
+    data: u64,
+    copies_on_device: u64,
 }
 
 /// What is yet to come, and what is to be left free.
@@ -89,8 +113,72 @@ impl Layout {
         metadata_left(self.nodesize, 0)
     }
 
-    /// The kernel's sizes, but for system chunks, which may be small, for what is estimated, and for metadata where the
-    /// kernel would take all of a small device for it.
+    /// Bytes of metadata that a filesystem without content begins with at the least.
+    pub(super) fn least_metadata(&self) -> u64 {
+        let Stripes { copies_on_device, data, .. } = self.stripes();
+        let nodes = |count: u64| count * u64::from(self.nodesize);
+        let taken = nodes(NODES_BESIDE_MUCH) / data * copies_on_device;
+        let beside = self.smallest_device().saturating_sub(taken) / copies_on_device;
+        if beside >= MUCH.max(nodes(MUCH_NODES)) { nodes(NODES_BESIDE_MUCH) } else { self.writable_metadata() }
+    }
+
+    /// Bytes that must be free for the kernel to write a MiB of data to a filesystem without content: as was found by
+    /// trying. Of a chunk on several devices some is lost to each.
+    pub(super) fn writable_data(&self) -> u64 {
+        let data_stripes = self.stripes_of(self.data).data;
+        match self.mixed {
+            true => self.writable_metadata() + MIB / 2 + (data_stripes - 1) * MIB,
+            false => data_stripes * MIB,
+        }
+    }
+
+    /// Bytes of the first chunk of metadata where no content is known: as many as the kernel would give it, or btrfs-progs
+    /// where that is less, but two thirds of a small device at the most.
+    fn first_metadata(&self) -> u64 {
+        let Stripes { copies_on_device, data, .. } = self.stripes();
+        let of_kernel = most_metadata(self.total_bytes()) / data;
+        let of_kernel = match self.total_bytes() / 10 < STRIPE_ALIGNMENT {
+            true => of_kernel,
+            false => of_kernel.next_multiple_of(STRIPE_ALIGNMENT),
+        };
+        let stripe = of_kernel.min(self.metadata_of_progs() / data).max(self.least_metadata().div_ceil(data));
+        let most = self.smallest_device() / 3 * 2 / copies_on_device;
+        stripe.min(most).next_multiple_of(STRIPE_LEN).max(STRIPE_LEN) * data
+    }
+
+    /// Bytes of the first chunk of metadata in a filesystem of mkfs.btrfs (`decide_stripe_size_regular` in
+    /// kernel-shared/volumes.c).
+    fn metadata_of_progs(&self) -> u64 {
+        if self.metadata == Profile::Single {
+            return 8 * MIB;
+        }
+        let Stripes { count, data, .. } = self.stripes();
+        let most = most_metadata(self.total_bytes());
+        let stripe = if self.total_bytes() > LARGE { GIB } else { 256 * MIB };
+        let stripe = if stripe * data > most { (most / count).max(32 * MIB) } else { stripe };
+        stripe / MIB * MIB * data
+    }
+
+    fn smallest_device(&self) -> u64 {
+        self.devices.iter().map(|device| device.size).min().unwrap_or_default()
+    }
+
+    /// The stripes of a chunk of metadata on all devices.
+    fn stripes(&self) -> Stripes {
+        self.stripes_of(self.metadata)
+    }
+
+    fn stripes_of(&self, profile: Profile) -> Stripes {
+        let geometry = profile.geometry();
+        let devices = geometry.devices(self.devices.len(), usize::MAX).unwrap_or(1);
+        let copies_on_device = u64::from(geometry.dev_stripes);
+        let count = devices as u64 * copies_on_device;
+        let data = count.saturating_sub(geometry.nparity.into()) / u64::from(geometry.ncopies);
+        Stripes { count, data: data.max(1), copies_on_device }
+    }
+
+    /// The kernel's sizes for data. What is estimated has what it needs, and the other chunks are no larger than those of
+    /// btrfs-progs.
     pub(super) fn limits(&self, kind: ChunkKind) -> Limits {
         let total_rw_bytes = self.total_bytes();
         let kernel = Limits {
@@ -109,7 +197,11 @@ impl Layout {
         match kind {
             // A file that becomes as large as its content is not to have much that is never used.
             ChunkKind::System => {
-                let most = if self.grows() { 4 } else { 32 } * MIB;
+                let most = match self.metadata {
+                    _ if self.grows() => 4 * MIB,
+                    Profile::Single => 3 * MIB,
+                    _ => 8 * MIB * self.stripes().data,
+                };
                 Limits { chunk_size: Some((total_rw_bytes / 128).clamp(MIB, most)), alignment: MIB, ..kernel }
             }
             ChunkKind::Metadata if !self.mixed && is_known => {
@@ -118,12 +210,8 @@ impl Layout {
                 exactly(bytes, kernel.wanted(self.flags(kind), Profile::Single))
             }
             ChunkKind::Metadata if !self.mixed => {
-                let smallest = self.devices.iter().map(|device| device.size).min().unwrap_or_default();
-                let most = smallest / 3 * 2 / u64::from(self.metadata.geometry().dev_stripes);
-                let needed = self.writable_metadata();
-                let usual = if total_rw_bytes / 10 < STRIPE_ALIGNMENT { 0 } else { STRIPE_ALIGNMENT };
-                let alignment = needed.max(usual).min(most).next_multiple_of(STRIPE_LEN).max(STRIPE_LEN);
-                Limits { alignment, ..kernel }
+                let chunk_size = Some(self.first_metadata());
+                Limits { total_rw_bytes: u64::MAX, chunk_size, alignment: STRIPE_LEN, ..kernel }
             }
             ChunkKind::Metadata | ChunkKind::Data => match step {
                 Some(step) => exactly(step, MAX_STRIPE),
