@@ -54,11 +54,16 @@ fn as_in_6_2(line: &[u8]) -> String {
     }
 }
 
-/// With the escapes for names that 6.2 does not know.
+/// With the escapes for names and values that 6.2 does not know.
 fn escaped(line: &[u8]) -> String {
-    let tabs = line.iter().take_while(|byte| **byte == b'\t').count();
-    let mut escaped = line[..tabs].to_vec();
-    Escaped(&line[tabs..]).put(&mut escaped);
+    let end_of = |label: &[u8]| {
+        let position = line.windows(label.len()).position(|window| window == label)?;
+        Some(position + label.len())
+    };
+    let labels: [&[u8]; 3] = [b"name: ", b"\t\tdata ", b" name "];
+    let start = labels.into_iter().find_map(end_of).unwrap_or(line.len());
+    let mut escaped = line[..start].to_vec();
+    Escaped(&line[start..]).put(&mut escaped);
     String::from_utf8_lossy(&escaped).into_owned()
 }
 
