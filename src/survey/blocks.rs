@@ -335,6 +335,7 @@ pub struct SecondLook<P, F> {
 }
 
 impl<P, F: Fn(&mut P, &Tree, Visit<'_>) + Sync> SecondLook<P, F> {
+    /// Hands each good block to `visit`.
     pub fn new(visit: F) -> Self {
         Self { visit, part: PhantomData }
     }

@@ -175,6 +175,7 @@ pub struct Found {
     early: Vec<(Logical, Reference, Shape)>,
     /// What does not fit the extents that it leads to.
     pub mismatches: Vec<Mismatch>,
+    /// Blocks whose extent items have other back references than their headers say.
     pub backref_flags: Vec<BackrefFlag>,
 }
 

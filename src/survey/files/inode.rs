@@ -416,7 +416,7 @@ impl Inode {
             visit(Fault::Summed);
         }
         if self.first_summed_prealloc != NOWHERE {
-            hear(Fault::SummedPrealloc { offset: self.first_summed_prealloc });
+            visit(Fault::SummedPrealloc { offset: self.first_summed_prealloc });
         }
     }
 }
