@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use rbtrfs::block::verify::Expected;
 use rbtrfs::image::Image;
-use rbtrfs::parallel::default_threads;
 use rbtrfs::tree::{Levels, TreeRoot, Walk};
 use rbtrfs::volume::Volume;
 
@@ -56,7 +55,7 @@ fn read(volume: &Volume) {
     };
     let start = Instant::now();
     std::thread::scope(|scope| {
-        (0..default_threads()).for_each(|_| drop(scope.spawn(worker)));
+        (0..std::thread::available_parallelism().map_or(1, usize::from)).for_each(|_| drop(scope.spawn(worker)));
     });
     println!("{:.3}", start.elapsed().as_secs_f64());
     eprintln!("{} blocks, {} bad copies", blocks.len(), bad.into_inner());

@@ -11,21 +11,38 @@ use crate::disk::{Ino, Key, Logical, Physical, Transid, TreeId};
 
 pub use file::{CompressedProblem, FileProblem, RangeProblem};
 
+/// A result of the library: the error is [`Error`] where no other is named.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a tree cannot be changed as it was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EditProblem {
+    /// An item with the key is there.
     #[error("exists already")]
     Exists,
+    /// No item has the key.
     #[error("does not exist")]
     Missing,
+    /// A key would stand on the wrong side of a neighbour.
     #[error("would be out of order")]
     OutOfOrder,
+    /// The item does not fit an empty leaf.
     #[error("is too large for a leaf: {size} bytes, at most {limit}")]
-    TooLarge { size: usize, limit: usize },
+    TooLarge {
+        /// Bytes of the item with its header.
+        size: usize,
+        /// Bytes that a leaf has for items.
+        limit: usize,
+    },
+    /// More bytes are to be taken from an item than it has.
     #[error("has no {count} bytes to take away, only {size}")]
-    TooSmall { count: usize, size: usize },
+    TooSmall {
+        /// Bytes to take.
+        count: usize,
+        /// Bytes of the item.
+        size: usize,
+    },
+    /// The tree has the greatest height already.
     #[error("needs more levels than a tree may have")]
     TooHigh,
 }
@@ -47,7 +64,9 @@ pub struct PartlyPublished {
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {error}")]
 pub struct Failure {
+    /// The step, as a phrase.
     pub what: &'static str,
+    /// Why it failed.
     pub error: Error,
 }
 
@@ -73,149 +92,437 @@ impl fmt::Display for PartlyPublished {
     }
 }
 
+/// The work cannot go on. The text is one line for a person; what else is needed stands in the fields.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The image cannot be opened.
     #[error("{}: {source}", path.display())]
-    Open { path: PathBuf, source: io::Error },
+    Open {
+        /// Path of the image.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
 
+    /// Neither a file nor a block device.
     #[error("{}: {kind} is not an image or a block device", path.display())]
-    NotAnImage { path: PathBuf, kind: &'static str },
+    NotAnImage {
+        /// Path of the image.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
 
+    /// Another program or the kernel uses the image, so that it cannot be written.
     #[error("{}: in use: {holder}", path.display())]
-    InUse { path: PathBuf, holder: String },
+    InUse {
+        /// Path of the image.
+        path: PathBuf,
+        /// What uses it, as a phrase.
+        holder: String,
+    },
 
+    /// The image cannot be opened for writing.
     #[error("{}: cannot be written: {reason}", path.display())]
-    ReadOnly { path: PathBuf, reason: String },
+    ReadOnly {
+        /// Path of the image.
+        path: PathBuf,
+        /// Why, as a phrase.
+        reason: String,
+    },
 
+    /// The system cannot read a range of the image.
     #[error("{}: read error at offset {offset}: {source}", path.display())]
-    Read { path: PathBuf, offset: Physical, source: io::Error },
+    Read {
+        /// Path of the image.
+        path: PathBuf,
+        /// First byte of the range.
+        offset: Physical,
+        /// What the system said.
+        source: io::Error,
+    },
 
+    /// The image ends before the range that is read.
     #[error("{}: ends at {size}, cannot read {length} bytes at offset {offset}", path.display())]
-    Short { path: PathBuf, offset: Physical, length: usize, size: u64 },
+    Short {
+        /// Path of the image.
+        path: PathBuf,
+        /// First byte of the range.
+        offset: Physical,
+        /// Bytes of the range.
+        length: usize,
+        /// Bytes of the image.
+        size: u64,
+    },
 
+    /// The system cannot write a range of the image.
     #[error("{}: write error at offset {offset}: {source}", path.display())]
-    Write { path: PathBuf, offset: Physical, source: io::Error },
+    Write {
+        /// Path of the image.
+        path: PathBuf,
+        /// First byte of the range.
+        offset: Physical,
+        /// What the system said.
+        source: io::Error,
+    },
 
+    /// The image ends before the range that is written; nothing was written.
     #[error("{}: ends at {size}, cannot write {length} bytes at offset {offset}", path.display())]
-    PastEnd { path: PathBuf, offset: Physical, length: u64, size: u64 },
+    PastEnd {
+        /// Path of the image.
+        path: PathBuf,
+        /// First byte of the range.
+        offset: Physical,
+        /// Bytes of the range.
+        length: u64,
+        /// Bytes of the image.
+        size: u64,
+    },
 
+    /// The system cannot tell whether what was written is on the disk.
     #[error("{}: what was written may not have reached the disk: {source}", path.display())]
-    Sync { path: PathBuf, source: io::Error },
+    Sync {
+        /// Path of the image.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
 
+    /// The image holds something that `force` was not given for.
     #[error("{}: holds {found}", path.display())]
-    Occupied { path: PathBuf, found: &'static str },
+    Occupied {
+        /// Path of the image.
+        path: PathBuf,
+        /// What it holds, as a phrase.
+        found: &'static str,
+    },
 
+    /// The file cannot be made as long as the filesystem needs.
     #[error("{}: cannot be made {size} bytes long: {source}", path.display())]
-    Resize { path: PathBuf, size: u64, source: io::Error },
+    Resize {
+        /// Path of the image.
+        path: PathBuf,
+        /// Bytes that it should have.
+        size: u64,
+        /// What the system said.
+        source: io::Error,
+    },
 
+    /// The image is smaller than a filesystem needs.
     #[error("{}: has {has} bytes, {wanted} are wanted", path.display())]
-    TooSmall { path: PathBuf, wanted: u64, has: u64 },
+    TooSmall {
+        /// Path of the image.
+        path: PathBuf,
+        /// Bytes that are needed.
+        wanted: u64,
+        /// Bytes of the image.
+        has: u64,
+    },
 
+    /// The device is too small for a new filesystem of this kind.
     #[error("{}: too small for such a filesystem: has {has} bytes, at least {least} are needed", path.display())]
-    SmallDevice { path: PathBuf, has: u64, least: u64 },
+    SmallDevice {
+        /// Path of the image.
+        path: PathBuf,
+        /// Bytes that the filesystem would have on it.
+        has: u64,
+        /// Bytes that each device needs, if all are of one size.
+        least: u64,
+    },
 
+    /// The image has no btrfs superblock.
     #[error("{}: not btrfs: {found}", path.display())]
-    NotBtrfs { path: PathBuf, found: &'static str },
+    NotBtrfs {
+        /// Path of the image.
+        path: PathBuf,
+        /// What it holds, as a phrase.
+        found: &'static str,
+    },
 
+    /// The image is smaller than its superblock says.
     #[error("{}: truncated: has {size} bytes, the filesystem's device {total_bytes}", path.display())]
-    Truncated { path: PathBuf, size: u64, total_bytes: u64 },
+    Truncated {
+        /// Path of the image.
+        path: PathBuf,
+        /// Bytes of the image.
+        size: u64,
+        /// Bytes of the device in the superblock.
+        total_bytes: u64,
+    },
 
+    /// The superblock cannot be used.
     #[error("{}: superblock at {offset}: {problem}", path.display())]
-    Superblock { path: PathBuf, offset: Physical, problem: String },
+    Superblock {
+        /// Path of the image.
+        path: PathBuf,
+        /// Where it stands on the device.
+        offset: Physical,
+        /// What is wrong.
+        problem: String,
+    },
 
+    /// Two images do not belong together.
     #[error("{} and {}: {problem}", first.display(), second.display())]
-    Unrelated { first: PathBuf, second: PathBuf, problem: &'static str },
+    Unrelated {
+        /// Path of an image.
+        first: PathBuf,
+        /// Path of the other image.
+        second: PathBuf,
+        /// What is wrong.
+        problem: &'static str,
+    },
 
+    /// An image of the filesystem was not given.
     #[error("device {devid} ({uuid}) is missing: give all {devices} images, or go on without it (--degraded)")]
-    MissingDevice { devid: u64, uuid: Uuid, devices: u64 },
+    MissingDevice {
+        /// Number of the device.
+        devid: u64,
+        /// Uuid of the device.
+        uuid: Uuid,
+        /// Number of devices of the filesystem.
+        devices: u64,
+    },
 
+    /// The device lacks a part of what was written after its superblock.
     #[error(
         "{}: device {devid} is stale: its superblock is of generation {generation}, that of others {newest}, and it misses \
         {missed}; mount the filesystem and scrub it, or replace the device, or go on without it (--degraded)",
         path.display()
     )]
-    StaleDevice { path: PathBuf, devid: u64, generation: Transid, newest: Transid, missed: String },
+    StaleDevice {
+        /// Path of the image.
+        path: PathBuf,
+        /// Number of the device.
+        devid: u64,
+        /// Generation of its superblock.
+        generation: Transid,
+        /// Generation of the newest superblock.
+        newest: Transid,
+        /// The first part that it lacks, as a phrase.
+        missed: String,
+    },
 
+    /// A block, a chunk or another thing with an address cannot be read, or is not what it should be.
     #[error("{what} {logical}: {problem}")]
-    Block { what: &'static str, logical: Logical, problem: String },
+    Block {
+        /// What stands at the address.
+        what: &'static str,
+        /// Logical address.
+        logical: Logical,
+        /// What is wrong.
+        problem: String,
+    },
 
+    /// What is asked for contradicts the item of an extent.
     #[error("extent {logical} {problem}")]
-    Extent { logical: Logical, problem: &'static str },
+    Extent {
+        /// Logical address.
+        logical: Logical,
+        /// What is wrong.
+        problem: &'static str,
+    },
 
+    /// A tree cannot be changed as it was asked for.
     #[error("tree {tree}: item {key}: {problem}")]
-    Edit { tree: u64, key: Key, problem: EditProblem },
+    Edit {
+        /// Id of the tree.
+        tree: u64,
+        /// Key of the item.
+        key: Key,
+        /// What is wrong.
+        problem: EditProblem,
+    },
 
     /// A file cannot be found or read, or a range of it cannot.
     #[error("tree {tree} inode {ino}: {problem}")]
-    File { tree: TreeId, ino: Ino, problem: Box<FileProblem> },
+    File {
+        /// Id of the tree.
+        tree: TreeId,
+        /// Number of the inode.
+        ino: Ino,
+        /// Why it cannot be read.
+        problem: Box<FileProblem>,
+    },
 
+    /// The root tree has no root of the tree.
     #[error("tree {tree}{} is missing", if name.is_empty() { String::new() } else { format!(" ({name})") })]
-    NoTree { tree: u64, name: &'static str },
+    NoTree {
+        /// Id of the tree.
+        tree: u64,
+        /// Its kernel name; empty for a subvolume.
+        name: &'static str,
+    },
 
+    /// The tree cannot be used as it was asked for.
     #[error("tree {tree} {problem}")]
-    Tree { tree: u64, problem: &'static str },
+    Tree {
+        /// Id of the tree.
+        tree: u64,
+        /// What is wrong.
+        problem: &'static str,
+    },
 
+    /// Simple quotas are on, which a change cannot keep in step.
     #[error("simple quotas count whose each extent is, which is not done here: turn them off first")]
     SimpleQuotas,
 
+    /// A superblock cannot count the bytes of all devices.
     #[error("the devices would have 16 EiB or more together, which is more than a superblock can say")]
     TooMuch,
 
+    /// The device cannot be used as it was asked for.
     #[error("device {devid} {problem}")]
-    Device { devid: u64, problem: &'static str },
+    Device {
+        /// Number of the device.
+        devid: u64,
+        /// What is wrong.
+        problem: &'static str,
+    },
 
+    /// A device with chunks cannot be removed.
     #[error("device {devid} is in use: {chunks} chunks have {bytes} bytes of it")]
-    DeviceInUse { devid: u64, chunks: usize, bytes: u64 },
+    DeviceInUse {
+        /// Number of the device.
+        devid: u64,
+        /// Number of its chunks.
+        chunks: usize,
+        /// Bytes of it that they have.
+        bytes: u64,
+    },
 
+    /// The last device that can be written cannot be removed.
     #[error("device {devid} is the last that can be written")]
-    LastDevice { devid: u64 },
+    LastDevice {
+        /// Number of the device.
+        devid: u64,
+    },
 
+    /// Without the device a profile has too few devices.
     #[error("device {devid} is needed: chunks of profile {profile} want at least {devices} devices")]
-    TooFewDevices { devid: u64, profile: &'static str, devices: u16 },
+    TooFewDevices {
+        /// Number of the device.
+        devid: u64,
+        /// Name of the profile.
+        profile: &'static str,
+        /// Devices that it needs.
+        devices: u16,
+    },
 
+    /// A device cannot have the size.
     #[error("device {devid} cannot have {size} bytes: its chunks need {least}, its image has {most}")]
-    DeviceSize { devid: u64, size: u64, least: u64, most: u64 },
+    DeviceSize {
+        /// Number of the device.
+        devid: u64,
+        /// Bytes that were asked for.
+        size: u64,
+        /// Bytes that its chunks need.
+        least: u64,
+        /// Bytes of its image.
+        most: u64,
+    },
 
+    /// There is too little space.
     #[error("no {what} space left: {wanted} bytes are needed, {left} are left")]
-    NoSpace { what: &'static str, wanted: u64, left: u64 },
+    NoSpace {
+        /// Kind of the space: device, data, metadata or system.
+        what: &'static str,
+        /// Bytes that are needed.
+        wanted: u64,
+        /// Bytes that are available.
+        left: u64,
+    },
 
+    /// The filesystem contradicts itself.
     #[error("the filesystem is damaged, check it first: {problem}")]
-    Damaged { problem: String },
+    Damaged {
+        /// What is wrong.
+        problem: String,
+    },
 
     /// What was to be written contradicts itself. No image has caused it, and no option changes it.
     #[error("a fault of this program, not of the filesystem: {problem}; please report it")]
-    Internal { problem: String },
+    Internal {
+        /// What contradicts itself.
+        problem: String,
+    },
 
+    /// A copy was asked for that a chunk does not have.
     #[error("there is no mirror {mirror} of {logical}, its chunk has {mirrors}")]
-    NoMirror { logical: Logical, mirror: u16, mirrors: u16 },
+    NoMirror {
+        /// Logical address.
+        logical: Logical,
+        /// Number of the copy, from 1.
+        mirror: u16,
+        /// Copies that the chunk has.
+        mirrors: u16,
+    },
 
+    /// There are too few devices for a profile.
     #[error("chunks of profile {profile} need {needed} devices, there are {devices}")]
-    FewDevices { profile: &'static str, needed: u16, devices: usize },
+    FewDevices {
+        /// Name of the profile.
+        profile: &'static str,
+        /// Devices that it needs.
+        needed: u16,
+        /// Devices that can take a chunk.
+        devices: usize,
+    },
 
+    /// A chunk cannot be as small as it was asked for.
     #[error("a chunk of {size} bytes is too small: each of its stripes has at least {least}")]
-    ChunkSize { size: u64, least: u64 },
+    ChunkSize {
+        /// Bytes that were asked for.
+        size: u64,
+        /// Bytes of a stripe at the least.
+        least: u64,
+    },
 
+    /// The `sys_chunk_array` of the superblock cannot hold another SYSTEM chunk.
     #[error("the system chunk array has no room for a chunk of {stripes} stripes")]
-    SystemArrayFull { stripes: usize },
+    SysChunkArrayFull {
+        /// Stripes of the chunk.
+        stripes: usize,
+    },
 
+    /// No chunk begins at the address.
     #[error("there is no chunk at {logical}")]
-    NoChunk { logical: Logical },
+    NoChunk {
+        /// Logical address.
+        logical: Logical,
+    },
 
+    /// A chunk with extents cannot be removed.
     #[error("chunk {logical} is in use: {used} bytes")]
-    ChunkInUse { logical: Logical, used: u64 },
+    ChunkInUse {
+        /// Logical address.
+        logical: Logical,
+        /// Bytes of its extents.
+        used: u64,
+    },
 
+    /// The filesystem needs a chunk of the type.
     #[error("chunk {logical} is the last of its type")]
-    LastChunk { logical: Logical },
+    LastChunk {
+        /// Logical address.
+        logical: Logical,
+    },
 
+    /// A log tree was not replayed.
     #[error("there is a log that was not replayed: mount the filesystem once, or it would be lost")]
     PendingLog,
 
+    /// A device replacement is under way.
     #[error("a device is being replaced: mount the filesystem and let that finish, or cancel it")]
     Replacing,
 
+    /// The items that a commit writes change with every round.
     #[error("after {rounds} rounds the trees still do not say what they are: check the filesystem; nothing is written")]
-    NeverSettles { rounds: usize },
+    NeverSettles {
+        /// Rounds that were made.
+        rounds: usize,
+    },
 
+    /// A change failed in the middle or was dropped, so that the transaction cannot be committed.
     #[error("a change was left half done: nothing is written")]
     Poisoned,
 
@@ -223,30 +530,64 @@ pub enum Error {
     #[error("{0}")]
     PartlyPublished(Box<PartlyPublished>),
 
+    /// None of the backup roots in the superblock leads to a tree.
     #[error("there are no older backup roots that can be read")]
     NoBackupRoot,
 
+    /// A file that a new filesystem is filled from cannot be read.
     #[error("{}: cannot be read: {source}", path.display())]
-    Source { path: PathBuf, source: io::Error },
+    Source {
+        /// Path of the file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
 
+    /// A file changed while it was copied.
     #[error("{}: changed while it was read", path.display())]
-    Changed { path: PathBuf },
+    Changed {
+        /// Path of the file.
+        path: PathBuf,
+    },
 
+    /// The data of a file cannot be shared with an image.
     #[error("{}: cannot share data with {}: {problem}", path.display(), image.display())]
-    NotShared { path: PathBuf, image: PathBuf, problem: String },
+    NotShared {
+        /// Path of the file.
+        path: PathBuf,
+        /// Path of the image.
+        image: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
 
+    /// The compressor cannot be set up.
     #[error("{method} compression cannot begin: {source}")]
-    Compression { method: &'static str, source: io::Error },
+    Compression {
+        /// Its name.
+        method: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
 
+    /// btrfs cannot hold a file, or the source has no such file.
     #[error("{}: {problem}", path.display())]
-    Unfit { path: PathBuf, problem: String },
+    Unfit {
+        /// Path of the file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
 
+    /// A temporary file cannot be written or read.
     #[error("temporary file in {dir}: {0}", dir = std::env::temp_dir().display())]
     Temporary(io::Error),
 
+    /// The caller's [`crate::progress::Progress`] stopped the work.
     #[error("interrupted")]
     Interrupted,
 
+    /// The output of a dump or a report cannot be written.
     #[error("cannot write: {0}")]
     Output(#[from] io::Error),
 }

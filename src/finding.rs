@@ -34,14 +34,18 @@ pub trait Finding: fmt::Display {
     /// The stable code of its kind.
     fn code(&self) -> &'static str;
 
+    /// How bad it is.
     fn severity(&self) -> Severity;
 }
 
 /// A kind of finding, for the manual.
 #[derive(Clone, Copy, Debug)]
-pub struct Kind {
+pub struct ProblemKind {
+    /// The stable code.
     pub code: &'static str,
+    /// How bad findings of the kind are.
     pub severity: Severity,
+    /// What it means, as a sentence.
     pub meaning: &'static str,
 }
 
@@ -61,22 +65,30 @@ macro_rules! findings {
         pub enum $name {
             $(
                 #[doc = $meaning]
+                #[doc = ""]
+                #[doc = concat!(" The check prints `", $code, "`: ", $message)]
                 #[error($message)]
-                $variant { $($field: $type),* },
+                $variant {
+                    $(
+                        #[doc = concat!("`{", stringify!($field), "}` in the message.")]
+                        $field: $type,
+                    )*
+                },
             )*
         }
 
         impl $name {
             /// All kinds, in the order of their declaration.
-            pub const KINDS: &[$crate::finding::Kind] = &[
-                $($crate::finding::Kind {
+            pub const KINDS: &[$crate::finding::ProblemKind] = &[
+                $($crate::finding::ProblemKind {
                     code: $code,
                     severity: $crate::finding::Severity::$severity,
                     meaning: $meaning.trim_ascii(),
                 },)*
             ];
 
-            pub fn kinds() -> impl Iterator<Item = &'static $crate::finding::Kind> {
+            /// The same, one after the other.
+            pub fn kinds() -> impl Iterator<Item = &'static $crate::finding::ProblemKind> {
                 Self::KINDS.iter()
             }
         }

@@ -34,6 +34,8 @@
 //! down.
 
 #![deny(unsafe_code)]
+// Tests take fixtures in, which need no docs.
+#![cfg_attr(not(test), warn(missing_docs))]
 
 pub mod block;
 pub mod check;
@@ -49,14 +51,14 @@ pub mod finding;
 pub mod image;
 mod mix;
 pub mod mkfs;
-pub mod parallel;
+mod parallel;
 pub mod problem;
 pub mod progress;
 pub mod rebuild;
 pub mod space;
 pub mod survey;
 pub mod sync;
-pub mod table;
+mod table;
 pub mod trans;
 pub mod tree;
 pub mod volume;
@@ -66,3 +68,19 @@ pub mod volume;
 extern crate self as rbtrfs;
 
 pub use error::{Error, Result};
+
+/// What the tests of this crate look at and nothing else may: it changes without notice.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::mkfs::content::emit::fill;
+    pub use crate::mkfs::estimate::Estimate;
+    pub use crate::mkfs::extent::{NewExtent, OpenExtent};
+    pub use crate::mkfs::finish::Order;
+    pub use crate::mkfs::maker::{Maker, NewDevice, TreeWriter};
+    pub use crate::mkfs::source::inventory::{Inventory, Options as InventoryOptions};
+    pub use crate::mkfs::source::link::Link;
+    pub use crate::mkfs::source::request::Request;
+    pub use crate::mkfs::targets::{Preparation, Targets};
+    pub use crate::parallel::{beside, on_threads, ordered_then};
+    pub use crate::table::{Cursor, MemoryBudget, Part, Record, Table, Writer};
+}

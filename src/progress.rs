@@ -64,6 +64,7 @@ impl Progress {
         self.files.store(0, Ordering::Relaxed);
     }
 
+    /// Counts bytes that are done.
     pub fn add(&self, bytes: u64) {
         self.done.fetch_add(bytes, Ordering::Relaxed);
         if let Observer(Some(observer)) = &self.observer {
@@ -71,14 +72,17 @@ impl Progress {
         }
     }
 
+    /// Counts files that are done.
     pub fn add_files(&self, files: u64) {
         self.files.fetch_add(files, Ordering::Relaxed);
     }
 
+    /// Whether the work is to stop.
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// The job at this moment.
     pub fn moment(&self) -> Moment {
         let phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
         let (phase, began) = *phase;

@@ -20,11 +20,12 @@ const LEAST_PART: usize = 16 << 10;
 
 /// Bytes of memory that all tables of a job may take together.
 #[derive(Debug)]
-pub struct Room {
+pub struct MemoryBudget {
     left: AtomicU64,
 }
 
-impl Room {
+impl MemoryBudget {
+    /// A budget of so many bytes.
     pub fn new(bytes: u64) -> Self {
         Self { left: AtomicU64::new(bytes) }
     }
@@ -41,8 +42,10 @@ impl Room {
 
 /// A record. Those with equal keys come in the order of the records.
 pub trait Record: Copy + Ord + Send + Sync + FromBytes + IntoBytes + Immutable + KnownLayout {
+    /// What the table is sorted by.
     fn key(&self) -> u64;
 
+    /// Records that are read at once.
     const PER_PAGE: usize = PAGE / size_of::<Self>();
 }
 
@@ -50,7 +53,7 @@ pub trait Record: Copy + Ord + Send + Sync + FromBytes + IntoBytes + Immutable +
 #[derive(Debug)]
 pub struct Part<R> {
     records: Vec<R>,
-    /// Bytes taken of the room.
+    /// Bytes taken of the budget.
     taken: usize,
 }
 
@@ -63,7 +66,7 @@ impl<R> Default for Part<R> {
 /// A table that is being written.
 #[derive(Debug)]
 pub struct Writer<'r> {
-    room: &'r Room,
+    budget: &'r MemoryBudget,
     runs: Mutex<Runs>,
 }
 
@@ -90,10 +93,12 @@ impl Runs {
 }
 
 impl<'r> Writer<'r> {
-    pub fn new(room: &'r Room) -> Self {
-        Self { room, runs: Mutex::default() }
+    /// An empty table, whose records may take what `budget` has left.
+    pub fn new(budget: &'r MemoryBudget) -> Self {
+        Self { budget, runs: Mutex::default() }
     }
 
+    /// Adds a record to the part of this thread.
     pub fn push<R: Record>(&self, part: &mut Part<R>, record: R) {
         if part.records.len() == part.records.capacity() {
             self.make_room(part);
@@ -104,7 +109,7 @@ impl<'r> Writer<'r> {
     fn make_room<R: Record>(&self, part: &mut Part<R>) {
         let more = part.records.capacity().max(LEAST_PART / size_of::<R>());
         let bytes = more * size_of::<R>();
-        if self.room.take(bytes) {
+        if self.budget.take(bytes) {
             part.taken += bytes;
         } else if !part.records.is_empty() {
             self.spill(part);
@@ -132,11 +137,11 @@ impl<'r> Writer<'r> {
             let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
             runs.file.is_some() || runs.failure.is_some()
         };
-        if has_spilled || !self.room.take(others) {
+        if has_spilled || !self.budget.take(others) {
             parts.push(first);
             for part in &mut parts {
                 self.spill(part);
-                self.room.give_back(part.taken);
+                self.budget.give_back(part.taken);
             }
             drop(parts);
             let runs = self.runs.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -144,7 +149,7 @@ impl<'r> Writer<'r> {
         }
         for part in parts {
             first.records.extend_from_slice(&part.records);
-            self.room.give_back(part.taken);
+            self.budget.give_back(part.taken);
         }
         first.records.sort_unstable();
         Ok(Table { store: Store::Memory(first.records), failure: Mutex::default() })
@@ -324,6 +329,7 @@ impl<R: Record> Table<R> {
         iter
     }
 
+    /// The records in order.
     pub fn iter(&self) -> Iter<'_, R> {
         self.iter_from(0)
     }
@@ -381,9 +387,9 @@ mod tests {
         let pairs: Vec<Pair> = (0..100_000_u64).map(|n| Pair { key: n * 7919 % 50_021, value: n }).collect();
         let mut sorted = pairs.clone();
         sorted.sort();
-        for room in [u64::MAX, 1 << 20, 0] {
-            let room = Room::new(room);
-            let writer = Writer::new(&room);
+        for bytes in [u64::MAX, 1 << 20, 0] {
+            let budget = MemoryBudget::new(bytes);
+            let writer = Writer::new(&budget);
             let mut parts = vec![Part::default(), Part::default(), Part::default()];
             for (index, pair) in pairs.iter().enumerate() {
                 writer.push(&mut parts[index % 3], *pair);

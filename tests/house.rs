@@ -22,15 +22,9 @@ const FLOORS: &[&[&str]] = &[
 
 /// Folders in which files still import each other, and why.
 const CIRCLES: &[(&str, &str)] = &[
-    ("block/edit", "views of leaves and nodes share what the folder's own file has of both"),
     ("block/item", "the rules of each type are called by the folder's own file, which has what they share"),
-    ("device", "the changes of devices share two functions of the folder's own file"),
     ("cli", "commands take the exit codes from the file that lists the commands"),
-    ("disk", "flags name profiles, and profiles the flags"),
     ("mkfs", "to be split as a library"),
-    ("trans", "to be split by responsibility"),
-    ("tree/edit", "the store of blocks stands in the folder's own file"),
-    ("volume", "reading, writing and publishing extend the volume, which is made of them"),
 ];
 
 /// A module by the names that lead to it from the root of the crate.

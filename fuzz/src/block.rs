@@ -1,7 +1,7 @@
 //! Tree blocks through everything that reads one block.
 
 use rbtrfs::block::verify::{Expected, Format};
-use rbtrfs::block::{Block, Kind};
+use rbtrfs::block::{Block, BlockKind};
 use rbtrfs::disk::{CsumType, Key, KeyType, objectid};
 use rbtrfs::dump::Style;
 use rbtrfs::dump::json::{Json, JsonLines};
@@ -68,7 +68,7 @@ impl Target for Blocks {
         let format = Format { csum_type: CsumType::Crc32c, nodesize, sectorsize: SECTORSIZE, fsids: vec![FSID] };
         let Some(block) = Block::new(input) else { return };
         let _ = format.verify(input, &Expected::at(block.logical()));
-        if let Kind::Node(node) = block.kind() {
+        if let BlockKind::Node(node) = block.kind() {
             for ptr in node.ptrs() {
                 let _ = format.verify(input, &Expected::child(ptr, block.level()));
             }

@@ -79,7 +79,7 @@ fn main() -> ExitCode {
     let mut known = false;
     for (name, run) in [
         ("superblock", (|options| fuzz(superblock::Superblocks::new, options)) as fn(&Options) -> usize),
-        ("sys-array", |options| fuzz(superblock::SysArrays::new, options)),
+        ("sys-array", |options| fuzz(superblock::SysChunkArrays::new, options)),
         ("leaf", |options| fuzz(block::Blocks::leaves, options)),
         ("node", |options| fuzz(block::Blocks::nodes, options)),
         ("image", |options| fuzz(image::Images::new, options)),

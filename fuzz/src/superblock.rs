@@ -3,7 +3,7 @@
 use rbtrfs::disk::superblock::{SUPER_INFO_SIZE, SUPER_OFFSETS, SYSTEM_CHUNK_ARRAY_SIZE, Superblock};
 use rbtrfs::disk::{CsumType, Logical};
 use rbtrfs::dump::superblock::{put_json, put_superblock};
-use rbtrfs::volume::sys_array::Entries;
+use rbtrfs::volume::sys_chunk_array::Entries;
 use rbtrfs::volume::{ChunkMap, ChunkMapping};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -90,18 +90,18 @@ impl Target for Superblocks {
 }
 
 /// A system chunk array on its own.
-pub struct SysArrays {
+pub struct SysChunkArrays {
     seed: Vec<u8>,
 }
 
-impl SysArrays {
+impl SysChunkArrays {
     pub fn new() -> Self {
         let superblock = seed();
         Self { seed: superblock.sys_chunk_array().repeat(4) }
     }
 }
 
-impl Target for SysArrays {
+impl Target for SysChunkArrays {
     type Input = Vec<u8>;
 
     fn name(&self) -> &'static str {

@@ -21,8 +21,11 @@ const LZO_LEN: usize = 4;
 /// How a file extent is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
+    /// `BTRFS_COMPRESS_ZLIB`.
     Zlib,
+    /// `BTRFS_COMPRESS_LZO`.
     Lzo,
+    /// `BTRFS_COMPRESS_ZSTD`.
     Zstd,
 }
 
@@ -38,6 +41,7 @@ impl Compression {
         })
     }
 
+    /// The name in messages and mount options.
     pub fn name(self) -> &'static str {
         match self {
             Self::Zlib => "zlib",

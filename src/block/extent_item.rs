@@ -15,22 +15,25 @@ use super::reference::Reference;
 
 /// What an extent is, of which nothing changes while it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ExtentKind {
+    /// A tree block.
     Block {
+        /// Its level; 0 for a leaf.
         level: u8,
     },
     /// Length in bytes.
     Data {
+        /// Length in bytes.
         length: u64,
     },
 }
 
-impl Kind {
+impl ExtentKind {
     /// Bytes of the extent.
     pub fn length(self, nodesize: u32) -> u64 {
         match self {
-            Kind::Block { .. } => nodesize.into(),
-            Kind::Data { length } => length,
+            ExtentKind::Block { .. } => nodesize.into(),
+            ExtentKind::Data { length } => length,
         }
     }
 }
@@ -38,6 +41,7 @@ impl Kind {
 /// What the items of a filesystem's extents have in common.
 #[derive(Clone, Copy, Debug)]
 pub struct Format {
+    /// Bytes of a tree block.
     pub nodesize: u32,
     /// Whether new blocks get items with skinny metadata.
     pub is_skinny: bool,
@@ -48,7 +52,9 @@ pub struct Format {
 /// An extent's item.
 #[derive(Clone, Debug)]
 pub struct Record {
+    /// Key of the item.
     pub key: Key,
+    /// The struct that the item begins with.
     pub extent: ExtentItem,
     /// Of a block without skinny metadata.
     info: Option<TreeBlockInfo>,
@@ -59,37 +65,37 @@ pub struct Record {
 }
 
 /// The keys that the item of an extent may have.
-pub fn keys(logical: Logical, kind: Kind, nodesize: u32) -> impl Iterator<Item = Key> {
+pub fn keys(logical: Logical, kind: ExtentKind, nodesize: u32) -> impl Iterator<Item = Key> {
     let skinny = match kind {
-        Kind::Block { level } => Some(Key::new(logical.0, KeyType::METADATA_ITEM, level.into())),
-        Kind::Data { .. } => None,
+        ExtentKind::Block { level } => Some(Key::new(logical.0, KeyType::METADATA_ITEM, level.into())),
+        ExtentKind::Data { .. } => None,
     };
     skinny.into_iter().chain([Key::new(logical.0, KeyType::EXTENT_ITEM, kind.length(nodesize))])
 }
 
 impl Record {
     /// The item of a new extent, to which nobody refers yet; `first_key` is that of a block.
-    pub fn new(logical: Logical, kind: Kind, first_key: Key, format: &Format) -> Self {
+    pub fn new(logical: Logical, kind: ExtentKind, first_key: Key, format: &Format) -> Self {
         let mut extent = ExtentItem::zeroed();
         extent.generation = format.generation.0.into();
         let (key, info) = match kind {
-            Kind::Block { level } if !format.is_skinny => {
+            ExtentKind::Block { level } if !format.is_skinny => {
                 let info = TreeBlockInfo { key: first_key.into(), level };
                 (Key::new(logical.0, KeyType::EXTENT_ITEM, format.nodesize.into()), Some(info))
             }
-            Kind::Block { level } => (Key::new(logical.0, KeyType::METADATA_ITEM, level.into()), None),
-            Kind::Data { length } => (Key::new(logical.0, KeyType::EXTENT_ITEM, length), None),
+            ExtentKind::Block { level } => (Key::new(logical.0, KeyType::METADATA_ITEM, level.into()), None),
+            ExtentKind::Data { length } => (Key::new(logical.0, KeyType::EXTENT_ITEM, length), None),
         };
         extent.flags = flag_of(kind).into();
         Self { key, extent, info, owner: None, refs: Vec::new() }
     }
 
     /// What an item says; an error is what is wrong with the extent.
-    pub fn parse(key: Key, kind: Kind, data: &[u8]) -> Result<Self, &'static str> {
+    pub fn parse(key: Key, kind: ExtentKind, data: &[u8]) -> Result<Self, &'static str> {
         const TOO_SHORT: &str = "has an item that is too short";
         let (extent, mut rest) = ExtentItem::read_prefix(data).ok_or(TOO_SHORT)?;
         let mut info = None;
-        if let (Kind::Block { level }, KeyType::EXTENT_ITEM) = (kind, key.key_type) {
+        if let (ExtentKind::Block { level }, KeyType::EXTENT_ITEM) = (kind, key.key_type) {
             let (found, after) = TreeBlockInfo::read_prefix(rest).ok_or(TOO_SHORT)?;
             if found.level != level {
                 return Err("is of another level");
@@ -118,6 +124,7 @@ impl Record {
         Ok(Self { key, extent: *extent, info, owner, refs })
     }
 
+    /// The data of the item.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut data = Vec::with_capacity(self.size());
         data.extend_from_slice(self.extent.as_bytes());
@@ -151,15 +158,15 @@ impl Record {
     }
 }
 
-fn flag_of(kind: Kind) -> u64 {
+fn flag_of(kind: ExtentKind) -> u64 {
     match kind {
-        Kind::Block { .. } => TREE_BLOCK,
-        Kind::Data { .. } => DATA,
+        ExtentKind::Block { .. } => TREE_BLOCK,
+        ExtentKind::Data { .. } => DATA,
     }
 }
 
-fn goes_with(reference: Reference, kind: Kind) -> bool {
-    reference.is_counted() == matches!(kind, Kind::Data { .. })
+fn goes_with(reference: Reference, kind: ExtentKind) -> bool {
+    reference.is_counted() == matches!(kind, ExtentKind::Data { .. })
 }
 
 /// An extent's item stays below this size (`BTRFS_MAX_EXTENT_ITEM_SIZE` in fs/btrfs/ctree.h).

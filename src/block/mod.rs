@@ -21,8 +21,10 @@ pub struct Block<'a> {
 
 /// What a block is, by the level in its header.
 #[derive(Clone, Copy)]
-pub enum Kind<'a> {
+pub enum BlockKind<'a> {
+    /// Level 0: items.
     Leaf(Leaf<'a>),
+    /// Any other level: pointers.
     Node(Node<'a>),
 }
 
@@ -33,22 +35,27 @@ impl<'a> Block<'a> {
         Some(Self { bytes, header })
     }
 
+    /// All bytes of the block.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
+    /// The header, as it stands there.
     pub fn header(&self) -> &'a Header {
         self.header
     }
 
+    /// The logical address in the header.
     pub fn logical(&self) -> Logical {
         self.header.bytenr.into()
     }
 
+    /// The generation in the header.
     pub fn generation(&self) -> Transid {
         self.header.generation.into()
     }
 
+    /// The level in the header.
     pub fn level(&self) -> u8 {
         self.header.level
     }
@@ -58,10 +65,11 @@ impl<'a> Block<'a> {
         self.header.nritems.get()
     }
 
-    pub fn kind(&self) -> Kind<'a> {
+    /// The block as a leaf or a node.
+    pub fn kind(&self) -> BlockKind<'a> {
         match self.level() {
-            0 => Kind::Leaf(Leaf { block: *self }),
-            _ => Kind::Node(Node { block: *self }),
+            0 => BlockKind::Leaf(Leaf { block: *self }),
+            _ => BlockKind::Node(Node { block: *self }),
         }
     }
 
@@ -78,37 +86,37 @@ impl<'a> Block<'a> {
     /// The key at `slot`, if there is one.
     pub fn key(&self, slot: usize) -> Option<Key> {
         match self.kind() {
-            Kind::Leaf(leaf) => leaf.headers().get(slot).map(|item| Key::from(&item.key)),
-            Kind::Node(node) => node.ptrs().get(slot).map(|ptr| Key::from(&ptr.key)),
+            BlockKind::Leaf(leaf) => leaf.headers().get(slot).map(|item| Key::from(&item.key)),
+            BlockKind::Node(node) => node.ptrs().get(slot).map(|ptr| Key::from(&ptr.key)),
         }
     }
 
     /// The slot of the first key that is not below `key`, which is the number of elements where there is none.
     pub fn slot_of(&self, key: Key) -> usize {
         match self.kind() {
-            Kind::Leaf(leaf) => leaf.headers().partition_point(|item| Key::from(&item.key) < key),
-            Kind::Node(node) => node.ptrs().partition_point(|ptr| Key::from(&ptr.key) < key),
+            BlockKind::Leaf(leaf) => leaf.headers().partition_point(|item| Key::from(&item.key) < key),
+            BlockKind::Node(node) => node.ptrs().partition_point(|ptr| Key::from(&ptr.key) < key),
         }
     }
 
     /// The number of items or pointers that are there: those that are claimed, or as many of them as fit.
     pub fn count(&self) -> usize {
         match self.kind() {
-            Kind::Leaf(leaf) => leaf.headers().len(),
-            Kind::Node(node) => node.ptrs().len(),
+            BlockKind::Leaf(leaf) => leaf.headers().len(),
+            BlockKind::Node(node) => node.ptrs().len(),
         }
     }
 
     /// Bytes that the elements before `slot` take: pointers, or item headers and their data.
     pub fn used_before(&self, slot: usize) -> usize {
         match self.kind() {
-            Kind::Leaf(leaf) => {
+            BlockKind::Leaf(leaf) => {
                 let data_size = leaf.data_size() as usize;
                 let last = slot.checked_sub(1).and_then(|last| leaf.headers().get(last));
                 let data_start = last.map_or(data_size, |item| item.offset.get() as usize);
                 slot * size_of::<Item>() + data_size.saturating_sub(data_start)
             }
-            Kind::Node(_) => slot * size_of::<KeyPtr>(),
+            BlockKind::Node(_) => slot * size_of::<KeyPtr>(),
         }
     }
 
@@ -120,8 +128,8 @@ impl<'a> Block<'a> {
     /// Bytes that elements may take.
     pub fn capacity(&self) -> usize {
         match self.kind() {
-            Kind::Leaf(leaf) => leaf.data_size() as usize,
-            Kind::Node(node) => node.capacity() as usize * size_of::<KeyPtr>(),
+            BlockKind::Leaf(leaf) => leaf.data_size() as usize,
+            BlockKind::Node(node) => node.capacity() as usize * size_of::<KeyPtr>(),
         }
     }
 
@@ -159,22 +167,29 @@ pub struct Leaf<'a> {
 /// An item of a leaf.
 #[derive(Clone, Copy)]
 pub struct ItemRef<'a> {
+    /// Slot in the leaf, from 0.
     pub slot: u32,
+    /// Key of the item.
     pub key: Key,
     /// Where the data begins, in bytes past the header.
     pub offset: u32,
+    /// Its data.
     pub data: &'a [u8],
 }
 
 /// An item whose data does not lie within its leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadItem {
+    /// Slot in the leaf, from 0.
     pub slot: u32,
+    /// First byte of the data, from the end of the header.
     pub offset: u32,
+    /// Bytes of the data.
     pub size: u32,
 }
 
 impl<'a> Leaf<'a> {
+    /// The block that is viewed.
     pub fn block(&self) -> Block<'a> {
         self.block
     }
@@ -226,6 +241,7 @@ pub struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
+    /// The block that is viewed.
     pub fn block(&self) -> Block<'a> {
         self.block
     }

@@ -13,34 +13,55 @@ use crate::disk::{Key, KeyType, Logical, hash};
 
 use super::{ItemRef, Leaf, Node};
 
-/// Who refers to an extent.
+/// A back reference of an extent: the tree, the block or the file that refers to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
 pub enum Reference {
-    /// A block of the tree, or its root item.
-    Tree { root: u64 },
-    /// The node at this address.
-    Node { parent: Logical },
-    /// A file of the tree; `offset` is where in the file the whole extent would begin.
-    File { root: u64, objectid: u64, offset: u64 },
-    /// The leaf at this address.
-    Leaf { parent: Logical },
+    /// A block of the tree, or its root item (`TREE_BLOCK_REF`).
+    #[serde(rename = "tree")]
+    TreeBlock {
+        /// Id of the tree.
+        root: u64,
+    },
+    /// The node at this address (`SHARED_BLOCK_REF`).
+    #[serde(rename = "node")]
+    SharedBlock {
+        /// Logical address of the node.
+        parent: Logical,
+    },
+    /// A file of the tree; `offset` is where in the file the whole extent would begin (`EXTENT_DATA_REF`).
+    #[serde(rename = "file")]
+    ExtentData {
+        /// Id of the tree.
+        root: u64,
+        /// Inode of the file.
+        objectid: u64,
+        /// Offset in the file in bytes; it wraps below zero.
+        offset: u64,
+    },
+    /// The leaf at this address (`SHARED_DATA_REF`).
+    #[serde(rename = "leaf")]
+    SharedData {
+        /// Logical address of the leaf.
+        parent: Logical,
+    },
 }
 
 impl Reference {
-    /// The reference of a file.
-    pub fn of_file(data_ref: &ExtentDataRef) -> Self {
+    /// The reference that an `EXTENT_DATA_REF` describes.
+    pub fn of_extent_data(data_ref: &ExtentDataRef) -> Self {
         let (root, objectid, offset) = (data_ref.root.get(), data_ref.objectid.get(), data_ref.offset.get());
-        Reference::File { root, objectid, offset }
+        Reference::ExtentData { root, objectid, offset }
     }
 
     /// What an inline reference says, and how often; nothing for an owner, which is no reference.
     pub fn of_inline(inline_ref: InlineRef<'_>) -> Option<(Self, u64)> {
         Some(match inline_ref {
-            InlineRef::TreeBlock { root } => (Reference::Tree { root }, 1),
-            InlineRef::SharedBlock { parent } => (Reference::Node { parent: Logical(parent) }, 1),
-            InlineRef::ExtentData(data_ref) => (Reference::of_file(data_ref), data_ref.count.get().into()),
-            InlineRef::SharedData { parent, count } => (Reference::Leaf { parent: Logical(parent) }, count.into()),
+            InlineRef::TreeBlock { root } => (Reference::TreeBlock { root }, 1),
+            InlineRef::SharedBlock { parent } => (Reference::SharedBlock { parent: Logical(parent) }, 1),
+            InlineRef::ExtentData(data_ref) => (Reference::of_extent_data(data_ref), data_ref.count.get().into()),
+            InlineRef::SharedData { parent, count } => {
+                (Reference::SharedData { parent: Logical(parent) }, count.into())
+            }
             InlineRef::Owner { .. } => return None,
         })
     }
@@ -49,15 +70,15 @@ impl Reference {
     pub fn of_item(item: &ItemRef<'_>) -> Option<(Self, u64)> {
         let number = item.key.offset;
         match item.key.key_type {
-            KeyType::TREE_BLOCK_REF => Some((Reference::Tree { root: number }, 1)),
-            KeyType::SHARED_BLOCK_REF => Some((Reference::Node { parent: Logical(number) }, 1)),
+            KeyType::TREE_BLOCK_REF => Some((Reference::TreeBlock { root: number }, 1)),
+            KeyType::SHARED_BLOCK_REF => Some((Reference::SharedBlock { parent: Logical(number) }, 1)),
             KeyType::EXTENT_DATA_REF => {
                 let (data_ref, _) = ExtentDataRef::read_prefix(item.data)?;
-                Some((Reference::of_file(data_ref), data_ref.count.get().into()))
+                Some((Reference::of_extent_data(data_ref), data_ref.count.get().into()))
             }
             KeyType::SHARED_DATA_REF => {
                 let (shared, _) = SharedDataRef::read_prefix(item.data)?;
-                Some((Reference::Leaf { parent: Logical(number) }, shared.count.get().into()))
+                Some((Reference::SharedData { parent: Logical(number) }, shared.count.get().into()))
             }
             _ => None,
         }
@@ -65,18 +86,18 @@ impl Reference {
 
     /// Whether it has a count: references to data have.
     pub fn is_counted(&self) -> bool {
-        matches!(self, Reference::File { .. } | Reference::Leaf { .. })
+        matches!(self, Reference::ExtentData { .. } | Reference::SharedData { .. })
     }
 
     /// The key of its item; of a file's, whose hash others may have, the first one.
     pub fn key(&self, extent: Logical) -> Key {
         let (key_type, offset) = match *self {
-            Reference::Tree { root } => (KeyType::TREE_BLOCK_REF, root),
-            Reference::Node { parent } => (KeyType::SHARED_BLOCK_REF, parent.0),
-            Reference::File { root, objectid, offset } => {
+            Reference::TreeBlock { root } => (KeyType::TREE_BLOCK_REF, root),
+            Reference::SharedBlock { parent } => (KeyType::SHARED_BLOCK_REF, parent.0),
+            Reference::ExtentData { root, objectid, offset } => {
                 (KeyType::EXTENT_DATA_REF, hash::extent_data_ref(root, objectid, offset))
             }
-            Reference::Leaf { parent } => (KeyType::SHARED_DATA_REF, parent.0),
+            Reference::SharedData { parent } => (KeyType::SHARED_DATA_REF, parent.0),
         };
         Key::new(extent.0, key_type, offset)
     }
@@ -85,12 +106,12 @@ impl Reference {
     pub fn put_data(&self, count: u64, out: &mut Vec<u8>) {
         let count = u32::try_from(count).unwrap_or(u32::MAX).into();
         match *self {
-            Reference::Tree { .. } | Reference::Node { .. } => {}
-            Reference::File { root, objectid, offset } => {
+            Reference::TreeBlock { .. } | Reference::SharedBlock { .. } => {}
+            Reference::ExtentData { root, objectid, offset } => {
                 let (root, objectid, offset) = (root.into(), objectid.into(), offset.into());
                 out.extend_from_slice(ExtentDataRef { root, objectid, offset, count }.as_bytes());
             }
-            Reference::Leaf { .. } => out.extend_from_slice(SharedDataRef { count }.as_bytes()),
+            Reference::SharedData { .. } => out.extend_from_slice(SharedDataRef { count }.as_bytes()),
         }
     }
 
@@ -110,7 +131,7 @@ impl Reference {
     /// Appends it as an inline reference.
     pub fn put_inline(&self, count: u64, out: &mut Vec<u8>) {
         match self {
-            Reference::File { .. } => out.push(KeyType::EXTENT_DATA_REF.0),
+            Reference::ExtentData { .. } => out.push(KeyType::EXTENT_DATA_REF.0),
             _ => {
                 let Key { key_type, offset, .. } = self.key(Logical(0));
                 out.extend_from_slice(ExtentInlineRef { r#type: key_type.0, offset: offset.into() }.as_bytes());
@@ -122,9 +143,9 @@ impl Reference {
     /// Its bytes as an inline reference.
     pub fn inline_size(&self) -> usize {
         match self {
-            Reference::Tree { .. } | Reference::Node { .. } => size_of::<ExtentInlineRef>(),
-            Reference::File { .. } => 1 + size_of::<ExtentDataRef>(),
-            Reference::Leaf { .. } => size_of::<ExtentInlineRef>() + size_of::<SharedDataRef>(),
+            Reference::TreeBlock { .. } | Reference::SharedBlock { .. } => size_of::<ExtentInlineRef>(),
+            Reference::ExtentData { .. } => 1 + size_of::<ExtentDataRef>(),
+            Reference::SharedData { .. } => size_of::<ExtentInlineRef>() + size_of::<SharedDataRef>(),
         }
     }
 
@@ -132,10 +153,10 @@ impl Reference {
     pub fn numbers(&self, extent: Logical) -> [u64; 5] {
         let logical = extent.0;
         match *self {
-            Reference::Tree { root } => [logical, 1, root, 0, 0],
-            Reference::Node { parent } => [logical, 2, parent.0, 0, 0],
-            Reference::File { root, objectid, offset } => [logical, 3, root, objectid, offset],
-            Reference::Leaf { parent } => [logical, 4, parent.0, 0, 0],
+            Reference::TreeBlock { root } => [logical, 1, root, 0, 0],
+            Reference::SharedBlock { parent } => [logical, 2, parent.0, 0, 0],
+            Reference::ExtentData { root, objectid, offset } => [logical, 3, root, objectid, offset],
+            Reference::SharedData { parent } => [logical, 4, parent.0, 0, 0],
         }
     }
 }
@@ -143,10 +164,12 @@ impl Reference {
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reference::Tree { root } => write!(f, "tree {root}"),
-            Reference::Node { parent } => write!(f, "node {parent}"),
-            Reference::File { root, objectid, offset } => write!(f, "tree {root} inode {objectid} offset {offset}"),
-            Reference::Leaf { parent } => write!(f, "leaf {parent}"),
+            Reference::TreeBlock { root } => write!(f, "tree {root}"),
+            Reference::SharedBlock { parent } => write!(f, "node {parent}"),
+            Reference::ExtentData { root, objectid, offset } => {
+                write!(f, "tree {root} inode {objectid} offset {offset}")
+            }
+            Reference::SharedData { parent } => write!(f, "leaf {parent}"),
         }
     }
 }
@@ -155,8 +178,11 @@ impl fmt::Display for Reference {
 /// file.
 #[derive(Clone, Copy, Debug)]
 pub struct FileExtent {
+    /// Logical address of the extent.
     pub extent: Logical,
+    /// Bytes of the extent on the disk.
     pub length: u64,
+    /// The reference that the item stands for.
     pub reference: Reference,
 }
 
@@ -167,29 +193,29 @@ pub fn file_extent(item: &ItemRef<'_>, owner: u64) -> Option<FileExtent> {
     let (disk, _) = FileExtentDisk::read_prefix(rest).filter(|_| extent.r#type != file_extent_type::INLINE)?;
     // Wraps for a clone that begins before the extent would: stored like this.
     let offset = item.key.offset.wrapping_sub(disk.offset.get());
-    let reference = Reference::File { root: owner, objectid: item.key.objectid, offset };
+    let reference = Reference::ExtentData { root: owner, objectid: item.key.objectid, offset };
     let extent = Logical::from(disk.disk_bytenr);
     (extent != Logical(0)).then_some(FileExtent { extent, length: disk.disk_num_bytes.get(), reference })
 }
 
-/// Hands each reference of a leaf of files, written for the tree `owner`, to `hear`. `flags` are those of the leaf's own
+/// Hands each reference of a leaf of files, written for the tree `owner`, to `visit`. `flags` are those of the leaf's own
 /// extent: a leaf with full back references is itself what refers.
-pub fn file_extents(leaf: Leaf<'_>, owner: u64, flags: u64, hear: impl FnMut(FileExtent)) {
+pub fn file_extents(leaf: Leaf<'_>, owner: u64, flags: u64, visit: impl FnMut(FileExtent)) {
     let parent = leaf.block().logical();
     let of_parent = |file: FileExtent| match flags & FULL_BACKREF {
         0 => file,
-        _ => FileExtent { reference: Reference::Leaf { parent }, ..file },
+        _ => FileExtent { reference: Reference::SharedData { parent }, ..file },
     };
-    leaf.items().flatten().filter_map(|item| file_extent(&item, owner)).map(of_parent).for_each(hear);
+    leaf.items().flatten().filter_map(|item| file_extent(&item, owner)).map(of_parent).for_each(visit);
 }
 
-/// Hands each pointer that a node, written for the tree `owner`, has from slot `first` on, to `hear`.
-pub fn node_children(node: Node<'_>, owner: u64, first: usize, flags: u64, mut hear: impl FnMut(&KeyPtr, Reference)) {
+/// Hands each pointer that a node, written for the tree `owner`, has from slot `first` on, to `visit`.
+pub fn node_children(node: Node<'_>, owner: u64, first: usize, flags: u64, mut visit: impl FnMut(&KeyPtr, Reference)) {
     let reference = match flags & FULL_BACKREF {
-        0 => Reference::Tree { root: owner },
-        _ => Reference::Node { parent: node.block().logical() },
+        0 => Reference::TreeBlock { root: owner },
+        _ => Reference::SharedBlock { parent: node.block().logical() },
     };
     for ptr in node.ptrs().iter().skip(first) {
-        hear(ptr, reference);
+        visit(ptr, reference);
     }
 }

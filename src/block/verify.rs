@@ -10,9 +10,13 @@ use super::Block;
 /// What the pointer to a block promises. Nothing is promised where nothing is known.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected {
+    /// Logical address of the block.
     pub logical: Logical,
+    /// Its level; 0 for a leaf.
     pub level: Option<u8>,
+    /// Its generation.
     pub generation: Option<Transid>,
+    /// Key of its first item or pointer.
     pub first_key: Option<Key>,
 }
 
@@ -36,8 +40,11 @@ impl Expected {
 /// What blocks of one filesystem have in common.
 #[derive(Clone, Debug)]
 pub struct Format {
+    /// Type of all checksums.
     pub csum_type: CsumType,
+    /// Bytes of a tree block.
     pub nodesize: u32,
+    /// Bytes of a block of data.
     pub sectorsize: u32,
     /// The fsids that headers may carry: the filesystem's own, and those of its seeds.
     pub fsids: Vec<Uuid>,
@@ -46,26 +53,81 @@ pub struct Format {
 /// What is wrong with a copy of a block.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum BlockError {
+    /// The copy has another length than a tree block.
     #[error("block of {found} bytes, expected {expected}")]
-    Size { found: usize, expected: u32 },
+    Size {
+        /// Bytes of the copy.
+        found: usize,
+        /// Bytes of a tree block.
+        expected: u32,
+    },
+    /// The checksum is not that of the bytes.
     #[error("checksum mismatch, have {} expect {}", hex(found), hex(expected))]
-    Csum { found: Vec<u8>, expected: Vec<u8> },
+    Csum {
+        /// The checksum in the block.
+        found: Vec<u8>,
+        /// The checksum of its bytes.
+        expected: Vec<u8>,
+    },
+    /// The header names another address.
     #[error("bytenr mismatch, have {found} expect {expected}")]
-    Bytenr { found: Logical, expected: Logical },
+    Bytenr {
+        /// What the block has.
+        found: Logical,
+        /// What it should have.
+        expected: Logical,
+    },
+    /// The header names another filesystem.
     #[error("fsid mismatch, have {found} expect {expected}")]
-    Fsid { found: Uuid, expected: Uuid },
+    Fsid {
+        /// What the block has.
+        found: Uuid,
+        /// What it should have.
+        expected: Uuid,
+    },
+    /// The block is of another level than its parent's pointer implies.
     #[error("level mismatch, have {found} expect {expected}")]
-    Level { found: u8, expected: u8 },
+    Level {
+        /// What the block has.
+        found: u8,
+        /// What it should have.
+        expected: u8,
+    },
+    /// The level is higher than that of any tree.
     #[error("invalid level, have {found} expect less than {MAX_LEVEL}")]
-    LevelTooHigh { found: u8 },
+    LevelTooHigh {
+        /// What the block has.
+        found: u8,
+    },
+    /// The block is of another generation than its parent's pointer says.
     #[error("parent transid mismatch, have {found} expect {expected}")]
-    Generation { found: Transid, expected: Transid },
+    Generation {
+        /// What the block has.
+        found: Transid,
+        /// What it should have.
+        expected: Transid,
+    },
+    /// The block begins with another key than its parent's pointer says.
     #[error("first key mismatch, have {found} expect {expected}")]
-    FirstKey { found: Key, expected: Key },
+    FirstKey {
+        /// What the block has.
+        found: Key,
+        /// What it should have.
+        expected: Key,
+    },
+    /// The block has no item, and its parent's pointer says its first key.
     #[error("no first key, expect {expected}")]
-    Empty { expected: Key },
+    Empty {
+        /// What it should have.
+        expected: Key,
+    },
+    /// The device of the copy is missing.
     #[error("device {devid} is missing")]
-    Missing { devid: u64 },
+    Missing {
+        /// Number of the device.
+        devid: u64,
+    },
+    /// The system cannot read the copy: its message.
     #[error("{0}")]
     Unreadable(String),
 }

@@ -4,7 +4,8 @@
 //! in the slot may be one generation newer, and lie in a chunk that is not committed yet. Older slots may point to chunks
 //! that were removed since. Mounting from a backup, and tools that write no backups, break the order of slots. Where the root
 //! tree had a new root already, its slot has the generation of the next commit, which takes another place: of several slots of
-//! one generation, one has the present roots.
+//! one generation, one has the present roots. Nothing depends on a slot before a person asks for it, so that what differs is
+//! a note.
 
 use crate::disk::superblock::RootBackup;
 use crate::disk::{Superblock, Transid};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::block::verify::Expected;
-use crate::disk::flags::{block_group, compat_ro, extent as extent_flags, incompat, superblock};
+use crate::disk::flags::{block_group, compat_ro, extent as extent_flags, incompat, superblock as superblock_flags};
 use crate::disk::volume::{BlockGroupItem, BlockGroupRemap};
 use crate::disk::{Key, KeyType, Logical, Superblock, objectid};
 use crate::problem::{BlockGroupProblem, ChunkProblem};
@@ -32,8 +32,10 @@ pub struct BlockGroup {
 pub struct BlockGroups<'t> {
     groups: Vec<BlockGroup>,
     /// The tree that should have them.
-    tree: &'t Items,
     tree_id: u64,
+    /// The trees that may have them: two while a conversion moves them.
+    trees: Vec<&'t Items>,
+    is_moving: bool,
 }
 
 impl<'t> BlockGroups<'t> {
@@ -42,6 +44,7 @@ impl<'t> BlockGroups<'t> {
         let superblock = volume.superblock();
         let trees = [(objectid::EXTENT_TREE, extent_tree), (objectid::BLOCK_GROUP_TREE, block_group_tree)];
         let (tree_id, tree) = trees[usize::from(superblock.has_compat_ro(compat_ro::BLOCK_GROUP_TREE))];
+        let is_moving = superblock.flags.get() & superblock_flags::CHANGING_BG_TREE != 0;
         let mut groups: Vec<BlockGroup> = Vec::new();
         for (id, items) in trees {
             for item in items.of_type(KeyType::BLOCK_GROUP_ITEM) {
@@ -57,7 +60,13 @@ impl<'t> BlockGroups<'t> {
             }
         }
         groups.sort_by_key(|group| (group.logical, group.length, group.tree != tree_id));
-        Self { groups, tree, tree_id }
+        let trees = if is_moving { vec![extent_tree, block_group_tree] } else { vec![tree] };
+        Self { groups, tree_id, trees, is_moving }
+    }
+
+    /// Whether all of the items with these keys are known.
+    fn covers(&self, from: Key, to: Key) -> bool {
+        self.trees.iter().all(|tree| tree.covers(from, to))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &BlockGroup> {
@@ -94,8 +103,9 @@ impl<'t> BlockGroups<'t> {
 
     /// The sum of all used bytes, if all items are known.
     pub fn used(&self) -> Option<u64> {
-        let used = self.groups.iter().filter(|group| group.tree == self.tree_id).map(|group| group.used);
-        self.tree.covers(Key::MIN, Key::MAX).then(|| used.fold(0, u64::saturating_add))
+        let is_in_use = |group: &&BlockGroup| self.is_moving || group.tree == self.tree_id;
+        let used = self.groups.iter().filter(is_in_use).map(|group| group.used);
+        self.covers(Key::MIN, Key::MAX).then(|| used.fold(0, u64::saturating_add))
     }
 }
 
@@ -146,17 +156,16 @@ pub fn check(
     extents: &ExtentList,
     findings: &Findings,
 ) {
-    let is_moving = volume.superblock().flags.get() & superblock::CHANGING_BG_TREE != 0;
     for chunk in chunks.mappings() {
         let (logical, length) = (chunk.logical, chunk.length);
         let (from, to) = keys_of_type(logical.0, KeyType::BLOCK_GROUP_ITEM);
-        if groups.at(logical).is_empty() && groups.tree.covers(from, to) {
+        if groups.at(logical).is_empty() && groups.covers(from, to) {
             findings.report(BlockGroupProblem::Missing { logical, length });
         }
     }
     for group in groups.iter() {
         let BlockGroup { logical, length, .. } = *group;
-        if group.tree != groups.tree_id && !is_moving {
+        if group.tree != groups.tree_id && !groups.is_moving {
             findings.report(BlockGroupProblem::Tree { logical, have: group.tree, expect: groups.tree_id });
             // A copy in the right tree is checked instead.
             if groups.at(logical).iter().any(|other| other.tree == groups.tree_id) {

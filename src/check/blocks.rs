@@ -1,13 +1,16 @@
 //! Tree blocks that cannot be used, and those that are not what their places say.
 
 use crate::block::verify::BlockError;
+use crate::disk::Logical;
+use crate::disk::flags::{block_group, incompat};
 use crate::problem::{BlockProblem, Unusable};
 use crate::survey::{BadBlock, Blocks, Misfit, Unread};
+use crate::volume::{ChunkMapping, Volume};
 
 use super::findings::Findings;
 
-pub fn check(blocks: &Blocks, findings: &Findings) {
-    for unread in &blocks.unread {
+pub fn check(volume: &Volume, blocks: &Blocks, findings: &Findings) {
+    for unread in blocks.unread.iter().filter(|unread| !may_be_remapped(volume, unread.block)) {
         findings.report(problem_of(unread));
     }
     for BadBlock { tree, block, bad } in &blocks.bad {
@@ -31,6 +34,12 @@ pub fn check(blocks: &Blocks, findings: &Findings) {
     for problem in &blocks.items {
         findings.report(problem.clone());
     }
+}
+
+/// Whether the block may lie where only the remap tree tells, which is not understood.
+fn may_be_remapped(volume: &Volume, block: Logical) -> bool {
+    let is_remapped = |chunk: &ChunkMapping| chunk.flags.contains(block_group::REMAPPED);
+    volume.superblock().has_incompat(incompat::REMAP_TREE) && volume.chunks().find(block).is_none_or(is_remapped)
 }
 
 fn problem_of(unread: &Unread) -> BlockProblem {

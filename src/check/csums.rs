@@ -3,13 +3,13 @@
 use crate::disk::flags::extent::DATA;
 use crate::disk::{Key, KeyType, Logical, objectid};
 use crate::problem::ChecksumProblem;
-use crate::survey::{Checksums, ExtentList, Overlap, Unread};
+use crate::survey::{CsumRuns, ExtentList, Overlap, Unread};
 
 use super::findings::Findings;
 
 /// Checks that no two items have checksums of the same data.
-pub fn check_overlaps(checksums: &Checksums, findings: &Findings) {
-    for Overlap { run, other } in checksums.overlaps.iter().copied() {
+pub fn check_overlaps(csums: &CsumRuns, findings: &Findings) {
+    for Overlap { run, other } in csums.overlaps.iter().copied() {
         let (start, end, other) = (Logical(run.start), Logical(run.end), Logical(other));
         findings.report(ChecksumProblem::Overlap { start, end, other });
     }
@@ -18,7 +18,7 @@ pub fn check_overlaps(checksums: &Checksums, findings: &Findings) {
 /// Reports checksums of what is no data, not even what log trees add: `logged` has start and end of that. `unread` tells
 /// where extents may be that are not known.
 pub fn check_extents(
-    checksums: &Checksums,
+    csums: &CsumRuns,
     extents: &ExtentList,
     mut logged: Vec<(u64, u64)>,
     unread: &[Unread],
@@ -26,7 +26,7 @@ pub fn check_extents(
 ) {
     logged.sort_unstable();
     let mut data = extents.iter().filter(|extent| extent.flags & DATA != 0).peekable();
-    for run in checksums.runs() {
+    for run in csums.runs() {
         let mut start = run.start;
         while start < run.end {
             while data.next_if(|extent| extent.logical.0.saturating_add(extent.length) <= start).is_some() {}

@@ -86,7 +86,8 @@ impl<'t> Devices<'t> {
         let sum = |sizes: Vec<u64>| sizes.into_iter().fold(0, u64::saturating_add);
         let of_item = |record: &Record| record.item.total_bytes.get();
         let of_device = |record: &Record| {
-            device(volume, record.devid, &record.item).map_or(of_item(record), |device| device.total_bytes())
+            device(volume, record.devid, &record.item)
+                .map_or(of_item(record), |device| device.superblock().dev_item.total_bytes.get())
         };
         [sum(self.records.iter().map(of_item).collect()), sum(self.records.iter().map(of_device).collect())]
     }

@@ -126,21 +126,25 @@ impl Details<'_> {
             unread.tree == tree || is_file_tree(unread.tree) && is_file_tree(tree) || loses_root(unread, tree)
         };
         let may_hold = |unread: &Unread| match reference {
-            Reference::Tree { root } => is_in(unread, root) && (unread.level > 0 || unread.tree == objectid::ROOT_TREE),
-            Reference::File { root, objectid, .. } => {
+            Reference::TreeBlock { root } => {
+                is_in(unread, root) && (unread.level > 0 || unread.tree == objectid::ROOT_TREE)
+            }
+            Reference::ExtentData { root, objectid, .. } => {
                 is_in(unread, root) && (unread.may_hold_objectid(objectid) || unread.tree == objectid::ROOT_TREE)
             }
-            Reference::Node { parent } => {
+            Reference::SharedBlock { parent } => {
                 unread.level > 0 && (unread.block == parent || unread.level > 1)
                     || loses_root(unread, objectid::FS_TREE)
             }
-            Reference::Leaf { parent } => {
+            Reference::SharedData { parent } => {
                 unread.block == parent || unread.level > 0 || loses_root(unread, objectid::FS_TREE)
             }
         };
         let is_parent_unknown = match reference {
-            Reference::Node { parent } | Reference::Leaf { parent } => self.survey.blocks.may_hide_extent(parent),
-            Reference::Tree { .. } | Reference::File { .. } => false,
+            Reference::SharedBlock { parent } | Reference::SharedData { parent } => {
+                self.survey.blocks.may_hide_extent(parent)
+            }
+            Reference::TreeBlock { .. } | Reference::ExtentData { .. } => false,
         };
         is_parent_unknown || self.survey.blocks.unread.iter().any(may_hold)
     }

@@ -4,7 +4,7 @@
 use crate::disk::flags::block_group;
 use crate::disk::{Logical, Transid};
 use crate::problem::LogProblem;
-use crate::survey::{Checksums, Coverage, Cursor, LogTree, Logged, LoggedExtent};
+use crate::survey::{Coverage, CsumRuns, Cursor, LogTree, Logged, LoggedExtent};
 use crate::volume::Volume;
 
 use super::block_groups::knows_extents;
@@ -17,7 +17,7 @@ pub fn check(
     log_root: Option<&LogTree>,
     logs: &[LogTree],
     space: &Space<'_>,
-    committed: &Checksums,
+    committed: &CsumRuns,
     findings: &Findings,
 ) {
     let Some(log_root) = log_root else { return };
@@ -43,7 +43,7 @@ struct Log<'a> {
     volume: &'a Volume,
     space: &'a Space<'a>,
     /// The checksum tree, which may have those of logged data already.
-    committed: &'a Checksums,
+    committed: &'a CsumRuns,
     findings: &'a Findings,
 }
 
@@ -61,7 +61,7 @@ impl Log<'_> {
     }
 
     fn check_extents(&self, tree: u64, logged: &Logged, is_whole: bool) {
-        let checksums = Checksums::of_log(logged.checksums.clone());
+        let csums = CsumRuns::of_log(logged.csums.clone());
         for LoggedExtent { inode, extent, length, summed } in logged.extents.iter().copied() {
             let end = Logical(extent.0.saturating_add(length));
             let Some(chunk) = self.space.chunks.find(extent) else {
@@ -86,14 +86,14 @@ impl Log<'_> {
             for other in others.map(|other| other.logical) {
                 self.findings.report(LogProblem::ExtentUsed { tree, inode, extent, length, other });
             }
-            let needs_checksums =
-                is_whole && is_free && logged.inodes.contains(&inode) && !logged.without_checksums.contains(&inode);
-            if let Some((start, length)) = summed.filter(|_| needs_checksums)
-                && checksums.coverage(start.0, length) != Coverage::All
+            let needs_csums =
+                is_whole && is_free && logged.inodes.contains(&inode) && !logged.without_csums.contains(&inode);
+            if let Some((start, length)) = summed.filter(|_| needs_csums)
+                && csums.coverage(start.0, length) != Coverage::All
                 && !matches!(self.committed.coverage(start.0, length), Coverage::All | Coverage::Unknown)
             {
                 let end = Logical(start.0.saturating_add(length));
-                self.findings.report(LogProblem::Checksums { tree, inode, start, end });
+                self.findings.report(LogProblem::Csums { tree, inode, start, end });
             }
         }
     }

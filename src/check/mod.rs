@@ -29,7 +29,7 @@ mod structure;
 mod subvolumes;
 mod superblock_fields;
 mod superblocks;
-mod system_array;
+mod sys_chunk_array;
 mod system_space;
 mod totals;
 mod zoned;

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::disk::KeyType;
-use crate::disk::inode::dir_type;
+use crate::disk::inode::{InodeItem, dir_type};
+use crate::disk::{Key, KeyType, objectid};
 use crate::problem::{FileName, NameProblem};
 use crate::survey::Job;
 use crate::survey::files::{Holder, NameRecord, NameRecords, collect_names, find_inode, unequal_names};
@@ -25,9 +25,41 @@ pub struct Lost {
 pub fn compare(job: &Job<'_>, tree: &Tree, findings: &Findings) -> Lost {
     let Some(buckets) = unequal_names(job, tree) else { return Lost::default() };
     let names = collect_names(job, tree, &buckets);
+    let mut orphans = Orphans { volume: job.volume, tree, known: HashMap::new() };
     let mut details = Details { volume: job.volume, tree, names: &names, findings, lost: Lost::default() };
-    names.by_name().for_each(|same_name| details.compare(same_name));
+    for same_name in names.by_name() {
+        if !are_going(same_name, &mut orphans) {
+            details.compare(same_name);
+        }
+    }
     details.lost
+}
+
+/// Whether these names go with their directory: once it was removed, its entries are deleted one by one from the last on when
+/// it is evicted (`btrfs_evict_inode`), and by the next mount after a crash. A name that an inode still knows is lost.
+fn are_going(records: &[NameRecord], orphans: &mut Orphans<'_>) -> bool {
+    let is_known = records.iter().any(|record| record.holder == Holder::Reference);
+    !is_known && records.first().is_some_and(|record| orphans.contain(record.directory))
+}
+
+/// Inodes that were removed and wait for their deletion.
+struct Orphans<'a> {
+    volume: &'a Volume,
+    tree: &'a Tree,
+    known: HashMap<u64, bool>,
+}
+
+impl Orphans<'_> {
+    fn contain(&mut self, inode: u64) -> bool {
+        let (volume, root) = (self.volume, &self.tree.root);
+        *self.known.entry(inode).or_insert_with(|| {
+            let find = |key| root.find(volume, key).ok().flatten();
+            let item = find(Key::new(inode, KeyType::INODE_ITEM, 0));
+            let is_unlinked =
+                |data: Vec<u8>| InodeItem::read_prefix(&data).is_some_and(|(item, _)| item.nlink.get() == 0);
+            item.is_some_and(is_unlinked) && find(Key::new(objectid::ORPHAN, KeyType::ORPHAN_ITEM, inode)).is_some()
+        })
+    }
 }
 
 struct Details<'a> {

@@ -15,7 +15,9 @@ use super::findings::Findings;
 /// What a quota group stores and what was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct QgroupReport {
+    /// The group.
     pub qgroup: QgroupId,
+    /// What its item says.
     pub stored: Usage,
     /// Nothing if not all could be read, or if nothing was to be counted.
     pub counted: Option<Usage>,

@@ -12,6 +12,7 @@ use crate::problem::{BlockProblem, DataProblem, Problem};
 pub struct Report {
     /// In the order of their kinds and places, each once.
     pub problems: Vec<Problem>,
+    /// What was checked.
     pub totals: Totals,
     /// Of each quota group, in the order of their ids.
     pub qgroups: Vec<QgroupReport>,
@@ -22,6 +23,7 @@ pub struct Report {
 pub struct Totals {
     /// Bytes of all extents that the extent tree lists.
     pub bytes_used: u64,
+    /// Extents that the extent tree lists.
     pub extents: u64,
     /// Inodes of all trees of files; those in leaves that trees share are counted once.
     pub inodes: u64,
@@ -37,13 +39,16 @@ pub struct Totals {
     pub data_copies_bytes: u64,
     /// Bytes of parity that were compared with their rows.
     pub parity_bytes: u64,
+    /// Devices with damaged copies, in the order of their numbers.
     pub bad_copies: Vec<BadCopies>,
 }
 
 /// How many copies of tree blocks and of ranges of data are damaged on a device while other ones are good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct BadCopies {
+    /// Number of the device.
     pub devid: u64,
+    /// Number of its damaged copies.
     pub count: u64,
 }
 

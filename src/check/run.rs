@@ -17,10 +17,12 @@ use super::{blocks, csums, data, extents, files, log_trees, quotas, structure, s
 
 /// How to check.
 pub struct Options<'a> {
+    /// How many threads read.
     pub threads: usize,
     /// Bytes that records may take of the memory; what has no room is kept in temporary files. Not in this: one
     /// record of 16 bytes for each tree block, and the problems.
     pub memory: u64,
+    /// Told of the work, and able to stop it.
     pub progress: &'a Progress,
     /// Count for quota groups also where the filesystem says that its own counts are not right.
     pub count_qgroups: bool,
@@ -67,19 +69,20 @@ fn compare(
     findings: &Findings,
 ) -> Result<(Totals, Vec<QgroupReport>)> {
     let Job { volume, progress, .. } = *job;
-    blocks::check(&survey.blocks, findings);
+    blocks::check(volume, &survey.blocks, findings);
     structure::check(volume, survey, findings);
     stop(progress)?;
 
     let unread = &survey.blocks.unread;
-    csums::check_overlaps(&survey.checksums, findings);
-    if survey.trees.extent_tree.is_some() {
-        // Where blocks lie in another way, logs are not known.
-        let logs = survey.structure.as_ref().map_or(&[][..], |_| &survey.logs);
-        csums::check_extents(&survey.checksums, &survey.claims.extents, log_trees::added(logs), unread, findings);
+    // Where extents are noted in another way, what the items lack may stand elsewhere.
+    let are_extents_known = survey.trees.extent_tree.is_some() && survey.structure.is_some();
+    csums::check_overlaps(&survey.csums, findings);
+    if are_extents_known {
+        let logged = log_trees::added(&survey.logs);
+        csums::check_extents(&survey.csums, &survey.claims.extents, logged, unread, findings);
     }
     subvolumes::check(volume, &survey.file_trees, &survey.subvolumes, &mut survey.files, unread, findings);
-    let rules = Rules::new(volume, &survey.checksums);
+    let rules = Rules::new(volume, &survey.csums);
     files::check(job, &rules, &survey.file_trees, &mut survey.files, findings);
     stop(progress)?;
 
@@ -97,7 +100,7 @@ fn compare(
     stop(progress)?;
 
     progress.begin("references", 0);
-    if survey.trees.extent_tree.is_some() {
+    if are_extents_known {
         extents::check(job, survey, findings).map_err(Error::Temporary)?;
     }
     stop(progress)?;

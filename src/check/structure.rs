@@ -12,7 +12,7 @@ use super::devices::Devices;
 use super::findings::Findings;
 use super::free_space::{self, Space};
 use super::{
-    backup_roots, block_groups, chunk_checks, device_checks, log_trees, space_cache, superblocks, system_array,
+    backup_roots, block_groups, chunk_checks, device_checks, log_trees, space_cache, superblocks, sys_chunk_array,
     system_space, totals, zoned,
 };
 
@@ -30,7 +30,7 @@ pub fn check(volume: &Volume, survey: &Survey, findings: &Findings) {
     let extents = &survey.claims.extents;
     let devices = Devices::read(volume, chunk_tree, findings);
     let mut chunks = Chunks::read(volume, chunk_tree, findings);
-    system_array::check(volume, &mut chunks, findings);
+    sys_chunk_array::check(volume, &mut chunks, findings);
     let groups = BlockGroups::read(volume, extent_tree, &structure.block_group_tree, findings);
     let mut device_extents = DeviceExtents::read(&structure.device_tree, findings);
     block_groups::separate(&mut chunks, &groups, findings);
@@ -46,5 +46,5 @@ pub fn check(volume: &Volume, survey: &Survey, findings: &Findings) {
     free_space::check(volume, &structure.free_space_tree, &space, findings);
     space_cache::check(volume, root_tree, &space, findings);
     totals::check(volume, &devices, &groups, extent_tree, extents, findings);
-    log_trees::check(volume, survey.log_root.as_ref(), &survey.logs, &space, &survey.checksums, findings);
+    log_trees::check(volume, survey.log_root.as_ref(), &survey.logs, &space, &survey.csums, findings);
 }

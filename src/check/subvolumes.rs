@@ -165,7 +165,8 @@ impl Check<'_> {
         for (subvolume, root) in self.facts.roots.iter().filter(|(_, root)| root.refs > 0 && !is_unread) {
             for kind in kinds {
                 let uuid = uuid_of(root, kind);
-                if !uuid.is_nil() && !self.facts.uuids.contains(&(kind, uuid, *subvolume)) {
+                let is_made_up = kind == KeyType::UUID_KEY_SUBVOL && root.is_ancient;
+                if !uuid.is_nil() && !is_made_up && !self.facts.uuids.contains(&(kind, uuid, *subvolume)) {
                     self.findings.report(SubvolumeProblem::NoUuid { subvolume: *subvolume, uuid });
                 }
             }

@@ -6,6 +6,7 @@ use crate::disk::flags::{FlagNames, compat_ro, incompat, superblock as flags};
 use crate::disk::superblock::{MAGIC, SUPER_INFO_SIZE, SUPER_OFFSETS};
 use crate::disk::{Physical, Profile, Superblock, Transid, objectid};
 use crate::problem::{Expect, Generations, SuperblockProblem};
+use crate::survey::NOT_UNDERSTOOD;
 use crate::tree::stale_devices;
 use crate::volume::{Device, Missed, StaleDevice, SuperblockCopy, Volume};
 
@@ -53,9 +54,13 @@ fn check_copies(device: &Device, findings: &Findings) {
         } else if superblock.generation() > reference.generation() {
             newest = newest.max(superblock.generation());
         } else {
-            // A log is written to the primary superblock only, or to all.
-            let logged = |name: &&str| !name.starts_with("log_root") || superblock.log_root.get() != 0;
-            for field in differing(&superblock, reference).into_iter().filter(logged) {
+            // An fsync writes its log to the primary superblock alone (`btrfs_sync_log`).
+            if superblock.log_root != reference.log_root && superblock.log_root.get() != 0 {
+                let (have, expect) = (superblock.log_root.into(), reference.log_root.into());
+                findings.report(SuperblockProblem::MirrorLog { devid, offset, have, expect });
+            }
+            let comparable = |name: &&str| !name.starts_with("log_root");
+            for field in differing(&superblock, reference).into_iter().filter(comparable) {
                 findings.report(SuperblockProblem::Mirror { devid, offset, field });
             }
         }
@@ -171,6 +176,11 @@ fn check_features(volume: &Volume, findings: &Findings) {
             findings.report(SuperblockProblem::Feature { user, feature });
         }
     };
+    for (bit, feature) in incompat::NAMES.iter().filter(|(bit, _)| NOT_UNDERSTOOD & bit != 0) {
+        if superblock.has_incompat(*bit) {
+            findings.report(SuperblockProblem::NotUnderstood { feature });
+        }
+    }
     for profile in Profile::ALL {
         if let Some(bit) = profile.feature()
             && volume.chunks().iter().any(|chunk| chunk.profile == profile)

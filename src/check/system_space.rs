@@ -11,7 +11,7 @@ use crate::disk::volume::DEVICE_RANGE_RESERVED;
 use crate::disk::{Profile, STRIPE_LEN};
 use crate::problem::SystemSpaceProblem;
 use crate::tree::reservation::to_change_chunk;
-use crate::volume::{ChunkMapping, Volume, sys_array};
+use crate::volume::{ChunkMapping, Volume, sys_chunk_array};
 
 use super::block_groups::BlockGroups;
 use super::chunks::Chunks;
@@ -86,7 +86,7 @@ fn can_be_added(volume: &Volume, profile: Profile, length: u64, holes: &[u64]) -
     let geometry = profile.geometry();
     let dev_stripes = usize::from(geometry.dev_stripes);
     let usable = holes.iter().filter(|hole| **hole >= geometry.least()).count();
-    let most = sys_array::max_stripes(sys_array::room(volume.superblock())) / dev_stripes;
+    let most = sys_chunk_array::max_stripes(sys_chunk_array::room(volume.superblock())) / dev_stripes;
     let devices = geometry.devices(usable, most);
     let Some((devices, hole)) = devices.and_then(|devices| Some((devices, holes.get(devices - 1)?))) else {
         return false;

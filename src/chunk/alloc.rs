@@ -26,6 +26,7 @@ pub enum Force {
     No,
     /// If little is left for a filesystem of this size, too.
     Limited,
+    /// In any case.
     Force,
 }
 
@@ -38,6 +39,7 @@ pub struct AllocRequest {
     pub profile: Option<Profile>,
     /// Bytes of the chunk at the most.
     pub size: Option<u64>,
+    /// How much it is wanted.
     pub force: Force,
 }
 
@@ -84,7 +86,7 @@ pub fn begin_to_free(fs: &Filesystem, items: u64) -> Result<Handle<'_>> {
     // What is kept pays for a new metadata chunk, too. Where it cannot, there is none: to run out of space while its items
     // are inserted would be the end of the transaction.
     let is_space =
-        |error: &Error| matches!(error, Error::NoSpace { .. } | Error::SystemArrayFull { .. }) && !fs.is_poisoned();
+        |error: &Error| matches!(error, Error::NoSpace { .. } | Error::SysChunkArrayFull { .. }) && !fs.is_poisoned();
     let begun = begin_with_chunk(fs, items, |fs| fs.begin_to_free(items_of_chunk(fs)))
         .or_else(|error| if is_space(&error) { fs.begin_to_free(items) } else { Err(error) })
         .or_else(|error| if is_space(&error) { fs.begin_to_delete(items) } else { Err(error) });
@@ -237,21 +239,21 @@ pub fn reserve_system(handle: &mut Handle<'_>, chunks: &mut Chunks, bytes: u64) 
     let (needs_new, wants_new) = {
         let space = fs.space();
         let info = space.info(SYSTEM);
-        (!has_blocks || info.left() < bytes, info.total < info.taken_or_promised().saturating_add(info.used))
+        (!has_blocks || info.available() < bytes, info.total < info.taken_or_reserved().saturating_add(info.used))
     };
     if needs_new || wants_new {
         match create_system(handle, chunks, None, None) {
             // What is merely wanted may be missing; any other error has a cause that does not go away.
-            Err(Error::NoSpace { .. } | Error::SystemArrayFull { .. }) if !needs_new && !fs.is_poisoned() => {}
+            Err(Error::NoSpace { .. } | Error::SysChunkArrayFull { .. }) if !needs_new && !fs.is_poisoned() => {}
             created => drop(created?),
         }
     }
     let mut space = fs.space();
     let info = space.info_mut(SYSTEM);
     if !info.reserve(bytes) {
-        return Err(Error::NoSpace { what: "system", wanted: bytes, left: info.left() });
+        return Err(Error::NoSpace { what: "system", wanted: bytes, left: info.available() });
     }
-    handle.system_promised += bytes;
+    handle.system_reserved += bytes;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use zerocopy::IntoBytes;
 
 use crate::disk::volume::{Chunk, Stripe};
 use crate::disk::{DiskKey, Key, KeyType, Logical, Superblock, objectid};
-use crate::volume::sys_array::{BadEntry, Entries, has_room};
+use crate::volume::sys_chunk_array::{BadEntry, Entries, has_room};
 
 /// Appends a chunk for which there is room; without it nothing is changed and `false` returned. [`has_room`] tells before
 /// anything of the chunk is made: one that is not in the array cannot be read when the filesystem is opened.
@@ -43,7 +43,7 @@ pub fn remove(superblock: &mut Superblock, logical: Logical) -> Result<(), BadEn
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::volume::sys_array::entry_size;
+    use crate::volume::sys_chunk_array::entry_size;
 
     fn chunk(num_stripes: usize) -> (Chunk, Vec<Stripe>) {
         let mut chunk = Chunk::zeroed();

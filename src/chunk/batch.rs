@@ -23,7 +23,9 @@ const TOGETHER: u64 = 64;
 pub struct AllocBatch {
     /// What each of them is to be.
     pub request: AllocRequest,
+    /// How many chunks to allocate.
     pub count: u64,
+    /// How many threads allocate them.
     pub threads: usize,
 }
 
@@ -110,7 +112,10 @@ pub enum RemoveChoice {
     /// Those at these addresses, all of them.
     Chunks(Vec<Logical>),
     /// The empty chunks of these types, as many as may go (see [`unused`]).
-    Unused { type_bits: u64 },
+    Unused {
+        /// Their types: flags of [`crate::disk::flags::block_group`].
+        type_bits: u64,
+    },
 }
 
 /// Removes chunks, and brings trees up to date. Returns those that went, in their order; `removed` hears of each.

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::space::{BlockGroup, without_excluded};
 use crate::trans::{Chunks, DeviceState, Filesystem, Handle};
 use crate::volume::chunk_items::{chunk_item, chunk_key, new_chunk, structs_of};
-use crate::volume::{ChunkMapping, sys_array};
+use crate::volume::{ChunkMapping, sys_chunk_array};
 
 use super::array;
 use super::placement::{Limits, STRIPE_ALIGNMENT, place_on};
@@ -24,15 +24,15 @@ pub fn create(
     let sizes = chunks.rw_devices().map(|device| device.item.total_bytes.get());
     let total_rw_bytes = sizes.fold(0, u64::saturating_add);
     let nodesize = handle.fs.volume().format().nodesize;
-    let array_room = sys_array::room(&chunks.superblock);
+    let array_room = sys_chunk_array::room(&chunks.superblock);
     let limits = Limits { total_rw_bytes, nodesize, array_room, chunk_size, alignment: STRIPE_ALIGNMENT };
     let devices = chunks.rw_devices().map(|DeviceState { item, holes, .. }| {
         (item.devid.get(), item.total_bytes.get().saturating_sub(item.bytes_used.get()), holes)
     });
     let geometry = profile.geometry();
     let narrowest = usize::from(geometry.devs_min * geometry.dev_stripes);
-    if flags.contains(block_group::SYSTEM) && narrowest > sys_array::max_stripes(array_room) {
-        return Err(Error::SystemArrayFull { stripes: narrowest });
+    if flags.contains(block_group::SYSTEM) && narrowest > sys_chunk_array::max_stripes(array_room) {
+        return Err(Error::SysChunkArrayFull { stripes: narrowest });
     }
     let placement = place_on(flags, profile, &limits, devices)?;
     let logical = chunks.map.iter().last().map_or(Logical(1 << 20), ChunkMapping::end);
@@ -85,7 +85,7 @@ fn try_insert_item(fs: &Filesystem, chunks: &mut Chunks, logical: Logical) -> Re
     // There was room when the chunk was made, and nobody else has added to it since: the lock was held.
     if mapping.flags.contains(block_group::SYSTEM) && !array::append(&mut chunks.superblock, logical, &chunk, &stripes)
     {
-        return Err(Error::SystemArrayFull { stripes: stripes.len() });
+        return Err(Error::SysChunkArrayFull { stripes: stripes.len() });
     }
     fs.space().set_has_chunk_item(logical);
     Ok(())

@@ -9,10 +9,11 @@ use crate::disk::volume::{Chunk, Stripe};
 use crate::disk::{BlockGroupFlags, Physical, Profile, STRIPE_LEN};
 use crate::error::{Error, Result};
 use crate::space::{Hole, Holes};
-use crate::volume::sys_array;
+use crate::volume::sys_chunk_array;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
+/// Bytes of a stripe at the most.
 pub const MAX_STRIPE: u64 = GIB;
 /// The kernel rounds stripes up to this where a tenth of the filesystem would make them smaller.
 pub const STRIPE_ALIGNMENT: u64 = 16 * MIB;
@@ -20,9 +21,11 @@ pub const STRIPE_ALIGNMENT: u64 = 16 * MIB;
 /// What a device has for a new chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offer {
+    /// Number of the device.
     pub devid: u64,
     /// Bytes that no chunk has.
     pub available: u64,
+    /// Its largest hole.
     pub hole: Hole,
 }
 
@@ -31,6 +34,7 @@ pub struct Offer {
 pub struct Limits {
     /// Of all devices that can be written.
     pub total_rw_bytes: u64,
+    /// Bytes of a tree block.
     pub nodesize: u32,
     /// Bytes that are left in the system chunk array.
     pub array_room: usize,
@@ -43,7 +47,9 @@ pub struct Limits {
 /// A chunk to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
+    /// Bytes of the chunk in logical addresses.
     pub length: u64,
+    /// Bytes of each stripe.
     pub stripe_size: u64,
     /// Device id and start of each stripe.
     pub stripes: Vec<(u64, Physical)>,
@@ -77,7 +83,7 @@ impl Limits {
     /// Stripes that an item of the chunk tree has room for, and of a system chunk the array.
     fn max_stripes(&self, flags: BlockGroupFlags) -> usize {
         let most = max_stripes_of_item(self.nodesize);
-        if flags.contains(block_group::SYSTEM) { most.min(sys_array::max_stripes(self.array_room)) } else { most }
+        if flags.contains(block_group::SYSTEM) { most.min(sys_chunk_array::max_stripes(self.array_room)) } else { most }
     }
 }
 

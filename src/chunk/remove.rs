@@ -12,7 +12,7 @@ use crate::space::{BlockGroup, Space};
 use crate::sync::MutexGuard;
 use crate::trans::{Chunks, Filesystem, Handle};
 use crate::volume::chunk_items::chunk_key;
-use crate::volume::sys_array::BadEntry;
+use crate::volume::sys_chunk_array::BadEntry;
 use crate::volume::{ChunkMapping, StripeMapping};
 
 use super::alloc::{of_chunk, reserve_system};
@@ -38,7 +38,7 @@ fn refusal_in(space: &Space, logical: Logical) -> Option<Error> {
         return Some(Error::LastChunk { logical });
     }
     // What was promised out of its space must be there without it.
-    let left = space.info(group.flags).left();
+    let left = space.info(group.flags).available();
     if group.is_usable() && left < group.length {
         let what = if group.flags.contains(block_group::SYSTEM) { "system" } else { "metadata" };
         return Some(Error::NoSpace { what, wanted: group.length, left });

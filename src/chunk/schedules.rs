@@ -96,7 +96,7 @@ impl Case {
             let mut space = fs.space();
             let info = space.info_mut(SYSTEM_SPACE);
             // Enough for one change, but not without the chunk that may go.
-            let promised = info.left() - 2 * STRIPE_LEN - need / 2;
+            let promised = info.available() - 2 * STRIPE_LEN - need / 2;
             assert!(info.reserve(promised));
             promised
         };

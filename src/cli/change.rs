@@ -73,18 +73,18 @@ impl Images {
 
 /// What chunks are for.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub enum Kind {
+pub enum ChunkKind {
     Data,
     Metadata,
     System,
 }
 
-impl Kind {
+impl ChunkKind {
     pub fn type_bits(self) -> u64 {
         match self {
-            Kind::Data => block_group::DATA,
-            Kind::Metadata => block_group::METADATA,
-            Kind::System => block_group::SYSTEM,
+            ChunkKind::Data => block_group::DATA,
+            ChunkKind::Metadata => block_group::METADATA,
+            ChunkKind::System => block_group::SYSTEM,
         }
     }
 }

@@ -5,14 +5,14 @@ use clap::{ArgMatches, Args as _, FromArgMatches, ValueEnum};
 use crate::chunk::{AllocBatch, AllocRequest, Force, alloc_batch};
 use crate::disk::Profile;
 
-use super::change::{Changed, ChunkRecord, Images, Kind, SystemRecord, Words};
+use super::change::{Changed, ChunkKind, ChunkRecord, Images, SystemRecord, Words};
 use super::{Exit, profile, size};
 
 #[derive(Debug, clap::Args)]
 struct Args {
     /// What the chunks are for
     #[arg(long = "type", value_name = "TYPE")]
-    kind: Kind,
+    kind: ChunkKind,
 
     /// How they are replicated; as the others of their type by default
     #[arg(long, value_name = "PROFILE", value_parser = profile::parse)]

@@ -6,7 +6,7 @@ use crate::chunk::{RemoveChoice, remove_batch};
 use crate::disk::Logical;
 
 use super::Exit;
-use super::change::{Changed, ChunkRecord, Images, Kind, SystemRecord, Words};
+use super::change::{Changed, ChunkKind, ChunkRecord, Images, SystemRecord, Words};
 
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("choice").args(["chunk", "unused"]).required(true))]
@@ -21,7 +21,7 @@ struct Args {
 
     /// Only those of this type
     #[arg(long = "type", value_name = "TYPE", requires = "unused")]
-    kind: Option<Kind>,
+    kind: Option<ChunkKind>,
 
     #[command(flatten)]
     images: Images,
@@ -40,7 +40,7 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let fs = args.images.open_for_change(program)?;
     let before = SystemRecord::of(&fs);
     let choice = match args.unused {
-        true => RemoveChoice::Unused { type_bits: args.kind.map_or(u64::MAX, Kind::type_bits) },
+        true => RemoveChoice::Unused { type_bits: args.kind.map_or(u64::MAX, ChunkKind::type_bits) },
         false => RemoveChoice::Chunks(args.chunk.iter().copied().map(Logical).collect()),
     };
     let removed = remove_batch(&fs, &choice, |_| {}).map_err(|error| args.images.explain(&fs, error))?;

@@ -29,6 +29,7 @@ use clap::ArgMatches;
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
+    /// All was done, and nothing was found.
     Done,
     /// Problems were found that remain.
     Problems,
@@ -41,6 +42,7 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// The exit code of programs that have no convention of their own.
     pub fn code(self) -> u8 {
         match self {
             Exit::Done => 0,
@@ -53,6 +55,7 @@ impl Exit {
 
 /// A subcommand of `rbtrfs`.
 pub struct Command {
+    /// Its name behind `rbtrfs`.
     pub name: &'static str,
     /// The program that is this command alone.
     pub program: &'static str,
@@ -70,6 +73,7 @@ pub struct Command {
     pub code: fn(Exit) -> u8,
 }
 
+/// All subcommands, in the order of the help.
 pub const COMMANDS: &[Command] = &[
     Command {
         name: "check",

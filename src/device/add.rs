@@ -15,12 +15,14 @@ use crate::tree::reservation::to_insert_item;
 use crate::volume::chunk_items::dev_item;
 use crate::volume::{identify, read_copies};
 
-use super::{check_total, delete_stats, update_totals};
+use super::totals::{check_total, delete_stats, update_totals};
 
 /// What is to be done where something stands on a new device already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Occupied {
+    /// Refuse an image with a filesystem or a partition table.
     Refuse,
+    /// Overwrite it.
     Overwrite,
 }
 

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::trans::{Chunks, Filesystem, Handle, device_key};
 use crate::tree::reservation::to_change_item;
 
-use super::{delete_stats, update_totals};
+use super::totals::{delete_stats, update_totals};
 
 /// Why a device stays.
 pub fn refusal(fs: &Filesystem, devid: u64) -> Option<Error> {

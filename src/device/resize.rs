@@ -7,7 +7,7 @@ use crate::trans::{DeviceState, Filesystem, Handle};
 use crate::tree::reservation::to_change_item;
 use crate::volume::Device;
 
-use super::{check_total, update_totals};
+use super::totals::{check_total, update_totals};
 
 /// Makes a device so many bytes long, rounded down to whole sectors. It cannot be longer than its image was when that was
 /// opened, nor end before the last of its chunks, those that were removed since the last commit among them; the MiB that

@@ -29,7 +29,7 @@ use super::add::{Occupied, insert_item, join, new_item, open};
 pub fn sprout(seeds: &[impl AsRef<Path>], path: &Path, occupied: Occupied) -> Result<Filesystem> {
     let mut fs = Filesystem::open_seeds(seeds, Uuid::random())?;
     let image = open(&fs, path, occupied)?;
-    // Nothing can be promised before there is a chunk that can be written.
+    // Nothing can be reserved before there is a chunk that can be written.
     let mut handle = fs.begin(0)?;
     grow(&mut handle, image)?;
     finish(handle)?;
@@ -69,7 +69,7 @@ fn grow(handle: &mut Handle<'_>, image: Image) -> Result<()> {
         let profile = profile_of(fs, &chunks, flags, None);
         create(handle, &mut chunks, flags.0, profile, None)?;
     }
-    debug_assert!(chunks.tree.blocks.is_empty(), "a block was copied before there was a device for it");
+    debug_assert!(!chunks.tree.is_changed(), "a block was copied before there was a device for it");
     item = chunks.device(devid)?.item;
     insert_item(handle, &mut chunks, &item)?;
     for device in fs.volume().devices() {

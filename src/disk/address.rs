@@ -47,16 +47,19 @@ number_type! {
 }
 
 impl Logical {
+    /// The address `bytes` further on; nothing if it wraps.
     pub fn checked_add(self, bytes: u64) -> Option<Self> {
         self.0.checked_add(bytes).map(Self)
     }
 
+    /// Whether it is a multiple of `alignment`.
     pub fn is_aligned(self, alignment: u32) -> bool {
         self.0.is_multiple_of(u64::from(alignment))
     }
 }
 
 impl Physical {
+    /// The offset `bytes` further on; nothing if it wraps.
     pub fn checked_add(self, bytes: u64) -> Option<Self> {
         self.0.checked_add(bytes).map(Self)
     }

@@ -5,15 +5,21 @@ use blake2::digest::{Digest, consts::U32};
 /// Room for a checksum in headers; shorter ones leave the rest zero.
 pub const CSUM_SIZE: usize = 32;
 
+/// A type of checksums (`BTRFS_CSUM_TYPE_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CsumType {
+    /// CRC-32C, 4 bytes.
     Crc32c,
+    /// XXH64, 8 bytes.
     Xxhash,
+    /// SHA-256, 32 bytes.
     Sha256,
+    /// BLAKE2b of 256 bits, 32 bytes.
     Blake2,
 }
 
 impl CsumType {
+    /// All types, in the order of their numbers.
     pub const ALL: [CsumType; 4] = [CsumType::Crc32c, CsumType::Xxhash, CsumType::Sha256, CsumType::Blake2];
 
     /// The type that a superblock's `csum_type` names.
@@ -21,10 +27,12 @@ impl CsumType {
         Self::ALL.get(usize::from(raw)).copied()
     }
 
+    /// The number in a superblock.
     pub fn raw(self) -> u16 {
         self as u16
     }
 
+    /// As btrfs-progs call it.
     pub fn name(self) -> &'static str {
         match self {
             CsumType::Crc32c => "crc32c",

@@ -1,4 +1,4 @@
-//! Extents and who refers to them.
+//! Extents and their back references.
 
 use zerocopy::little_endian::{U32, U64};
 
@@ -10,45 +10,59 @@ use super::key::{DiskKey, KeyType};
 disk_struct! {
     /// A data extent or tree block in use, followed by inline references.
     ExtentItem: 24 {
+        /// Number of references, those in items of their own among them.
         refs: U64,
+        /// Generation in which the extent was allocated.
         generation: U64,
 
+        /// [`flags::extent`].
         flags: U64 => Flags(flags::extent::NAMES),
     }
 
     /// What follows the [`ExtentItem`] of a tree block without skinny metadata.
     TreeBlockInfo: 18 {
+        /// First key of the block.
         key: DiskKey,
+        /// Level of the block; 0 for a leaf.
         level: u8,
     }
 
     /// Type and first number of an inline reference. For an [`ExtentDataRef`] the struct begins at `offset`.
     ExtentInlineRef: 9 {
+        /// Key type of the reference, such as [`KeyType::TREE_BLOCK_REF`].
         r#type: u8,
+        /// The tree's id or the parent's address; of an [`ExtentDataRef`] its first bytes.
         offset: U64,
     }
 
     /// Reference from a file of a tree.
     ExtentDataRef: 28 {
+        /// Id of the tree.
         root: U64,
+        /// Inode of the file.
         objectid: U64,
 
+        /// Offset in the file at which the whole extent would begin; it wraps below zero.
         offset: U64,
+        /// Number of file extent items with this reference.
         count: U32,
     }
 
     /// Number of references from the leaf that the key or inline reference names.
     SharedDataRef: 4 {
+        /// Number of file extent items of the leaf that refer to the extent.
         count: U32,
     }
 
     /// The subvolume that an extent is accounted to under simple quotas.
     ExtentOwnerRef: 8 {
+        /// Id of the subvolume.
         root_id: U64,
     }
 }
 
 impl ExtentDataRef {
+    /// The key offset of its item (`hash_extent_data_ref` in fs/btrfs/extent-tree.c).
     pub fn hash(&self) -> u64 {
         hash::extent_data_ref(self.root.get(), self.objectid.get(), self.offset.get())
     }
@@ -57,14 +71,34 @@ impl ExtentDataRef {
 /// An inline reference.
 #[derive(Clone, Copy)]
 pub enum InlineRef<'a> {
-    TreeBlock { root: u64 },
-    SharedBlock { parent: u64 },
+    /// A block of the tree `root`, or its root item.
+    TreeBlock {
+        /// Id of the tree.
+        root: u64,
+    },
+    /// The node at the address `parent`.
+    SharedBlock {
+        /// Logical address of the node.
+        parent: u64,
+    },
+    /// A file.
     ExtentData(&'a ExtentDataRef),
-    SharedData { parent: u64, count: u32 },
-    Owner { root: u64 },
+    /// `count` file extent items of the leaf at the address `parent`.
+    SharedData {
+        /// Logical address of the leaf.
+        parent: u64,
+        /// Number of its items that refer to the extent.
+        count: u32,
+    },
+    /// The subvolume `root` that simple quotas account the extent to.
+    Owner {
+        /// Id of the subvolume.
+        root: u64,
+    },
 }
 
 impl InlineRef<'_> {
+    /// The type that an item of the reference has.
     pub fn key_type(&self) -> KeyType {
         match self {
             InlineRef::TreeBlock { .. } => KeyType::TREE_BLOCK_REF,
@@ -94,12 +128,14 @@ pub struct InlineRefs<'a> {
 /// Where inline references stop making sense: the type that is not known or whose data is cut short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadInlineRef {
+    /// The type that the reference claims.
     pub ref_type: KeyType,
     /// Bytes from the start of this reference to the end of the item.
     pub bytes_left: usize,
 }
 
 impl<'a> InlineRefs<'a> {
+    /// The references in `bytes`, the tail of an extent item.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }

@@ -7,31 +7,41 @@ use super::key::{DiskKey, Key};
 
 /// Receives the fields of a struct in the order of their declaration, under their kernel names.
 pub trait FieldVisitor {
+    /// A number.
     fn integer(&mut self, name: &'static str, value: u64);
+    /// A number whose bits have names.
     fn flags(&mut self, name: &'static str, value: u64, names: FlagNames);
+    /// A uuid.
     fn uuid(&mut self, name: &'static str, value: &Uuid);
+    /// A key.
     fn key(&mut self, name: &'static str, value: Key);
     /// Bytes that are no number, such as a checksum.
     fn bytes(&mut self, name: &'static str, value: &[u8]);
     /// Text, which need not be UTF-8.
     fn text(&mut self, name: &'static str, value: &[u8]);
+    /// An array of numbers.
     fn integers(&mut self, name: &'static str, values: impl Iterator<Item = u64>);
+    /// A struct within the struct.
     fn structure<T: Fields>(&mut self, name: &'static str, value: &T);
+    /// An array of structs.
     fn structures<T: Fields>(&mut self, name: &'static str, values: &[T]);
 }
 
 /// A struct of the format.
 pub trait Fields {
+    /// Hands each field to `visitor`, in the order of the declaration.
     fn visit<V: FieldVisitor>(&self, visitor: &mut V);
 }
 
 /// A type that may stand as a field.
 pub trait Field {
+    /// Hands the field to `visitor` under `name`.
     fn visit_as<V: FieldVisitor>(&self, name: &'static str, visitor: &mut V);
 }
 
 /// Another way to show a field than its type suggests.
 pub trait View<T> {
+    /// Hands `value` to `visitor` under `name`.
     fn visit<V: FieldVisitor>(&self, name: &'static str, value: &T, visitor: &mut V);
 }
 
@@ -136,6 +146,7 @@ impl Uuid {
         Self(uuid::Uuid::new_v4().into_bytes())
     }
 
+    /// Whether all bytes are zero.
     pub fn is_nil(&self) -> bool {
         self.0 == [0; 16]
     }

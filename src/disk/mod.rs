@@ -6,6 +6,7 @@
 //! are not known are kept.
 
 pub mod address;
+mod block_group;
 pub mod csum;
 pub mod extent;
 pub mod fields;
@@ -24,8 +25,8 @@ pub mod superblock;
 pub mod volume;
 
 pub use address::{Ino, Logical, Physical, Transid, TreeId};
+pub use block_group::BlockGroupFlags;
 pub use csum::CsumType;
-pub use flags::BlockGroupFlags;
 pub use key::{DiskKey, Key, KeyType};
 pub use profile::Profile;
 pub use superblock::Superblock;
@@ -36,7 +37,11 @@ pub const MAX_LEVEL: usize = 8;
 pub const NAME_LEN: usize = 255;
 /// Data and metadata of a striped chunk change device each so many bytes.
 pub const STRIPE_LEN: u64 = 64 * 1024;
+/// Bytes of the smallest block of data.
 pub const MIN_SECTORSIZE: u32 = 4096;
+/// Bytes of the largest block of data.
 pub const MAX_SECTORSIZE: u32 = 65536;
+/// Bytes of the smallest tree block.
 pub const MIN_NODESIZE: u32 = 4096;
+/// Bytes of the largest tree block.
 pub const MAX_NODESIZE: u32 = 65536;

@@ -1,36 +1,61 @@
 //! Reserved object ids: the ids of trees, and of what is not an inode.
 
+/// In the device tree, the object id of the errors that are counted.
 pub const DEV_STATS: u64 = 0;
+/// The tree of the roots of all trees but the chunk tree, the log trees and itself.
 pub const ROOT_TREE: u64 = 1;
 /// In the chunk tree, the object id of device items.
 pub const DEV_ITEMS: u64 = 1;
+/// The tree of extents and their back references.
 pub const EXTENT_TREE: u64 = 2;
+/// The tree of chunks and devices.
 pub const CHUNK_TREE: u64 = 3;
+/// The tree of device extents.
 pub const DEV_TREE: u64 = 4;
+/// The top-level subvolume.
 pub const FS_TREE: u64 = 5;
+/// In the root tree, the directory whose entry `default` names the default subvolume.
 pub const ROOT_TREE_DIR: u64 = 6;
+/// The tree of the checksums of data.
 pub const CSUM_TREE: u64 = 7;
+/// The tree of quota groups.
 pub const QUOTA_TREE: u64 = 8;
+/// The tree that leads from uuids to subvolumes.
 pub const UUID_TREE: u64 = 9;
+/// The tree of free space.
 pub const FREE_SPACE_TREE: u64 = 10;
+/// The tree of block groups, where they do not stand in the extent tree.
 pub const BLOCK_GROUP_TREE: u64 = 11;
+/// The tree that tells where data lies on the devices of a chunk.
 pub const RAID_STRIPE_TREE: u64 = 12;
+/// The tree of ranges that were relocated by remapping.
 pub const REMAP_TREE: u64 = 13;
+/// Object id of the balance that is under way.
 pub const BALANCE: u64 = -4_i64 as u64;
+/// Object id of the items that tell of deleted inodes and subvolumes.
 pub const ORPHAN: u64 = -5_i64 as u64;
+/// Id of log trees.
 pub const TREE_LOG: u64 = -6_i64 as u64;
+/// Object id of link counts to mend while a log is replayed.
 pub const TREE_LOG_FIXUP: u64 = -7_i64 as u64;
+/// Id of the trees of a relocation of metadata.
 pub const TREE_RELOC: u64 = -8_i64 as u64;
+/// The tree of the inodes by which data is relocated.
 pub const DATA_RELOC_TREE: u64 = -9_i64 as u64;
+/// Object id of the checksums of data.
 pub const EXTENT_CSUM: u64 = -10_i64 as u64;
+/// Object id of the headers of the v1 free space cache.
 pub const FREE_SPACE: u64 = -11_i64 as u64;
+/// Object id of the cache of free inode numbers, which kernels no longer keep.
 pub const FREE_INO: u64 = -12_i64 as u64;
 /// A conversion of the checksum type that is under way (btrfs-progs only).
 pub const CSUM_CHANGE: u64 = -13_i64 as u64;
+/// Stands for several object ids in messages; no item has it.
 pub const MULTIPLE: u64 = -255_i64 as u64;
 
 /// The first id of subvolumes and of inodes in them.
 pub const FIRST_FREE: u64 = 256;
+/// The last id of subvolumes and of inodes in them.
 pub const LAST_FREE: u64 = -256_i64 as u64;
 /// The object id of every chunk item.
 pub const FIRST_CHUNK_TREE: u64 = 256;

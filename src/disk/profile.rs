@@ -3,22 +3,33 @@
 use super::STRIPE_LEN;
 use super::flags::{block_group, incompat};
 
+/// How the data of a chunk is replicated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Profile {
+    /// One copy.
     Single,
+    /// Two copies on one device.
     Dup,
+    /// Striped over devices, one copy.
     Raid0,
+    /// Copies on two devices.
     Raid1,
+    /// Copies on three devices.
     Raid1c3,
+    /// Copies on four devices.
     Raid1c4,
+    /// Striped over pairs of devices with two copies.
     Raid10,
+    /// Striped, with one column of parity.
     Raid5,
+    /// Striped, with two columns of parity.
     Raid6,
 }
 
 /// What a profile needs and what it gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
+    /// As `btrfs filesystem df` prints it.
     pub name: &'static str,
     /// The bit in block group flags; 0 for single.
     pub bit: u64,
@@ -26,12 +37,15 @@ pub struct Geometry {
     pub dev_stripes: u16,
     /// Stripes that hold the same data within a striped chunk.
     pub sub_stripes: u16,
+    /// Devices of one chunk at the least.
     pub devs_min: u16,
     /// Devices of one chunk at the most; 0 for as many as there are.
     pub devs_max: u16,
     /// The number of devices of a chunk is a multiple of this.
     pub devs_increment: u16,
+    /// Copies of each byte.
     pub ncopies: u16,
+    /// Columns of parity.
     pub nparity: u16,
     /// Devices that may be missing while everything can still be read.
     pub tolerated_failures: u16,
@@ -53,6 +67,7 @@ impl Geometry {
 }
 
 impl Profile {
+    /// All profiles.
     pub const ALL: [Profile; 9] = [
         Profile::Single,
         Profile::Dup,
@@ -65,6 +80,7 @@ impl Profile {
         Profile::Raid6,
     ];
 
+    /// What the profile needs and gives.
     pub const fn geometry(self) -> Geometry {
         const fn mirrored(name: &'static str, bit: u64, copies: u16) -> Geometry {
             Geometry {
@@ -119,6 +135,7 @@ impl Profile {
         }
     }
 
+    /// As `btrfs filesystem df` prints it.
     pub fn name(self) -> &'static str {
         self.geometry().name
     }

@@ -9,12 +9,17 @@ use super::flags;
 use super::volume::DevItem;
 use super::{Logical, Physical, Transid, flags::incompat};
 
+/// Bytes of a superblock.
 pub const SUPER_INFO_SIZE: usize = 4096;
+/// `_BHRfS_M`, little-endian.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"_BHRfS_M");
 /// Where the superblock and its mirrors stand on each device that reaches so far.
 pub const SUPER_OFFSETS: [Physical; 3] = [Physical(64 << 10), Physical(64 << 20), Physical(256 << 30)];
+/// Bytes of the `sys_chunk_array`.
 pub const SYSTEM_CHUNK_ARRAY_SIZE: usize = 2048;
+/// Slots for roots of earlier commits.
 pub const NUM_BACKUP_ROOTS: usize = 4;
+/// Bytes of a label with its terminator.
 pub const LABEL_SIZE: usize = 256;
 
 /// Where superblocks stand on a device of `size` bytes.
@@ -31,100 +36,160 @@ pub fn is_over_superblock(start: Physical, length: u64) -> bool {
 disk_struct! {
     /// The superblock, 4 KiB at [`SUPER_OFFSETS`].
     Superblock: 4096 {
+        /// Checksum of all bytes behind it.
         csum: [u8; CSUM_SIZE] => Bytes,
 
+        /// Uuid of the filesystem.
         fsid: Uuid,
 
         /// Its own byte offset on the device.
         bytenr: U64,
+        /// State: [`flags::superblock`].
         flags: U64 => Flags(flags::superblock::NAMES),
 
+        /// [`MAGIC`].
         magic: U64,
+        /// Generation of the last commit.
         generation: U64,
 
+        /// Logical address of the root tree's root block.
         root: U64,
+        /// Logical address of the chunk tree's root block.
         chunk_root: U64,
 
+        /// Logical address of the root of the log trees; 0 if there is no log.
         log_root: U64,
+        /// Unused.
         __unused_log_root_transid: U64,
 
+        /// Bytes of all devices.
         total_bytes: U64,
+        /// Bytes of all extents.
         bytes_used: U64,
 
+        /// Directory of the root tree: 6.
         root_dir_objectid: U64,
+        /// Number of devices.
         num_devices: U64,
 
+        /// Bytes of a block of data.
         sectorsize: U32,
+        /// Bytes of a tree block.
         nodesize: U32,
+        /// The nodesize.
         __unused_leafsize: U32,
+        /// The sectorsize.
         stripesize: U32,
 
+        /// Bytes of the `sys_chunk_array` that are used.
         sys_chunk_array_size: U32,
+        /// Generation of the chunk tree's root block.
         chunk_root_generation: U64,
+        /// [`flags::compat`].
         compat_flags: U64 => Flags(flags::compat::NAMES),
+        /// [`flags::compat_ro`].
         compat_ro_flags: U64 => Flags(flags::compat_ro::NAMES),
+        /// [`flags::incompat`].
         incompat_flags: U64 => Flags(flags::incompat::NAMES),
+        /// Type of all checksums: [`CsumType`].
         csum_type: U16,
+        /// Level of the root tree's root block.
         root_level: u8,
+        /// Level of the chunk tree's root block.
         chunk_root_level: u8,
+        /// Level of the root block of the log trees.
         log_root_level: u8,
+        /// The device that the superblock stands on.
         dev_item: DevItem,
 
+        /// Name of the filesystem, which a zero byte ends.
         label: [u8; LABEL_SIZE] => Text,
 
+        /// Generation of the v1 free space cache; 0 or all ones where there is none.
         cache_generation: U64,
+        /// Generation up to which the uuid tree is right.
         uuid_tree_generation: U64,
 
         /// The fsid in tree blocks where `METADATA_UUID` is set.
         metadata_uuid: Uuid,
 
+        /// Number of extent, checksum and free space trees with extent tree v2.
         nr_global_roots: U64,
+        /// Logical address of the remap tree's root block.
         remap_root: U64,
 
+        /// Generation of the remap tree's root block.
         remap_root_generation: U64,
+        /// Level of the remap tree's root block.
         remap_root_level: u8,
+        /// Zero.
         reserved: [u8; 199] => Bytes,
 
         /// Key and chunk of every SYSTEM chunk, one after the other, up to `sys_chunk_array_size`.
         sys_chunk_array: [u8; SYSTEM_CHUNK_ARRAY_SIZE] => Bytes,
 
+        /// Roots of earlier commits, in a ring.
         super_roots: [RootBackup; NUM_BACKUP_ROOTS] => Structures,
 
+        /// Zero.
         padding: [u8; 565] => Bytes,
     }
 
     /// The roots of an earlier commit.
     RootBackup: 168 {
+        /// Logical address of the root tree's root block.
         tree_root: U64,
+        /// Its generation: that of the commit.
         tree_root_gen: U64,
 
+        /// Logical address of the chunk tree's root block.
         chunk_root: U64,
+        /// Its generation.
         chunk_root_gen: U64,
 
+        /// Logical address of the extent tree's root block.
         extent_root: U64,
+        /// Its generation.
         extent_root_gen: U64,
 
+        /// Logical address of the top-level subvolume's root block.
         fs_root: U64,
+        /// Its generation.
         fs_root_gen: U64,
 
+        /// Logical address of the device tree's root block.
         dev_root: U64,
+        /// Its generation.
         dev_root_gen: U64,
 
+        /// Logical address of the checksum tree's root block.
         csum_root: U64,
+        /// Its generation.
         csum_root_gen: U64,
 
+        /// Bytes of all devices.
         total_bytes: U64,
+        /// Bytes of all extents.
         bytes_used: U64,
 
+        /// Number of devices.
         num_devices: U64,
+        /// Zero.
         unused_64: [U64; 4],
 
+        /// Level of the root tree's root block.
         tree_root_level: u8,
+        /// Level of the chunk tree's root block.
         chunk_root_level: u8,
+        /// Level of the extent tree's root block.
         extent_root_level: u8,
+        /// Level of the top-level subvolume's root block.
         fs_root_level: u8,
+        /// Level of the device tree's root block.
         dev_root_level: u8,
+        /// Level of the checksum tree's root block.
         csum_root_level: u8,
+        /// Zero.
         unused_8: [u8; 10],
     }
 }
@@ -140,6 +205,7 @@ impl Superblock {
         trim_at_nul(&self.label)
     }
 
+    /// The type of all checksums; nothing for a number that stands for none.
     pub fn csum_type(&self) -> Option<CsumType> {
         CsumType::from_raw(self.csum_type.get())
     }
@@ -149,22 +215,27 @@ impl Superblock {
         self.magic.get() == MAGIC && self.csum_type().is_some_and(|csum_type| csum_type.matches(self.as_bytes()))
     }
 
+    /// Generation of the last commit.
     pub fn generation(&self) -> Transid {
         self.generation.into()
     }
 
+    /// Address of the root tree's root block.
     pub fn root(&self) -> Logical {
         self.root.into()
     }
 
+    /// Address of the chunk tree's root block.
     pub fn chunk_root(&self) -> Logical {
         self.chunk_root.into()
     }
 
+    /// Whether a feature of [`flags::incompat`] is on.
     pub fn has_incompat(&self, flag: u64) -> bool {
         self.incompat_flags.get() & flag != 0
     }
 
+    /// Whether a feature of [`flags::compat_ro`] is on.
     pub fn has_compat_ro(&self, flag: u64) -> bool {
         self.compat_ro_flags.get() & flag != 0
     }

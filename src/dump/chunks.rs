@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Serialize, Serializer};
 
-use crate::block::Kind;
+use crate::block::BlockKind;
 use crate::disk::fields::Uuid;
 use crate::disk::flags::block_group;
 use crate::disk::volume::{BlockGroupItem, Chunk, DEVICE_RANGE_RESERVED};
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Physical, objectid};
 use crate::tree::{Levels, TreeRoot, Walk};
-use crate::volume::sys_array::Entries;
+use crate::volume::sys_chunk_array::Entries;
 use crate::volume::{ChunkMapping, Volume};
 
 use super::put::{Put, put};
@@ -138,6 +138,7 @@ fn flag_names<S: Serializer>(flags: &BlockGroupFlags, serializer: S) -> Result<S
 }
 
 impl ChunkList {
+    /// The list of a volume.
     pub fn new(volume: &Volume) -> Self {
         volume.undisturbed(|| Self::read(volume))
     }
@@ -266,7 +267,7 @@ fn system_chunk_items(volume: &Volume, unreadable: &mut Unreadable) -> BTreeMap<
                 continue;
             }
         };
-        let Kind::Leaf(leaf) = read.block.kind() else { continue };
+        let BlockKind::Leaf(leaf) = read.block.kind() else { continue };
         for item in leaf.items().flatten().filter(|item| item.key.key_type == KeyType::CHUNK_ITEM) {
             let is_system = |(chunk, _): (&Chunk, _)| chunk.block_group_flags().contains(block_group::SYSTEM);
             if Chunk::read_prefix(item.data).is_some_and(is_system) {

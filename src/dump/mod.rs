@@ -17,12 +17,15 @@ use crate::volume::Volume;
 /// What to show of names and checksums, and what the superblock tells about items.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
+    /// Whether names and values are replaced.
     pub hide_names: bool,
     /// The checksum of each tree block in its heading.
     pub csum_headers: bool,
     /// The checksums of checksum items.
     pub csum_items: bool,
+    /// Type of all checksums.
     pub csum_type: CsumType,
+    /// Bytes of a block of data.
     pub sectorsize: u32,
     /// Whether quota status items carry the generation in which simple quotas were enabled.
     pub simple_quota: bool,

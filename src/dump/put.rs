@@ -7,6 +7,7 @@ use crate::disk::{Logical, Transid};
 
 /// A part of a line.
 pub trait Put {
+    /// Appends the value to `out`.
     fn put(&self, out: &mut Vec<u8>);
 }
 

@@ -7,7 +7,7 @@ use crate::disk::fields::{FieldVisitor, Fields};
 use crate::disk::flags::{self, FlagNames};
 use crate::disk::superblock::{MAGIC, NUM_BACKUP_ROOTS, RootBackup, SYSTEM_CHUNK_ARRAY_SIZE};
 use crate::disk::{Physical, Superblock};
-use crate::volume::sys_array::{BadEntry, Entries};
+use crate::volume::sys_chunk_array::{BadEntry, Entries};
 
 use super::json::object::Object;
 use super::put::{HexBytes, HexNumber, put};

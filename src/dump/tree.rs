@@ -40,6 +40,7 @@ pub struct Selection {
     pub follow: bool,
     /// Only trees with this object id.
     pub tree: Option<u64>,
+    /// In which order blocks follow each other.
     pub order: Order,
 }
 
@@ -48,16 +49,20 @@ pub struct Selection {
 pub enum Contents {
     /// Nothing: the heading says where the root is.
     Nowhere,
+    /// The leaves.
     Leaves,
+    /// All blocks.
     Blocks,
 }
 
 /// The beginning of a tree in a dump.
 #[derive(Clone, Copy, Debug)]
 pub struct Heading {
+    /// Root of the tree.
     pub root: TreeRoot,
     /// Whether the name of the tree is all of its heading: it has no root item, or it is the one tree that is dumped.
     pub is_bare: bool,
+    /// How much of it follows.
     pub contents: Contents,
 }
 
@@ -95,33 +100,46 @@ impl Heading {
 /// A step of a dump.
 #[derive(Clone, Debug)]
 pub enum Step {
+    /// The beginning of the output.
     Begin,
+    /// The beginning of a tree.
     Tree {
         /// Nothing where blocks are dumped that were asked for by their addresses.
         heading: Option<Heading>,
+        /// Whether it is the first tree.
         first: bool,
     },
+    /// A block.
     Block {
         /// The root item's key of the tree that it was reached by.
         tree: Option<Key>,
+        /// What the pointer says of the block.
         expected: Expected,
         /// Whether it is the first of its tree.
         first: bool,
     },
+    /// The end of a tree.
     EndOfTree,
+    /// The end of the last tree.
     EndOfTrees,
+    /// The backup roots of the superblock.
     BackupRoots,
+    /// What the superblock says of the whole filesystem.
     Totals,
+    /// The end of the output.
     End,
 }
 
 /// A form of output. Its methods append to `out`, and are called in the order of the steps; a printer is kept for each
 /// thread.
 pub trait Form: Sync {
+    /// What a thread keeps from block to block.
     type Printer: Default + Send;
 
+    /// Writes what belongs to a step, but for blocks.
     fn step(&self, volume: &Volume, step: &Step, out: &mut Vec<u8>);
 
+    /// Writes a block. Returns the first item whose data lies outside of the leaf; those before it are written.
     fn block(
         &self,
         printer: &mut Self::Printer,
@@ -135,20 +153,48 @@ pub trait Form: Sync {
 /// Something that a dump met and went on from.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Complaint {
+    /// A tree was asked for that is not there.
     #[error("there is no tree {tree}")]
-    NoTree { tree: u64 },
+    NoTree {
+        /// Its id.
+        tree: u64,
+    },
+    /// No copy of a block is good.
     #[error("{}block {logical}: {problem}", of_tree(*tree))]
-    Unreadable { tree: Option<u64>, logical: Logical, problem: String },
+    Unreadable {
+        /// Id of the tree; nothing where it is not known.
+        tree: Option<u64>,
+        /// Logical address of the block.
+        logical: Logical,
+        /// What is wrong with them.
+        problem: String,
+    },
+    /// A copy of a block is bad; another one is written.
     #[error(
         "{}block {logical}: bad copy {}: {copy}, another one is used",
         of_tree(*tree), copy.mirror
     )]
-    BadCopy { tree: Option<u64>, logical: Logical, copy: BadCopy },
+    BadCopy {
+        /// Id of the tree; nothing where it is not known.
+        tree: Option<u64>,
+        /// Logical address of the block.
+        logical: Logical,
+        /// The bad copy.
+        copy: BadCopy,
+    },
+    /// The data of an item lies outside of its leaf.
     #[error(
         "corrupt leaf: {}block={logical} slot={}, data at {} of {} bytes is outside of the leaf; the rest of it is skipped",
         of_tree(*tree), item.slot, item.offset, item.size
     )]
-    BadItem { tree: Option<u64>, logical: Logical, item: BadItem },
+    BadItem {
+        /// Id of the tree; nothing where it is not known.
+        tree: Option<u64>,
+        /// Logical address of the block.
+        logical: Logical,
+        /// The item.
+        item: BadItem,
+    },
 }
 
 fn of_tree(tree: Option<u64>) -> String {

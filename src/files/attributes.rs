@@ -18,7 +18,9 @@ const MINOR_BITS: u32 = 20;
 /// A time: seconds since 1970, which may be negative, and nanoseconds. Damaged times have more of these than make a second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp {
+    /// Seconds since 1970.
     pub sec: i64,
+    /// Nanoseconds of the second.
     pub nsec: u32,
 }
 
@@ -37,8 +39,11 @@ pub struct Attributes {
     pub nbytes: u64,
     /// File type and permissions.
     pub mode: u32,
+    /// Number of names.
     pub nlink: u32,
+    /// Owner.
     pub uid: u32,
+    /// Group.
     pub gid: u32,
     /// Of a device file, as the kernel keeps it: see [`Attributes::device`].
     pub rdev: u64,
@@ -48,15 +53,20 @@ pub struct Attributes {
     pub generation: Transid,
     /// The transaction that changed it last.
     pub transid: Transid,
+    /// Version of the inode, which NFS asks for.
     pub sequence: u64,
+    /// Last access.
     pub atime: Timestamp,
+    /// Last change of the inode.
     pub ctime: Timestamp,
+    /// Last change of the contents.
     pub mtime: Timestamp,
     /// When it was made.
     pub otime: Timestamp,
 }
 
 impl Attributes {
+    /// The kind of file that `mode` says.
     pub fn kind(&self) -> FileKind {
         FileKind::of_mode(self.mode)
     }

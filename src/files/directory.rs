@@ -101,7 +101,7 @@ impl<'v> Files<'v> {
             return Ok(read_dir);
         }
         let key = |key_type, offset| Key::new(directory.ino.0, key_type, offset);
-        let mut sums = Sums::default();
+        let mut sums = EntrySums::default();
         let (from, to) = (key(KeyType::DIR_ITEM, 0), key(KeyType::DIR_INDEX, u64::MAX));
         let unreadable = self.scan(directory.tree, from, to, |item| {
             sums.add(item.key, item.data);
@@ -148,13 +148,13 @@ impl<'v> Files<'v> {
 
 /// Sums of hashes of the entries in the two kinds of items: equal if both say the same.
 #[derive(Default)]
-struct Sums {
+struct EntrySums {
     items: u128,
     indexes: u128,
     is_damaged: bool,
 }
 
-impl Sums {
+impl EntrySums {
     fn add(&mut self, key: Key, data: &[u8]) {
         let sum = match key.key_type {
             KeyType::DIR_ITEM => &mut self.items,

@@ -23,7 +23,9 @@ const READ_MOST: u64 = 1 << 20;
 pub struct Piece<'a> {
     /// Offset in the file and length, in bytes; the length is not 0.
     pub offset: u64,
+    /// Bytes of the range, never 0.
     pub length: u64,
+    /// What is in it.
     pub content: Content<'a>,
 }
 
@@ -147,6 +149,7 @@ impl<'v> Files<'v> {
 }
 
 impl File<'_, '_> {
+    /// The inode.
     pub fn id(&self) -> InodeId {
         self.id
     }

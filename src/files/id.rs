@@ -9,11 +9,14 @@ use crate::error::{Error, FileProblem};
 /// An inode of a subvolume. Whether there is one is known when it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InodeId {
+    /// Id of the subvolume.
     pub tree: TreeId,
+    /// Number of the inode.
     pub ino: Ino,
 }
 
 impl InodeId {
+    /// An inode by its subvolume and number.
     pub const fn new(tree: TreeId, ino: Ino) -> Self {
         Self { tree, ino }
     }
@@ -33,12 +36,19 @@ impl fmt::Display for InodeId {
 /// Kind of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FileKind {
+    /// A regular file.
     File,
+    /// A directory.
     Directory,
+    /// A symbolic link.
     Symlink,
+    /// A character device.
     CharDevice,
+    /// A block device.
     BlockDevice,
+    /// A pipe.
     Fifo,
+    /// A socket.
     Socket,
     /// None of those that are known.
     Unknown,

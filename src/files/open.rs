@@ -18,7 +18,9 @@ pub enum Start<'p> {
     /// The subvolume that is mounted where none is named.
     #[default]
     Default,
+    /// The top level, with the id 5.
     TopLevel,
+    /// The subvolume with this id.
     Subvolume(TreeId),
     /// The subvolume at a path from the top level.
     Path(&'p [u8]),

@@ -9,7 +9,7 @@ use crate::disk::root::RootItem;
 use crate::disk::{Ino, Key, KeyType, Logical, TreeId, objectid};
 use crate::error::{Error, FileProblem, Result};
 use crate::parallel::lock;
-use crate::tree::csums::Csums;
+use crate::tree::csums::CsumRoot;
 use crate::tree::{BlockCache, DataReader, LeafVisit, TreeRoot, UnreadableSpan};
 use crate::volume::{BadCopy, NoGoodCopy, Volume};
 
@@ -34,7 +34,7 @@ pub struct Files<'v> {
     pub(super) options: Options<'v>,
     pub(super) root: InodeId,
     pub(super) cache: BlockCache,
-    csums: Option<Csums>,
+    csums: Option<CsumRoot>,
     trees: Mutex<HashMap<TreeId, Subtree>>,
 }
 
@@ -52,7 +52,7 @@ impl<'v> Files<'v> {
         let root = InodeId::new(TreeId(objectid::FS_TREE), Ino(objectid::ROOT_DIR));
         let (root_tree, cache, trees) = (TreeRoot::root_tree(volume), BlockCache::default(), Mutex::default());
         let mut files = Self { volume, root_tree, options, root, cache, csums: None, trees };
-        files.csums = match Csums::of(volume, &root_tree) {
+        files.csums = match CsumRoot::of(volume, &root_tree) {
             Ok(csums) => Some(csums),
             Err(block) => {
                 files.notice(|| Notice::Block { tree: TreeId(objectid::ROOT_TREE), block });
@@ -62,6 +62,7 @@ impl<'v> Files<'v> {
         files
     }
 
+    /// The volume that is read.
     pub fn volume(&self) -> &'v Volume {
         self.volume
     }

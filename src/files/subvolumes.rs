@@ -18,6 +18,7 @@ const TOP_LEVEL: TreeId = TreeId(objectid::FS_TREE);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Subvolume {
+    /// Id of its tree.
     pub id: TreeId,
     /// The directory that it stands in, and its name there. Nothing for the top level, for what was deleted, and where the
     /// references are lost.
@@ -29,9 +30,11 @@ pub struct Subvolume {
     pub generation: Transid,
     /// The transaction that made it; 0 where kernels before 3.6 did.
     pub otransid: Transid,
+    /// Whether the kernel refuses to write it (`BTRFS_ROOT_SUBVOL_RDONLY`).
     pub is_readonly: bool,
     /// It was deleted, and its blocks are about to be dropped: some of them may be gone.
     pub is_deleted: bool,
+    /// Its uuid; nothing where kernels before 3.6 made it.
     pub uuid: Option<Uuid>,
     /// The subvolume that it is a snapshot of.
     pub parent_uuid: Option<Uuid>,
@@ -63,14 +66,14 @@ impl Subvolume {
 }
 
 /// Where a subvolume stands: the directory, and the name in it.
-type Place = (InodeId, Vec<u8>);
+type SubvolumePlace = (InodeId, Vec<u8>);
 
 impl Files<'_> {
     /// All subvolumes and snapshots, the top level among them, in the order of their ids. Those whose root items stand in
     /// blocks that cannot be read are missing, and [`super::Options::on_notice`] receives those blocks.
     pub fn subvolumes(&self) -> Vec<Subvolume> {
         let mut subvolumes: BTreeMap<TreeId, Subvolume> = BTreeMap::new();
-        let mut places: HashMap<TreeId, Place> = HashMap::new();
+        let mut places: HashMap<TreeId, SubvolumePlace> = HashMap::new();
         let (from, to) =
             (Key::new(objectid::FS_TREE, KeyType(0), 0), Key::new(objectid::LAST_FREE, KeyType(u8::MAX), u64::MAX));
         self.scan_root_tree(from, to, |item| {
@@ -106,7 +109,7 @@ impl Files<'_> {
     fn subvolume_path(
         &self,
         id: TreeId,
-        places: &HashMap<TreeId, Place>,
+        places: &HashMap<TreeId, SubvolumePlace>,
         paths: &mut HashMap<TreeId, Option<Vec<u8>>>,
     ) -> Option<Vec<u8>> {
         let (mut current, mut chain, mut met) = (id, Vec::new(), HashSet::new());

@@ -15,6 +15,7 @@ use super::store::Files;
 pub struct WalkEntry {
     /// From the directory that the walk began at, without a slash before it.
     pub path: Vec<u8>,
+    /// The entry.
     pub entry: DirEntry,
 }
 

@@ -14,6 +14,7 @@ use super::store::{Files, tree_block};
 pub struct Xattr {
     /// With its prefix, as `user.`; it may be any bytes.
     pub name: Vec<u8>,
+    /// Its value.
     pub value: Vec<u8>,
 }
 

@@ -16,9 +16,11 @@ use super::Image;
 /// A place in a file whose blocks may be shared.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
+    /// The file.
     pub file: &'a File,
     /// What the file is called in messages.
     pub path: &'a Path,
+    /// First byte of the place.
     pub offset: u64,
     /// Bytes of the file.
     pub size: u64,

@@ -110,6 +110,7 @@ impl Image {
         Ok(Self { path: path.to_owned(), file, size: size.into(), map })
     }
 
+    /// The path that it was opened by.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -119,6 +120,7 @@ impl Image {
         self.size.load(Ordering::Relaxed)
     }
 
+    /// Whether it is a block device.
     pub fn is_device(&self) -> bool {
         self.file.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device())
     }

@@ -7,7 +7,9 @@ use super::block_device::BlockDevice;
 /// Where a filesystem is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
+    /// Where it is mounted.
     pub point: String,
+    /// Whether it is mounted for writing.
     pub read_write: bool,
 }
 

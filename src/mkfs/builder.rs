@@ -7,7 +7,7 @@ use crate::disk::{CsumType, Profile};
 use crate::error::Result;
 use crate::parallel::default_threads;
 use crate::progress::Progress;
-use crate::table::Room;
+use crate::table::MemoryBudget;
 
 use super::content::{Transfer, device_size, estimate, fill};
 use super::estimate::Estimate;
@@ -47,6 +47,7 @@ impl Default for Builder {
 }
 
 impl Builder {
+    /// The defaults of the kernel's tools.
     pub fn new() -> Self {
         Self::default()
     }
@@ -79,6 +80,7 @@ impl Builder {
         self
     }
 
+    /// Type of all checksums: CRC-32C by default.
     #[must_use]
     pub fn csum_type(mut self, csum_type: impl Into<Option<CsumType>>) -> Self {
         self.asked.csum_type = csum_type.into();
@@ -99,6 +101,7 @@ impl Builder {
         self
     }
 
+    /// Features that are chosen by name.
     #[must_use]
     pub fn features(mut self, features: Features) -> Self {
         self.asked.features = features;
@@ -238,10 +241,12 @@ pub struct NewFilesystem {
 }
 
 impl NewFilesystem {
+    /// What the filesystem will be.
     pub fn options(&self) -> &Options {
         &self.options
     }
 
+    /// The images, in the order of their device ids.
     pub fn images(&self) -> &[PathBuf] {
         &self.images
     }
@@ -255,7 +260,7 @@ impl NewFilesystem {
         let size = self.builder.size.unwrap_or(DEFAULT_SIZE);
         let estimate = Estimate::default();
         let preparation = self.preparation(&estimate, size, progress);
-        self.make_with(&preparation, &Room::new(self.builder.memory), |_| Ok(()))
+        self.make_with(&preparation, &MemoryBudget::new(self.builder.memory), |_| Ok(()))
     }
 
     /// Makes it with the content of a source, as [`NewFilesystem::make_empty`]. All that can be wrong with the names of the
@@ -267,8 +272,8 @@ impl NewFilesystem {
     pub fn make<S: Source>(&self, source: &S, progress: &Progress) -> Result<Made> {
         let Self { builder, options, images, request } = self;
         let threads = builder.threads.unwrap_or_else(default_threads);
-        let room = Room::new(builder.memory);
-        let how = source::Options { threads, room: &room, progress, sectorsize: options.sectorsize };
+        let budget = MemoryBudget::new(builder.memory);
+        let how = source::Options { threads, budget: &budget, progress, sectorsize: options.sectorsize };
         let inventory = Inventory::take(source, request, how)?;
         let estimate = estimate(&inventory.totals, options, builder.transfer.method());
         let size = builder.size.unwrap_or_else(|| device_size(&estimate, options, images.len() as u64));
@@ -278,7 +283,7 @@ impl NewFilesystem {
             ..self.preparation(&estimate, size, progress)
         };
         let fill = |maker: &Maker<'_>| fill(maker, source, &inventory, builder.transfer, threads, progress);
-        self.make_with(&preparation, &room, fill)
+        self.make_with(&preparation, &budget, fill)
     }
 
     fn preparation<'a>(&'a self, estimate: &'a Estimate, size: u64, progress: &'a Progress) -> Preparation<'a> {
@@ -290,12 +295,12 @@ impl NewFilesystem {
     fn make_with(
         &self,
         preparation: &Preparation<'_>,
-        room: &Room,
+        budget: &MemoryBudget,
         fill: impl FnOnce(&Maker<'_>) -> Result<()>,
     ) -> Result<Made> {
         let Preparation { options, estimate, progress, .. } = preparation;
         let (targets, devices) = Targets::prepare(&self.images, preparation)?;
-        let maker = Maker::new((*options).clone(), devices, estimate, room)?;
+        let maker = Maker::new((*options).clone(), devices, estimate, budget)?;
         fill(&maker)?;
         progress.begin("trees", 0);
         let made = maker.finish(targets.order(), self.builder.shrunk, progress)?;

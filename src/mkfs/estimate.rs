@@ -11,6 +11,7 @@ pub struct Estimate {
     pub data: u64,
     /// What of both comes in any case.
     pub least_metadata: u64,
+    /// Bytes of data at the least.
     pub least_data: u64,
     /// Whether that is a guess: more data may come, and less.
     pub is_guess: bool,

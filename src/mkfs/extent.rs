@@ -12,11 +12,13 @@ use super::maker::{GENERATION, Maker, TreeWriter};
 /// A data extent that a file is to have.
 #[derive(Clone, Copy, Debug)]
 pub struct NewExtent {
+    /// Number of the inode.
     pub inode: u64,
     /// Where in the file it begins.
     pub offset: u64,
     /// Bytes that it has on the devices, at least and at most: multiples of the sector size.
     pub least: u64,
+    /// Bytes on the devices at the most.
     pub most: u64,
     /// How it is compressed, and how many bytes of the file it holds then.
     pub compressed: Option<(u8, u64)>,

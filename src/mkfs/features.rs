@@ -5,17 +5,24 @@ use crate::disk::flags::{compat_ro, incompat};
 /// How quotas are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quotas {
+    /// Quota groups that count shared extents.
     Full,
+    /// Simple quotas: the subvolume that wrote an extent first is charged.
     Simple,
 }
 
 /// Which features a filesystem has, as far as they are chosen by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Features {
+    /// [`incompat`] flags.
     pub incompat: u64,
+    /// [`compat_ro`] flags.
     pub compat_ro: u64,
+    /// Whether data and metadata are in the same block groups.
     pub mixed: bool,
+    /// Whether quota groups count shared extents.
     pub full_quotas: bool,
+    /// Whether there are simple quotas.
     pub simple_quotas: bool,
     /// Those of `compat_ro` that were asked for by name. The others are defaults, which other choices may rule out.
     pub named: u64,
@@ -24,8 +31,10 @@ pub struct Features {
 /// A name that cannot be taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadFeature {
+    /// No feature has the name.
     #[error("unknown feature {0:?}, -O list-all prints those that there are")]
     Unknown(String),
+    /// btrfs has the feature, and rbtrfs does not make it.
     #[error("feature {0} is not supported")]
     Unsupported(&'static str),
 }
@@ -41,9 +50,11 @@ enum What {
 
 /// A feature that has a name.
 pub struct Feature {
+    /// The name that options know it by.
     pub name: &'static str,
     alias: Option<&'static str>,
     what: What,
+    /// What it is, as a phrase.
     pub about: &'static str,
     /// Linux versions: that knows it, that is safe to use it with, and since which it is a default.
     pub versions: &'static str,
@@ -159,7 +170,7 @@ pub fn available() -> impl Iterator<Item = &'static Feature> {
     FEATURES.iter().filter(|feature| !matches!(feature.what, What::Unsupported))
 }
 
-/// The names of the features that these bits are, in the order of [`FEATURES`].
+/// The names of the features that these bits are, in the order of [`available`].
 pub fn names(incompat_bits: u64, compat_ro_bits: u64) -> impl Iterator<Item = &'static str> {
     let is_set = move |feature: &&Feature| match feature.what {
         What::Incompat(bit) => incompat_bits & bit == bit,

@@ -37,7 +37,9 @@ pub enum Order {
 /// What was made.
 #[derive(Debug)]
 pub struct Made {
+    /// What the filesystem is.
     pub options: Options,
+    /// The superblock of the first device.
     pub superblock: Box<Superblock>,
     /// The devices and what chunks have of them.
     pub layout: Layout,
@@ -181,7 +183,7 @@ fn superblock(options: &Options, state: &State) -> Result<Box<Superblock>> {
     for group in system {
         let (chunk, stripes) = structs_of(&group.chunk, options.sectorsize);
         if !array::append(&mut superblock, group.chunk.logical, &chunk, &stripes) {
-            return Err(Error::SystemArrayFull { stripes: stripes.len() });
+            return Err(Error::SysChunkArrayFull { stripes: stripes.len() });
         }
     }
     let (extent, files, devices, csums) =

@@ -10,13 +10,13 @@ use crate::error::{Error, Result};
 use crate::image::{Image, Origin};
 use crate::parallel::lock;
 use crate::rebuild::{BlockRef, CsumTree, DataRange, DataRef};
-use crate::table::{Part, Room, Writer};
+use crate::table::{MemoryBudget, Part, Writer};
 use crate::tree::build::{Builder, BuiltBlock, BuiltTree, NewTree, Store};
 use crate::volume::MkfsWriter;
 
 use super::estimate::Estimate;
 use super::features::Quotas;
-use super::layout::{Kind, Layout};
+use super::layout::{ChunkKind, Layout};
 use super::options::Options;
 
 /// The one transaction that a new filesystem has seen.
@@ -25,6 +25,7 @@ pub const GENERATION: Transid = Transid(1);
 /// A device that the filesystem is made on.
 #[derive(Debug)]
 pub struct NewDevice {
+    /// The image.
     pub image: Image,
     /// Bytes of the filesystem on it.
     pub size: u64,
@@ -73,14 +74,19 @@ pub(super) struct State {
 }
 
 /// Kind of the chunks that a tree's blocks lie in.
-pub(super) fn kind_of(tree: u64) -> Kind {
-    if tree == objectid::CHUNK_TREE { Kind::System } else { Kind::Metadata }
+pub(super) fn kind_of(tree: u64) -> ChunkKind {
+    if tree == objectid::CHUNK_TREE { ChunkKind::System } else { ChunkKind::Metadata }
 }
 
 impl<'r> Maker<'r> {
     /// Begins a filesystem on devices whose ids count from 1 in their order. `room` is memory for what grows with the
     /// content; there is more of it in temporary files.
-    pub fn new(options: Options, devices: Vec<NewDevice>, estimate: &Estimate, room: &'r Room) -> Result<Self> {
+    pub fn new(
+        options: Options,
+        devices: Vec<NewDevice>,
+        estimate: &Estimate,
+        budget: &'r MemoryBudget,
+    ) -> Result<Self> {
         let sizes = devices.iter().map(|device| (device.size, device.grows));
         let layout = Layout::begin(&options, sizes, estimate)?;
         let images = (1..).zip(devices.into_iter().map(|device| device.image));
@@ -95,10 +101,11 @@ impl<'r> Maker<'r> {
             incompat: 0,
         };
         let csums = Mutex::new(csum_tree(&options)?);
-        let (blocks, refs) = (Writer::new(room), Writer::new(room));
+        let (blocks, refs) = (Writer::new(budget), Writer::new(budget));
         Ok(Self { options, state: Mutex::new(state), writer: MkfsWriter::new(images), csums, blocks, refs })
     }
 
+    /// What the filesystem will be.
     pub fn options(&self) -> &Options {
         &self.options
     }
@@ -158,7 +165,7 @@ impl<'r> Maker<'r> {
     }
 
     pub(super) fn add_reference(&self, extent: DataRange, root: u64, inode: u64, offset: u64) {
-        self.refs.push(&mut self.state().refs, DataRef::of_file(extent, root, inode, offset, 1));
+        self.refs.push(&mut self.state().refs, DataRef::extent_data(extent, root, inode, offset, 1));
     }
 
     /// Makes the tree of this id a subvolume: its root item, its references and its place among the uuids. Its name in
@@ -265,7 +272,7 @@ impl Store for TreeStore<'_, '_> {
     fn write(&mut self, block: &BuiltBlock, bytes: &[u8]) -> Result<()> {
         let chunk = {
             let mut state = lock(self.state);
-            self.blocks.push(&mut state.blocks, BlockRef::of_tree(block, GENERATION, self.tree));
+            self.blocks.push(&mut state.blocks, BlockRef::tree_block(block, GENERATION, self.tree));
             state.layout.chunk_at(block.logical)?.clone()
         };
         self.writer.write(&chunk, block.logical, bytes)

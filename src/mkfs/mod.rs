@@ -3,25 +3,22 @@
 
 mod builder;
 pub mod content;
-mod estimate;
-mod extent;
+pub(crate) mod estimate;
+pub(crate) mod extent;
 pub mod features;
-mod finish;
-pub mod identity;
+pub(crate) mod finish;
+pub(crate) mod identity;
 mod layout;
-mod maker;
-pub mod options;
+pub(crate) mod maker;
+mod options;
 pub mod source;
 mod space_map;
-pub mod targets;
+pub(crate) mod targets;
 mod trees;
 mod usage;
 
 pub use builder::{Builder, NewFilesystem};
-pub use estimate::Estimate;
-pub use extent::{NewExtent, OpenExtent, PlacedData};
-pub use finish::{Made, Order};
-pub use layout::{Device, Group, Layout};
-pub use maker::{Maker, NewDevice, Subvolume, TreeWriter};
+pub use finish::Made;
+pub use layout::{Device, Layout};
 pub use options::{Conflict, Options};
 pub use source::{LocalDirectory, Source};

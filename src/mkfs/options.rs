@@ -37,16 +37,27 @@ pub(super) struct Asked {
 /// What a filesystem will be.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// Name of the filesystem.
     pub label: Vec<u8>,
+    /// Profile of data.
     pub data: Profile,
+    /// Profile of metadata.
     pub metadata: Profile,
+    /// Whether data and metadata are in the same block groups.
     pub mixed: bool,
+    /// Type of all checksums.
     pub csum_type: CsumType,
+    /// Bytes of a tree block.
     pub nodesize: u32,
+    /// Bytes of a block of data.
     pub sectorsize: u32,
+    /// [`incompat`] flags.
     pub incompat: u64,
+    /// [`compat_ro`] flags.
     pub compat_ro: u64,
+    /// How quotas are counted, if they are.
     pub quotas: Option<Quotas>,
+    /// Uuids and times.
     pub identity: Identity,
     /// Defaults that it does without.
     pub dropped: Vec<Dropped>,
@@ -64,32 +75,90 @@ pub struct Dropped {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Conflict {
+    /// A size of blocks is impossible.
     #[error("invalid {name} {have}: a power of two from {least} to {most} is needed")]
-    Size { name: &'static str, have: u32, least: u32, most: u32 },
+    Size {
+        /// Which size.
+        name: &'static str,
+        /// The size.
+        have: u32,
+        /// The least size.
+        least: u32,
+        /// The greatest size.
+        most: u32,
+    },
+    /// A tree block would be smaller than a block of data.
     #[error("nodesize {nodesize} is smaller than sectorsize {sectorsize}")]
-    SmallNodes { nodesize: u32, sectorsize: u32 },
+    SmallNodes {
+        /// Bytes of a tree block.
+        nodesize: u32,
+        /// Bytes of a block of data.
+        sectorsize: u32,
+    },
+    /// Mixed block groups need tree blocks as large as blocks of data.
     #[error("with mixed block groups nodesize must be sectorsize {sectorsize}, not {nodesize}")]
-    MixedSizes { nodesize: u32, sectorsize: u32 },
+    MixedSizes {
+        /// Bytes of a tree block.
+        nodesize: u32,
+        /// Bytes of a block of data.
+        sectorsize: u32,
+    },
+    /// Mixed block groups have one profile.
     #[error("with mixed block groups data and metadata have one profile, not {} and {}", data.name(), metadata.name())]
-    MixedProfiles { data: Profile, metadata: Profile },
+    MixedProfiles {
+        /// Profile of data.
+        data: Profile,
+        /// Profile of metadata.
+        metadata: Profile,
+    },
+    /// A profile needs more devices.
     #[error("{what} profile {} needs {} devices, there are {devices}", profile.name(), profile.geometry().devs_min)]
-    FewDevices { what: &'static str, profile: Profile, devices: usize },
+    FewDevices {
+        /// What the profile is for.
+        what: &'static str,
+        /// The profile.
+        profile: Profile,
+        /// Number of devices.
+        devices: usize,
+    },
+    /// The label does not fit.
     #[error("a label has at most {} bytes, this one has {length}", LABEL_SIZE - 1)]
-    LongLabel { length: usize },
+    LongLabel {
+        /// Its bytes.
+        length: usize,
+    },
+    /// The label has a byte that it must not have.
     #[error("a label has no newline and no zero byte")]
     BadLabel,
+    /// A device uuid was given for several devices.
     #[error("a device uuid can be given to one device alone, there are {devices}")]
-    DeviceUuid { devices: usize },
+    DeviceUuid {
+        /// Number of devices.
+        devices: usize,
+    },
+    /// A feature needs another one.
     #[error("feature {feature} needs {needed}")]
-    Needs { feature: &'static str, needed: &'static str },
+    Needs {
+        /// The feature.
+        feature: &'static str,
+        /// What it needs.
+        needed: &'static str,
+    },
+    /// Both kinds of quotas were chosen.
     #[error("full quotas and simple quotas exclude each other")]
     TwoQuotas,
+    /// No image was given.
     #[error("no image is named")]
     NoImage,
+    /// Two subvolumes were to be the default.
     #[error("more than one subvolume is to be the default")]
     TwoDefaults,
+    /// Several devices were to be shrunk.
     #[error("a filesystem on several devices cannot be shrunk, there are {devices}")]
-    ShrunkDevices { devices: usize },
+    ShrunkDevices {
+        /// Number of devices.
+        devices: usize,
+    },
 }
 
 impl Options {
@@ -144,10 +213,12 @@ impl Options {
         })
     }
 
+    /// Whether a feature of [`incompat`] is on.
     pub fn has_incompat(&self, flag: u64) -> bool {
         self.incompat & flag != 0
     }
 
+    /// Whether a feature of [`compat_ro`] is on.
     pub fn has_compat_ro(&self, flag: u64) -> bool {
         self.compat_ro & flag != 0
     }

@@ -23,7 +23,9 @@ const ENDS: u64 = 1 << 20;
 /// How targets are prepared.
 #[derive(Clone, Copy, Debug)]
 pub struct Preparation<'a> {
+    /// What the filesystem will be.
     pub options: &'a Options,
+    /// What its content needs.
     pub estimate: &'a Estimate,
     /// Bytes of the filesystem on each of them; as many as there are if nothing is said.
     pub byte_count: Option<u64>,

@@ -24,7 +24,7 @@ pub fn usage(data: &Table<DataRef>) -> Result<BTreeMap<u64, Usage>> {
     let mut extents = DataExtents::new(data.iter());
     while let Some(extent) = extents.next_extent()? {
         let root_of = |(reference, _): &(Reference, u64)| match reference {
-            Reference::File { root, .. } => Some(*root),
+            Reference::ExtentData { root, .. } => Some(*root),
             _ => None,
         };
         let mut roots: Vec<u64> = extent.refs.iter().filter_map(root_of).collect();

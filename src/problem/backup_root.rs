@@ -6,8 +6,8 @@ use crate::finding::findings;
 findings! {
     /// Backups of roots in the superblock.
     BackupRootProblem {
-        /// The backup of the present roots differs from them.
-        Differs("backup-root", Warning, "superblock: backup root {slot} has {field} {have}, expect {expect}") {
+        /// No backup of the present roots is the same as they. The kernel fills a slot while the next transaction runs.
+        Differs("backup-root", Note, "superblock: backup root {slot} has {field} {have}, expect {expect}") {
             slot: usize, field: &'static str, have: u64, expect: u64,
         }
         /// A backup is newer than the filesystem, as after a mount from an older backup.

@@ -43,8 +43,8 @@ findings! {
         Overfull("device-overfull", Error, "device {devid}: bytes_used {have} is above total_bytes {expect}") {
             devid: u64, have: u64, expect: u64,
         }
-        /// The superblock's copy of a device item differs from the chunk tree's.
-        SuperItem("super-dev-item", Warning, "device {devid}: {field} in the superblock is {have}, in the tree {expect}") {
+        /// The superblock's copy of a device item differs from the chunk tree's, which counts: the next commit writes it anew.
+        SuperItem("super-dev-item", Note, "device {devid}: {field} in the superblock is {have}, in the tree {expect}") {
             devid: u64, field: &'static str, have: u64, expect: u64,
         }
         /// A seed was written after other devices were added to it.

@@ -33,7 +33,7 @@ findings! {
             tree: u64, inode: u64, extent: Logical, length: u64, other: Logical,
         }
         /// Logged data has no checksums: once it is replayed it cannot be read.
-        Checksums(
+        Csums(
             "log-csum-missing", Error,
             "logged data of inode {inode} in tree {tree} from {start} to {end} has no checksums, in the log or else"
         ) {

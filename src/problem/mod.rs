@@ -17,7 +17,7 @@ mod quota;
 mod space_cache;
 mod subvolume;
 mod superblock;
-mod system_array;
+mod sys_chunk_array;
 mod system_space;
 mod totals;
 mod tree;
@@ -27,7 +27,7 @@ mod zoned;
 use std::fmt;
 
 use crate::block::item::ItemProblem;
-use crate::finding::{Finding, Kind, Severity};
+use crate::finding::{Finding, ProblemKind, Severity};
 
 pub use backup_root::BackupRootProblem;
 pub use block::{BlockProblem, Unusable};
@@ -46,7 +46,7 @@ pub use quota::QuotaProblem;
 pub use space_cache::{CacheFault, SpaceCacheProblem};
 pub use subvolume::SubvolumeProblem;
 pub use superblock::{Generations, SuperblockProblem};
-pub use system_array::SystemArrayProblem;
+pub use sys_chunk_array::SysChunkArrayProblem;
 pub use system_space::SystemSpaceProblem;
 pub use totals::TotalsProblem;
 pub use tree::StructureProblem;
@@ -59,12 +59,15 @@ macro_rules! problem_groups {
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
         #[serde(untagged)]
         pub enum Problem {
-            $($variant($group),)*
+            $(
+                #[doc = concat!("See [`", stringify!($group), "`].")]
+                $variant($group),
+            )*
         }
 
         impl Problem {
             /// All kinds of problems, for the manual.
-            pub fn kinds() -> impl Iterator<Item = &'static Kind> {
+            pub fn kinds() -> impl Iterator<Item = &'static ProblemKind> {
                 std::iter::empty()$(.chain(<$group>::kinds()))*
             }
         }
@@ -104,7 +107,7 @@ macro_rules! problem_groups {
 problem_groups! {
     Superblock(SuperblockProblem),
     BackupRoot(BackupRootProblem),
-    SystemArray(SystemArrayProblem),
+    SysChunkArray(SysChunkArrayProblem),
     Chunk(ChunkProblem),
     Device(DeviceProblem),
     DeviceExtent(DeviceExtentProblem),

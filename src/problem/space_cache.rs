@@ -33,41 +33,64 @@ findings! {
 /// What is wrong with the file that holds a v1 cache. Pages are counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CacheFault {
+    /// The header leads to an inode that is not there.
     NoInode {
+        /// Number of the inode.
         inode: u64,
     },
     /// Page 0 has no room for so many checksums.
     Pages {
+        /// Pages of the file.
         have: u64,
     },
+    /// The file is of another generation than its header.
     Generation {
+        /// Generation of the file.
         have: u64,
+        /// Generation in the header.
         expect: u64,
     },
+    /// The file ends before a page that its header counts.
     PastEnd {
+        /// Number of the page, from 0.
         page: u64,
     },
+    /// A page of the file cannot be read.
     NoData {
+        /// Number of the page, from 0.
         page: u64,
     },
+    /// The checksum of a page is wrong.
     Csum {
+        /// Number of the page, from 0.
         page: u64,
     },
+    /// An entry lies outside of the block group, or overlaps another.
     Entry {
+        /// Logical address of the range.
         offset: u64,
+        /// Bytes of the range.
         bytes: u64,
     },
+    /// An entry is of no known type.
     EntryType {
+        /// The type.
         have: u8,
     },
+    /// The file has another number of bitmaps than its header says.
     Bitmaps {
+        /// Number of bitmaps.
         have: u64,
+        /// Number in the header.
         expect: u64,
     },
     /// A bitmap of the range at `offset`, by the bytes that it lists.
     Bitmap {
+        /// Logical address of the bitmap.
         offset: u64,
+        /// Free bytes in the bitmap.
         have: u64,
+        /// Free bytes in its entry.
         expect: u64,
     },
 }

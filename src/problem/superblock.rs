@@ -49,6 +49,14 @@ findings! {
         Mirror("super-mirror", Error, "device {devid}, superblock at {offset}: {field} differs from the others") {
             devid: u64, offset: Physical, field: &'static str,
         }
+        /// A mirror of the superblock points to another log than the primary one, as a crash leaves it.
+        MirrorLog(
+            "super-mirror-log", Note,
+            "device {devid}, superblock at {offset}: log_root is {have}, in the primary one {expect}: a crash between two \
+            superblock writes leaves that"
+        ) {
+            devid: u64, offset: Physical, have: Logical, expect: Logical,
+        }
         /// The superblock of a device is behind those of others, but all that was written since is on the device.
         DeviceBehind(
             "device-behind", Note,
@@ -98,6 +106,13 @@ findings! {
         /// A feature is in use without another one that it needs, or without its bit.
         Feature("super-feature", Error, "superblock: {user} needs feature {feature}, which is not set") {
             user: &'static str, feature: &'static str,
+        }
+        /// A feature changes how extents are noted or where data lies, in a way that is not understood.
+        NotUnderstood(
+            "super-not-understood", Note,
+            "superblock: {feature} is not understood: extents, block groups, chunks and free space are not checked"
+        ) {
+            feature: &'static str,
         }
         /// The chunk tree is newer than the filesystem.
         ChunkGeneration(

@@ -9,7 +9,9 @@ use crate::disk::fields::Uuid;
 /// What a field should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Expect {
+    /// This number.
     Value(u64),
+    /// A multiple of this number.
     MultipleOf(u64),
     /// A multiple of the first below the second.
     MultipleBelow(u64, u64),
@@ -40,7 +42,9 @@ impl fmt::Display for Expect {
 /// The value of a field of a chunk or a stripe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value {
+    /// A number.
     Number(u64),
+    /// A uuid.
     Uuid(Uuid),
 }
 

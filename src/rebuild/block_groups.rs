@@ -12,10 +12,13 @@ use crate::volume::chunk_items::block_group_item;
 /// A block group and what of it is in use.
 #[derive(Clone, Copy, Debug)]
 pub struct GroupSpace<'a> {
+    /// Logical address of the block group.
     pub logical: Logical,
     /// In bytes.
     pub length: u64,
+    /// Type and profile.
     pub flags: BlockGroupFlags,
+    /// Bytes of its extents.
     pub used: u64,
     /// What the free space tree lists. The kernel lists what it never gives out (the ranges over superblocks), too.
     pub free: &'a FreeExtents,

@@ -2,7 +2,7 @@
 
 use std::iter::Peekable;
 
-use crate::block::extent_item::{Format, Kind, Record};
+use crate::block::extent_item::{ExtentKind, Format, Record};
 use crate::block::reference::Reference;
 use crate::disk::flags::extent::FULL_BACKREF;
 use crate::disk::{Key, KeyType, Logical, Transid};
@@ -14,10 +14,13 @@ use super::records::{BlockRef, DataExtent, DataExtents, DataRef};
 /// The facts that an extent tree is made of. The references of one extent are in memory together.
 #[derive(Clone, Copy)]
 pub struct ExtentTree<'a> {
+    /// Bytes of a tree block.
     pub nodesize: u32,
     /// Whether tree blocks have items with skinny metadata.
     pub is_skinny: bool,
+    /// References to tree blocks.
     pub blocks: &'a Table<BlockRef>,
+    /// References to data.
     pub data: &'a Table<DataRef>,
 }
 
@@ -78,7 +81,7 @@ impl ExtentTree<'_> {
         emit: &mut impl FnMut(Key, &[u8]) -> Result<()>,
     ) -> Result<()> {
         let built = block.block();
-        let (kind, format) = (Kind::Block { level: built.level }, self.format(block.generation()));
+        let (kind, format) = (ExtentKind::Block { level: built.level }, self.format(block.generation()));
         let mut record = Record::new(built.logical, kind, built.first_key, &format);
         if block.has_full_backref() {
             record.extent.flags |= FULL_BACKREF;
@@ -88,7 +91,7 @@ impl ExtentTree<'_> {
 
     fn emit_data(&self, extent: DataExtent, emit: &mut impl FnMut(Key, &[u8]) -> Result<()>) -> Result<()> {
         let DataExtent { start, length, generation, owner, mut refs } = extent;
-        let mut record = Record::new(start, Kind::Data { length }, Key::MIN, &self.format(generation));
+        let mut record = Record::new(start, ExtentKind::Data { length }, Key::MIN, &self.format(generation));
         record.owner = owner;
         refs.sort_by_cached_key(|(reference, _)| reference.rank());
         self.emit(start, record, &refs, emit)

@@ -34,12 +34,12 @@ pub struct BlockRef {
 
 impl BlockRef {
     /// A tree refers to the block: by its root item, or by a node without full back references.
-    pub fn of_tree(block: &BuiltBlock, generation: Transid, root: u64) -> Self {
+    pub fn tree_block(block: &BuiltBlock, generation: Transid, root: u64) -> Self {
         Self::new(block, generation, false, root)
     }
 
     /// The node at `parent`, which has full back references, refers to the block.
-    pub fn of_node(block: &BuiltBlock, generation: Transid, parent: Logical) -> Self {
+    pub fn shared_block(block: &BuiltBlock, generation: Transid, parent: Logical) -> Self {
         Self::new(block, generation, true, parent.0)
     }
 
@@ -80,8 +80,8 @@ impl BlockRef {
 
     pub(super) fn reference(&self) -> Reference {
         match self.is_shared {
-            0 => Reference::Tree { root: self.root_or_parent },
-            _ => Reference::Node { parent: Logical(self.root_or_parent) },
+            0 => Reference::TreeBlock { root: self.root_or_parent },
+            _ => Reference::SharedBlock { parent: Logical(self.root_or_parent) },
         }
     }
 
@@ -101,6 +101,7 @@ impl table::Record for BlockRef {
 /// What all records of a data extent say of it.
 #[derive(Clone, Copy, Debug)]
 pub struct DataRange {
+    /// Logical address of the extent.
     pub start: Logical,
     /// In bytes.
     pub length: u64,
@@ -115,8 +116,8 @@ struct DataRefKind(u64);
 
 impl DataRefKind {
     const OWNER: Self = Self(0);
-    const FILE: Self = Self(1);
-    const LEAF: Self = Self(2);
+    const EXTENT_DATA: Self = Self(1);
+    const SHARED_DATA: Self = Self(2);
 }
 
 /// A reference to a data extent, or the tree that owns it. All records of one extent say the same of the extent itself.
@@ -136,13 +137,13 @@ pub struct DataRef {
 impl DataRef {
     /// `count` file extents of an inode of the tree `root` refer to an extent. `offset` is where in the
     /// file the extent would begin: the offset of the file extent less that within the extent.
-    pub fn of_file(extent: DataRange, root: u64, inode: u64, offset: u64, count: u64) -> Self {
-        Self { inode, offset, ..Self::new(extent, DataRefKind::FILE, root, count) }
+    pub fn extent_data(extent: DataRange, root: u64, inode: u64, offset: u64, count: u64) -> Self {
+        Self { inode, offset, ..Self::new(extent, DataRefKind::EXTENT_DATA, root, count) }
     }
 
     /// `count` file extents in the leaf at `parent`, which has full back references, refer to an extent.
-    pub fn of_leaf(extent: DataRange, parent: Logical, count: u64) -> Self {
-        Self::new(extent, DataRefKind::LEAF, parent.0, count)
+    pub fn shared_data(extent: DataRange, parent: Logical, count: u64) -> Self {
+        Self::new(extent, DataRefKind::SHARED_DATA, parent.0, count)
     }
 
     /// The owner reference of simple quotas (`EXTENT_OWNER_REF`). It is no back reference.
@@ -166,8 +167,11 @@ impl table::Record for DataRef {
 /// A data extent with all that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataExtent {
+    /// Logical address of the extent.
     pub start: Logical,
+    /// Bytes of the extent.
     pub length: u64,
+    /// Generation in which it was allocated.
     pub generation: Transid,
     /// The tree of the owner reference.
     pub owner: Option<u64>,
@@ -181,6 +185,7 @@ pub struct DataExtents<I: Iterator<Item = DataRef>> {
 }
 
 impl<I: Iterator<Item = DataRef>> DataExtents<I> {
+    /// The extents that the sorted `records` tell of.
     pub fn new(records: I) -> Self {
         Self { records: records.peekable() }
     }
@@ -216,8 +221,8 @@ impl<I: Iterator<Item = DataRef>> DataExtents<I> {
                     extent.owner = Some(root);
                     continue;
                 }
-                DataRefKind::FILE => Reference::File { root, objectid: next.inode, offset: next.offset },
-                _ => Reference::Leaf { parent: Logical(root) },
+                DataRefKind::EXTENT_DATA => Reference::ExtentData { root, objectid: next.inode, offset: next.offset },
+                _ => Reference::SharedData { parent: Logical(root) },
             };
             match extent.refs.last_mut() {
                 Some((last, count)) if *last == reference => *count = count.saturating_add(next.count),

@@ -57,6 +57,7 @@ pub trait SpaceMap: Clone {
 pub struct SpaceTrees<'a> {
     /// What their blocks have in common, whatever the owner.
     pub form: NewTree,
+    /// Bytes of a block of data.
     pub sectorsize: u32,
     /// The trees to make, of those that `SpaceTrees::build` knows. Block group items stand in the extent tree if the block
     /// group tree is not among them.
@@ -69,6 +70,7 @@ pub struct SpaceTrees<'a> {
 
 /// Trees that agree with themselves, and the space that they leave.
 pub struct Settled<M> {
+    /// The space that is left.
     pub map: M,
     places: BTreeMap<u64, Vec<Logical>>,
     /// Those of the trees of space, in order.
@@ -129,7 +131,7 @@ impl SpaceTrees<'_> {
                 let logical = map.take_block(*tree)?;
                 places.entry(*tree).or_default().push(logical);
                 let block = BuiltBlock { logical, level: *level, first_key: *first_key };
-                records.push(BlockRef::of_tree(&block, self.form.generation, *tree));
+                records.push(BlockRef::tree_block(&block, self.form.generation, *tree));
                 trees.insert(*tree, BuiltTree { root: logical, level: *level, blocks: outline.len() as u64 });
             }
         }

@@ -80,10 +80,12 @@ impl FreeExtents {
         (whole, partial)
     }
 
+    /// Start and bytes of each range, in order.
     pub fn iter(&self) -> impl Iterator<Item = (Logical, u64)> {
         self.ranges.from(0).map(|(start, end)| (Logical(start), end - start))
     }
 
+    /// Bytes of all ranges.
     pub fn bytes(&self) -> u64 {
         self.ranges.bytes()
     }

@@ -22,7 +22,9 @@ const THRESHOLD_DISTANCE: u64 = 100;
 /// A block group; `length` in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group {
+    /// Logical address of the block group.
     pub logical: Logical,
+    /// Its bytes.
     pub length: u64,
 }
 

@@ -6,10 +6,14 @@ use crate::volume::ChunkMapping;
 
 use super::free_extents::FreeExtents;
 
+/// A block group of an open filesystem.
 #[derive(Clone, Debug)]
 pub struct BlockGroup {
+    /// Logical address of the block group.
     pub logical: Logical,
+    /// Its bytes.
     pub length: u64,
+    /// Type and profile.
     pub flags: BlockGroupFlags,
     /// Bytes in use now, which a commit writes into its item.
     pub used: u64,
@@ -53,6 +57,12 @@ impl BlockGroup {
         }
     }
 
+    /// The group whose item is yet to be written.
+    #[must_use]
+    pub fn without_item(self) -> Self {
+        Self { item_used: None, ..self }
+    }
+
     /// The group of a chunk with parity: it is allocated from in rows that hold nothing of the last commit.
     #[must_use]
     pub fn in_rows_of(self, chunk: &ChunkMapping) -> Self {
@@ -69,6 +79,7 @@ impl BlockGroup {
         }
     }
 
+    /// The first address behind the block group.
     pub fn end(&self) -> Logical {
         Logical(self.logical.0.saturating_add(self.length))
     }
@@ -83,6 +94,7 @@ impl BlockGroup {
         self.pinned.bytes()
     }
 
+    /// Whether new extents may be allocated from it.
     pub fn is_usable(&self) -> bool {
         !self.is_read_only && self.is_writable
     }

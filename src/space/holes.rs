@@ -8,7 +8,9 @@ use super::ranges::Ranges;
 /// A range without chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hole {
+    /// First byte on the device.
     pub start: Physical,
+    /// Bytes of the hole.
     pub length: u64,
 }
 

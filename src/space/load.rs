@@ -29,14 +29,9 @@ pub fn excluded(chunk: &ChunkMapping) -> FreeExtents {
     excluded
 }
 
-/// What can be allocated of a chunk by the extent tree of the last commit, and how many bytes its extents have. Extents that
-/// overlap or lie outside of it are an error: an allocation in a damaged filesystem makes the damage worse.
-pub fn free_extents(volume: &Volume, extent_tree: &TreeRoot, chunk: &ChunkMapping) -> Result<(FreeExtents, u64)> {
-    without_extents(volume, extent_tree, chunk, without_excluded(chunk))
-}
-
 /// What the extent tree of the last commit leaves of `free`, which are ranges of a chunk, and how many bytes the extents of
-/// the chunk have.
+/// the chunk have. Extents that overlap or lie outside of it are an error: an allocation in a damaged filesystem makes the
+/// damage worse.
 pub fn without_extents(
     volume: &Volume,
     extent_tree: &TreeRoot,

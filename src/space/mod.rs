@@ -1,6 +1,6 @@
-//! Space: which block groups there are, what of them is used, and who may use the rest.
+//! Space: which block groups there are, what of them is used, and what is reserved of the rest.
 //!
-//! Nothing here calls up: what has no room says so, and whoever is above allocates a chunk.
+//! Nothing here calls up: what has no room says so, and `chunk` allocates a chunk before the edit begins.
 
 mod free_extents;
 pub mod free_space_items;
@@ -19,26 +19,26 @@ use crate::disk::{BlockGroupFlags, Logical, Profile};
 pub use free_extents::FreeExtents;
 pub use group::BlockGroup;
 pub use holes::{Hole, Holes};
-pub use load::{excluded, free_extents, without_excluded, without_extents};
+pub use load::{excluded, without_excluded, without_extents};
 
-/// Bytes that are promised before an edit begins, so that it does not run out of space in the middle.
+/// Bytes that are reserved before an edit begins, so that it does not run out of space in the middle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reserve {
-    /// The sum of all promises.
+    /// The sum of all reservations.
     pub size: u64,
     /// What of it no block has taken yet.
     pub reserved: u64,
-    /// The most that was promised at once.
+    /// The most that was reserved at once.
     pub peak: u64,
 }
 
 /// Whose share of the space a new block comes out of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Payer {
-    /// What was promised to handles.
+    /// What handles have reserved.
     #[default]
     Handle,
-    /// What is kept for the commit: no handle loses what it was promised.
+    /// The global reserve: no handle loses what it has reserved.
     Commit,
 }
 
@@ -47,17 +47,19 @@ pub enum Payer {
 pub struct SpaceInfo {
     /// Type bits.
     pub flags: u64,
+    /// Bytes of all groups.
     pub total: u64,
+    /// Bytes of their extents.
     pub used: u64,
     /// Freed since the last commit.
     pub pinned: u64,
     /// Unused bytes of groups that are not allocated from.
     pub readonly: u64,
-    /// What is promised to those who change trees.
+    /// What handles have reserved.
     pub reserve: Reserve,
-    /// Kept for what the commit itself writes: not promised to anybody.
-    kept: u64,
-    /// Somebody is allocating a chunk of this type.
+    /// The global reserve, bytes for what the commit itself writes.
+    global_rsv: u64,
+    /// Some thread allocates a chunk of this type.
     pub chunk_alloc: bool,
     /// Number of groups of each profile.
     profiles: BTreeMap<Profile, usize>,
@@ -84,40 +86,40 @@ impl SpaceInfo {
         order.into_iter().find(is_possible).unwrap_or(Single)
     }
 
-    /// Bytes that are not free, without those that are promised.
+    /// Bytes that are not free, without those that are reserved.
     pub fn taken(&self) -> u64 {
         self.used + self.pinned + self.readonly
     }
 
-    /// Bytes that are not free or promised.
-    pub fn taken_or_promised(&self) -> u64 {
+    /// Bytes that are not free or reserved.
+    pub fn taken_or_reserved(&self) -> u64 {
         self.taken() + self.reserve.reserved
     }
 
-    /// Bytes that are neither taken nor promised, those that are kept for the commit among them.
-    pub fn unpromised(&self) -> u64 {
-        self.total.saturating_sub(self.taken_or_promised())
+    /// Bytes neither taken nor reserved by handles, the global reserve among them.
+    pub fn unreserved(&self) -> u64 {
+        self.total.saturating_sub(self.taken_or_reserved())
     }
 
-    /// Bytes that are neither taken nor promised, without those that are kept for the commit.
-    pub fn left(&self) -> u64 {
-        self.unpromised().saturating_sub(self.kept)
+    /// Bytes neither taken nor reserved, less the global reserve.
+    pub fn available(&self) -> u64 {
+        self.unreserved().saturating_sub(self.global_rsv)
     }
 
-    /// Promises so many bytes, if they are left.
+    /// Reserves so many bytes if they are available.
     #[must_use]
     pub fn reserve(&mut self, bytes: u64) -> bool {
-        self.promise_out_of(self.left(), bytes)
+        self.reserve_out_of(self.available(), bytes)
     }
 
-    /// As [`SpaceInfo::reserve`], for changes that make space: they may have what is kept for the commit. What is kept stays
-    /// the same number, so that it is there again as soon as the promise is given back.
+    /// As [`SpaceInfo::reserve`], for changes that make space: they may have the global reserve. Its size stays the same, so that
+    /// it is there again as soon as the bytes are released.
     #[must_use]
-    pub fn reserve_kept(&mut self, bytes: u64) -> bool {
-        self.promise_out_of(self.unpromised(), bytes)
+    pub fn reserve_with_global(&mut self, bytes: u64) -> bool {
+        self.reserve_out_of(self.unreserved(), bytes)
     }
 
-    fn promise_out_of(&mut self, available: u64, bytes: u64) -> bool {
+    fn reserve_out_of(&mut self, available: u64, bytes: u64) -> bool {
         if available < bytes {
             return false;
         }
@@ -127,15 +129,15 @@ impl SpaceInfo {
         true
     }
 
-    /// Takes a promise back; what blocks took of it stays taken.
+    /// Takes a reservation back; what blocks took of it stays taken.
     pub fn release(&mut self, bytes: u64) {
         self.reserve.size = self.reserve.size.saturating_sub(bytes);
         self.reserve.reserved = self.reserve.reserved.min(self.reserve.size);
     }
 
-    /// Whether a block may be taken: out of the promises if a handle pays, or out of what is not promised.
+    /// Whether a block may be taken: out of what handles have reserved if a handle pays, or out of what is not reserved.
     fn may_take(&self, bytes: u64, payer: Payer) -> bool {
-        self.is_paid_by_promise(bytes, payer) || self.unpromised() >= bytes
+        self.is_paid_by_reserve(bytes, payer) || self.unreserved() >= bytes
     }
 
     /// Changes what of a group is not allocated from.
@@ -160,13 +162,13 @@ impl SpaceInfo {
     }
 
     fn take(&mut self, bytes: u64, payer: Payer) {
-        if self.is_paid_by_promise(bytes, payer) {
+        if self.is_paid_by_reserve(bytes, payer) {
             self.reserve.reserved -= bytes;
         }
         self.used += bytes;
     }
 
-    fn is_paid_by_promise(&self, bytes: u64, payer: Payer) -> bool {
+    fn is_paid_by_reserve(&self, bytes: u64, payer: Payer) -> bool {
         payer == Payer::Handle && self.reserve.reserved >= bytes
     }
 }
@@ -175,14 +177,15 @@ impl SpaceInfo {
 #[derive(Debug)]
 pub struct Space {
     infos: Vec<SpaceInfo>,
-    /// The groups of each info: who allocates passes over none of another type.
+    /// The groups of each info: an allocation passes over none of another type.
     groups: Vec<BTreeMap<Logical, BlockGroup>>,
-    /// Groups in which something was taken or freed since somebody asked.
+    /// Groups in which something was taken or freed since [`Space::take_touched`].
     touched: BTreeSet<Logical>,
     nodesize: u32,
 }
 
 impl Space {
+    /// Space without block groups.
     pub fn new(nodesize: u32, is_mixed: bool) -> Self {
         let types = match is_mixed {
             true => vec![block_group::DATA | block_group::METADATA, block_group::SYSTEM],
@@ -198,6 +201,7 @@ impl Space {
         &self.infos[self.index(flags)]
     }
 
+    /// The space that groups with these flags belong to.
     pub fn info_mut(&mut self, flags: BlockGroupFlags) -> &mut SpaceInfo {
         let index = self.index(flags);
         &mut self.infos[index]
@@ -238,6 +242,7 @@ impl Space {
         before.map(|(_, group)| group).find(|group| logical < group.end())
     }
 
+    /// Adds a block group.
     pub fn add(&mut self, group: BlockGroup) {
         let info = self.info_mut(group.flags);
         info.total += group.length;
@@ -272,9 +277,9 @@ impl Space {
         Some(group)
     }
 
-    /// Keeps so many bytes of metadata for the commit, in the place of what was kept.
-    pub fn keep(&mut self, bytes: u64) {
-        self.info_mut(BlockGroupFlags(block_group::METADATA)).kept = bytes;
+    /// Sets the global reserve, in bytes of METADATA space.
+    pub fn set_global_rsv(&mut self, bytes: u64) {
+        self.info_mut(BlockGroupFlags(block_group::METADATA)).global_rsv = bytes;
     }
 
     /// After a commit: what was freed before it can be used again.
@@ -286,7 +291,7 @@ impl Space {
         }
     }
 
-    /// Keeps everybody from allocating in a group.
+    /// Keeps all handles and the commit from allocating in a group.
     pub fn set_read_only(&mut self, logical: Logical) {
         self.change_group(logical, |group| group.is_read_only = true);
     }
@@ -320,6 +325,7 @@ impl Space {
         }
     }
 
+    /// The chunk tree knows the chunk of the group from now on.
     pub fn set_has_chunk_item(&mut self, logical: Logical) {
         if let Some(group) = self.group_mut(logical) {
             group.has_chunk_item = true;
@@ -356,7 +362,7 @@ impl Space {
         Ok(block)
     }
 
-    /// Space for `length` bytes of data in one piece, as above. What was promised to trees is not taken.
+    /// Space for `length` bytes of data in one piece, as above. What was reserved for trees is not taken.
     pub fn allocate_data<E>(
         &mut self,
         length: u64,
@@ -365,7 +371,7 @@ impl Space {
         load: impl FnMut(&BlockGroup) -> Result<FreeExtents, E>,
     ) -> Result<Option<Logical>, E> {
         let info = self.index(BlockGroupFlags(block_group::DATA));
-        if self.infos[info].left() < length {
+        if self.infos[info].available() < length {
             return Ok(None);
         }
         let data = self.allocate(info, length, profile, load, |free| free.take(length, sectorsize))?;
@@ -434,7 +440,7 @@ impl Space {
         Ok(missing == 0)
     }
 
-    /// Frees a range that the last commit had in use: nobody gets it before the next one.
+    /// Frees a range that the last commit had in use: it is pinned, and not allocated before the next commit.
     pub fn free(&mut self, logical: Logical, length: u64) {
         let Some(group) = self.group_of_mut(logical) else { return };
         group.used = group.used.saturating_sub(length);

@@ -88,7 +88,7 @@ fn free_bytes_in_pieces_are_no_blocks() {
         Ok(free)
     };
     let mut space = space(1);
-    assert_eq!(space.info(METADATA).left(), 1 << 20);
+    assert_eq!(space.info(METADATA).available(), 1 << 20);
     assert_eq!(space.has_blocks(METADATA, 4096, pieces), Ok(true));
     assert_eq!(space.has_blocks(METADATA, 2 * 4096, pieces), Ok(false));
     space.add(BlockGroup::existing(Logical(1 << 20), 1 << 20, METADATA, 0, true));
@@ -121,9 +121,9 @@ fn what_was_promised_to_one_is_not_given_to_another() {
     for _ in 0..3 {
         take(&mut space).unwrap();
     }
-    assert_eq!(space.info(METADATA).left(), 0);
+    assert_eq!(space.info(METADATA).available(), 0);
     space.info_mut(METADATA).release(1 << 20);
-    assert_eq!(space.info(METADATA).left(), (1 << 20) - 3 * 4096);
+    assert_eq!(space.info(METADATA).available(), (1 << 20) - 3 * 4096);
     assert_eq!(space.info(METADATA).reserve, Reserve { size: 0, reserved: 0, peak: 1 << 20 });
     assert!((0..253).all(|_| take(&mut space).is_some()));
     assert_eq!(take(&mut space), None);
@@ -180,7 +180,7 @@ fn a_row_that_holds_something_is_not_allocated_from() {
     space.add(BlockGroup::existing(chunk.logical, chunk.length, flags, 2 * 4096, true).in_rows_of(&chunk));
     space.load_rows(METADATA, free).unwrap();
     check_sums(&space);
-    assert_eq!(space.info(METADATA).left(), 6 * row);
+    assert_eq!(space.info(METADATA).available(), 6 * row);
     let take = |space: &mut Space| space.allocate_block(METADATA, Profile::Raid5, free).unwrap();
     let blocks: Vec<u64> = std::iter::from_fn(|| take(&mut space)).map(|block| block.0 - start).collect();
     assert_eq!(blocks.len() as u64, 6 * row / 4096);
@@ -193,7 +193,7 @@ fn a_row_that_holds_something_is_not_allocated_from() {
     space.unpin();
     check_sums(&space);
     assert_eq!(take(&mut space), Some(Logical(start)));
-    assert_eq!(space.info(METADATA).left(), row - 4096);
+    assert_eq!(space.info(METADATA).available(), row - 4096);
 }
 
 #[test]
@@ -217,28 +217,28 @@ fn rows_that_were_opened_are_closed_by_the_commit() {
     assert_eq!(take(&mut space), Some(chunk.logical));
     space.unpin();
     check_sums(&space);
-    assert_eq!((take(&mut space), space.info(METADATA).left()), (None, 0));
+    assert_eq!((take(&mut space), space.info(METADATA).available()), (None, 0));
 }
 
 #[test]
 fn what_is_kept_for_the_commit_is_lent_and_comes_back() {
     let mut space = space(1);
-    space.keep(1 << 20);
+    space.set_global_rsv(1 << 20);
     let info = space.info_mut(METADATA);
     let before = format!("{info:?}");
     assert!(!info.reserve(1));
-    assert!(!info.reserve_kept((1 << 20) + 1));
+    assert!(!info.reserve_with_global((1 << 20) + 1));
     assert_eq!(format!("{info:?}"), before);
-    // Less is free than is kept: what is free may be had all the same, again and again.
+    // Less is free than the global reserve: what is free may be reserved all the same, again and again.
     info.used = 3 << 18;
     for _ in 0..3 {
-        assert!(!info.reserve_kept((1 << 18) + 1));
-        assert!(info.reserve_kept(1 << 18));
-        assert!(!info.reserve_kept(1));
+        assert!(!info.reserve_with_global((1 << 18) + 1));
+        assert!(info.reserve_with_global(1 << 18));
+        assert!(!info.reserve_with_global(1));
         info.release(1 << 18);
     }
     info.used = 0;
-    assert_eq!((info.left(), info.unpromised()), (0, 1 << 20));
+    assert_eq!((info.available(), info.unreserved()), (0, 1 << 20));
     info.total += 4096;
     assert!(info.reserve(4096) && !info.reserve(1));
 }

@@ -6,19 +6,23 @@ use std::marker::PhantomData;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::block::Block;
 use crate::block::item::{ItemProblem, Rules, check_block};
+use crate::block::reference::file_extents;
+use crate::block::{Block, BlockKind};
 use crate::disk::fields::Uuid;
 use crate::disk::{Key, Logical, objectid};
-use crate::table::{Part, Record, Room, Table, Writer};
-use crate::tree::{Place, Scan, Tree, TreeRoot, Visit, Visitor};
+use crate::table::{MemoryBudget, Part, Record, Table, Writer};
+use crate::tree::{BlockPlace, Scan, Tree, TreeRoot, Visit, Visitor};
 use crate::volume::{BadCopy, Volume};
 
 /// A block that could not be read, and with it all below it.
 #[derive(Clone, Debug)]
 pub struct Unread {
+    /// Id of the tree.
     pub tree: u64,
+    /// Logical address of the block.
     pub block: Logical,
+    /// Its level; 0 for a leaf.
     pub level: u8,
     /// The first key, as the pointer to the block has it; that of a root is not known.
     pub first: Option<Key>,
@@ -31,8 +35,9 @@ pub struct Unread {
 }
 
 impl Unread {
-    pub fn new(place: &Place<'_>, bad: Vec<BadCopy>) -> Self {
-        let Place { tree, expected, end, is_disputed } = *place;
+    /// The block that a walk could not read at `place`.
+    pub fn new(place: &BlockPlace<'_>, bad: Vec<BadCopy>) -> Self {
+        let BlockPlace { tree, expected, end, is_disputed } = *place;
         let (level, first) = (expected.level.unwrap_or_default(), expected.first_key);
         Self { tree: tree.id(), block: expected.logical, level, first, end, bad, is_disputed }
     }
@@ -56,8 +61,11 @@ impl Unread {
 /// A block some copies of which are bad while another one is good.
 #[derive(Clone, Debug)]
 pub struct BadBlock {
+    /// Id of the tree.
     pub tree: u64,
+    /// Logical address of the block.
     pub block: Logical,
+    /// The bad copies.
     pub bad: Vec<BadCopy>,
 }
 
@@ -66,21 +74,33 @@ pub struct BadBlock {
 pub enum Misfit {
     /// The header names another tree.
     Owner {
+        /// Id of the tree.
         tree: u64,
+        /// Logical address of the block.
         block: Logical,
+        /// Id of the tree in the header.
         have: u64,
     },
+    /// The header has another uuid of the chunk tree.
     ChunkTreeUuid {
+        /// Id of the tree.
         tree: u64,
+        /// Logical address of the block.
         block: Logical,
+        /// The uuid in the header.
         have: Uuid,
+        /// The uuid of the filesystem.
         expect: Uuid,
     },
     /// The last key is not below the first one of the next block.
     LastKey {
+        /// Id of the tree.
         tree: u64,
+        /// Logical address of the block.
         block: Logical,
+        /// Its last key.
         have: Key,
+        /// First key of the next block.
         end: Key,
     },
 }
@@ -89,12 +109,15 @@ pub enum Misfit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct BlockRecord {
+    /// Logical address of the block.
     pub logical: Logical,
+    /// Its generation.
     pub generation: u64,
     /// As its header says.
     pub owner: u64,
     /// The first tree that it was reached in.
     pub tree: u64,
+    /// Its level; 0 for a leaf.
     pub level: u64,
     /// A bit for each copy, the lowest for mirror 1: those that are bad.
     pub bad_mirrors: u64,
@@ -106,19 +129,45 @@ impl Record for BlockRecord {
     }
 }
 
+/// An extent of data that a file refers to; `length` in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct UsedData {
+    /// Logical address of the extent.
+    pub logical: Logical,
+    /// Bytes of the extent on the disk.
+    pub length: u64,
+}
+
+impl Record for UsedData {
+    fn key(&self) -> u64 {
+        self.logical.0
+    }
+}
+
+/// Where records of blocks, and of data that leaves refer to, are written to.
+struct Kept<'r> {
+    blocks: Writer<'r>,
+    data: Writer<'r>,
+}
+
 /// What blocks are judged by.
 pub struct BlockRules<'r> {
     items: Rules,
     /// That of all blocks, if it is known.
     chunk_tree_uuid: Option<Uuid>,
-    /// Takes a record of each block, if they are wanted.
-    records: Option<Writer<'r>>,
+    /// Take a record of each block and of each reference to data, if they are wanted.
+    kept: Option<Kept<'r>>,
 }
 
 impl<'r> BlockRules<'r> {
-    pub fn new(volume: &Volume, scan: &Scan<'_>, records: Option<&'r Room>) -> Self {
+    pub fn new(volume: &Volume, scan: &Scan<'_>, records: Option<&'r MemoryBudget>) -> Self {
         let items = Rules::new(volume.format(), volume.superblock());
-        Self { items, chunk_tree_uuid: chunk_tree_uuid(volume, scan), records: records.map(Writer::new) }
+        Self {
+            items,
+            chunk_tree_uuid: chunk_tree_uuid(volume, scan),
+            kept: records.map(|room| Kept { blocks: Writer::new(room), data: Writer::new(room) }),
+        }
     }
 }
 
@@ -130,23 +179,25 @@ pub struct BlocksPart {
     misfits: Vec<Misfit>,
     items: Vec<ItemProblem>,
     records: Part<BlockRecord>,
+    data: Part<UsedData>,
+    longest_data: u64,
     /// Mirrors of the next block that are bad.
     bad_mirrors: u64,
 }
 
 impl BlocksPart {
-    pub fn unreadable(&mut self, place: &Place<'_>, bad: Vec<BadCopy>) {
+    pub fn unreadable(&mut self, place: &BlockPlace<'_>, bad: Vec<BadCopy>) {
         self.unread.push(Unread::new(place, bad));
     }
 
-    pub fn bad_copies(&mut self, place: &Place<'_>, bad: Vec<BadCopy>) {
+    pub fn bad_copies(&mut self, place: &BlockPlace<'_>, bad: Vec<BadCopy>) {
         let bit = |copy: &BadCopy| 1_u64.checked_shl(u32::from(copy.mirror).wrapping_sub(1)).unwrap_or_default();
         self.bad_mirrors = bad.iter().map(bit).fold(0, |mirrors, bit| mirrors | bit);
         self.bad.push(BadBlock { tree: place.tree.id(), block: place.expected.logical, bad });
     }
 
     /// Notes a good block.
-    pub fn visit(&mut self, rules: &BlockRules<'_>, place: &Place<'_>, block: Block<'_>) {
+    pub fn visit(&mut self, rules: &BlockRules<'_>, place: &BlockPlace<'_>, block: Block<'_>) {
         let (tree, logical, header) = (place.tree.id(), place.expected.logical, block.header());
         let (have, owner) = (header.owner.get(), place.tree.owner_of(block));
         if have != owner {
@@ -161,12 +212,18 @@ impl BlocksPart {
         {
             self.misfits.push(Misfit::LastKey { tree, block: logical, have, end });
         }
-        let Self { items, records, bad_mirrors, .. } = self;
+        let Self { items, records, data, longest_data, bad_mirrors, .. } = self;
         check_block(block, owner, &rules.items, &mut |problem| items.push(problem));
         let bad_mirrors = std::mem::take(bad_mirrors);
-        if let Some(writer) = &rules.records {
+        if let Some(kept) = &rules.kept {
             let (generation, level) = (block.generation().0, block.level().into());
-            writer.push(records, BlockRecord { logical, generation, owner: have, tree, level, bad_mirrors });
+            kept.blocks.push(records, BlockRecord { logical, generation, owner: have, tree, level, bad_mirrors });
+            if let BlockKind::Leaf(leaf) = block.kind() {
+                file_extents(leaf, owner, 0, |file| {
+                    kept.data.push(data, UsedData { logical: file.extent, length: file.length });
+                    *longest_data = file.length.max(*longest_data);
+                });
+            }
         }
     }
 }
@@ -176,26 +233,34 @@ impl BlocksPart {
 pub struct Blocks {
     /// Sorted by tree and key.
     pub unread: Vec<Unread>,
+    /// Blocks with bad copies beside good ones.
     pub bad: Vec<BadBlock>,
+    /// Blocks that are not what their places say.
     pub misfits: Vec<Misfit>,
     /// What is wrong inside blocks.
     pub items: Vec<ItemProblem>,
     /// Each block that was reached, if that was asked for.
     pub records: Table<BlockRecord>,
+    /// Data that leaves refer to, if that was asked for; once for each reference.
+    pub data: Table<UsedData>,
+    /// Bytes of the longest extent of that data.
+    pub longest_data: u64,
     /// How many blocks were reached.
     pub count: u64,
     /// How many copies of them were read.
     pub copies: u64,
-    parts: Vec<Part<BlockRecord>>,
+    parts: Vec<(Part<BlockRecord>, Part<UsedData>)>,
 }
 
 impl Blocks {
+    /// Takes what one thread learned.
     pub fn take(&mut self, part: BlocksPart) {
         self.unread.extend(part.unread);
         self.bad.extend(part.bad);
         self.misfits.extend(part.misfits);
         self.items.extend(part.items);
-        self.parts.push(part.records);
+        self.parts.push((part.records, part.data));
+        self.longest_data = part.longest_data.max(self.longest_data);
     }
 
     /// Puts what was taken in order once the scan is done. Fails if temporary files cannot be used.
@@ -203,9 +268,10 @@ impl Blocks {
         (self.count, self.copies) = (scan.blocks(), scan.copies());
         self.unread.sort_by_key(|unread| (unread.tree, unread.first, unread.block));
         self.bad.sort_by_key(|bad| (bad.tree, bad.block));
-        let parts = std::mem::take(&mut self.parts);
-        if let Some(writer) = rules.records {
-            self.records = writer.finish(parts)?;
+        let (records, data) = std::mem::take(&mut self.parts).into_iter().unzip();
+        if let Some(kept) = rules.kept {
+            self.records = kept.blocks.finish(records)?;
+            self.data = kept.data.finish(data)?;
         }
         Ok(())
     }
@@ -257,11 +323,11 @@ impl<P, F: Fn(&mut P, &Tree, Visit<'_>) + Sync> SecondLook<P, F> {
 impl<P, F: Fn(&mut P, &Tree, Visit<'_>) + Sync> Visitor for SecondLook<P, F> {
     type Part = (Vec<Unread>, P);
 
-    fn visit(&self, (_, part): &mut Self::Part, place: &Place<'_>, visit: Visit<'_>) {
+    fn visit(&self, (_, part): &mut Self::Part, place: &BlockPlace<'_>, visit: Visit<'_>) {
         (self.visit)(part, place.tree, visit);
     }
 
-    fn unreadable(&self, (unread, _): &mut Self::Part, place: &Place<'_>, bad: Vec<BadCopy>) {
+    fn unreadable(&self, (unread, _): &mut Self::Part, place: &BlockPlace<'_>, bad: Vec<BadCopy>) {
         unread.push(Unread::new(place, bad));
     }
 }

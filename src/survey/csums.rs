@@ -10,8 +10,11 @@ use super::blocks::{Blocks, Unread};
 /// How much of some data has checksums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coverage {
+    /// All of it.
     All,
+    /// A part of it.
     Part,
+    /// Nothing of it.
     None,
     /// A part of the checksum tree that could not be read may hold them.
     Unknown,
@@ -20,21 +23,26 @@ pub enum Coverage {
 /// Data that one item or more have checksums of, from its first byte to before `end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Run {
+    /// Logical address of the first byte.
     pub start: u64,
+    /// Logical address behind the last byte.
     pub end: u64,
 }
 
 /// An item whose data another one, which begins at `other`, has checksums of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overlap {
+    /// Data of the item.
     pub run: Run,
+    /// Where the other item begins.
     pub other: u64,
 }
 
 /// The data that has checksums, as few runs as there can be.
 #[derive(Default)]
-pub struct Checksums {
+pub struct CsumRuns {
     runs: Vec<Run>,
+    /// Items that overlap.
     pub overlaps: Vec<Overlap>,
     unread: Vec<Unread>,
     /// The tree's root could not be read.
@@ -44,7 +52,7 @@ pub struct Checksums {
     longest: u64,
 }
 
-impl Checksums {
+impl CsumRuns {
     /// `items` are the runs of the checksum items of `trees`; `blocks` knows what of these could not be read.
     pub fn new(volume: &Volume, trees: &[Tree], items: Vec<Run>, blocks: &Blocks) -> Self {
         let format = volume.format();
@@ -66,6 +74,7 @@ impl Checksums {
         Self { runs: merge(items).0, ..Self::default() }
     }
 
+    /// The runs, in the order of their addresses.
     pub fn runs(&self) -> &[Run] {
         &self.runs
     }
@@ -98,6 +107,7 @@ impl Checksums {
         self.runs.iter().fold(0, |sum: u64, run| sum.saturating_add(run.end - run.start))
     }
 
+    /// Bytes of data that one checksum is of.
     pub fn sectorsize(&self) -> u64 {
         self.sectorsize
     }

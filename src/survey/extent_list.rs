@@ -9,10 +9,13 @@ use crate::table::{self, Record, Table};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Extent {
+    /// Logical address of the extent.
     pub logical: Logical,
     /// Bytes; of a tree block the nodesize.
     pub length: u64,
+    /// Number of references that the item claims.
     pub refs: u64,
+    /// Generation in which it was allocated.
     pub generation: u64,
     /// Flags as in the extent item (`disk::flags::extent`).
     pub flags: u64,
@@ -21,8 +24,10 @@ pub struct Extent {
 }
 
 impl Extent {
+    /// The level is not known.
     pub const NO_LEVEL: u64 = u64::MAX;
 
+    /// The first address behind the extent.
     pub fn end(&self) -> Logical {
         Logical(self.logical.0.saturating_add(self.length))
     }
@@ -44,14 +49,17 @@ pub struct ExtentList {
 }
 
 impl ExtentList {
+    /// The extents of a sorted table.
     pub fn new(extents: Table<Extent>) -> Self {
         Self { extents }
     }
 
+    /// Number of extents.
     pub fn count(&self) -> u64 {
         self.extents.count()
     }
 
+    /// The extents, in the order of their addresses.
     pub fn iter(&self) -> impl Iterator<Item = Extent> {
         self.extents.iter()
     }

@@ -8,12 +8,12 @@ use crate::block::Block;
 use crate::disk::Logical;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::table::{Room, Writer};
-use crate::tree::{Place, Scan, Tree, TreeRoot, Visit, Visitor};
+use crate::table::{MemoryBudget, Writer};
+use crate::tree::{BlockPlace, Scan, Tree, TreeRoot, Visit, Visitor};
 use crate::volume::{BadCopy, Volume};
 
 use super::blocks::{BlockRules, Blocks, BlocksPart};
-use super::csums::{Checksums, Run, runs_of};
+use super::csums::{CsumRuns, Run, runs_of};
 use super::files::{Forest, Rules, Seen};
 use super::job::Job;
 use super::logs::{LogTree, LogsPart};
@@ -29,36 +29,49 @@ use super::verify::{Known, SectorVisitor, Verified, verify};
 /// What to gather, and with what.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
+    /// How many threads read.
     pub threads: usize,
     /// Bytes that records may take of the memory; what has no room is kept in temporary files. Not in this: one
     /// record of 16 bytes for each tree block, what is damaged, and the items of [`Structure`].
     pub memory: u64,
+    /// Told of the work, and able to stop it.
     pub progress: &'a Progress,
     /// Count for quota groups also where the filesystem says that its own counts are not right.
     pub count_qgroups: bool,
-    /// Keep a record of each tree block, see [`Blocks::records`].
+    /// Keep a record of each tree block and of each reference to data, see [`Blocks::records`] and [`Survey::used_over`].
     pub keep_blocks: bool,
 }
 
 /// The facts.
 pub struct Survey {
+    /// Roots of all trees.
     pub trees: Trees,
+    /// What holds of tree blocks, whatever tree they are of.
     pub blocks: Blocks,
     /// Nothing for filesystems whose block groups and extents are laid out in another way.
     pub structure: Option<Structure>,
+    /// What the extent tree says.
     pub claims: Claims,
+    /// References that were found in the trees.
     pub found: Found,
-    pub checksums: Checksums,
+    /// Data that has checksums.
+    pub csums: CsumRuns,
+    /// What the root tree and the uuid tree say of subvolumes.
     pub subvolumes: Subvolumes,
+    /// Inodes, leaf by leaf.
     pub files: Forest,
     /// The trees of files that are not being deleted.
     pub file_trees: Vec<Tree>,
+    /// What the quota tree says.
     pub quotas: Quotas,
+    /// What quota groups use.
     pub counted: Counted,
+    /// The tree of log trees, if there is a log.
     pub log_root: Option<LogTree>,
+    /// The log trees.
     pub logs: Vec<LogTree>,
     /// What is left of the memory for records.
-    room: Room,
+    budget: MemoryBudget,
 }
 
 impl Survey {
@@ -76,7 +89,7 @@ impl Survey {
     pub fn references(&self, job: &Job<'_>, buckets: &Buckets) -> io::Result<ReferenceRecords> {
         let Some(extent_tree) = &self.trees.extent_tree else { return Ok(ReferenceRecords::default()) };
         let trees = self.trees.with_extents();
-        collect_references(job, &self.room, extent_tree, &trees, &self.claims.extents, &self.blocks, buckets)
+        collect_references(job, &self.budget, extent_tree, &trees, &self.claims.extents, &self.blocks, buckets)
     }
 
     /// Collects how many references the items of the extents in some buckets list.
@@ -88,7 +101,7 @@ impl Survey {
     pub fn verify<V: SectorVisitor>(&self, job: &Job<'_>, visitor: &V) -> Verified {
         let csum_trees: Vec<Tree> = self.trees.checksum_trees().copied().collect();
         let known = Known {
-            checksums: &self.checksums,
+            csums: &self.csums,
             extents: &self.claims.extents,
             blocks: &self.blocks,
             csum_trees: &csum_trees,
@@ -99,7 +112,8 @@ impl Survey {
 
     /// The first error of a temporary file that records were read from: nothing that was learned is to be used then.
     pub fn failure(&self) -> Option<io::Error> {
-        self.claims.extents.failure().or(self.files.failure()).or(self.blocks.records.failure())
+        let blocks = self.blocks.records.failure().or(self.blocks.data.failure());
+        self.claims.extents.failure().or(self.files.failure()).or(blocks)
     }
 }
 
@@ -126,26 +140,26 @@ enum Event<'a> {
     Again,
 }
 
-impl<P, F: Fn(&mut P, &Place<'_>, Event<'_>) + Sync> Visitor for Surveyor<'_, P, F> {
+impl<P, F: Fn(&mut P, &BlockPlace<'_>, Event<'_>) + Sync> Visitor for Surveyor<'_, P, F> {
     type Part = SurveyPart<P>;
 
-    fn visit(&self, part: &mut Self::Part, place: &Place<'_>, visit: Visit<'_>) {
+    fn visit(&self, part: &mut Self::Part, place: &BlockPlace<'_>, visit: Visit<'_>) {
         part.blocks.visit(self.blocks, place, visit.block());
         part.structure.visit(self.structure, place, visit);
         (self.visit)(&mut part.own, place, Event::Visit(visit));
     }
 
-    fn unreadable(&self, part: &mut Self::Part, place: &Place<'_>, bad: Vec<BadCopy>) {
+    fn unreadable(&self, part: &mut Self::Part, place: &BlockPlace<'_>, bad: Vec<BadCopy>) {
         part.blocks.unreadable(place, bad);
         part.structure.unreadable(self.structure, place);
         (self.visit)(&mut part.own, place, Event::Unreadable);
     }
 
-    fn bad_copies(&self, part: &mut Self::Part, place: &Place<'_>, bad: Vec<BadCopy>, _: Block<'_>) {
+    fn bad_copies(&self, part: &mut Self::Part, place: &BlockPlace<'_>, bad: Vec<BadCopy>, _: Block<'_>) {
         part.blocks.bad_copies(place, bad);
     }
 
-    fn again(&self, part: &mut Self::Part, place: &Place<'_>) {
+    fn again(&self, part: &mut Self::Part, place: &BlockPlace<'_>) {
         part.structure.again(self.structure, place);
         (self.visit)(&mut part.own, place, Event::Again);
     }
@@ -165,7 +179,7 @@ impl Pass<'_, '_> {
     fn run<P: Default + Send>(
         &mut self,
         trees: &[Tree],
-        visit: impl Fn(&mut P, &Place<'_>, Event<'_>) + Sync,
+        visit: impl Fn(&mut P, &BlockPlace<'_>, Event<'_>) + Sync,
     ) -> Vec<P> {
         let surveyor = Surveyor { blocks: self.block_rules, structure: self.structure_rules, visit, part: PhantomData };
         let mut own = Vec::new();
@@ -190,7 +204,7 @@ impl Pass<'_, '_> {
     fn roots<P: Default + Send>(
         &mut self,
         tree: &Tree,
-        visit: impl Fn(&mut P, &Place<'_>, Event<'_>) + Sync,
+        visit: impl Fn(&mut P, &BlockPlace<'_>, Event<'_>) + Sync,
     ) -> (Vec<Tree>, Vec<P>) {
         let parts = self.run(std::slice::from_ref(tree), |(trees, own): &mut (Vec<Tree>, P), place, event| {
             if let Event::Visit(Visit::Leaf(leaf)) = &event {
@@ -203,7 +217,7 @@ impl Pass<'_, '_> {
     }
 }
 
-fn of_log(volume: &Volume, part: &mut LogsPart, place: &Place<'_>, event: Event<'_>) {
+fn of_log(volume: &Volume, part: &mut LogsPart, place: &BlockPlace<'_>, event: Event<'_>) {
     match event {
         Event::Visit(visit) => part.visit(volume, place, visit),
         Event::Unreadable => part.unreadable(place),
@@ -214,10 +228,10 @@ fn of_log(volume: &Volume, part: &mut LogsPart, place: &Place<'_>, event: Event<
 /// Gathers the facts. Fails only where it is stopped, or where temporary files cannot be used.
 pub fn gather(volume: &Volume, options: &Options<'_>) -> Result<Survey> {
     let Options { threads, progress, count_qgroups, .. } = *options;
-    let room = Room::new(options.memory);
+    let budget = MemoryBudget::new(options.memory);
     progress.begin("extents", 0);
     let scan = Job { volume, threads, progress }.scan();
-    let block_rules = BlockRules::new(volume, &scan, options.keep_blocks.then_some(&room));
+    let block_rules = BlockRules::new(volume, &scan, options.keep_blocks.then_some(&budget));
     let structure_rules = StructureRules::new(volume.superblock());
     let (blocks, structure) = Default::default();
     let mut pass =
@@ -236,12 +250,12 @@ pub fn gather(volume: &Volume, options: &Options<'_>) -> Result<Survey> {
         subvolumes.merge(facts);
     }
     let log_root = TreeRoot::log_root_tree(volume).map(Tree::whole);
-    let hear_log = |part: &mut LogsPart, place: &Place<'_>, event: Event<'_>| of_log(volume, part, place, event);
-    let (of_logs, log_root_parts) = log_root.as_ref().map(|tree| pass.roots(tree, hear_log)).unwrap_or_default();
+    let visit_log = |part: &mut LogsPart, place: &BlockPlace<'_>, event: Event<'_>| of_log(volume, part, place, event);
+    let (of_logs, log_root_parts) = log_root.as_ref().map(|tree| pass.roots(tree, visit_log)).unwrap_or_default();
     let trees = Trees::new(volume, of_roots, of_logs);
 
     let quotas = Quotas::read(volume, &scan, &trees.others, subvolumes.is_any_dropping(), count_qgroups);
-    let extents = Writer::new(&room);
+    let extents = Writer::new(&budget);
     let nodesize = volume.format().nodesize;
     let of_extent_tree = trees.extent_tree.as_slice();
     let parts = pass.visit(of_extent_tree, |(found, claims): &mut (Found, ClaimsPart), tree, visit| {
@@ -268,9 +282,9 @@ pub fn gather(volume: &Volume, options: &Options<'_>) -> Result<Survey> {
         found.merge(found_part);
         runs.append(&mut runs_part);
     }
-    let checksums = Checksums::new(volume, &csum_trees, runs, &pass.blocks);
-    let rules = Rules::new(volume, &checksums);
-    let (leaves, pointers) = (Writer::new(&room), Pointers::new(&room));
+    let csums = CsumRuns::new(volume, &csum_trees, runs, &pass.blocks);
+    let rules = Rules::new(volume, &csums);
+    let (leaves, pointers) = (Writer::new(&budget), Pointers::new(&budget));
     let parts = pass.visit(
         &trees.others,
         |(found, facts, seen, usage): &mut (Found, Subvolumes, Seen, UsagePart), tree, visit| {
@@ -287,7 +301,7 @@ pub fn gather(volume: &Volume, options: &Options<'_>) -> Result<Survey> {
         seen.push(seen_part);
         usage.push(usage_part);
     }
-    let logs_parts = pass.run(&trees.logs, hear_log);
+    let logs_parts = pass.run(&trees.logs, visit_log);
     stop(progress)?;
 
     progress.begin("structure", 0);
@@ -320,7 +334,7 @@ pub fn gather(volume: &Volume, options: &Options<'_>) -> Result<Survey> {
         structure,
         claims,
         found,
-        checksums,
+        csums,
         subvolumes,
         files,
         file_trees,
@@ -328,7 +342,7 @@ pub fn gather(volume: &Volume, options: &Options<'_>) -> Result<Survey> {
         counted,
         log_root,
         logs,
-        room,
+        budget,
     })
 }
 

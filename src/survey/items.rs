@@ -2,11 +2,14 @@
 
 use crate::block::Leaf;
 use crate::disk::{Key, KeyType};
-use crate::tree::{Entered, Place, Scan, Tree, TreeRoot, Visit, Visitor, walk};
+use crate::tree::{BlockPlace, Entered, Scan, Tree, TreeRoot, Visit, Visitor, walk};
 use crate::volume::{BadCopy, Volume};
 
+/// An item of a tree.
 pub struct Item {
+    /// Its key.
     pub key: Key,
+    /// Its data.
     pub data: Box<[u8]>,
 }
 
@@ -47,11 +50,11 @@ impl ItemsPart {
         }
     }
 
-    pub fn unreadable(&mut self, place: &Place<'_>) {
+    pub fn unreadable(&mut self, place: &BlockPlace<'_>) {
         self.found.unread.push((place.expected.first_key.unwrap_or(Key::MIN), place.end));
     }
 
-    pub fn again(&mut self, place: &Place<'_>) {
+    pub fn again(&mut self, place: &BlockPlace<'_>) {
         self.is_again = true;
         self.unreadable(place);
     }
@@ -63,17 +66,17 @@ struct Taker<F>(F);
 impl<F: Fn(Key) -> bool + Sync> Visitor for Taker<F> {
     type Part = ItemsPart;
 
-    fn visit(&self, part: &mut ItemsPart, _: &Place<'_>, visit: Visit<'_>) {
+    fn visit(&self, part: &mut ItemsPart, _: &BlockPlace<'_>, visit: Visit<'_>) {
         if let Visit::Leaf(leaf) = visit {
             part.leaf(leaf, &self.0);
         }
     }
 
-    fn unreadable(&self, part: &mut ItemsPart, place: &Place<'_>, _: Vec<BadCopy>) {
+    fn unreadable(&self, part: &mut ItemsPart, place: &BlockPlace<'_>, _: Vec<BadCopy>) {
         part.unreadable(place);
     }
 
-    fn again(&self, part: &mut ItemsPart, place: &Place<'_>) {
+    fn again(&self, part: &mut ItemsPart, place: &BlockPlace<'_>) {
         part.again(place);
     }
 }
@@ -133,10 +136,12 @@ impl Items {
         }
     }
 
+    /// The items, in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = &Item> {
         self.items.iter()
     }
 
+    /// The items of one type, in the order of their keys.
     pub fn of_type(&self, key_type: KeyType) -> impl Iterator<Item = &Item> {
         self.items.iter().filter(move |item| item.key.key_type == key_type)
     }
@@ -148,6 +153,7 @@ impl Items {
         &self.items[start..end.max(start)]
     }
 
+    /// The data of the item with this key.
     pub fn get(&self, key: Key) -> Option<&[u8]> {
         let index = self.items.binary_search_by_key(&key, |item| item.key).ok()?;
         self.items.get(index).map(|item| &*item.data)

@@ -7,8 +7,11 @@ use crate::volume::Volume;
 /// A survey that is running, or one that is asked again.
 #[derive(Clone, Copy)]
 pub struct Job<'a> {
+    /// The filesystem.
     pub volume: &'a Volume,
+    /// How many threads work.
     pub threads: usize,
+    /// Told of the work, and able to stop it.
     pub progress: &'a Progress,
 }
 

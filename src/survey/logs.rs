@@ -6,18 +6,20 @@ use crate::block::Leaf;
 use crate::disk::flags::inode::NODATASUM;
 use crate::disk::inode::{FileExtentDisk, FileExtentItem, InodeItem, file_extent_type};
 use crate::disk::{Key, KeyType, Logical, Transid};
-use crate::tree::{Entered, Place, Tree, TreeRoot, Visit, Visitor, walk};
+use crate::tree::{BlockPlace, Entered, Tree, TreeRoot, Visit, Visitor, walk};
 use crate::volume::{BadCopy, Volume};
 
 use super::csums::{Run, runs_of};
 
 /// One log tree, or the tree of log trees.
 pub struct LogTree {
+    /// Root of the tree.
     pub root: TreeRoot,
     /// That of its root block, if it could be read.
     pub generation: Option<Transid>,
     /// The blocks that could be read.
     pub blocks: Vec<Logical>,
+    /// What it holds of data.
     pub logged: Logged,
     /// Whether all blocks could be read.
     pub is_whole: bool,
@@ -41,7 +43,7 @@ pub struct LogsPart {
 }
 
 impl LogPart {
-    fn visit(&mut self, volume: &Volume, place: &Place<'_>, visit: Visit<'_>) {
+    fn visit(&mut self, volume: &Volume, place: &BlockPlace<'_>, visit: Visit<'_>) {
         let block = visit.block();
         if block.logical() == place.tree.root.logical {
             self.generation = Some(block.generation());
@@ -54,20 +56,20 @@ impl LogPart {
 }
 
 impl LogsPart {
-    fn of(&mut self, place: &Place<'_>) -> &mut LogPart {
+    fn of(&mut self, place: &BlockPlace<'_>) -> &mut LogPart {
         let root = &place.tree.root;
         self.trees.entry((root.key, root.logical)).or_default()
     }
 
-    pub fn visit(&mut self, volume: &Volume, place: &Place<'_>, visit: Visit<'_>) {
+    pub fn visit(&mut self, volume: &Volume, place: &BlockPlace<'_>, visit: Visit<'_>) {
         self.of(place).visit(volume, place, visit);
     }
 
-    pub fn unreadable(&mut self, place: &Place<'_>) {
+    pub fn unreadable(&mut self, place: &BlockPlace<'_>) {
         self.of(place).is_torn = true;
     }
 
-    pub fn again(&mut self, place: &Place<'_>) {
+    pub fn again(&mut self, place: &BlockPlace<'_>) {
         self.of(place).is_again = true;
     }
 }
@@ -78,11 +80,11 @@ struct Reader<'v>(&'v Volume);
 impl Visitor for Reader<'_> {
     type Part = LogPart;
 
-    fn visit(&self, part: &mut LogPart, place: &Place<'_>, visit: Visit<'_>) {
+    fn visit(&self, part: &mut LogPart, place: &BlockPlace<'_>, visit: Visit<'_>) {
         part.visit(self.0, place, visit);
     }
 
-    fn unreadable(&self, part: &mut LogPart, _: &Place<'_>, _: Vec<BadCopy>) {
+    fn unreadable(&self, part: &mut LogPart, _: &BlockPlace<'_>, _: Vec<BadCopy>) {
         part.is_torn = true;
     }
 }
@@ -117,25 +119,33 @@ impl LogTree {
 /// What a log tree holds of data.
 #[derive(Default)]
 pub struct Logged {
+    /// Extents in file extent items.
     pub extents: Vec<LoggedExtent>,
-    pub checksums: Vec<Run>,
-    pub without_checksums: BTreeSet<u64>,
+    /// Data that the log has checksums of.
+    pub csums: Vec<Run>,
+    /// Inodes whose data has no checksums.
+    pub without_csums: BTreeSet<u64>,
+    /// Inodes with an inode item.
     pub inodes: BTreeSet<u64>,
 }
 
 /// An extent in a file extent item, and the part of it that needs checksums.
 #[derive(Clone, Copy, Debug)]
 pub struct LoggedExtent {
+    /// Number of the inode.
     pub inode: u64,
+    /// Logical address of the extent.
     pub extent: Logical,
+    /// Bytes of the extent on the disk.
     pub length: u64,
+    /// Logical address and bytes of what needs checksums; nothing for preallocated space.
     pub summed: Option<(Logical, u64)>,
 }
 
 impl Logged {
     fn add(&mut self, volume: &Volume, leaf: Leaf<'_>) {
         let format = volume.format();
-        self.checksums.extend(runs_of(leaf, format.csum_type.size() as u64, format.sectorsize.into()));
+        self.csums.extend(runs_of(leaf, format.csum_type.size() as u64, format.sectorsize.into()));
         for item in leaf.items().flatten() {
             let inode = item.key.objectid;
             match item.key.key_type {
@@ -143,7 +153,7 @@ impl Logged {
                     let Some((inode_item, _)) = InodeItem::read_prefix(item.data) else { continue };
                     self.inodes.insert(inode);
                     if inode_item.flags.get() & NODATASUM != 0 {
-                        self.without_checksums.insert(inode);
+                        self.without_csums.insert(inode);
                     }
                 }
                 KeyType::EXTENT_DATA => self.extents.extend(LoggedExtent::read(inode, item.data)),
@@ -156,8 +166,8 @@ impl Logged {
 impl Logged {
     fn merge(&mut self, mut other: Logged) {
         self.extents.append(&mut other.extents);
-        self.checksums.append(&mut other.checksums);
-        self.without_checksums.append(&mut other.without_checksums);
+        self.csums.append(&mut other.csums);
+        self.without_csums.append(&mut other.without_csums);
         self.inodes.append(&mut other.inodes);
     }
 }

@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::block::reference::Reference;
 use crate::disk::Logical;
-use crate::table::{Part, Record, Room, Table, Writer};
+use crate::table::{MemoryBudget, Part, Record, Table, Writer};
 use crate::tree::{Tree, Visit};
 
 use super::blocks::{Blocks, SecondLook};
@@ -20,15 +20,20 @@ use super::sketch::Buckets;
 /// References to one extent that are alike: how many its items claim, and how many were found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReferenceRecord {
+    /// The reference.
     pub reference: Reference,
+    /// How often the extent tree claims it.
     pub claimed: u64,
+    /// How often the trees have it.
     pub found: u64,
 }
 
 /// The references to one extent, in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExtentReferences {
+    /// Logical address of the extent.
     pub extent: Logical,
+    /// References of each kind.
     pub references: Vec<ReferenceRecord>,
     /// Whether blocks refer to the extent of which it is not known whether they have full back references: the form of
     /// these references is unknown, and they are not listed.
@@ -75,10 +80,10 @@ impl Entry {
     /// `None` for a reference whose form is unknown.
     fn new(extent: Logical, reference: Option<Reference>, claimed: u64, found: u64) -> Self {
         let (kind, numbers) = match reference {
-            Some(Reference::Tree { root }) => (0, [root, 0, 0]),
-            Some(Reference::Node { parent }) => (1, [parent.0, 0, 0]),
-            Some(Reference::File { root, objectid, offset }) => (2, [root, objectid, offset]),
-            Some(Reference::Leaf { parent }) => (3, [parent.0, 0, 0]),
+            Some(Reference::TreeBlock { root }) => (0, [root, 0, 0]),
+            Some(Reference::SharedBlock { parent }) => (1, [parent.0, 0, 0]),
+            Some(Reference::ExtentData { root, objectid, offset }) => (2, [root, objectid, offset]),
+            Some(Reference::SharedData { parent }) => (3, [parent.0, 0, 0]),
             None => (4, [0; 3]),
         };
         Self { extent, kind, numbers, claimed, found }
@@ -87,10 +92,10 @@ impl Entry {
     fn reference(&self) -> Option<Reference> {
         let [first, objectid, offset] = self.numbers;
         Some(match self.kind {
-            0 => Reference::Tree { root: first },
-            1 => Reference::Node { parent: Logical(first) },
-            2 => Reference::File { root: first, objectid, offset },
-            3 => Reference::Leaf { parent: Logical(first) },
+            0 => Reference::TreeBlock { root: first },
+            1 => Reference::SharedBlock { parent: Logical(first) },
+            2 => Reference::ExtentData { root: first, objectid, offset },
+            3 => Reference::SharedData { parent: Logical(first) },
             _ => return None,
         })
     }
@@ -127,14 +132,14 @@ impl ReferenceRecords {
 /// have extent items. Fails if temporary files cannot be used.
 pub fn collect_references(
     job: &Job<'_>,
-    room: &Room,
+    budget: &MemoryBudget,
     extent_tree: &Tree,
     trees: &[Tree],
     extents: &ExtentList,
     blocks: &Blocks,
     buckets: &Buckets,
 ) -> io::Result<ReferenceRecords> {
-    let writer = Writer::new(room);
+    let writer = Writer::new(budget);
     let mut parts = second_claims(job, extent_tree, |part: &mut Part<Entry>, claim| {
         if let Claim::Reference { extent, reference, count } = claim
             && buckets.contain(extent)
@@ -178,11 +183,11 @@ pub fn collect_listed(job: &Job<'_>, extent_tree: &Tree, buckets: &Buckets) -> B
 }
 
 /// Hears the claims of the extent tree again.
-fn second_claims<P: Default + Send>(job: &Job<'_>, extent_tree: &Tree, hear: impl Fn(&mut P, Claim) + Sync) -> Vec<P> {
+fn second_claims<P: Default + Send>(job: &Job<'_>, extent_tree: &Tree, visit: impl Fn(&mut P, Claim) + Sync) -> Vec<P> {
     let nodesize = job.volume.format().nodesize;
-    let look = SecondLook::new(|part: &mut P, _: &Tree, visit: Visit<'_>| {
-        if let Visit::Leaf(leaf) = visit {
-            claims(leaf, nodesize, |claim| hear(part, claim));
+    let look = SecondLook::new(|part: &mut P, _: &Tree, block: Visit<'_>| {
+        if let Visit::Leaf(leaf) = block {
+            claims(leaf, nodesize, |claim| visit(part, claim));
         }
     });
     job.scan().run(std::slice::from_ref(extent_tree), &look).into_iter().map(|(_, part)| part).collect()

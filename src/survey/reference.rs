@@ -24,16 +24,16 @@ pub enum Claim {
     },
 }
 
-/// Hands each claim of a leaf of the extent tree to `hear`. What makes no sense is left out: the item verifier reports
+/// Hands each claim of a leaf of the extent tree to `visit`. What makes no sense is left out: the item verifier reports
 /// it.
-pub fn claims(leaf: Leaf<'_>, nodesize: u32, mut hear: impl FnMut(Claim)) {
+pub fn claims(leaf: Leaf<'_>, nodesize: u32, mut visit: impl FnMut(Claim)) {
     for item in leaf.items().flatten() {
         let logical = Logical(item.key.objectid);
         match item.key.key_type {
-            KeyType::EXTENT_ITEM | KeyType::METADATA_ITEM => extent_claims(&item, nodesize, &mut hear),
+            KeyType::EXTENT_ITEM | KeyType::METADATA_ITEM => extent_claims(&item, nodesize, &mut visit),
             _ => {
                 if let Some((reference, count)) = Reference::of_item(&item) {
-                    hear(claim(logical, reference, count));
+                    visit(claim(logical, reference, count));
                 }
             }
         }
@@ -44,7 +44,7 @@ fn claim(extent: Logical, reference: Reference, count: u64) -> Claim {
     Claim::Reference { extent, reference, count }
 }
 
-fn extent_claims(item: &ItemRef<'_>, nodesize: u32, hear: &mut impl FnMut(Claim)) {
+fn extent_claims(item: &ItemRef<'_>, nodesize: u32, visit: &mut impl FnMut(Claim)) {
     let Some((extent, mut refs)) = ExtentItem::read_prefix(item.data) else { return };
     let logical = Logical(item.key.objectid);
     let flags = extent.flags.get();
@@ -58,11 +58,13 @@ fn extent_claims(item: &ItemRef<'_>, nodesize: u32, hear: &mut impl FnMut(Claim)
     }
     let length = if is_skinny { nodesize.into() } else { item.key.offset };
     let (refs_total, generation) = (extent.refs.get(), extent.generation.get());
-    hear(Claim::Extent(Extent { logical, length, refs: refs_total, generation, flags, level }));
+    visit(Claim::Extent(Extent { logical, length, refs: refs_total, generation, flags, level }));
     for inline_ref in InlineRefs::new(refs).map_while(Result::ok) {
         match (inline_ref, Reference::of_inline(inline_ref)) {
-            (_, Some((reference, count))) => hear(claim(logical, reference, count)),
-            (InlineRef::Owner { root }, _) => hear(Claim::Owner { root, generation: extent.generation.into(), length }),
+            (_, Some((reference, count))) => visit(claim(logical, reference, count)),
+            (InlineRef::Owner { root }, _) => {
+                visit(Claim::Owner { root, generation: extent.generation.into(), length })
+            }
             _ => {}
         }
     }

@@ -51,6 +51,7 @@ impl ClaimsPart {
 /// The extent items, and sums of what they claim.
 #[derive(Default)]
 pub struct Claims {
+    /// The extents with items.
     pub extents: ExtentList,
     /// Bytes of all tree blocks.
     pub tree_bytes: u64,
@@ -93,10 +94,14 @@ impl Claims {
 pub enum Shape {
     /// The generation is not known of the log root tree.
     TreeBlock {
+        /// Its level.
         level: u8,
+        /// Its generation.
         generation: Option<Transid>,
     },
+    /// Data.
     Data {
+        /// Bytes of the extent on the disk.
         length: u64,
     },
 }
@@ -104,8 +109,11 @@ pub enum Shape {
 /// An extent that is not what a reference promises of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mismatch {
+    /// The item of the extent.
     pub extent: Extent,
+    /// The reference.
     pub reference: Reference,
+    /// What the reference promises.
     pub shape: Shape,
 }
 
@@ -136,6 +144,7 @@ pub struct Found {
 }
 
 impl Found {
+    /// Adds what another thread found.
     pub fn merge(&mut self, mut other: Found) {
         self.sketch.merge(&other.sketch);
         self.early.append(&mut other.early);
@@ -185,32 +194,32 @@ impl Found {
 pub fn root_reference(tree: &Tree) -> (Logical, Reference) {
     let (logical, root) = (tree.root.logical, tree.id());
     let reference = match root {
-        objectid::TREE_RELOC => Reference::Node { parent: logical },
-        _ => Reference::Tree { root },
+        objectid::TREE_RELOC => Reference::SharedBlock { parent: logical },
+        _ => Reference::TreeBlock { root },
     };
     (logical, reference)
 }
 
-/// Hands each reference that a block has to `hear`, and `cursor` with it.
+/// Hands each reference that a block has to `visit`, and `cursor` with it.
 pub fn references(
     tree: &Tree,
-    visit: Visit<'_>,
+    block: Visit<'_>,
     extents: &ExtentList,
     cursor: &mut Cursor,
-    mut hear: impl FnMut(Logical, Reference, Shape, &mut Cursor),
+    mut visit: impl FnMut(Logical, Reference, Shape, &mut Cursor),
 ) {
-    let owner = tree.owner_of(visit.block());
-    let flags = extents.find(visit.block().logical(), cursor).map_or(0, |extent| extent.flags);
-    match visit {
+    let owner = tree.owner_of(block.block());
+    let flags = extents.find(block.block().logical(), cursor).map_or(0, |extent| extent.flags);
+    match block {
         Visit::Node(node, first) => {
             let level = node.block().level() - 1;
             node_children(node, owner, first, flags, |ptr, reference| {
                 let generation = Some(ptr.generation.into());
-                hear(ptr.blockptr.into(), reference, Shape::TreeBlock { level, generation }, cursor);
+                visit(ptr.blockptr.into(), reference, Shape::TreeBlock { level, generation }, cursor);
             });
         }
         Visit::Leaf(leaf) => file_extents(leaf, owner, flags, |file_extent| {
-            hear(file_extent.extent, file_extent.reference, Shape::Data { length: file_extent.length }, cursor);
+            visit(file_extent.extent, file_extent.reference, Shape::Data { length: file_extent.length }, cursor);
         }),
     }
 }

@@ -61,6 +61,7 @@ impl Buckets {
         Self { chosen: vec![true; BUCKETS] }
     }
 
+    /// Whether the bucket of `address` is among them.
     pub fn contain(&self, address: Logical) -> bool {
         self.chosen[bucket_of(address)]
     }

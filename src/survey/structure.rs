@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::disk::flags::{compat_ro, incompat};
+use crate::disk::flags::{compat_ro, incompat, superblock as flags};
 use crate::disk::root::RootItem;
 use crate::disk::{Key, KeyType, Logical, Superblock, objectid};
-use crate::tree::{Levels, Place, Tree, TreeRoot, Visit, Walk};
+use crate::tree::{BlockPlace, Levels, Tree, TreeRoot, Visit, Walk};
 use crate::volume::Volume;
 
 use super::items::{Items, ItemsPart};
+
+/// Features with which block groups and extents are laid out in another way.
+pub const NOT_UNDERSTOOD: u64 = incompat::EXTENT_TREE_V2 | incompat::REMAP_TREE;
 
 /// What of each tree is wanted.
 type Wanted = fn(Key) -> bool;
@@ -40,12 +43,14 @@ impl StructureRules {
     /// Nothing is wanted of filesystems whose block groups and extents are laid out in another way.
     pub fn new(superblock: &Superblock) -> Self {
         let mut wanted: BTreeMap<u64, Wanted> = BTreeMap::new();
-        if !superblock.has_incompat(incompat::EXTENT_TREE_V2 | incompat::REMAP_TREE) {
+        if !superblock.has_incompat(NOT_UNDERSTOOD) {
             wanted.insert(objectid::ROOT_TREE, of_root_tree);
             wanted.insert(objectid::CHUNK_TREE, all);
             wanted.insert(objectid::DEV_TREE, all);
             wanted.insert(objectid::EXTENT_TREE, block_groups);
-            if superblock.has_compat_ro(compat_ro::BLOCK_GROUP_TREE) {
+            // A conversion moves the items from one tree to the other before the feature is on, or after it is off.
+            let is_moving = superblock.flags.get() & flags::CHANGING_BG_TREE != 0;
+            if is_moving || superblock.has_compat_ro(compat_ro::BLOCK_GROUP_TREE) {
                 wanted.insert(objectid::BLOCK_GROUP_TREE, block_groups);
             }
             if superblock.has_compat_ro(compat_ro::FREE_SPACE_TREE_VALID) {
@@ -69,14 +74,14 @@ pub struct StructurePart {
 }
 
 impl StructurePart {
-    fn of(&mut self, place: &Place<'_>) -> &mut ItemsPart {
+    fn of(&mut self, place: &BlockPlace<'_>) -> &mut ItemsPart {
         if place.tree.id() == objectid::CHUNK_TREE {
             self.chunk_tree_blocks.push(place.expected.logical);
         }
         self.trees.entry((place.tree.id(), place.tree.root.logical)).or_default()
     }
 
-    pub fn visit(&mut self, rules: &StructureRules, place: &Place<'_>, visit: Visit<'_>) {
+    pub fn visit(&mut self, rules: &StructureRules, place: &BlockPlace<'_>, visit: Visit<'_>) {
         let Some(wanted) = rules.of(place.tree) else { return };
         let items = self.of(place);
         if let Visit::Leaf(leaf) = visit {
@@ -84,13 +89,13 @@ impl StructurePart {
         }
     }
 
-    pub fn unreadable(&mut self, rules: &StructureRules, place: &Place<'_>) {
+    pub fn unreadable(&mut self, rules: &StructureRules, place: &BlockPlace<'_>) {
         if rules.of(place.tree).is_some() {
             self.of(place).unreadable(place);
         }
     }
 
-    pub fn again(&mut self, rules: &StructureRules, place: &Place<'_>) {
+    pub fn again(&mut self, rules: &StructureRules, place: &BlockPlace<'_>) {
         if rules.of(place.tree).is_some() {
             self.of(place).again(place);
         }
@@ -99,14 +104,17 @@ impl StructurePart {
 
 /// The items. What stands in blocks that cannot be read is unknown.
 pub struct Structure {
+    /// Root items, and the files of the v1 cache of free space.
     pub root_tree: Items,
+    /// Chunks and devices.
     pub chunk_tree: Items,
     /// The blocks of the chunk tree, those that cannot be read among them.
     pub chunk_tree_blocks: BTreeSet<Logical>,
+    /// Device extents, errors of devices and a device replacement.
     pub device_tree: Items,
     /// Block group items.
     pub extent_tree: Items,
-    /// Block group items; empty where the feature is off.
+    /// Block group items; empty where the feature is off, and no conversion under way.
     pub block_group_tree: Items,
     /// Empty unless it is marked valid.
     pub free_space_tree: Items,
@@ -141,6 +149,7 @@ impl Structure {
                 Walk::new(volume, chunk_root.expected(), Levels::All).map(|block| block.logical).collect();
         }
         let (_, root_tree) = take(&TreeRoot::root_tree(volume), of_root_tree);
+        let has_block_group_tree = volume.superblock().has_compat_ro(compat_ro::BLOCK_GROUP_TREE);
         let mut missing = Vec::new();
         let mut tree = |tree: u64| {
             let Some(wanted) = rules.wanted.get(&tree) else { return Items::default() };
@@ -150,6 +159,9 @@ impl Structure {
             }
             // One that is missing is as one that cannot be read.
             if root_tree.lacks(key) {
+                if tree == objectid::BLOCK_GROUP_TREE && !has_block_group_tree {
+                    return Items::default();
+                }
                 missing.push(tree);
             }
             Items::unread()

@@ -13,16 +13,25 @@ use crate::tree::{Tree, Visit};
 /// What the root item of a subvolume says.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Root {
+    /// 0 for a subvolume that is being deleted.
     pub refs: u32,
+    /// Uuid of the subvolume.
     pub uuid: Uuid,
+    /// Uuid of the subvolume that was received.
     pub received: Uuid,
+    /// Whether the item is from before Linux 3.6, which gave root items a uuid and the time that they were made at. When a
+    /// later kernel writes such an item, it makes up a uuid (`btrfs_read_root_item`) and leaves the uuid tree as it is.
+    pub is_ancient: bool,
 }
 
 /// Where a subvolume stands in its parent.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DirPlace {
+    /// Inode of the directory.
     pub directory: u64,
+    /// Index of the name in the directory.
     pub index: u64,
+    /// The name.
     pub name: Vec<u8>,
 }
 
@@ -32,15 +41,19 @@ type Uuids = BTreeSet<(KeyType, Uuid, u64)>;
 /// What the root tree and the uuid tree say of subvolumes.
 #[derive(Default)]
 pub struct Subvolumes {
+    /// Root items, by subvolume.
     pub roots: BTreeMap<u64, Root>,
     /// By child and parent.
     pub references: BTreeMap<(u64, u64), DirPlace>,
+    /// By child and parent, as the child tells.
     pub back_references: BTreeMap<(u64, u64), DirPlace>,
+    /// Subvolumes with an orphan item.
     pub orphans: BTreeSet<u64>,
     /// Of each block group with a cache: the inode of the cache.
     pub caches: BTreeMap<Logical, u64>,
     /// Inodes in the root tree.
     pub inodes: BTreeSet<u64>,
+    /// Entries of the uuid tree.
     pub uuids: Uuids,
 }
 
@@ -87,9 +100,11 @@ impl Subvolumes {
         // Kernels before 3.6 leave in place what they do not know.
         let is_new = root.generation_v2.get() == root.generation.get();
         let (uuid, received) = if is_new { (root.uuid, root.received_uuid) } else { Default::default() };
-        note(&mut self.roots, item.key.objectid, Root { refs: root.refs.get(), uuid, received });
+        let is_ancient = root.otime.sec.get() == 0 && root.otransid.get() == 0;
+        note(&mut self.roots, item.key.objectid, Root { refs: root.refs.get(), uuid, received, is_ancient });
     }
 
+    /// Adds what another thread found.
     pub fn merge(&mut self, mut other: Subvolumes) {
         note_all(&mut self.roots, other.roots);
         note_all(&mut self.references, other.references);
@@ -115,7 +130,7 @@ impl Subvolumes {
     }
 }
 
-/// Of two facts with one key, which only a damaged tree has, the greater one counts: threads hear them in any order.
+/// Of two facts with one key, which only a damaged tree has, the greater one counts: threads visit them in any order.
 fn note<K: Ord, V: Ord>(facts: &mut BTreeMap<K, V>, key: K, value: V) {
     match facts.entry(key) {
         Entry::Vacant(entry) => _ = entry.insert(value),

@@ -8,7 +8,9 @@ use crate::volume::Volume;
 
 /// All trees, by when a survey reads them.
 pub struct Trees {
+    /// The root tree.
     pub root_tree: Tree,
+    /// The extent tree, if there is a root item of it.
     pub extent_tree: Option<Tree>,
     /// The chunk tree and all trees that root items lead to, but for the extent tree.
     pub others: Vec<Tree>,
@@ -44,6 +46,7 @@ impl Trees {
         self.others.iter().chain([&self.root_tree]).chain(&self.extent_tree).copied().collect()
     }
 
+    /// The checksum tree; several with extent tree v2.
     pub fn checksum_trees(&self) -> impl Iterator<Item = &Tree> {
         self.others.iter().filter(|tree| tree.id() == objectid::CSUM_TREE)
     }

@@ -1,8 +1,6 @@
-//! All that a change of chunks changes together: whoever has the lock on it may, and nobody else can.
+//! What a change of chunks changes together, behind one lock.
 
 use std::collections::BTreeSet;
-
-use zerocopy::IntoBytes;
 
 use crate::disk::volume::DevItem;
 use crate::disk::{Key, KeyType, Logical, Superblock, objectid};
@@ -11,13 +9,14 @@ use crate::image::Image;
 use crate::space::Holes;
 use crate::volume::ChunkMap;
 
-use super::Filesystem;
 use super::staged::StagedTree;
 
 /// A device as it will be after the commit.
 #[derive(Debug)]
 pub struct DeviceState {
+    /// Its device item.
     pub item: DevItem,
+    /// Ranges of it that no chunk has.
     pub holes: Holes,
     /// Whether it is there and can be written.
     pub is_writable: bool,
@@ -25,13 +24,16 @@ pub struct DeviceState {
     pub image: Option<Image>,
 }
 
+/// The state that the chunk mutex guards.
 #[derive(Debug)]
 pub struct Chunks {
+    /// The chunk tree.
     pub tree: StagedTree,
     /// As it will be written, but for what the commit fills in.
     pub superblock: Box<Superblock>,
     /// All chunks, those that are new in this transaction among them.
     pub map: ChunkMap,
+    /// The devices with items, in the order of their numbers.
     pub devices: Vec<DeviceState>,
     /// Chunks that this transaction removed, which the map holds until the commit.
     pub removed: BTreeSet<Logical>,
@@ -45,11 +47,13 @@ impl Chunks {
         self.devices.iter().filter(|device| device.is_writable)
     }
 
+    /// The device with this number.
     pub fn device(&self, devid: u64) -> Result<&DeviceState> {
         let found = self.devices.iter().find(|device| device.item.devid.get() == devid);
         found.ok_or(Error::Device { devid, problem: "has no item in the chunk tree" })
     }
 
+    /// The device with this number.
     pub fn device_mut(&mut self, devid: u64) -> Option<&mut DeviceState> {
         self.devices.iter_mut().find(|device| device.item.devid.get() == devid)
     }
@@ -66,18 +70,6 @@ impl Chunks {
             }
         }
         self.map.retain(|chunk| !removed.contains(&chunk.logical));
-    }
-
-    /// Writes a device's item as it is now into the chunk tree.
-    pub fn update_device_item(&mut self, fs: &Filesystem, devid: u64) -> Result<()> {
-        let item = self.device(devid)?.item;
-        self.tree.edit(fs, |editor| {
-            let data = editor.data_mut(device_key(devid))?;
-            let data = data.get_mut(..size_of::<DevItem>());
-            let error = Error::Device { devid, problem: "has a device item that is too short" };
-            data.ok_or(error)?.copy_from_slice(item.as_bytes());
-            Ok(())
-        })
     }
 }
 

@@ -1,24 +1,23 @@
 //! Extents of data: space for them, the references to them, and their checksums.
 
-use crate::block::extent_item::Kind;
+use crate::block::extent_item::ExtentKind;
 use crate::block::reference::FileExtent;
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, objectid};
 use crate::error::{Error, Result};
-use crate::sync::lock;
 use crate::tree::TreeRoot;
 use crate::tree::edit::{Blocks, Cursor, Editor};
 
-use super::Filesystem;
-use super::references::FreedData;
+use super::delayed_refs::FreedData;
+use super::filesystem::Filesystem;
 
 const DATA: BlockGroupFlags = BlockGroupFlags(block_group::DATA);
 
 impl Filesystem {
-    /// Space for an extent of `length` bytes, a multiple of the sector size, in one piece. An extent to which nobody
-    /// refers when the transaction is committed never was.
+    /// Space for an extent of `length` bytes, a multiple of the sector size, in one piece. An extent without a
+    /// reference when the transaction is committed never was.
     pub fn allocate_data(&self, length: u64) -> Result<Logical> {
-        self.prepare_quotas()?;
+        self.quotas.prepare()?;
         let sectorsize = self.volume().format().sectorsize;
         let logical = {
             let mut space = self.space();
@@ -28,9 +27,9 @@ impl Filesystem {
                 true => space.allocate_data(length, sectorsize, profile, |group| self.committed_free(group))?,
                 false => None,
             };
-            taken.ok_or_else(|| Error::NoSpace { what: "data", wanted: length, left: space.info(DATA).left() })?
+            taken.ok_or_else(|| Error::NoSpace { what: "data", wanted: length, left: space.info(DATA).available() })?
         };
-        lock(&self.references).add_data(logical, length);
+        self.delayed_refs.lock().add_data(logical, length);
         Ok(logical)
     }
 
@@ -46,13 +45,13 @@ impl Filesystem {
     }
 
     fn count_data_reference(&self, file: &FileExtent, by: i64) -> Result<()> {
-        self.prepare_quotas()?;
-        lock(&self.references).count(file.extent, Kind::Data { length: file.length }, file.reference, by)
+        self.quotas.prepare()?;
+        self.delayed_refs.lock().count(file.extent, ExtentKind::Data { length: file.length }, file.reference, by)
     }
 
-    /// Data that was allocated, and to which nobody refers, was never there.
+    /// Gives back data that was allocated and that has no reference.
     pub(super) fn give_back_unreferenced(&self) -> Result<()> {
-        let unreferenced = lock(&self.references).take_unreferenced();
+        let unreferenced = self.delayed_refs.lock().take_unreferenced();
         for FreedData { logical, length } in &unreferenced {
             self.space().give_back(*logical, *length);
         }
@@ -66,11 +65,11 @@ impl Filesystem {
         }
         let format = self.volume().format();
         let tree = self.tree(objectid::CSUM_TREE)?;
-        let mut tree = lock(&tree);
+        let mut tree = tree.lock();
         let (root, mut store) = tree.parts(self);
-        let sums = Checksums { size: format.csum_type.size() as u64, sectorsize: format.sectorsize.into() };
+        let csums = CsumForm { size: format.csum_type.size() as u64, sectorsize: format.sectorsize.into() };
         for FreedData { logical, length } in freed {
-            sums.delete(root, &mut store, *logical, *length)?;
+            csums.delete(root, &mut store, *logical, *length)?;
         }
         Ok(true)
     }
@@ -78,12 +77,14 @@ impl Filesystem {
 
 /// The form of checksum items: one checksum of `size` bytes for each sector, from the address that is the key's offset.
 #[derive(Clone, Copy, Debug)]
-pub struct Checksums {
+pub struct CsumForm {
+    /// Bytes of a checksum.
     pub size: u64,
+    /// Bytes of data that it is of.
     pub sectorsize: u64,
 }
 
-impl Checksums {
+impl CsumForm {
     /// Deletes the checksums of a range. Items that reach out of it keep the others (`btrfs_del_csums` in
     /// fs/btrfs/file-item.c).
     pub fn delete<S: Blocks>(&self, root: &mut TreeRoot, store: &mut S, logical: Logical, length: u64) -> Result<()> {

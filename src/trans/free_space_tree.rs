@@ -10,6 +10,17 @@ use crate::space::free_space_items::{Group, Items};
 use crate::tree::TreeRoot;
 use crate::tree::edit::{Blocks, Cursor, Editor, NewItem};
 
+use super::filesystem::Filesystem;
+
+impl Filesystem {
+    /// Deletes what the free space tree, if there is one, says of a block group of `length` bytes.
+    pub fn remove_free_space(&self, logical: Logical, length: u64) -> Result<()> {
+        let Some(mut tree) = self.free_space_tree() else { return Ok(()) };
+        let (root, mut store) = tree.parts(self);
+        remove(root, &mut store, logical, length)
+    }
+}
+
 /// Makes the items of a block group say what is free in it; a group without items is a new one. No block is made editable
 /// if they say it already. Present items that make no sense are an error, and so are free ranges outside of the group:
 /// nothing is changed then.

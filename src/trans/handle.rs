@@ -4,22 +4,22 @@ use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Logical};
 use crate::error::{Error, Result};
 use crate::space::SpaceInfo;
-use crate::sync::lock;
 use crate::tree::reservation::{to_delete_items, to_insert_items};
 
-use super::Filesystem;
+use super::filesystem::Filesystem;
 
-/// What one thread does in the transaction, from a promise of space to its end. One that is dropped without being ended
-/// has left something half done: the transaction cannot be committed then.
+/// What one thread does in the transaction, from the reservation of space to its end. A handle that is dropped without being
+/// ended has left something half done: the transaction cannot be committed then.
 #[derive(Debug)]
 pub struct Handle<'f> {
+    /// The filesystem that it changes.
     pub fs: &'f Filesystem,
-    /// Metadata that was promised, in bytes.
-    promised: u64,
+    /// Bytes of METADATA space that it has reserved.
+    reserved: u64,
     /// Block groups that this handle made and whose items it has yet to insert, in the order in which they came.
     pub new_groups: Vec<Logical>,
-    /// System space that was promised, in bytes.
-    pub system_promised: u64,
+    /// Bytes of SYSTEM space that it has reserved.
+    pub system_reserved: u64,
     is_ended: bool,
 }
 
@@ -29,22 +29,20 @@ const SYSTEM: BlockGroupFlags = BlockGroupFlags(block_group::SYSTEM);
 impl Filesystem {
     /// Begins to change `items` items of trees other than the chunk tree.
     pub fn begin(&self, items: u64) -> Result<Handle<'_>> {
-        self.begin_with(self.to_insert(items), SpaceInfo::reserve, SpaceInfo::left)
+        self.begin_with(self.to_insert(items), SpaceInfo::reserve, SpaceInfo::available)
     }
 
-    /// As [`Filesystem::begin`], for changes that make space: they may take of what is kept for the commit.
+    /// As [`Filesystem::begin`], for changes that make space: they may take of the global reserve.
     pub fn begin_to_free(&self, items: u64) -> Result<Handle<'_>> {
-        self.begin_with(self.to_insert(items), SpaceInfo::reserve_kept, SpaceInfo::unpromised)
+        self.begin_with(self.to_insert(items), SpaceInfo::reserve_with_global, SpaceInfo::unreserved)
     }
 
-    /// As [`Filesystem::begin_to_free`], for changes that delete items only: promised is what the trees need as high as they
-    /// are, and not as high as any may be. The caller holds no tree.
+    /// As [`Filesystem::begin_to_free`], for changes that delete items only: it reserves what the trees need as high as they are,
+    /// and not as high as any may be. The caller holds no tree.
     pub fn begin_to_delete(&self, items: u64) -> Result<Handle<'_>> {
-        let trees = [&self.extent_tree, &self.device_tree, &self.root_tree].into_iter();
-        let trees = trees.chain(&self.block_group_tree).chain(&self.free_space_tree);
-        let level = trees.map(|tree| lock(tree).root.level).max().unwrap_or_default();
+        let level = self.trees.highest_level();
         let bytes = to_delete_items(self.volume().format().nodesize, items, level);
-        self.begin_with(bytes, SpaceInfo::reserve_kept, SpaceInfo::unpromised)
+        self.begin_with(bytes, SpaceInfo::reserve_with_global, SpaceInfo::unreserved)
     }
 
     fn to_insert(&self, items: u64) -> u64 {
@@ -55,22 +53,22 @@ impl Filesystem {
         &self,
         bytes: u64,
         reserve: fn(&mut SpaceInfo, u64) -> bool,
-        left: fn(&SpaceInfo) -> u64,
+        available: fn(&SpaceInfo) -> u64,
     ) -> Result<Handle<'_>> {
         let mut space = self.space();
         let info = space.info_mut(METADATA);
         if !reserve(info, bytes) {
-            return Err(Error::NoSpace { what: "metadata", wanted: bytes, left: left(info) });
+            return Err(Error::NoSpace { what: "metadata", wanted: bytes, left: available(info) });
         }
-        let (new_groups, system_promised) = Default::default();
-        Ok(Handle { fs: self, promised: bytes, new_groups, system_promised, is_ended: false })
+        let (new_groups, system_reserved) = Default::default();
+        Ok(Handle { fs: self, reserved: bytes, new_groups, system_reserved, is_ended: false })
     }
 }
 
 impl Handle<'_> {
-    /// Gives promised system space back.
+    /// Releases the SYSTEM space that it has reserved.
     pub fn release_system(&mut self) {
-        let bytes = std::mem::take(&mut self.system_promised);
+        let bytes = std::mem::take(&mut self.system_reserved);
         self.fs.space().info_mut(SYSTEM).release(bytes);
     }
 
@@ -83,7 +81,7 @@ impl Handle<'_> {
 
 impl Drop for Handle<'_> {
     fn drop(&mut self) {
-        self.fs.space().info_mut(METADATA).release(self.promised);
+        self.fs.space().info_mut(METADATA).release(self.reserved);
         if !self.is_ended {
             self.fs.poison();
         }

@@ -2,32 +2,39 @@
 
 use std::sync::atomic::Ordering;
 
-use zerocopy::IntoBytes;
-
-use crate::disk::flags::qgroup_status::{INCONSISTENT, ON, RESCAN, SIMPLE_MODE};
+use crate::disk::flags::qgroup_status::{ON, SIMPLE_MODE};
 use crate::disk::quota::QgroupStatusItem;
-use crate::disk::{Key, KeyType, objectid};
+use crate::disk::{Key, KeyType};
 use crate::error::{Error, Result};
-use crate::sync::lock;
+use crate::sync::AtomicBool;
 use crate::tree::TreeRoot;
 use crate::volume::Volume;
 
-use super::Filesystem;
-use super::open::unreadable;
+/// The key of the status item in the quota tree.
+pub const STATUS: Key = Key::new(0, KeyType::QGROUP_STATUS, 0);
 
-const STATUS: Key = Key::new(0, KeyType::QGROUP_STATUS, 0);
-
-/// The flags of the quota tree.
-pub fn status(volume: &Volume, quota_tree: &TreeRoot) -> Result<u64> {
-    let data = quota_tree.find(volume, STATUS).map_err(unreadable)?;
-    Ok(data.as_deref().and_then(QgroupStatusItem::read_prefix).map_or(0, |(status, _)| status.flags.get()))
+/// Whether quotas are on, and whether what they count was changed.
+#[derive(Debug, Default)]
+pub struct Quotas {
+    /// Flags of the quota tree in the last commit.
+    status: u64,
+    is_recount_due: AtomicBool,
 }
 
-impl Filesystem {
-    /// To be called before files or data are changed. What quota groups count is to be counted anew then; simple quotas
-    /// cannot be, for they go by what each extent was made for.
-    pub(super) fn prepare_quotas(&self) -> Result<()> {
-        match self.quota_status & (ON | SIMPLE_MODE) {
+impl Quotas {
+    /// Reads the flags of the quota tree.
+    pub fn read(volume: &Volume, quota_tree: &TreeRoot) -> Result<Self> {
+        let data = quota_tree.find(volume, STATUS)?;
+        let status = data.as_deref().and_then(QgroupStatusItem::read_prefix);
+        Ok(Self { status: status.map_or(0, |(status, _)| status.flags.get()), ..Self::default() })
+    }
+
+    /// The transaction is about to change files or data.
+    ///
+    /// # Errors
+    /// Simple quotas are on: they count an extent for the tree that it was made for, which a recount cannot find.
+    pub fn prepare(&self) -> Result<()> {
+        match self.status & (ON | SIMPLE_MODE) {
             0 | SIMPLE_MODE => Ok(()),
             ON => {
                 self.is_recount_due.store(true, Ordering::Relaxed);
@@ -37,25 +44,8 @@ impl Filesystem {
         }
     }
 
-    /// Tells the kernel that quotas are to be counted anew, if they are. A count that is under way would go on amid what
-    /// it has counted before.
-    pub(super) fn invalidate_quotas(&self) -> Result<bool> {
-        if !self.is_recount_due.swap(false, Ordering::Relaxed) {
-            return Ok(false);
-        }
-        let tree = self.tree(objectid::QUOTA_TREE)?;
-        let mut tree = lock(&tree);
-        let logical = tree.root.logical;
-        tree.edit(self, |editor| {
-            let data = editor.data_mut(STATUS)?;
-            let Some((status, _)) = QgroupStatusItem::read_prefix(data) else {
-                return Err(Error::Block { what: "quota tree", logical, problem: "has a status too short".to_owned() });
-            };
-            let mut status = *status;
-            status.flags = ((status.flags.get() | INCONSISTENT) & !RESCAN).into();
-            data[..size_of::<QgroupStatusItem>()].copy_from_slice(status.as_bytes());
-            Ok(())
-        })?;
-        Ok(true)
+    /// Whether a recount is due, once.
+    pub fn take_recount(&self) -> bool {
+        self.is_recount_due.swap(false, Ordering::Relaxed)
     }
 }

@@ -6,27 +6,17 @@
 
 use std::collections::BTreeSet;
 
-use crate::block::extent_item::Kind;
+use crate::block::extent_item::ExtentKind;
 use crate::block::verify::Expected;
-use crate::disk::extent::{ExtentItem, TreeBlockInfo};
+use crate::disk::Logical;
 use crate::disk::flags::block_group::{METADATA, SYSTEM};
-use crate::disk::flags::extent::TREE_BLOCK;
-use crate::disk::{Key, KeyType, Logical, Transid};
 use crate::error::Result;
 use crate::space::{BlockGroup, FreeExtents};
+use crate::survey::UsedExtent;
 use crate::tree::TreeRoot;
-use crate::tree::csums::Csums;
-use crate::volume::ChunkMapping;
+use crate::tree::csums::CsumRoot;
 
-use super::Filesystem;
-use super::open::unreadable;
-
-/// An extent of the last commit that shares a row with free space.
-struct Live {
-    logical: Logical,
-    kind: Kind,
-    generation: Transid,
-}
+use super::filesystem::Filesystem;
 
 /// Good bytes in the place of bad ones.
 pub(super) type Mended = Vec<(Logical, Vec<u8>)>;
@@ -53,8 +43,8 @@ impl Filesystem {
             let wanted: BTreeSet<u64> = partial.iter().flat_map(rows).collect();
             let mut mended = Mended::new();
             let mut closed = BTreeSet::new();
-            for live in self.live_extents(chunk)? {
-                let own = rows((live.logical, live.kind.length(self.volume().format().nodesize)));
+            for live in self.trust.extents_of(self.volume(), chunk)? {
+                let own = rows((live.logical, live.length));
                 if wanted.range(own.clone()).next().is_some() && !self.mend(&live, &mut mended)? {
                     closed.extend(own);
                 }
@@ -68,41 +58,16 @@ impl Filesystem {
         Ok(())
     }
 
-    /// The extents of the last commit in a chunk.
-    fn live_extents(&self, chunk: &ChunkMapping) -> Result<Vec<Live>> {
-        let from = Key::new(chunk.logical.0, KeyType(0), 0);
-        let to = Key::new(chunk.end().0 - 1, KeyType(u8::MAX), u64::MAX);
-        let mut extents = Vec::new();
-        let found = self.extent_root.range(self.volume(), from, to, |item| {
-            if !matches!(item.key.key_type, KeyType::EXTENT_ITEM | KeyType::METADATA_ITEM) {
-                return;
-            }
-            let Some((extent, rest)) = ExtentItem::read_prefix(item.data) else { return };
-            let level = match item.key.key_type {
-                KeyType::METADATA_ITEM => u8::try_from(item.key.offset).ok(),
-                _ if extent.flags.get() & TREE_BLOCK != 0 => {
-                    TreeBlockInfo::read_prefix(rest).map(|(info, _)| info.level)
-                }
-                _ => None,
-            };
-            let kind = level.map_or(Kind::Data { length: item.key.offset }, |level| Kind::Block { level });
-            extents.push(Live { logical: Logical(item.key.objectid), kind, generation: extent.generation.into() });
-        });
-        found.map_err(unreadable)?;
-        Ok(extents)
-    }
-
     /// Whether all of an extent is good; what is bad on its device is then added to `mended` as it should be.
-    fn mend(&self, live: &Live, mended: &mut Mended) -> Result<bool> {
+    fn mend(&self, live: &UsedExtent, mended: &mut Mended) -> Result<bool> {
         match live.kind {
-            Kind::Block { level } => Ok(self.mend_block(live, level, mended)),
-            Kind::Data { length } => self.mend_data(live.logical, length, mended),
+            ExtentKind::Block { level } => Ok(self.mend_block(live, level, mended)),
+            ExtentKind::Data { length } => self.mend_data(live.logical, length, mended),
         }
     }
 
-    fn mend_block(&self, live: &Live, level: u8, mended: &mut Mended) -> bool {
-        let (level, generation) = (Some(level), Some(live.generation));
-        let expected = Expected { level, generation, ..Expected::at(live.logical) };
+    fn mend_block(&self, live: &UsedExtent, level: u8, mended: &mut Mended) -> bool {
+        let expected = Expected { level: Some(level), generation: live.generation, ..Expected::at(live.logical) };
         let mut buffer = Vec::new();
         if self.volume().read_copy(&expected, 1, &mut buffer).is_ok() {
             return true;
@@ -118,9 +83,9 @@ impl Filesystem {
         let (csum_type, sectorsize) = (volume.format().csum_type, u64::from(volume.format().sectorsize));
         let mut sector = vec![0; sectorsize as usize];
         let mut good = 0;
-        let csums = Csums::of(volume, &TreeRoot::root_tree(volume)).map_err(unreadable)?;
-        let read = csums.for_each(volume, &[(start.0, start.0.saturating_add(length))], |run| {
-            for (index, csum) in run.sums.chunks_exact(csum_type.size()).enumerate() {
+        let csums = CsumRoot::of(volume, &TreeRoot::root_tree(volume))?;
+        csums.for_each(volume, &[(start.0, start.0.saturating_add(length))], |run| {
+            for (index, csum) in run.csums.chunks_exact(csum_type.size()).enumerate() {
                 let logical = Logical(run.logical.0 + index as u64 * sectorsize);
                 let mut is_good = |mirror| {
                     volume.read(logical, mirror, &mut sector).is_ok() && csum_type.compute(&sector).starts_with(csum)
@@ -132,8 +97,7 @@ impl Filesystem {
                 }
                 good += sectorsize;
             }
-        });
-        read.map_err(unreadable)?;
+        })?;
         Ok(good == length)
     }
 }

@@ -1,22 +1,21 @@
 //! The v1 caches of free space: hidden files of the root tree, one for each block group. Every commit makes all of them
 //! stale, for the superblock names the generation of those that are not.
 
-use crate::block::extent_item::Kind;
+use crate::block::extent_item::ExtentKind;
 use crate::block::reference::{FileExtent, file_extent};
 use crate::disk::space::FreeSpaceHeader;
 use crate::disk::{Key, KeyType, Logical, objectid};
 use crate::error::{Error, Result};
-use crate::sync::lock;
 use crate::tree::edit::Cursor;
 
-use super::Filesystem;
+use super::filesystem::Filesystem;
 
 impl Filesystem {
     /// Deletes the cache of a block group that is removed, if it has one (`btrfs_remove_free_space_inode` in
     /// fs/btrfs/free-space-cache.c).
     pub fn remove_space_cache(&self, logical: Logical) -> Result<()> {
         let header = Key::new(objectid::FREE_SPACE, KeyType(0), logical.0);
-        let mut root_tree = lock(&self.root_tree);
+        let mut root_tree = self.trees.root.lock();
         let Some(data) = root_tree.find(self, header)? else { return Ok(()) };
         let error = |problem: &str| {
             let what = "free space cache of block group";
@@ -52,9 +51,9 @@ impl Filesystem {
             editor.delete(header)?;
             editor.delete_range(items)
         })?;
-        let mut references = lock(&self.references);
+        let mut refs = self.delayed_refs.lock();
         extents.iter().try_for_each(|FileExtent { extent, length, reference }| {
-            references.count(*extent, Kind::Data { length: *length }, *reference, -1)
+            refs.count(*extent, ExtentKind::Data { length: *length }, *reference, -1)
         })
     }
 }

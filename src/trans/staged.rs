@@ -1,25 +1,12 @@
-//! A tree with the blocks that this transaction has made of it, and where its edits get them.
+//! A tree with the blocks that this transaction has made of it.
 
-use crate::sync::MutexGuard;
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 
-use zerocopy::IntoBytes;
-
-use crate::block::Block;
-use crate::block::edit::NewBlock;
-use crate::block::verify::Expected;
-use crate::disk::flags::{BACKREF_REV_SHIFT, MIXED_BACKREF_REV, header::WRITTEN};
-use crate::disk::node::Header;
-use crate::disk::{Key, Logical, Transid};
-use crate::error::{Error, Result};
+use crate::disk::{CsumType, Logical, Transid};
 use crate::space::Payer;
-use crate::sync::lock;
+use crate::sync::MutexGuard;
 use crate::tree::TreeRoot;
-use crate::tree::edit::{Blocks, Cursor, Editor};
-
-use super::{Filesystem, sharing};
 
 /// The blocks of one tree that are new in this transaction, by address.
 pub type NewBlocks = HashMap<Logical, Vec<u8>>;
@@ -27,17 +14,43 @@ pub type NewBlocks = HashMap<Logical, Vec<u8>>;
 /// A tree that is changed.
 #[derive(Debug)]
 pub struct StagedTree {
+    /// Root of the tree as it is now.
     pub root: TreeRoot,
-    pub blocks: NewBlocks,
+    pub(super) blocks: NewBlocks,
     /// Of a tree of files, the generation of its last snapshot: others may share blocks that are not newer.
-    last_snapshot: Option<Transid>,
+    pub(super) last_snapshot: Option<Transid>,
     /// Blocks that it has more than its root item says.
-    pub growth: i64,
-    payer: Payer,
+    pub(super) growth: i64,
+    pub(super) payer: Payer,
 }
 
-/// A tree while the commit edits it, or [`Filesystem::flush`] does beside running handles: new blocks come out of what is kept
-/// for the commit.
+impl StagedTree {
+    /// A tree of which no other shares blocks.
+    pub fn new(root: TreeRoot) -> Self {
+        Self { root, blocks: NewBlocks::new(), last_snapshot: None, growth: 0, payer: Payer::Handle }
+    }
+
+    /// A tree of files.
+    pub(super) fn of_files(root: TreeRoot, last_snapshot: Transid) -> Self {
+        Self { last_snapshot: Some(last_snapshot), ..Self::new(root) }
+    }
+
+    /// Whether the transaction has changed it.
+    pub fn is_changed(&self) -> bool {
+        !self.blocks.is_empty()
+    }
+
+    /// Takes the new blocks out, with their checksums.
+    pub(super) fn take_stamped(&mut self, csum_type: CsumType) -> impl Iterator<Item = (Logical, Vec<u8>)> + use<> {
+        std::mem::take(&mut self.blocks).into_iter().map(move |(logical, mut bytes)| {
+            csum_type.stamp(&mut bytes);
+            (logical, bytes)
+        })
+    }
+}
+
+/// A tree while the commit edits it, or [`super::Filesystem::flush`] does beside running handles: new blocks come out of the
+/// global reserve.
 pub(super) struct ByCommit<'t>(MutexGuard<'t, StagedTree>);
 
 impl<'t> ByCommit<'t> {
@@ -65,156 +78,4 @@ impl Drop for ByCommit<'_> {
     fn drop(&mut self) {
         self.0.payer = Payer::Handle;
     }
-}
-
-impl StagedTree {
-    /// A tree of which no other shares blocks.
-    pub fn new(root: TreeRoot) -> Self {
-        Self { root, blocks: NewBlocks::new(), last_snapshot: None, growth: 0, payer: Payer::Handle }
-    }
-
-    /// A tree of files.
-    pub fn of_files(root: TreeRoot, last_snapshot: Transid) -> Self {
-        Self { last_snapshot: Some(last_snapshot), ..Self::new(root) }
-    }
-
-    /// What an edit takes.
-    pub fn parts<'a>(&'a mut self, fs: &'a Filesystem) -> (&'a mut TreeRoot, Store<'a>) {
-        let Self { root, blocks, last_snapshot, growth, payer } = self;
-        (root, Store { fs, blocks, last_snapshot: *last_snapshot, growth, payer: *payer })
-    }
-
-    /// After an error other than a refusal ([`Error::Edit`]) the tree may be half changed: nothing can be committed then.
-    pub fn edit<T>(
-        &mut self,
-        fs: &Filesystem,
-        edit: impl FnOnce(&mut Editor<'_, Store<'_>>) -> Result<T>,
-    ) -> Result<T> {
-        let (root, mut store) = self.parts(fs);
-        let edited = edit(&mut Editor::new(root, &mut store));
-        if edited.as_ref().is_err_and(|error| !matches!(error, Error::Edit { .. })) {
-            fs.poison();
-        }
-        edited
-    }
-
-    /// The last item whose key is not above `key`, if there is one.
-    pub fn find_last(&mut self, fs: &Filesystem, key: Key) -> Result<Option<(Key, Vec<u8>)>> {
-        let (root, store) = self.parts(fs);
-        let cursor = Cursor::at_or_before(root, &store, key)?;
-        cursor.map(|cursor| cursor.item().map(|item| (item.key, item.data.to_vec()))).transpose()
-    }
-
-    /// The data of the item with this key, if there is one.
-    pub fn find(&mut self, fs: &Filesystem, key: Key) -> Result<Option<Vec<u8>>> {
-        let (root, store) = self.parts(fs);
-        let cursor = Cursor::at(root, &store, key)?;
-        cursor.map(|cursor| Ok(cursor.item()?.data.to_vec())).transpose()
-    }
-}
-
-/// The blocks of a tree: new ones as they are, others as the last commit has them.
-pub struct Store<'a> {
-    fs: &'a Filesystem,
-    blocks: &'a mut NewBlocks,
-    last_snapshot: Option<Transid>,
-    growth: &'a mut i64,
-    payer: Payer,
-}
-
-impl Blocks for Store<'_> {
-    type Bytes<'b>
-        = Cow<'b, [u8]>
-    where
-        Self: 'b;
-
-    fn read(&self, expected: &Expected) -> Result<Cow<'_, [u8]>> {
-        match self.blocks.get(&expected.logical) {
-            // Where an extent item is missing, an address that is in use was handed out.
-            Some(_) if expected.generation.is_some_and(|generation| generation != self.fs.generation()) => {
-                Err(problem(expected.logical, "is in use, and the extent tree does not know"))
-            }
-            Some(bytes) => Ok(Cow::Borrowed(bytes)),
-            None => self.fs.read_committed(expected).map(Cow::Owned),
-        }
-    }
-
-    fn make_editable(&mut self, tree: u64, expected: &Expected, _: Option<Logical>) -> Result<Logical> {
-        let old = expected.logical;
-        if self.blocks.contains_key(&old) {
-            return Ok(old);
-        }
-        let mut bytes = self.fs.read_committed(expected)?;
-        let block = Block::new(&bytes).ok_or_else(|| problem(old, "is too short"))?;
-        if block.header().backref_rev() != MIXED_BACKREF_REV {
-            return Err(problem(old, "is from before Linux 2.6.31, and its references are of another form"));
-        }
-        let may_be_shared = self.last_snapshot.is_some_and(|last| sharing::may_be_shared(block, last));
-        if !may_be_shared && block.header().owner.get() != tree {
-            return Err(problem(old, "belongs to another tree"));
-        }
-        let (level, first_key) = (block.level(), block.first_key().unwrap_or_default());
-        let new = self.fs.take_block(tree, self.payer)?;
-        match may_be_shared {
-            true => self.fs.give_up_shared(tree, block)?,
-            false => lock(&self.fs.references).drop_block(old, level, tree)?,
-        }
-        lock(&self.fs.references).add_block(new, level, first_key, tree);
-        let (header, _) = zerocopy::FromBytes::mut_from_prefix(&mut bytes).map_err(|_| problem(old, "is too short"))?;
-        let header: &mut Header = header;
-        // Of a sprout, the block may be that of a seed.
-        header.fsid = self.fs.volume().superblock().metadata_fsid();
-        header.chunk_tree_uuid = self.fs.chunk_tree_uuid();
-        header.bytenr = new.0.into();
-        header.owner = tree.into();
-        header.generation = self.fs.generation().0.into();
-        header.flags = (u64::from(MIXED_BACKREF_REV) << BACKREF_REV_SHIFT | WRITTEN).into();
-        self.blocks.insert(new, bytes);
-        Ok(new)
-    }
-
-    fn bytes_mut<const N: usize>(&mut self, blocks: [Logical; N]) -> Result<[&mut [u8]; N]> {
-        let found = self.blocks.get_disjoint_mut(blocks.each_ref());
-        if let Some(index) = found.iter().position(Option::is_none) {
-            return Err(problem(blocks[index], "is not editable"));
-        }
-        Ok(found.map(|bytes| bytes.map(Vec::as_mut_slice).unwrap_or_default()))
-    }
-
-    fn allocate(&mut self, tree: u64, level: u8, first_key: Key) -> Result<Logical> {
-        let logical = self.fs.take_block(tree, self.payer)?;
-        let mut bytes = vec![0; self.fs.volume().format().nodesize as usize];
-        let new = NewBlock {
-            logical,
-            level,
-            generation: self.fs.generation(),
-            owner: tree,
-            fsid: self.fs.volume().superblock().metadata_fsid(),
-            chunk_tree_uuid: self.fs.chunk_tree_uuid(),
-        };
-        new.write(&mut bytes).map_err(|error| problem(logical, &error.to_string()))?;
-        lock(&self.fs.references).add_block(logical, level, first_key, tree);
-        self.blocks.insert(logical, bytes);
-        *self.growth += 1;
-        Ok(logical)
-    }
-
-    fn free(&mut self, tree: u64, block: Logical, level: u8) {
-        self.blocks.remove(&block);
-        *self.growth -= 1;
-        self.fs.give_back_block(block, tree, level);
-    }
-}
-
-fn problem(logical: Logical, problem: &str) -> Error {
-    Error::Block { what: "tree block", logical, problem: problem.to_owned() }
-}
-
-/// The bytes of new blocks with their checksums, by address.
-pub fn stamped(fs: &Filesystem, blocks: NewBlocks) -> impl Iterator<Item = (Logical, Vec<u8>)> {
-    let csum_type = fs.volume().format().csum_type;
-    blocks.into_iter().map(move |(logical, mut bytes)| {
-        csum_type.stamp(bytes.as_mut_bytes());
-        (logical, bytes)
-    })
 }

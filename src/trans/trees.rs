@@ -1,81 +1,54 @@
-//! Trees that somebody asks for: those of files, and others that the transaction has no use for by itself.
+//! The trees of a transaction, each behind its lock.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::disk::root::RootItem;
-use crate::disk::{Key, KeyType, Transid, objectid};
-use crate::error::{Error, Result};
-use crate::sync::{Mutex, lock};
-use crate::tree::TreeRoot;
+use crate::disk::fields::Uuid;
+use crate::sync::Mutex;
 
-use super::Filesystem;
 use super::staged::StagedTree;
 
-/// By id.
+/// Trees that are opened on demand, by id: subvolumes, the checksum tree, the quota tree.
 pub type OpenedTrees = BTreeMap<u64, Arc<Mutex<StagedTree>>>;
 
-impl Filesystem {
-    /// A tree of the root tree, to be changed: one and the same for all who ask in this transaction. At the commit its root
-    /// item is brought up to date. Who takes a reference to data out of a tree of files, or puts one in, tells
-    /// [`Filesystem::drop_data_reference`] or [`Filesystem::add_data_reference`], and who changes inodes all that they
-    /// count.
-    ///
-    /// An error are the trees that the transaction changes by itself, subvolumes that are being deleted or relocated,
-    /// and those of a filesystem with simple quotas, which would have to be counted.
-    pub fn tree(&self, id: u64) -> Result<Arc<Mutex<StagedTree>>> {
-        let error = |problem| Error::Tree { tree: id, problem };
-        if is_own(id) {
-            return Err(error("is changed by the transaction alone"));
-        }
-        let mut opened = lock(&self.opened_trees);
-        if let Some(tree) = opened.get(&id) {
-            return Ok(Arc::clone(tree));
-        }
-        let (key, item) = self.last_root_item(id)?;
-        let root = TreeRoot::of_item(key, &item);
-        let tree = if objectid::is_fs_tree(id) {
-            if item.refs.get() == 0 {
-                return Err(error("is being deleted"));
-            }
-            let relocation = Key::new(objectid::TREE_RELOC, KeyType::ROOT_ITEM, id);
-            if lock(&self.root_tree).find(self, relocation)?.is_some() {
-                return Err(error("is being relocated: mount the filesystem and let the balance finish"));
-            }
-            self.prepare_quotas()?;
-            StagedTree::of_files(root, Transid(item.last_snapshot.get()))
-        } else {
-            StagedTree::new(root)
-        };
-        let tree = Arc::new(Mutex::new(tree));
-        opened.insert(id, Arc::clone(&tree));
-        Ok(tree)
-    }
-
-    /// The trees that were asked for until now.
-    pub(super) fn opened_trees(&self) -> Vec<Arc<Mutex<StagedTree>>> {
-        lock(&self.opened_trees).values().cloned().collect()
-    }
-
-    /// The root item of a tree, the last one if there are more (`btrfs_find_root` in fs/btrfs/root-tree.c): the key of a
-    /// snapshot's has the generation in which it was made.
-    fn last_root_item(&self, id: u64) -> Result<(Key, RootItem)> {
-        let last = Key::new(id, KeyType::ROOT_ITEM, u64::MAX);
-        let found = lock(&self.root_tree).find_last(self, last)?;
-        let found = found.filter(|(key, _)| (key.objectid, key.key_type) == (id, KeyType::ROOT_ITEM));
-        let item = found.and_then(|(key, data)| Some((key, RootItem::read(&data)?)));
-        item.ok_or(Error::NoTree { tree: id, name: objectid::name(id).unwrap_or_default() })
-    }
+/// All trees but the chunk tree, which [`super::Chunks`] has.
+#[derive(Debug)]
+pub struct Trees {
+    pub extent: Mutex<StagedTree>,
+    pub block_group: Option<Mutex<StagedTree>>,
+    pub device: Mutex<StagedTree>,
+    /// `None` where there is none, or where the kernel does not trust it.
+    pub free_space: Option<Mutex<StagedTree>>,
+    pub root: Mutex<StagedTree>,
+    pub opened: Mutex<OpenedTrees>,
+    /// What blocks and device extents carry as the uuid of the chunk tree.
+    pub chunk_tree_uuid: Uuid,
 }
 
-fn is_own(tree: u64) -> bool {
-    matches!(
-        tree,
-        objectid::ROOT_TREE
-            | objectid::EXTENT_TREE
-            | objectid::CHUNK_TREE
-            | objectid::DEV_TREE
-            | objectid::FREE_SPACE_TREE
-            | objectid::BLOCK_GROUP_TREE
-    )
+impl Trees {
+    /// The trees that the transaction changes by itself and that have root items.
+    fn own(&self) -> impl Iterator<Item = &Mutex<StagedTree>> {
+        [&self.extent, &self.device].into_iter().chain(&self.block_group).chain(&self.free_space)
+    }
+
+    /// The trees that were opened on demand until now.
+    fn opened(&self) -> Vec<Arc<Mutex<StagedTree>>> {
+        self.opened.lock().values().cloned().collect()
+    }
+
+    /// Calls `work` with each tree that has a root item, one after the other.
+    pub fn for_each(&self, mut work: impl FnMut(&mut StagedTree)) {
+        self.own().for_each(|tree| work(&mut tree.lock()));
+        self.opened().iter().for_each(|tree| work(&mut tree.lock()));
+    }
+
+    /// The highest level of the trees that the transaction changes by itself. The caller holds none of them.
+    pub fn highest_level(&self) -> u8 {
+        self.own().chain([&self.root]).map(|tree| tree.lock().root.level).max().unwrap_or_default()
+    }
+
+    /// The tree that block group items stand in.
+    pub fn block_group_items(&self) -> &Mutex<StagedTree> {
+        self.block_group.as_ref().unwrap_or(&self.extent)
+    }
 }

@@ -10,7 +10,9 @@ use crate::error::{EditProblem, Error, Result};
 /// A block that is done.
 #[derive(Clone, Copy, Debug)]
 pub struct BuiltBlock {
+    /// Logical address of the block.
     pub logical: Logical,
+    /// Its level; 0 for a leaf.
     pub level: u8,
     /// Of the root of an empty tree the least key.
     pub first_key: Key,
@@ -24,6 +26,7 @@ pub trait Store {
     /// An address for the next block. Blocks are written in the order in which addresses are given to them.
     fn allocate(&mut self) -> Result<Logical>;
 
+    /// Writes a finished block to the address that was taken for it.
     fn write(&mut self, block: &BuiltBlock, bytes: &[u8]) -> Result<()>;
 }
 
@@ -32,10 +35,15 @@ pub trait Store {
 pub struct NewTree {
     /// The id of the tree.
     pub owner: u64,
+    /// Generation of all blocks.
     pub generation: Transid,
+    /// Uuid of the filesystem: [`crate::disk::Superblock::metadata_fsid`].
     pub fsid: Uuid,
+    /// Uuid of the chunk tree.
     pub chunk_tree_uuid: Uuid,
+    /// Bytes of a tree block.
     pub nodesize: u32,
+    /// Type of all checksums.
     pub csum_type: CsumType,
 }
 
@@ -50,7 +58,9 @@ fn capacity(nodesize: u32, level: usize) -> usize {
 /// A tree that was built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BuiltTree {
+    /// Logical address of the root block.
     pub root: Logical,
+    /// Level of the root block.
     pub level: u8,
     /// Number of its blocks.
     pub blocks: u64,
@@ -76,6 +86,7 @@ struct Level {
 }
 
 impl Builder {
+    /// A tree without items.
     pub fn new(tree: NewTree) -> Result<Self> {
         let mut builder = Self { tree, levels: Vec::new(), last_key: None, blocks: 0 };
         builder.add_level()?;
@@ -200,7 +211,7 @@ mod tests {
     use super::*;
     use crate::block::edit::check_layout;
     use crate::block::verify::{Expected, Format};
-    use crate::block::{Block, Kind};
+    use crate::block::{Block, BlockKind};
     use crate::disk::KeyType;
 
     const NODESIZE: u32 = 4096;
@@ -260,10 +271,10 @@ mod tests {
             let block: Block<'_> = format.verify(&self.blocks[&expected.logical], expected).unwrap();
             check_layout(block).unwrap();
             match block.kind() {
-                Kind::Leaf(leaf) => {
+                BlockKind::Leaf(leaf) => {
                     items.extend(leaf.items().map(|item| item.unwrap()).map(|item| (item.key, item.data.to_vec())));
                 }
-                Kind::Node(node) => {
+                BlockKind::Node(node) => {
                     node.ptrs().iter().for_each(|ptr| self.items(&Expected::child(ptr, block.level()), items));
                 }
             }

@@ -1,6 +1,6 @@
 //! The trees whose roots stand in a tree.
 
-use crate::block::Kind;
+use crate::block::BlockKind;
 use crate::disk::KeyType;
 use crate::disk::root::RootItem;
 use crate::volume::{NoGoodCopy, Volume};
@@ -28,7 +28,7 @@ impl TreeRoot {
                     continue;
                 }
             };
-            let Kind::Leaf(leaf) = read.block.kind() else { continue };
+            let BlockKind::Leaf(leaf) = read.block.kind() else { continue };
             for item in leaf.items().flatten().filter(|item| item.key.key_type == KeyType::ROOT_ITEM) {
                 if let Some(root_item) = RootItem::read(item.data) {
                     roots.push(TreeRoot::of_item(item.key, &root_item));

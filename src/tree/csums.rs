@@ -8,17 +8,19 @@ use super::TreeRoot;
 /// A run of sectors and their checksums, one after the other.
 #[derive(Clone, Copy)]
 pub struct CsumRun<'a> {
+    /// Logical address of the first sector.
     pub logical: Logical,
-    pub sums: &'a [u8],
+    /// The checksums, one after the other.
+    pub csums: &'a [u8],
 }
 
 /// The checksum tree, if the filesystem has one.
 #[derive(Clone, Copy, Debug)]
-pub struct Csums {
+pub struct CsumRoot {
     root: Option<TreeRoot>,
 }
 
-impl Csums {
+impl CsumRoot {
     /// The checksum tree that this root tree leads to.
     pub fn of(volume: &Volume, root_tree: &TreeRoot) -> Result<Self, NoGoodCopy> {
         let root = root_tree.find_child(volume, objectid::CSUM_TREE)?;
@@ -30,13 +32,13 @@ impl Csums {
         self.root
     }
 
-    /// Hands the checksums of all sectors in `ranges` to `hear`, in order. The ranges, start and end, are sorted and
+    /// Hands the checksums of all sectors in `ranges` to `visit`, in order. The ranges, start and end, are sorted and
     /// disjoint. Items that no sound filesystem has are passed over.
     pub fn for_each(
         &self,
         volume: &Volume,
         ranges: &[(u64, u64)],
-        mut hear: impl FnMut(CsumRun<'_>),
+        mut visit: impl FnMut(CsumRun<'_>),
     ) -> Result<(), NoGoodCopy> {
         let Some(root) = self.root else { return Ok(()) };
         let format = volume.format();
@@ -60,9 +62,9 @@ impl Csums {
                     let first = range.0.max(start) / sectorsize;
                     let sectors = range.1.min(end).div_ceil(sectorsize).saturating_sub(first);
                     let skipped = (first - start / sectorsize) as usize;
-                    let sums = item.data.get(skipped * size..).unwrap_or_default();
-                    let length = (sectors as usize).saturating_mul(size).min(sums.len() / size * size);
-                    hear(CsumRun { logical: Logical(first * sectorsize), sums: &sums[..length] });
+                    let csums = item.data.get(skipped * size..).unwrap_or_default();
+                    let length = (sectors as usize).saturating_mul(size).min(csums.len() / size * size);
+                    visit(CsumRun { logical: Logical(first * sectorsize), csums: &csums[..length] });
                 }
             })?;
         }

@@ -8,7 +8,7 @@ use crate::disk::{Key, KeyType, Logical, Profile, objectid};
 use crate::volume::{BadCopy, ChunkMapping, NoGoodCopy, Volume};
 
 use super::cache::BlockCache;
-use super::csums::Csums;
+use super::csums::CsumRoot;
 use super::spans::{LeafVisit, UnreadableSpan};
 
 /// Bytes of data whose checksums are read at once. What is read in order finds most of them there.
@@ -39,19 +39,19 @@ pub enum DataEvent<'a> {
 pub struct DataReader<'v> {
     volume: &'v Volume,
     cache: &'v BlockCache,
-    csums: Option<Csums>,
-    sums: SectorSums,
+    csums: Option<CsumRoot>,
+    sectors: SectorCsums,
 }
 
 impl<'v> DataReader<'v> {
     /// A reader that verifies with these checksums. Without any, nothing is verified.
-    pub fn new(volume: &'v Volume, cache: &'v BlockCache, csums: Option<Csums>) -> Self {
+    pub fn new(volume: &'v Volume, cache: &'v BlockCache, csums: Option<CsumRoot>) -> Self {
         let format = volume.format();
         // While checksums are converted to another type it is not known of which type they are.
         let changing = superblock::CHANGING_DATA_CSUM | superblock::CHANGING_META_CSUM;
         let csums = csums.filter(|_| volume.superblock().flags.get() & changing == 0);
-        let sums = SectorSums::new(format.sectorsize.into(), format.csum_type.size());
-        Self { volume, cache, csums, sums }
+        let sectors = SectorCsums::new(format.sectorsize.into(), format.csum_type.size());
+        Self { volume, cache, csums, sectors }
     }
 
     /// Fills `buffer` with the data at `logical`, and `sectors` with what each sector of it is worth. Both address and length
@@ -74,9 +74,9 @@ impl<'v> DataReader<'v> {
                 continue;
             };
             if let Some(csums) = &self.csums {
-                self.sums.load(volume, self.cache, csums, address, event);
+                self.sectors.load(volume, self.cache, csums, address, event);
             }
-            let sum = self.sums.get(address);
+            let sum = self.sectors.get(address);
             let is_good = is_read && sum.is_none_or(|sum| volume.format().csum_type.compute(bytes).starts_with(sum));
             let lost = if is_good { Ok(()) } else { read_sector(volume, address, sum, bytes, event) };
             sectors.push(match (lost, sum) {
@@ -141,7 +141,7 @@ pub fn not_placed(volume: &Volume, chunk: &ChunkMapping) -> Option<&'static str>
 }
 
 /// The checksums of the sectors of one range.
-struct SectorSums {
+struct SectorCsums {
     sectorsize: u64,
     size: usize,
     start: u64,
@@ -151,7 +151,7 @@ struct SectorSums {
     known: Vec<bool>,
 }
 
-impl SectorSums {
+impl SectorCsums {
     fn new(sectorsize: u64, size: usize) -> Self {
         Self { sectorsize, size, start: 0, end: 0, bytes: Vec::new(), known: Vec::new() }
     }
@@ -169,7 +169,7 @@ impl SectorSums {
         &mut self,
         volume: &Volume,
         cache: &BlockCache,
-        csums: &Csums,
+        csums: &CsumRoot,
         logical: Logical,
         event: &mut dyn FnMut(DataEvent<'_>),
     ) {
@@ -198,16 +198,16 @@ impl SectorSums {
     }
 
     /// Takes what an item says of the range. Items that no sound filesystem has are left out.
-    fn take(&mut self, first: u64, sums: &[u8]) {
+    fn take(&mut self, first: u64, csums: &[u8]) {
         if !first.is_multiple_of(self.sectorsize) {
             return;
         }
         let (first, own) = (first / self.sectorsize, self.start / self.sectorsize);
         let to = usize::try_from(first.saturating_sub(own)).unwrap_or(usize::MAX);
         let from = usize::try_from(own.saturating_sub(first)).unwrap_or(usize::MAX);
-        let sums = sums.chunks_exact(self.size).skip(from);
+        let csums = csums.chunks_exact(self.size).skip(from);
         let places = self.bytes.chunks_exact_mut(self.size).zip(&mut self.known).skip(to);
-        for (sum, (place, known)) in sums.zip(places) {
+        for (sum, (place, known)) in csums.zip(places) {
             place.copy_from_slice(sum);
             *known = true;
         }

@@ -22,5 +22,5 @@ pub use root::TreeRoot;
 pub use scan::Scan;
 pub use spans::{LeafRead, LeafVisit, Span, UnreadableSpan};
 pub use stale::stale_devices;
-pub use visitor::{Place, Tree, Visit, Visitor};
+pub use visitor::{BlockPlace, Tree, Visit, Visitor};
 pub use walk::{Entered, Levels, Walk, walk};

@@ -10,7 +10,9 @@ use crate::volume::Volume;
 pub struct TreeRoot {
     /// The key of its root item. The trees that the superblock points to have none and go by their object id.
     pub key: Key,
+    /// Logical address of the root block.
     pub logical: Logical,
+    /// Level of the root block.
     pub level: u8,
     /// Nothing for the log root tree, whose generation is written nowhere else.
     pub generation: Option<Transid>,
@@ -27,6 +29,7 @@ impl TreeRoot {
         Self { key, logical, level: item.level, generation }
     }
 
+    /// The root tree that the superblock leads to.
     pub fn root_tree(volume: &Volume) -> Self {
         Self::root_tree_of(volume.superblock())
     }
@@ -37,6 +40,7 @@ impl TreeRoot {
         Self::of_superblock(objectid::ROOT_TREE, superblock.root(), superblock.root_level, generation)
     }
 
+    /// The chunk tree that the superblock leads to.
     pub fn chunk_tree(volume: &Volume) -> Self {
         Self::chunk_tree_of(volume.superblock())
     }

@@ -5,14 +5,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::block::verify::Expected;
-use crate::block::{Block, Kind};
+use crate::block::{Block, BlockKind};
 use crate::disk::{Key, Logical};
 use crate::parallel::{lock, on_threads};
 use crate::progress::Progress;
 use crate::volume::{BadCopy, BlockCopy, Volume};
 
 use super::reached::{Claim, Reached, promise};
-use super::visitor::{Place, Tree, Visit, Visitor};
+use super::visitor::{BlockPlace, Tree, Visit, Visitor};
 use super::walk::{Entered, walk_by};
 
 /// A scan of trees, in one run or several.
@@ -38,9 +38,9 @@ struct Task {
 }
 
 impl Task {
-    fn place<'t>(&self, trees: &'t [Tree]) -> Place<'t> {
+    fn place<'t>(&self, trees: &'t [Tree]) -> BlockPlace<'t> {
         let Self { expected, end, is_disputed, .. } = *self;
-        Place { tree: &trees[self.tree], expected, end, is_disputed }
+        BlockPlace { tree: &trees[self.tree], expected, end, is_disputed }
     }
 }
 
@@ -70,6 +70,7 @@ struct Buffers<'v> {
 }
 
 impl<'v> Scan<'v> {
+    /// A scan on `threads` threads. `progress` counts its blocks and can stop it.
     pub fn new(volume: &'v Volume, threads: usize, progress: &'v Progress) -> Self {
         let (reached, ahead, copies) = Default::default();
         Self { volume, threads, progress, reached, ahead, copies }
@@ -201,11 +202,11 @@ impl<'v> Scan<'v> {
             visitor.bad_copies(part, &place, bad, block);
         }
         let node = match block.kind() {
-            Kind::Leaf(leaf) => {
+            BlockKind::Leaf(leaf) => {
                 visitor.visit(part, &place, Visit::Leaf(leaf));
                 return Vec::new();
             }
-            Kind::Node(node) => node,
+            BlockKind::Node(node) => node,
         };
         let ptrs = node.ptrs();
         let drop_progress = place.tree.drop_progress;

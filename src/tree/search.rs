@@ -1,6 +1,6 @@
 //! Finding one item by its key.
 
-use crate::block::{ItemRef, Kind};
+use crate::block::{BlockKind, ItemRef};
 use crate::disk::root::RootItem;
 use crate::disk::{Key, KeyType};
 use crate::volume::{NoGoodCopy, Volume};
@@ -16,13 +16,13 @@ impl TreeRoot {
         loop {
             let read = volume.read_block(&expected, &mut buffer)?;
             match read.block.kind() {
-                Kind::Node(node) => {
+                BlockKind::Node(node) => {
                     let ptrs = node.ptrs();
                     let after = ptrs.partition_point(|ptr| Key::from(&ptr.key) <= key);
                     let Some(ptr) = after.checked_sub(1).and_then(|index| ptrs.get(index)) else { return Ok(None) };
                     expected = Expected::child(ptr, node.block().level());
                 }
-                Kind::Leaf(leaf) => {
+                BlockKind::Leaf(leaf) => {
                     let slot = leaf.headers().partition_point(|item| Key::from(&item.key) < key);
                     let item = leaf.item(slot).filter(|item| item.key == key);
                     return Ok(item.map(|item| item.data.to_vec()));
@@ -41,13 +41,13 @@ impl TreeRoot {
         Ok(item.map(|item| TreeRoot::of_item(key, &item)))
     }
 
-    /// Hands each item with a key from `from` to `to`, both included, to `hear`, in order.
+    /// Hands each item with a key from `from` to `to`, both included, to `visit`, in order.
     pub fn range(
         &self,
         volume: &Volume,
         from: Key,
         to: Key,
-        mut hear: impl FnMut(ItemRef<'_>),
+        mut visit: impl FnMut(ItemRef<'_>),
     ) -> Result<(), NoGoodCopy> {
         // Levels only go down, so that a damaged tree ends too.
         let mut pending = vec![self.expected()];
@@ -55,16 +55,16 @@ impl TreeRoot {
         while let Some(expected) = pending.pop() {
             let read = volume.read_block(&expected, &mut buffer)?;
             match read.block.kind() {
-                Kind::Node(node) => {
+                BlockKind::Node(node) => {
                     let ptrs = node.ptrs();
                     let start = ptrs.partition_point(|ptr| Key::from(&ptr.key) <= from).saturating_sub(1);
                     let end = ptrs.partition_point(|ptr| Key::from(&ptr.key) <= to).max(start);
                     let level = node.block().level();
                     pending.extend(ptrs[start..end].iter().rev().map(|ptr| Expected::child(ptr, level)));
                 }
-                Kind::Leaf(leaf) => {
+                BlockKind::Leaf(leaf) => {
                     let wanted = leaf.items().flatten().filter(|item| from <= item.key && item.key <= to);
-                    wanted.for_each(&mut hear);
+                    wanted.for_each(&mut visit);
                 }
             }
         }

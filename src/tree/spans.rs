@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::block::verify::Expected;
-use crate::block::{Block, ItemRef, Kind};
+use crate::block::{Block, BlockKind, ItemRef};
 use crate::disk::{Key, Logical};
 use crate::volume::{BadCopy, NoGoodCopy, Volume};
 
@@ -14,6 +14,7 @@ use super::cache::BlockCache;
 /// The keys whose items stand in one leaf, or below one block that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
+    /// The first key.
     pub first: Key,
     /// The first key that stands behind it; nothing at the end of the tree.
     pub end: Option<Key>,
@@ -27,6 +28,7 @@ impl Span {
 
 /// A leaf that was found by a key.
 pub struct LeafRead {
+    /// Keys that the leaf may hold.
     pub span: Span,
     bytes: Arc<Vec<u8>>,
     /// Copies of it, and of the nodes above it, that were found bad before a good one.
@@ -37,8 +39,8 @@ impl LeafRead {
     /// The items whose keys lie in the span, in the order of the leaf. Others stand there in damaged trees only.
     pub fn items(&self) -> impl Iterator<Item = ItemRef<'_>> {
         let leaf = Block::new(&self.bytes).and_then(|block| match block.kind() {
-            Kind::Leaf(leaf) => Some(leaf),
-            Kind::Node(_) => None,
+            BlockKind::Leaf(leaf) => Some(leaf),
+            BlockKind::Node(_) => None,
         });
         let items = leaf.into_iter().flat_map(|leaf| leaf.items()).flatten();
         items.filter(|item| self.span.holds(item.key))
@@ -48,12 +50,15 @@ impl LeafRead {
 /// A block that cannot be read, and the keys that stand below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadableSpan {
+    /// Keys that the block may hold.
     pub span: Span,
+    /// The block, and what is wrong with its copies.
     pub block: NoGoodCopy,
 }
 
 /// What a visit of a range of keys meets.
 pub enum LeafVisit<'a> {
+    /// An item of the range.
     Item(ItemRef<'a>),
     /// A copy of the block at this address that is bad, while another one is good.
     BadCopy(Logical, &'a BadCopy),
@@ -75,7 +80,7 @@ impl TreeRoot {
         loop {
             let (bytes, bad_copies) = cache.read(volume, &expected).map_err(|block| UnreadableSpan { span, block })?;
             bad.extend(bad_copies.into_iter().map(|copy| (expected.logical, copy)));
-            let Some(Kind::Node(node)) = Block::new(&bytes).map(|block| block.kind()) else {
+            let Some(BlockKind::Node(node)) = Block::new(&bytes).map(|block| block.kind()) else {
                 return Ok(LeafRead { span, bytes, bad });
             };
             let ptrs = node.ptrs();

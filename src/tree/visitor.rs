@@ -10,6 +10,7 @@ use super::root::TreeRoot;
 /// A tree to walk over.
 #[derive(Clone, Copy, Debug)]
 pub struct Tree {
+    /// Its root block.
     pub root: TreeRoot,
     /// Of a tree that is being dropped: the first key, and the level of its pointer, that is still there.
     pub drop_progress: Option<(Key, u8)>,
@@ -21,6 +22,7 @@ impl Tree {
         Self { root, drop_progress: None }
     }
 
+    /// The id of the tree.
     pub fn id(&self) -> u64 {
         self.root.key.objectid
     }
@@ -42,8 +44,10 @@ impl Tree {
 
 /// The pointer by which a walk reaches a block.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'t> {
+pub struct BlockPlace<'t> {
+    /// The tree that is walked.
     pub tree: &'t Tree,
+    /// What the pointer says of the block.
     pub expected: Expected,
     /// Keys of the block are below this.
     pub end: Option<Key>,
@@ -54,12 +58,14 @@ pub struct Place<'t> {
 /// A block that was read and verified.
 #[derive(Clone, Copy)]
 pub enum Visit<'a> {
+    /// A leaf.
     Leaf(Leaf<'a>),
     /// A node, and the first of its pointers that counts: those before it are dropped already.
     Node(Node<'a>, usize),
 }
 
 impl<'a> Visit<'a> {
+    /// The block, whichever it is.
     pub fn block(&self) -> Block<'a> {
         match self {
             Visit::Leaf(leaf) => leaf.block(),
@@ -70,24 +76,25 @@ impl<'a> Visit<'a> {
 
 /// Learns from the blocks of a walk. What one thread learns is a part of its own.
 pub trait Visitor: Sync {
+    /// What one thread learns.
     type Part;
 
     /// A block that is good.
-    fn visit(&self, part: &mut Self::Part, place: &Place<'_>, visit: Visit<'_>);
+    fn visit(&self, part: &mut Self::Part, place: &BlockPlace<'_>, visit: Visit<'_>);
 
     /// A block of which no copy is good: what it holds, and all below it, is unknown. `bad` is empty if no chunk holds the
     /// address.
-    fn unreadable(&self, part: &mut Self::Part, place: &Place<'_>, bad: Vec<BadCopy>) {
+    fn unreadable(&self, part: &mut Self::Part, place: &BlockPlace<'_>, bad: Vec<BadCopy>) {
         let _ = (part, place, bad);
     }
 
     /// Copies that are bad, of a block whose good copy is `good`. The block is visited next.
-    fn bad_copies(&self, part: &mut Self::Part, place: &Place<'_>, bad: Vec<BadCopy>, good: Block<'_>) {
+    fn bad_copies(&self, part: &mut Self::Part, place: &BlockPlace<'_>, bad: Vec<BadCopy>, good: Block<'_>) {
         let _ = (part, place, bad, good);
     }
 
     /// A pointer that is not followed: the block was visited before, by a pointer that promises the same.
-    fn again(&self, part: &mut Self::Part, place: &Place<'_>) {
+    fn again(&self, part: &mut Self::Part, place: &BlockPlace<'_>) {
         let _ = (part, place);
     }
 }

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use crate::block::verify::Expected;
-use crate::block::{Block, Kind};
+use crate::block::{Block, BlockKind};
 use crate::disk::node::KeyPtr;
 use crate::disk::{Key, Logical, Transid};
 use crate::volume::{BadCopy, Volume};
 
-use super::visitor::{Place, Tree, Visit, Visitor};
+use super::visitor::{BlockPlace, Tree, Visit, Visitor};
 
 /// Which blocks a walk yields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl<'v> Walk<'v> {
         let (level, ptrs) = volume.undisturbed(|| {
             let read = volume.read_block(expected, buffer).ok()?;
             let ptrs = match read.block.kind() {
-                Kind::Node(node) if read.block.level() > lowest => node.ptrs().to_vec(),
+                BlockKind::Node(node) if read.block.level() > lowest => node.ptrs().to_vec(),
                 _ => Vec::new(),
             };
             Some((read.block.level(), ptrs))
@@ -146,7 +146,7 @@ pub(super) fn walk_by<V: Visitor>(
     // Whether a block is on the path to the first key that is not dropped yet stands beside it.
     let mut pending = vec![(tree.root.expected(), None::<Key>, tree.drop_progress.is_some())];
     while let Some((expected, end, on_dropped_path)) = pending.pop() {
-        let place = Place { tree, expected, end, is_disputed: false };
+        let place = BlockPlace { tree, expected, end, is_disputed: false };
         if !entered.blocks.insert((expected.logical, expected.generation)) {
             visitor.again(part, &place);
             continue;
@@ -163,11 +163,11 @@ pub(super) fn walk_by<V: Visitor>(
             visitor.bad_copies(part, &place, bad, block);
         }
         let node = match block.kind() {
-            Kind::Leaf(leaf) => {
+            BlockKind::Leaf(leaf) => {
                 visitor.visit(part, &place, Visit::Leaf(leaf));
                 continue;
             }
-            Kind::Node(node) => node,
+            BlockKind::Node(node) => node,
         };
         let (ptrs, level) = (node.ptrs(), block.level());
         let kept = tree.drop_progress.filter(|(_, lowest)| on_dropped_path && level >= *lowest);

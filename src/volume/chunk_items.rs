@@ -7,8 +7,9 @@ use crate::disk::volume::{BlockGroupItem, Chunk, DevExtent, DevItem, Stripe};
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Physical, Profile, STRIPE_LEN, objectid};
 use crate::error::{Error, Result};
 
-use super::ChunkMapping;
+use super::chunk_map::ChunkMapping;
 
+/// The key of the item of the chunk at `logical`.
 pub fn chunk_key(logical: Logical) -> Key {
     Key::new(objectid::FIRST_CHUNK_TREE, KeyType::CHUNK_ITEM, logical.0)
 }

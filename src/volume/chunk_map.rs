@@ -11,19 +11,28 @@ use super::parity;
 /// One stripe of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StripeMapping {
+    /// Number of the device.
     pub devid: u64,
+    /// Uuid of the device.
     pub dev_uuid: Uuid,
+    /// First byte of the stripe on the device.
     pub physical: Physical,
 }
 
 /// A chunk that may be used to read: its geometry makes sense.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChunkMapping {
+    /// Logical address of the chunk.
     pub logical: Logical,
+    /// Bytes of the chunk in logical addresses.
     pub length: u64,
+    /// Type and profile.
     pub flags: BlockGroupFlags,
+    /// How data is replicated.
     pub profile: Profile,
+    /// Stripes with the same data within a striped chunk: 2 for RAID10.
     pub sub_stripes: u16,
+    /// Where the stripes lie, in their order.
     pub stripes: Vec<StripeMapping>,
     mirrors: u16,
 }
@@ -65,6 +74,7 @@ impl ChunkMapping {
         self.mirrors
     }
 
+    /// The first address behind the chunk.
     pub fn end(&self) -> Logical {
         Logical(self.logical.0.saturating_add(self.length))
     }
@@ -109,6 +119,7 @@ pub struct ChunkMap {
 }
 
 impl ChunkMap {
+    /// The chunks, in the order of their addresses.
     pub fn iter(&self) -> impl Iterator<Item = &ChunkMapping> {
         self.chunks.iter()
     }
@@ -119,6 +130,7 @@ impl ChunkMap {
         self.chunks.get(index).filter(|chunk| chunk.logical <= logical)
     }
 
+    /// Keeps the chunks for which `keep` returns true.
     pub fn retain(&mut self, keep: impl FnMut(&ChunkMapping) -> bool) {
         self.chunks.retain(keep);
     }

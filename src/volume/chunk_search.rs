@@ -7,13 +7,15 @@
 use std::collections::BTreeMap;
 
 use crate::block::verify::Expected;
-use crate::block::{Block, Kind, Leaf};
+use crate::block::{Block, BlockKind, Leaf};
 use crate::disk::flags::block_group;
 use crate::disk::node::{HEADER_SIZE, Header};
 use crate::disk::volume::Chunk;
 use crate::disk::{KeyType, Logical, Physical, objectid};
 
-use super::{ChunkMap, ChunkMapping, Device, Volume};
+use super::chunk_map::{ChunkMap, ChunkMapping};
+use super::device::Device;
+use super::opened::Volume;
 
 /// Bytes of a device that are read at once.
 const WINDOW: u64 = 4 << 20;
@@ -140,7 +142,7 @@ impl<F: FnMut(Block<'_>, String)> Search<'_, F> {
             self.wanted.remove(&logical);
             (self.visit)(block, format!("{physical} of device {}", device.devid()));
         }
-        if let Kind::Leaf(leaf) = block.kind() {
+        if let BlockKind::Leaf(leaf) = block.kind() {
             self.try_chunks(leaf);
         }
     }

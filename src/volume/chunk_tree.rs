@@ -3,8 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::block::verify::Expected;
-use crate::block::{Block, Kind};
-use crate::disk::fields::Uuid;
+use crate::block::{Block, BlockKind};
 use crate::disk::flags::block_group;
 use crate::disk::volume::{Chunk, DevItem, Stripe};
 use crate::disk::{KeyType, Logical};
@@ -12,23 +11,25 @@ use crate::error::{Error, Result};
 
 use super::chunk_map::{ChunkMap, ChunkMapping};
 use super::chunk_search::{is_misplaced, search};
+use super::device::Device;
 use super::mirror::NoGoodCopy;
-use super::sys_array::Entries;
-use super::{Device, Notice, RootChoice, Volume, path};
+use super::notice::Notice;
+use super::opened::{Volume, path};
+use super::root_choice::RootChoice;
+use super::sys_chunk_array::Entries;
 
 /// What the chunk tree says, as far as it can be read.
 #[derive(Default)]
 struct Items {
     chunks: Vec<(Logical, Vec<u8>)>,
-    /// Id and uuid.
-    devices: Vec<(u64, Uuid)>,
+    devices: Vec<DevItem>,
 }
 
 impl Volume {
     /// Fills the chunk map. The chunk tree is read through the chunks of the system chunk array, and where those do not
-    /// lead to it, from where its blocks lie on the devices; where the two disagree, the tree is right. Chunks that make no sense are left out and noticed. Returns ids and uuids of the
-    /// devices that have items.
-    pub(super) fn load_chunks(&mut self, choice: &RootChoice) -> Result<Vec<(u64, Uuid)>> {
+    /// lead to it, from where its blocks lie on the devices; where the two disagree, the tree is right. Chunks that make no sense are left out and noticed. Returns the
+    /// device items.
+    pub(super) fn load_chunks(&mut self, choice: &RootChoice) -> Result<Vec<DevItem>> {
         let superblock = self.superblock.clone();
         for entry in Entries::new(superblock.sys_chunk_array()) {
             match entry {
@@ -104,7 +105,7 @@ impl Volume {
     /// A seed has its own fsid: that it is of this filesystem, only the chunk tree knows.
     fn refuse_strangers(&self, items: &Items) -> Result<()> {
         let is_whole = !self.notices.iter().any(|notice| matches!(notice, Notice::ChunkTreeBlock { .. }));
-        let has_item = |uuid| items.devices.iter().any(|item| item.1 == uuid);
+        let has_item = |uuid| items.devices.iter().any(|item| item.uuid == uuid);
         let is_stranger = |device: &&Device| device.fsid() != self.superblock.fsid && !has_item(device.uuid());
         match self.devices.iter().find(is_stranger) {
             Some(stranger) if is_whole => Err(Error::Unrelated {
@@ -194,7 +195,7 @@ struct ChunkTree {
 impl ChunkTree {
     fn take(&mut self, block: Block<'_>) {
         match block.kind() {
-            Kind::Node(node) => {
+            BlockKind::Node(node) => {
                 for ptr in node.ptrs().iter().rev() {
                     let child = Expected::child(ptr, block.level());
                     if self.seen.insert(child.logical) {
@@ -205,13 +206,12 @@ impl ChunkTree {
                     }
                 }
             }
-            Kind::Leaf(leaf) => {
+            BlockKind::Leaf(leaf) => {
                 for item in leaf.items().flatten() {
                     match item.key.key_type {
                         KeyType::CHUNK_ITEM => self.items.chunks.push((Logical(item.key.offset), item.data.to_vec())),
                         KeyType::DEV_ITEM => {
-                            let device = DevItem::read_prefix(item.data);
-                            self.items.devices.extend(device.map(|(device, _)| (device.devid.get(), device.uuid)));
+                            self.items.devices.extend(DevItem::read_prefix(item.data).map(|(device, _)| *device));
                         }
                         _ => {}
                     }

@@ -10,11 +10,14 @@ use crate::image::Image;
 use super::superblock::{SuperblockCopy, read_copies};
 use super::{foreign, superblock};
 
+/// An image and its superblock.
 #[derive(Debug)]
 pub struct Device {
     image: Image,
     superblock: Box<Superblock>,
     superblock_offset: Physical,
+    /// As the device item of the chunk tree says, once that was read.
+    total_bytes: Option<u64>,
 }
 
 impl Device {
@@ -40,7 +43,7 @@ impl Device {
         match primary.or_else(newest_mirror) {
             Some(copy) => {
                 let (superblock, superblock_offset) = (copy.superblock.clone(), copy.offset);
-                Ok(Self { image, superblock, superblock_offset })
+                Ok(Self { image, superblock, superblock_offset, total_bytes: None })
             }
             None => Err(no_superblock(&image, &copies)),
         }
@@ -52,14 +55,20 @@ impl Device {
         let mut superblock = Box::new(*superblock);
         superblock.dev_item = *item;
         superblock.dev_item.total_bytes = image.size().into();
-        Self { image, superblock, superblock_offset: SUPER_OFFSETS[0] }
+        Self { image, superblock, superblock_offset: SUPER_OFFSETS[0], total_bytes: None }
     }
 
     /// Takes the primary superblock that was just written.
     pub(super) fn set_superblock(&mut self, superblock: Box<Superblock>) {
-        (self.superblock, self.superblock_offset) = (superblock, SUPER_OFFSETS[0]);
+        (self.superblock, self.superblock_offset, self.total_bytes) = (superblock, SUPER_OFFSETS[0], None);
     }
 
+    /// Takes the size that the chunk tree says, which counts (`fill_device_from_item`); the superblock's may be older.
+    pub(super) fn set_total_bytes(&mut self, total_bytes: u64) {
+        self.total_bytes = Some(total_bytes);
+    }
+
+    /// The image.
     pub fn image(&self) -> &Image {
         &self.image
     }
@@ -69,25 +78,29 @@ impl Device {
         &self.superblock
     }
 
+    /// Where the superblock stood that was read.
     pub fn superblock_offset(&self) -> Physical {
         self.superblock_offset
     }
 
+    /// Uuid of the filesystem in the superblock: a seed has its own.
     pub fn fsid(&self) -> Uuid {
         self.superblock.fsid
     }
 
+    /// Number of the device.
     pub fn devid(&self) -> u64 {
         self.superblock.dev_item.devid.get()
     }
 
+    /// Uuid of the device.
     pub fn uuid(&self) -> Uuid {
         self.superblock.dev_item.uuid
     }
 
-    /// Size of the device as its superblock says.
+    /// Size of the device as the chunk tree says, or as its superblock says where the tree has no item of it.
     pub fn total_bytes(&self) -> u64 {
-        self.superblock.dev_item.total_bytes.get()
+        self.total_bytes.unwrap_or(self.superblock.dev_item.total_bytes.get())
     }
 
     /// Whether the image is shorter than the device.

@@ -11,9 +11,10 @@ use crate::disk::superblock::SUPER_OFFSETS;
 use crate::disk::{Physical, Superblock};
 use crate::error::Result;
 
+use super::device::Device;
 use super::publish::has_superblock;
 use super::superblock::read_copies;
-use super::{Device, WritableVolume};
+use super::writable::WritableVolume;
 
 impl WritableVolume {
     /// Writes the superblock of the present state over all intact copies that differ from it, and returns when they are on

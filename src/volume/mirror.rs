@@ -5,9 +5,11 @@ use std::fmt;
 use crate::block::Block;
 use crate::block::verify::{BlockError, Expected};
 use crate::disk::{Logical, Physical, STRIPE_LEN};
+use crate::error::Error;
 
 use super::chunk_map::{ChunkMap, ChunkMapping, StripeMapping};
-use super::{Volume, parity};
+use super::opened::Volume;
+use super::parity;
 
 /// A copy of a block that is not what it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +18,7 @@ pub struct BadCopy {
     pub mirror: u16,
     /// Device id and place of the copy; nothing for one that was to be rebuilt from parity.
     pub place: Option<(u64, Physical)>,
+    /// What is wrong with it.
     pub error: BlockError,
 }
 
@@ -38,7 +41,9 @@ impl fmt::Display for BadCopy {
 
 /// A verified block, and the copies that were tried before and found bad.
 pub struct BlockRead<'a> {
+    /// The block.
     pub block: Block<'a>,
+    /// Copies that were tried first and are bad.
     pub bad: Vec<BadCopy>,
 }
 
@@ -59,6 +64,7 @@ impl<'v> BlockCopy<'v> {
 /// No copy of a block is good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoGoodCopy {
+    /// Logical address of the block.
     pub logical: Logical,
     /// Empty if no chunk holds the address.
     pub bad: Vec<BadCopy>,
@@ -76,6 +82,12 @@ impl fmt::Display for NoGoodCopy {
             1 => Ok(()),
             count => write!(f, ", and no better copy among {count}"),
         }
+    }
+}
+
+impl From<NoGoodCopy> for Error {
+    fn from(bad: NoGoodCopy) -> Self {
+        Self::Block { what: "tree block", logical: bad.logical, problem: bad.to_string() }
     }
 }
 

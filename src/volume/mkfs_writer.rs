@@ -13,8 +13,10 @@ use crate::error::{Error, Result};
 use crate::image::{Image, Origin};
 use crate::parallel::lock;
 
+use super::chunk_map::ChunkMapping;
+use super::parity;
 use super::segment::Segment;
-use super::{ChunkMapping, parity, run_on_each};
+use super::writable::run_on_each;
 
 /// Adjacent writes of less than a stripe are joined up to so many bytes.
 const JOINED: usize = 1 << 20;
@@ -26,7 +28,9 @@ const SYNCED: u64 = 64 << 20;
 /// A device that is written.
 #[derive(Debug)]
 pub struct Target {
+    /// Number of the device.
     pub devid: u64,
+    /// The image that is written.
     pub image: Image,
     /// The one that was begun last at the end.
     runs: Mutex<Vec<Run>>,
@@ -73,10 +77,12 @@ impl MkfsWriter {
         Self { targets: images.into_iter().map(target).collect(), rows: Mutex::default() }
     }
 
+    /// All devices, in the order of their numbers.
     pub fn targets(&self) -> &[Target] {
         &self.targets
     }
 
+    /// The image of a device.
     pub fn image(&self, devid: u64) -> Option<&Image> {
         self.target(devid).map(|target| &target.image)
     }

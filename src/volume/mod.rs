@@ -9,257 +9,36 @@ mod foreign;
 mod line_up;
 mod mirror;
 mod mkfs_writer;
+mod notice;
+mod opened;
 mod parity;
 mod publish;
 mod root_choice;
+mod roots;
 mod row;
 mod segment;
 mod stale;
 mod superblock;
 mod superblock_ranges;
-pub mod sys_array;
+pub mod sys_chunk_array;
 mod validate;
 mod writable;
 mod write;
 mod write_copy;
-
-use std::cmp::Reverse;
-use std::collections::HashSet;
-
-use crate::block::verify::Format;
-use crate::disk::fields::Uuid;
-use crate::disk::flags::superblock::SEEDING;
-use crate::disk::{Logical, Superblock, Transid};
-use crate::error::{Error, Result};
-use crate::image::Image;
 
 pub use chunk_map::{ChunkMap, ChunkMapping, StripeMapping};
 pub use device::Device;
 pub use foreign::identify;
 pub use mirror::{BadCopy, BlockCopy, BlockRead, NoGoodCopy};
 pub use mkfs_writer::{MkfsWriter, Target};
+pub use notice::{Missed, Notice, StaleDevice};
+pub use opened::Volume;
 pub use parity::{compute as compute_parity, rebuild as rebuild_column};
 pub use publish::{Commit, Published};
 pub use root_choice::RootChoice;
 pub use segment::{Content, Piece};
-pub use stale::{Missed, StaleDevice};
 pub use superblock::{SuperblockCopy, read_copies};
 pub use superblock_ranges::{excluded_ranges, low_range, superblock_ranges};
 pub use validate::validate as validate_superblock;
-use writable::run_on_each;
 pub use writable::{MissingDevices, WritableVolume};
 pub use write::Staged;
-
-/// Whether something unusual was met that a person should hear of, although the filesystem could be opened.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Notice {
-    #[error("device {devid} ({uuid}) is missing")]
-    MissingDevice { devid: u64, uuid: Uuid },
-    #[error("device {devid} ({uuid}) is stale and left out: it is of generation {generation} and misses {missed}")]
-    StaleDevice { devid: u64, uuid: Uuid, generation: Transid, missed: Missed },
-    #[error("{path}: primary superblock is damaged, the one at {offset} is used")]
-    MirrorSuperblock { path: String, offset: u64 },
-    #[error("chunk {logical}: {problem}")]
-    Chunk { logical: Logical, problem: String },
-    #[error("chunk tree block {logical}: {problem}")]
-    ChunkTreeBlock { logical: Logical, problem: String },
-    #[error("chunk tree block {logical}: {problem}; it was searched for on the devices and found at {place}")]
-    FoundBlock { logical: Logical, problem: String, place: String },
-    #[error("system chunk array: {problem} at offset {offset}")]
-    SysChunkArray { offset: usize, problem: String },
-    #[error("system chunk array: chunk {logical} {problem}")]
-    SysChunk { logical: Logical, problem: &'static str },
-    #[error("{path}: truncated: has {size} bytes, the filesystem's device {total_bytes}")]
-    Truncated { path: String, size: u64, total_bytes: u64 },
-}
-
-/// A filesystem whose chunks are known.
-#[derive(Debug)]
-pub struct Volume {
-    superblock: Box<Superblock>,
-    stored_superblock: Box<Superblock>,
-    format: Format,
-    devices: Vec<Device>,
-    chunks: ChunkMap,
-    notices: Vec<Notice>,
-}
-
-impl Volume {
-    /// Opens the filesystem that `images` are the devices of, in any order. Devices may be missing; what needs them
-    /// cannot be read then.
-    pub fn open(images: Vec<Image>) -> Result<Self> {
-        Self::open_at(images, &RootChoice::default())
-    }
-
-    /// As [`Volume::open`], from the superblock and the roots that were chosen.
-    pub fn open_at(images: Vec<Image>, choice: &RootChoice) -> Result<Self> {
-        let open = |image| Device::open(image, choice.mirror);
-        let mut devices = images.into_iter().map(open).collect::<Result<Vec<_>>>()?;
-        let main = main_device(&devices)?;
-        let superblock = Box::new(*devices[main].superblock());
-        let mut fsids = vec![superblock.metadata_fsid()];
-        for fsid in devices.iter().map(|device| device.superblock().metadata_fsid()) {
-            if !fsids.contains(&fsid) {
-                fsids.push(fsid);
-            }
-        }
-        let format =
-            superblock::format(&superblock, fsids).map_err(|problem| devices[main].superblock_error(problem))?;
-        sort_devices(&mut devices, superblock.fsid);
-        let (chunks, notices, stored_superblock) = (ChunkMap::default(), Vec::new(), superblock.clone());
-        let mut volume = Self { superblock, stored_superblock, format, chunks, notices, devices };
-        loop {
-            let faulted = volume.faulted_images();
-            let loaded = volume.load(choice);
-            if volume.faulted_images() == faulted {
-                return loaded.map(|()| volume);
-            }
-        }
-    }
-
-    /// Loads the chunks, and finds the roots.
-    fn load(&mut self, choice: &RootChoice) -> Result<()> {
-        self.superblock = self.stored_superblock.clone();
-        (self.chunks, self.notices) = Default::default();
-        let dev_items = self.load_chunks(choice).map_err(|error| self.truncation().unwrap_or(error))?;
-        self.choose_tree_root(choice)?;
-        self.notice_devices(choice);
-        self.notice_missing(&dev_items);
-        Ok(())
-    }
-
-    /// The superblock, with the roots that were chosen.
-    pub fn superblock(&self) -> &Superblock {
-        &self.superblock
-    }
-
-    /// The superblock as it is written on the first device.
-    pub fn stored_superblock(&self) -> &Superblock {
-        &self.stored_superblock
-    }
-
-    pub fn format(&self) -> &Format {
-        &self.format
-    }
-
-    pub fn devices(&self) -> &[Device] {
-        &self.devices
-    }
-
-    pub fn chunks(&self) -> &ChunkMap {
-        &self.chunks
-    }
-
-    pub fn notices(&self) -> &[Notice] {
-        &self.notices
-    }
-
-    /// Goes on to the state that was just written: its chunks, without the devices that left, and the primary superblock
-    /// of each device but the seeds.
-    fn advance(&mut self, chunks: ChunkMap, left: &HashSet<Uuid>, superblocks: impl Iterator<Item = Box<Superblock>>) {
-        self.chunks = chunks;
-        self.devices.retain(|device| !left.contains(&device.uuid()));
-        // All superblocks were written anew.
-        let is_settled = |notice: &Notice| match notice {
-            Notice::MissingDevice { uuid, .. } | Notice::StaleDevice { uuid, .. } => left.contains(uuid),
-            Notice::MirrorSuperblock { .. } => true,
-            _ => false,
-        };
-        self.notices.retain(|notice| !is_settled(notice));
-        let written = self.devices.iter_mut().filter(|device| !device.is_seed());
-        for (device, superblock) in written.zip(superblocks) {
-            device.set_superblock(superblock);
-        }
-        // Devices of the filesystem itself come before its seeds.
-        if let Some(device) = self.devices.first() {
-            *self.superblock = *device.superblock();
-            *self.stored_superblock = *device.superblock();
-        }
-    }
-
-    /// An image that is too short is the likeliest cause of whatever cannot be read.
-    fn truncation(&self) -> Option<Error> {
-        let device = self.devices.iter().find(|device| device.is_truncated())?;
-        Some(Error::Truncated {
-            path: device.image().path().to_owned(),
-            size: device.image().size(),
-            total_bytes: device.total_bytes(),
-        })
-    }
-
-    fn notice_devices(&mut self, choice: &RootChoice) {
-        let path = |device: &Device| device.image().path().display().to_string();
-        let mut notices = Vec::new();
-        for device in &self.devices {
-            if choice.mirror.is_none() && device.superblock_offset() != crate::disk::superblock::SUPER_OFFSETS[0] {
-                let offset = device.superblock_offset().0;
-                notices.push(Notice::MirrorSuperblock { path: path(device), offset });
-            }
-            if device.is_truncated() {
-                let (size, total_bytes) = (device.image().size(), device.total_bytes());
-                notices.push(Notice::Truncated { path: path(device), size, total_bytes });
-            }
-        }
-        self.notices.extend(notices);
-    }
-
-    /// A device is known by its item, and if the item is lost by its stripes.
-    fn notice_missing(&mut self, dev_items: &[(u64, Uuid)]) {
-        let of_chunks = self.chunks.iter().flat_map(|chunk| &chunk.stripes);
-        let known = of_chunks.map(|stripe| (stripe.devid, stripe.dev_uuid)).chain(dev_items.iter().copied());
-        let mut seen = HashSet::new();
-        let missing = known.filter(|(devid, uuid)| seen.insert((*devid, *uuid)) && self.find(*devid, *uuid).is_none());
-        let missing: Vec<_> = missing.map(|(devid, uuid)| Notice::MissingDevice { devid, uuid }).collect();
-        self.notices.extend(missing);
-    }
-
-    /// The error for work that a missing device is needed for.
-    pub fn missing_error(&self, devid: u64, uuid: Uuid) -> Error {
-        Error::MissingDevice { devid, uuid, devices: self.superblock.num_devices.get() }
-    }
-
-    /// The device that holds a stripe; nothing if it is missing.
-    pub fn device(&self, stripe: &StripeMapping) -> Option<&Device> {
-        self.find(stripe.devid, stripe.dev_uuid)
-    }
-
-    /// A wrong uuid is forgiven where the device id leaves no doubt.
-    fn find(&self, devid: u64, uuid: Uuid) -> Option<&Device> {
-        let by_uuid = self.devices.iter().find(|device| device.uuid() == uuid);
-        by_uuid.or_else(|| {
-            let own = |device: &&Device| device.fsid() == self.superblock.fsid && device.devid() == devid;
-            self.devices.iter().find(own)
-        })
-    }
-}
-
-/// Those of the filesystem itself before its seeds.
-fn sort_devices(devices: &mut [Device], fsid: Uuid) {
-    devices.sort_by_key(|device| (device.fsid() != fsid, device.devid()));
-}
-
-/// The device whose superblock stands for the filesystem: of the sprout rather than of its seeds, the newest, and of
-/// several the first by device id.
-fn main_device(devices: &[Device]) -> Result<usize> {
-    let rank = |device: &Device| {
-        let superblock = device.superblock();
-        (superblock.flags.get() & SEEDING == 0, superblock.generation(), Reverse(device.devid()))
-    };
-    let main = (0..devices.len()).max_by_key(|index| rank(&devices[*index])).unwrap_or_default();
-    for (index, device) in devices.iter().enumerate() {
-        let unrelated =
-            |problem, other: &Device| Error::Unrelated { first: path(other), second: path(device), problem };
-        if device.fsid() != devices[main].fsid() && device.superblock().flags.get() & SEEDING == 0 {
-            return Err(unrelated("devices of different filesystems", &devices[main]));
-        }
-        let same = |other: &&Device| other.uuid() == device.uuid();
-        if let Some(twin) = devices[..index].iter().find(same) {
-            return Err(unrelated("the same device twice", twin));
-        }
-    }
-    Ok(main)
-}
-
-fn path(device: &Device) -> std::path::PathBuf {
-    device.image().path().to_owned()
-}

@@ -10,8 +10,11 @@ use crate::disk::{Physical, Superblock, flags};
 use crate::error::{Error, Failure, PartlyPublished, Result};
 use crate::image::Image;
 
+use super::chunk_map::ChunkMap;
+use super::device::Device;
 use super::validate::validate;
-use super::{ChunkMap, Device, Staged, WritableVolume, run_on_each};
+use super::writable::{WritableVolume, run_on_each};
+use super::write::Staged;
 
 /// The next state of a filesystem.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +42,7 @@ pub struct Commit<'a> {
 pub enum Published {
     /// All superblocks of it are on their disks.
     Wholly,
+    /// Something failed after the first superblock was on its way.
     InPart(Box<PartlyPublished>),
 }
 

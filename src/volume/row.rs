@@ -5,8 +5,10 @@ use std::borrow::Cow;
 use crate::disk::{Logical, STRIPE_LEN};
 use crate::error::{Error, Result};
 
+use super::chunk_map::ChunkMapping;
+use super::opened::Volume;
+use super::parity;
 use super::segment::Segment;
-use super::{ChunkMapping, Volume, parity};
 
 /// What else is in a row, where it cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

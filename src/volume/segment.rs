@@ -18,10 +18,13 @@ pub(super) struct Segment {
 /// What a stripe holds at one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
+    /// Data at this logical address.
     Data(Logical),
     /// 0 is P, 1 is Q; `row` is the address of the first data in the row.
     Parity {
+        /// Which parity: 0 for P, 1 for Q.
         index: usize,
+        /// Logical address of the first data of the row.
         row: Logical,
     },
 }
@@ -29,8 +32,11 @@ pub enum Content {
 /// A part of a logical range that lies in one chunk, and for striped profiles in one stripe element.
 #[derive(Clone, Copy)]
 pub struct Piece<'a> {
+    /// The chunk that holds the piece.
     pub chunk: &'a ChunkMapping,
+    /// Logical address of the piece.
     pub logical: Logical,
+    /// Bytes of the piece.
     pub length: usize,
 }
 

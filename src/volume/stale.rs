@@ -2,27 +2,11 @@
 
 use std::path::Path;
 
-use crate::disk::Logical;
-use crate::disk::fields::Uuid;
 use crate::error::Error;
 
-use super::{Device, Notice, Volume};
-
-/// A device that lacks a part of what was written after its superblock.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StaleDevice {
-    pub uuid: Uuid,
-    pub missed: Missed,
-}
-
-/// The first part of what a device should hold that was not found on it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what} {logical}: {problem}")]
-pub struct Missed {
-    pub what: &'static str,
-    pub logical: Logical,
-    pub problem: String,
-}
+use super::device::Device;
+use super::notice::{Missed, Notice, StaleDevice};
+use super::opened::Volume;
 
 impl Volume {
     /// The devices whose superblock is older than the newest. Seeds are not among them: their superblocks stay as they are.

@@ -12,17 +12,21 @@ use crate::image::Image;
 /// A superblock as it stands at one of its places; nothing of it is verified.
 #[derive(Clone, Debug)]
 pub struct SuperblockCopy {
+    /// Where it stands on the device.
     pub offset: Physical,
+    /// Its fields.
     pub superblock: Box<Superblock>,
 }
 
 impl SuperblockCopy {
+    /// Reads the superblock at `offset`. Nothing of it is verified.
     pub fn read(image: &Image, offset: Physical) -> Result<Self> {
         let mut superblock = Box::new(Superblock::zeroed());
         image.read(offset, zerocopy::IntoBytes::as_mut_bytes(&mut *superblock))?;
         Ok(Self { offset, superblock })
     }
 
+    /// Whether it is a btrfs superblock at all.
     pub fn has_magic(&self) -> bool {
         self.superblock.magic.get() == MAGIC
     }

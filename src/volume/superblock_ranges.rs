@@ -4,7 +4,7 @@
 use crate::disk::superblock::{SUPER_INFO_SIZE, SUPER_OFFSETS};
 use crate::disk::{Logical, Profile, STRIPE_LEN};
 
-use super::ChunkMapping;
+use super::chunk_map::ChunkMapping;
 
 /// The logical addresses of a chunk below that of the primary superblock. The kernel gives none of them out, wherever they
 /// lie on a device, and btrfs-progs opens no filesystem with its chunk root at 0.

@@ -7,8 +7,9 @@ use crate::disk::flags::{FlagNames, block_group, compat, compat_ro, incompat, su
 use crate::disk::superblock::MAGIC;
 use crate::disk::{Logical, Physical, Superblock, flags::all, objectid};
 
-use super::sys_array::Entries;
-use super::{ChunkMap, ChunkMapping, superblock};
+use super::chunk_map::{ChunkMap, ChunkMapping};
+use super::superblock;
+use super::sys_chunk_array::Entries;
 
 /// Nodes of the smallest filesystem: the roots of its trees.
 const LEAST_NODES: u64 = 6;

@@ -12,11 +12,15 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::parallel::{lock, on_threads};
 
-use super::{Device, Notice, StaleDevice, StripeMapping, Volume, main_device, sort_devices};
+use super::chunk_map::StripeMapping;
+use super::device::Device;
+use super::notice::{Notice, StaleDevice};
+use super::opened::{Volume, main_device, sort_devices};
 
 /// What is to be done where not all devices are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MissingDevices {
+    /// Fail.
     Refuse,
     /// Leave them behind: what is written is on the devices that are there only.
     Skip,
@@ -133,6 +137,7 @@ impl WritableVolume {
         self.leaving.insert(uuid);
     }
 
+    /// The filesystem, for reading.
     pub fn volume(&self) -> &Volume {
         &self.volume
     }

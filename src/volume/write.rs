@@ -9,14 +9,17 @@ use crate::disk::superblock::is_over_superblock;
 use crate::disk::{Logical, Physical};
 use crate::error::{Error, Result};
 
+use super::chunk_map::{ChunkMap, ChunkMapping};
 use super::row::Row;
 use super::segment::Segment;
-use super::{ChunkMap, ChunkMapping, WritableVolume};
+use super::writable::WritableVolume;
 
 /// Bytes that are to stand at a logical address: a tree block, or data.
 #[derive(Clone, Copy, Debug)]
 pub struct Staged<'a> {
+    /// Logical address of the block.
     pub logical: Logical,
+    /// Its bytes, checksum included.
     pub bytes: &'a [u8],
 }
 

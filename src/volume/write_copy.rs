@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use crate::disk::Logical;
 use crate::error::{Error, Result};
 
+use super::chunk_map::ChunkMapping;
 use super::row::{Beside, Row};
 use super::segment::Segment;
+use super::writable::WritableVolume;
 use super::write::Plan;
-use super::{ChunkMapping, WritableVolume};
 
 impl WritableVolume {
     /// Writes `bytes`, which the chunks of the last commit map to `logical`, to the copy `mirror`, counted from 1 as by

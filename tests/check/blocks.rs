@@ -8,15 +8,15 @@ use crate::support::extents::read_extents;
 use crate::support::inject::Injector;
 use crate::support::kernel_image_or_skip;
 use crate::support::soundness::describe;
-use rbtrfs::block::Kind;
+use rbtrfs::block::BlockKind;
 use rbtrfs::block::verify::Expected;
 use rbtrfs::disk::inode::DirItem;
 use rbtrfs::disk::node::{HEADER_SIZE, Header, Item, KeyPtr};
 use rbtrfs::disk::objectid::{CHUNK_TREE, CSUM_TREE, EXTENT_TREE, FIRST_FREE, FS_TREE, ROOT_TREE};
 use rbtrfs::disk::{Key, KeyType, Logical, hash};
 use rbtrfs::finding::Finding;
+use rbtrfs::internals::Cursor;
 use rbtrfs::problem::{BlockProblem, Problem};
-use rbtrfs::table::Cursor;
 use rbtrfs::tree::{Levels, TreeRoot, Walk};
 use rbtrfs::volume::Volume;
 use serde_json::json;
@@ -38,7 +38,7 @@ fn ptr(block: &mut [u8], slot: usize) -> &mut KeyPtr {
 fn ptrs(it: &Injector, tree: u64) -> Vec<KeyPtr> {
     let (volume, mut buffer) = (it.volume(), Vec::new());
     let read = volume.read_block(&it.root(tree).expected(), &mut buffer).unwrap();
-    let Kind::Node(node) = read.block.kind() else { panic!("the tree has a node") };
+    let BlockKind::Node(node) = read.block.kind() else { panic!("the tree has a node") };
     node.ptrs().to_vec()
 }
 

@@ -1,6 +1,7 @@
 //! What a check finds, and what it must not say.
 
 mod blocks;
+mod cases;
 mod command;
 mod data;
 mod extents;

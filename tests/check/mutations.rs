@@ -11,7 +11,7 @@ use crate::support::extents::read_extents;
 use crate::support::inject::Injector;
 use crate::support::kernel_image_or_skip;
 use crate::support::limits::rbtrfs_within_limits;
-use rbtrfs::block::Kind;
+use rbtrfs::block::BlockKind;
 use rbtrfs::disk::extent::ExtentItem;
 use rbtrfs::disk::flags::extent::FULL_BACKREF;
 use rbtrfs::disk::inode::{DirItem, FileExtentItem, InodeItem, compression, file_extent_type};
@@ -21,7 +21,7 @@ use rbtrfs::disk::root::RootItem;
 use rbtrfs::disk::superblock::{SUPER_INFO_SIZE, SUPER_OFFSETS, SYSTEM_CHUNK_ARRAY_SIZE, Superblock};
 use rbtrfs::disk::volume::{Chunk, DevExtent, DevItem};
 use rbtrfs::disk::{CsumType, DiskKey, Key, KeyType, Logical};
-use rbtrfs::table::Cursor;
+use rbtrfs::internals::Cursor;
 use rbtrfs::tree::{Levels, TreeRoot, Walk};
 use rbtrfs::volume::Volume;
 
@@ -255,13 +255,13 @@ fn targets(volume: &Volume) -> Vec<Target> {
                 free: free_of_header(block.header(), expected.logical == root.logical),
             }];
             match block.kind() {
-                Kind::Node(node) => spans.extend((0..node.ptrs().len()).map(|slot| Span {
+                BlockKind::Node(node) => spans.extend((0..node.ptrs().len()).map(|slot| Span {
                     name: format!("pointer {slot}"),
                     start: HEADER_SIZE + slot * size_of::<KeyPtr>(),
                     length: size_of::<KeyPtr>(),
                     free: vec![],
                 })),
-                Kind::Leaf(leaf) => {
+                BlockKind::Leaf(leaf) => {
                     for item in leaf.items().map(Result::unwrap) {
                         let key = item.key;
                         // mkfs leaves free space of block groups behind that it has taken away.

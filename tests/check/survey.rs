@@ -16,17 +16,17 @@ use crate::support::inject::Injector;
 use crate::support::{Scratch, change, copy_of_kernel_image_or_skip, kernel_image_or_skip, open, or_skip};
 use fuser::Errno;
 use rbtrfs::block::verify::BlockError;
-use rbtrfs::block::{Block, Kind};
+use rbtrfs::block::{Block, BlockKind};
 use rbtrfs::check::check;
 use rbtrfs::disk::objectid::{CHUNK_TREE, EXTENT_TREE, FS_TREE};
 use rbtrfs::disk::{KeyType, Logical, Physical, Transid};
 use rbtrfs::image::Image;
-use rbtrfs::parallel::{beside, on_threads, ordered_then};
+use rbtrfs::internals::{beside, on_threads, ordered_then};
 use rbtrfs::problem::{BlockProblem, ExtentProblem, Problem, Unusable};
 use rbtrfs::progress::Progress;
 use rbtrfs::survey::verify::{BadSector, FlawKind, SectorVisitor};
 use rbtrfs::survey::{BlockRecord, Buckets, ExtentReferences, Job, Options, Survey, gather};
-use rbtrfs::tree::{Levels, Place, Scan, Tree, TreeRoot, Visit, Visitor, Walk};
+use rbtrfs::tree::{BlockPlace, Levels, Scan, Tree, TreeRoot, Visit, Visitor, Walk};
 use rbtrfs::volume::{BadCopy, Content, Volume};
 
 const SECTOR: usize = 4096;
@@ -199,7 +199,7 @@ fn an_unreadable_place_tells_the_keys_that_it_hides() {
     let injector = Injector::new(&images);
     let (volume, mut buffer) = (injector.volume(), Vec::new());
     let root = volume.read_block(&injector.root(FS_TREE).expected(), &mut buffer).unwrap();
-    let Kind::Node(node) = root.block.kind() else { panic!("the tree has a node") };
+    let BlockKind::Node(node) = root.block.kind() else { panic!("the tree has a node") };
     let (ptr, next) = (node.ptrs()[1], node.ptrs()[2]);
     injector.block_unstamped(ptr.blockptr.into(), |block| block[200] ^= 1);
     let survey = survey_with(&injector.volume(), 2, 1 << 30);
@@ -215,9 +215,9 @@ struct Keeper;
 impl Visitor for Keeper {
     type Part = Vec<(Vec<BadCopy>, Vec<u8>)>;
 
-    fn visit(&self, _: &mut Self::Part, _: &Place<'_>, _: Visit<'_>) {}
+    fn visit(&self, _: &mut Self::Part, _: &BlockPlace<'_>, _: Visit<'_>) {}
 
-    fn bad_copies(&self, part: &mut Self::Part, place: &Place<'_>, bad: Vec<BadCopy>, good: Block<'_>) {
+    fn bad_copies(&self, part: &mut Self::Part, place: &BlockPlace<'_>, bad: Vec<BadCopy>, good: Block<'_>) {
         assert_eq!(place.expected.logical, good.logical());
         part.push((bad, good.bytes().to_vec()));
     }
@@ -369,7 +369,7 @@ struct Trap(Logical);
 impl Visitor for Trap {
     type Part = ();
 
-    fn visit(&self, _: &mut (), place: &Place<'_>, _: Visit<'_>) {
+    fn visit(&self, _: &mut (), place: &BlockPlace<'_>, _: Visit<'_>) {
         assert_ne!(place.expected.logical, self.0, "the visitor panics");
     }
 }

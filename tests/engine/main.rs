@@ -6,3 +6,4 @@ mod device_changes;
 mod parity_storm;
 #[path = "../support/mod.rs"]
 mod support;
+mod surveyed;

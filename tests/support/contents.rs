@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rbtrfs::block::verify::Expected;
-use rbtrfs::block::{ItemRef, Kind};
+use rbtrfs::block::{BlockKind, ItemRef};
 use rbtrfs::disk::inode::{FileExtentDisk, FileExtentItem, file_extent_type};
 use rbtrfs::disk::{KeyType, Logical, objectid};
 use rbtrfs::tree::{Levels, TreeRoot, Walk};
@@ -32,7 +32,7 @@ pub fn for_each_item(volume: &Volume, root: &TreeRoot, mut visit: impl FnMut(Ite
     let mut buffer = Vec::new();
     for leaf in Walk::new(volume, root.expected(), Levels::Only(0)) {
         let read = volume.read_block(&leaf, &mut buffer).unwrap();
-        let Kind::Leaf(leaf) = read.block.kind() else { panic!("a node among the leaves") };
+        let BlockKind::Leaf(leaf) = read.block.kind() else { panic!("a node among the leaves") };
         leaf.items().for_each(|item| visit(item.unwrap()));
     }
 }

@@ -1,22 +1,22 @@
 //! The extent items of a filesystem, read in the simplest way.
 
-use rbtrfs::block::Kind;
+use rbtrfs::block::BlockKind;
 use rbtrfs::disk::extent::ExtentItem;
 use rbtrfs::disk::{KeyType, Logical, objectid};
+use rbtrfs::internals::{MemoryBudget, Part, Writer};
 use rbtrfs::survey::{Extent, ExtentList};
-use rbtrfs::table::{Part, Room, Writer};
 use rbtrfs::tree::{Levels, TreeRoot, Walk};
 use rbtrfs::volume::Volume;
 
 pub fn read_extents(volume: &Volume) -> ExtentList {
     let roots = TreeRoot::root_tree(volume).children(volume);
     let root = roots.iter().find(|root| root.key.objectid == objectid::EXTENT_TREE);
-    let room = Room::new(u64::MAX);
-    let (writer, mut extents) = (Writer::new(&room), Part::default());
+    let budget = MemoryBudget::new(u64::MAX);
+    let (writer, mut extents) = (Writer::new(&budget), Part::default());
     let mut buffer = Vec::new();
     for block in root.into_iter().flat_map(|root| Walk::new(volume, root.expected(), Levels::Only(0))) {
         let Ok(read) = volume.read_block(&block, &mut buffer) else { continue };
-        let Kind::Leaf(leaf) = read.block.kind() else { continue };
+        let BlockKind::Leaf(leaf) = read.block.kind() else { continue };
         for item in leaf.items().flatten() {
             let nodesize = u64::from(volume.format().nodesize);
             let (length, level) = match item.key.key_type {

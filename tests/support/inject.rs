@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rbtrfs::block::Kind;
+use rbtrfs::block::BlockKind;
 use rbtrfs::block::verify::Expected;
 use rbtrfs::disk::node::{HEADER_SIZE, Header, Item, KeyPtr};
 use rbtrfs::disk::superblock::{SUPER_INFO_SIZE, SUPER_OFFSETS};
@@ -151,7 +151,7 @@ impl Injector {
         let mut nodes = Vec::new();
         loop {
             let read = volume.read_block(&expected, &mut buffer).expect("the path is readable");
-            let Kind::Node(node) = read.block.kind() else { return (expected.logical, nodes) };
+            let BlockKind::Node(node) = read.block.kind() else { return (expected.logical, nodes) };
             let slot = node.ptrs().partition_point(|ptr| Key::from(&ptr.key) <= key).saturating_sub(1);
             nodes.push((expected.logical, slot));
             expected = Expected::child(&node.ptrs()[slot], node.block().level());
@@ -165,7 +165,7 @@ impl Injector {
         let mut items = Vec::new();
         for leaf in rbtrfs::tree::Walk::new(&volume, self.root(tree).expected(), rbtrfs::tree::Levels::Only(0)) {
             let read = volume.read_block(&leaf, &mut buffer).expect("the leaf is readable");
-            let Kind::Leaf(leaf) = read.block.kind() else { continue };
+            let BlockKind::Leaf(leaf) = read.block.kind() else { continue };
             items.extend(leaf.items().map(|item| item.expect("the item is whole")).map(|i| (i.key, i.data.to_vec())));
         }
         items
@@ -222,7 +222,7 @@ impl Injector {
     pub fn leaf_at(&self, logical: Logical, edit: impl Fn(&mut LeafItems)) {
         self.block(logical, |bytes| {
             let block = rbtrfs::block::Block::new(bytes).unwrap();
-            let Kind::Leaf(leaf) = block.kind() else { panic!("a leaf") };
+            let BlockKind::Leaf(leaf) = block.kind() else { panic!("a leaf") };
             let mut items: LeafItems = leaf.items().map(|i| i.unwrap()).map(|i| (i.key, i.data.to_vec())).collect();
             edit(&mut items);
             write_leaf(bytes, &items);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use rbtrfs::block::edit::NewBlock;
 use rbtrfs::block::item::{Rules, check_block};
 use rbtrfs::block::verify::{Expected, Format};
-use rbtrfs::block::{Block, Kind};
+use rbtrfs::block::{Block, BlockKind};
 use rbtrfs::disk::fields::Uuid;
 use rbtrfs::disk::{CsumType, Key, Logical, Superblock, Transid};
 use rbtrfs::error::{Error, Result};
@@ -37,8 +37,8 @@ pub struct Store {
 fn children(bytes: &[u8]) -> Vec<Expected> {
     let block = Block::new(bytes).unwrap();
     match block.kind() {
-        Kind::Leaf(_) => Vec::new(),
-        Kind::Node(node) => node.ptrs().iter().map(|ptr| Expected::child(ptr, block.level())).collect(),
+        BlockKind::Leaf(_) => Vec::new(),
+        BlockKind::Node(node) => node.ptrs().iter().map(|ptr| Expected::child(ptr, block.level())).collect(),
     }
 }
 
@@ -102,10 +102,12 @@ impl Store {
     pub fn items(&self, root: Logical) -> BTreeMap<Key, Vec<u8>> {
         let block = Block::new(self.bytes(root)).unwrap();
         match block.kind() {
-            Kind::Leaf(leaf) => {
+            BlockKind::Leaf(leaf) => {
                 leaf.items().map(|item| item.unwrap()).map(|item| (item.key, item.data.to_vec())).collect()
             }
-            Kind::Node(_) => children(self.bytes(root)).iter().flat_map(|child| self.items(child.logical)).collect(),
+            BlockKind::Node(_) => {
+                children(self.bytes(root)).iter().flat_map(|child| self.items(child.logical)).collect()
+            }
         }
     }
 
@@ -148,7 +150,7 @@ impl Store {
                 });
                 assert!(block.nritems() > 0 || expected.logical == root.logical, "{expected:?} is empty");
                 match block.kind() {
-                    Kind::Leaf(leaf) => {
+                    BlockKind::Leaf(leaf) => {
                         assert!(
                             previous.is_none_or(|previous| Some(previous) < block.first_key()),
                             "order over leaves"
@@ -161,7 +163,7 @@ impl Store {
                             (used, room) = (used + block.used(), room + block.capacity());
                         }
                     }
-                    Kind::Node(node) => {
+                    BlockKind::Node(node) => {
                         let gap = &bytes[101 + 33 * node.ptrs().len()..];
                         assert!(gap.iter().all(|byte| *byte == 0), "unused bytes of {expected:?}");
                         assert!(block.nritems() > 1 || expected.logical != root.logical, "a root with one child");

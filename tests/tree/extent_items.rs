@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::support::random::Random;
 use crate::support::store::{Store, TREE};
 use rbtrfs::block::Block;
-use rbtrfs::block::extent_item::{Format, Kind};
+use rbtrfs::block::extent_item::{ExtentKind, Format};
 use rbtrfs::block::item::{Rules, check_block};
 use rbtrfs::block::reference::Reference;
 use rbtrfs::block::verify::Format as BlockFormat;
@@ -14,9 +14,9 @@ use rbtrfs::disk::fields::Uuid;
 use rbtrfs::disk::flags::extent::{DATA, FULL_BACKREF, TREE_BLOCK};
 use rbtrfs::disk::flags::incompat::SKINNY_METADATA;
 use rbtrfs::disk::{CsumType, Key, KeyType, Logical, Superblock, Transid, hash, objectid};
-use rbtrfs::trans::Checksums;
-use rbtrfs::trans::references::Change;
-use rbtrfs::trans::references::item::{Fate, apply};
+use rbtrfs::trans::CsumForm;
+use rbtrfs::trans::delayed_refs::DelayedRef;
+use rbtrfs::trans::delayed_refs::item::{Fate, apply};
 use rbtrfs::tree::TreeRoot;
 use rbtrfs::tree::edit::{Editor, create};
 
@@ -40,15 +40,18 @@ impl Extents {
         Self { store, root, format: Format { nodesize: NODESIZE, is_skinny, generation: Transid(1) } }
     }
 
-    fn apply(&mut self, logical: u64, change: &Change) -> Result<Fate, String> {
+    fn apply(&mut self, logical: u64, change: &DelayedRef) -> Result<Fate, String> {
         let fate = apply(&mut self.root, &mut self.store, &self.format, Logical(logical), change);
         fate.map_err(|error| error.to_string())
     }
 
-    fn change(&mut self, logical: u64, kind: Kind, counts: &[(Reference, i64)]) -> Result<Fate, String> {
+    fn change(&mut self, logical: u64, kind: ExtentKind, counts: &[(Reference, i64)]) -> Result<Fate, String> {
         let is_new = self.items(logical).is_empty();
         let new = is_new.then(|| Key::new(257, KeyType::INODE_ITEM, 0));
-        self.apply(logical, &Change { kind, new, counts: counts.iter().copied().collect(), sets_full_backref: false })
+        self.apply(
+            logical,
+            &DelayedRef { kind, new, counts: counts.iter().copied().collect(), sets_full_backref: false },
+        )
     }
 
     fn items(&self, logical: u64) -> Items {
@@ -83,17 +86,17 @@ impl Extents {
                     }
                     assert!(data.len() < LARGEST, "{} bytes", data.len());
                 }
-                KeyType::TREE_BLOCK_REF => add(Reference::Tree { root: number }, 1),
-                KeyType::SHARED_BLOCK_REF => add(Reference::Node { parent: Logical(number) }, 1),
+                KeyType::TREE_BLOCK_REF => add(Reference::TreeBlock { root: number }, 1),
+                KeyType::SHARED_BLOCK_REF => add(Reference::SharedBlock { parent: Logical(number) }, 1),
                 KeyType::SHARED_DATA_REF => {
                     let count = u32::from_le_bytes(*data.first_chunk().unwrap());
-                    add(Reference::Leaf { parent: Logical(number) }, count.into());
+                    add(Reference::SharedData { parent: Logical(number) }, count.into());
                 }
                 KeyType::EXTENT_DATA_REF => {
                     let [root, objectid, offset] =
                         [0, 8, 16].map(|at| u64::from_le_bytes(*data[at..].first_chunk().unwrap()));
                     let count = u32::from_le_bytes(*data[24..].first_chunk().unwrap());
-                    add(Reference::File { root, objectid, offset }, count.into());
+                    add(Reference::ExtentData { root, objectid, offset }, count.into());
                 }
                 _ => panic!("{key}"),
             }
@@ -127,17 +130,17 @@ fn below(random: &mut Random, bound: u64) -> u64 {
     random.next() % bound
 }
 
-const BLOCK: Kind = Kind::Block { level: 1 };
-const EXTENT: Kind = Kind::Data { length: 65536 };
+const BLOCK: ExtentKind = ExtentKind::Block { level: 1 };
+const EXTENT: ExtentKind = ExtentKind::Data { length: 65536 };
 
-fn reference(kind: Kind, number: u64) -> Reference {
+fn reference(kind: ExtentKind, number: u64) -> Reference {
     match (kind, number % 2) {
-        (Kind::Block { .. }, 0) => Reference::Tree { root: 256 + number },
-        (Kind::Block { .. }, _) => Reference::Node { parent: Logical(number << 14) },
-        (Kind::Data { .. }, 0) => {
-            Reference::File { root: 256 + number % 5, objectid: 257 + number, offset: number << 12 }
+        (ExtentKind::Block { .. }, 0) => Reference::TreeBlock { root: 256 + number },
+        (ExtentKind::Block { .. }, _) => Reference::SharedBlock { parent: Logical(number << 14) },
+        (ExtentKind::Data { .. }, 0) => {
+            Reference::ExtentData { root: 256 + number % 5, objectid: 257 + number, offset: number << 12 }
         }
-        (Kind::Data { .. }, _) => Reference::Leaf { parent: Logical(number << 14) },
+        (ExtentKind::Data { .. }, _) => Reference::SharedData { parent: Logical(number << 14) },
     }
 }
 
@@ -226,10 +229,10 @@ fn every_kind_of_reference_stands_inline_and_with_an_item_and_inline_again() {
 
 fn key_of(reference: Reference) -> (KeyType, u64) {
     match reference {
-        Reference::Tree { root } => (KeyType::TREE_BLOCK_REF, root),
-        Reference::Node { parent } => (KeyType::SHARED_BLOCK_REF, parent.0),
-        Reference::Leaf { parent } => (KeyType::SHARED_DATA_REF, parent.0),
-        Reference::File { root, objectid, offset } => {
+        Reference::TreeBlock { root } => (KeyType::TREE_BLOCK_REF, root),
+        Reference::SharedBlock { parent } => (KeyType::SHARED_BLOCK_REF, parent.0),
+        Reference::SharedData { parent } => (KeyType::SHARED_DATA_REF, parent.0),
+        Reference::ExtentData { root, objectid, offset } => {
             (KeyType::EXTENT_DATA_REF, hash::extent_data_ref(root, objectid, offset))
         }
     }
@@ -240,7 +243,7 @@ fn colliding() -> (Reference, Reference) {
     let (mut random, mut seen) = (Random(3), HashMap::new());
     loop {
         let (objectid, offset) = (257 + below(&mut random, 1 << 40), below(&mut random, 1 << 40) << 12);
-        let reference = Reference::File { root: 5, objectid, offset };
+        let reference = Reference::ExtentData { root: 5, objectid, offset };
         if let Some(other) = seen.insert(key_of(reference), reference).filter(|other| *other != reference) {
             return (other, reference);
         }
@@ -271,9 +274,9 @@ fn references_of_one_hash_are_told_apart() {
 #[test]
 fn a_block_is_marked_when_its_references_become_those_of_a_parent() {
     let mut extents = Extents::new(true);
-    let (tree, other) = (Reference::Tree { root: 256 }, Reference::Tree { root: 257 });
+    let (tree, other) = (Reference::TreeBlock { root: 256 }, Reference::TreeBlock { root: 257 });
     extents.change(1 << 20, BLOCK, &[(tree, 1), (other, 1)]).unwrap();
-    let change = Change { kind: BLOCK, new: None, counts: [(tree, -1)].into(), sets_full_backref: true };
+    let change = DelayedRef { kind: BLOCK, new: None, counts: [(tree, -1)].into(), sets_full_backref: true };
     assert_eq!(extents.apply(1 << 20, &change), Ok(Fate::InUse));
     let items = extents.items(1 << 20);
     let (extent, _) = ExtentItem::read_prefix(items.first_key_value().unwrap().1).unwrap();
@@ -287,32 +290,32 @@ fn a_block_is_marked_when_its_references_become_those_of_a_parent() {
 
 #[test]
 fn what_contradicts_the_extent_tree_is_an_error_and_changes_nothing() {
-    let (tree, other) = (Reference::Tree { root: 256 }, Reference::Tree { root: 257 });
-    let file = Reference::File { root: 5, objectid: 257, offset: 0 };
+    let (tree, other) = (Reference::TreeBlock { root: 256 }, Reference::TreeBlock { root: 257 });
+    let file = Reference::ExtentData { root: 5, objectid: 257, offset: 0 };
     let mut extents = Extents::new(true);
     extents.change(1 << 20, BLOCK, &[(tree, 1), (other, 1)]).unwrap();
     extents.change(2 << 20, EXTENT, &[(file, 2)]).unwrap();
     let many: Vec<_> = (1..60).map(|number| (reference(EXTENT, number), 1)).collect();
     extents.change(3 << 20, EXTENT, &many).unwrap();
     let before = extents.store.items(extents.root.logical);
-    let stranger = Reference::Tree { root: 300 };
-    let file_stranger = Reference::File { root: 5, objectid: 300, offset: 0 };
-    let leaf = Reference::Leaf { parent: Logical(1 << 30) };
-    let full = Reference::File { root: 5, objectid: 257, offset: 0 };
+    let stranger = Reference::TreeBlock { root: 300 };
+    let file_stranger = Reference::ExtentData { root: 5, objectid: 300, offset: 0 };
+    let leaf = Reference::SharedData { parent: Logical(1 << 30) };
+    let full = Reference::ExtentData { root: 5, objectid: 257, offset: 0 };
     for (logical, kind, counts, telling) in [
         (1 << 20, BLOCK, vec![(stranger, -1)], "no reference of tree 300"),
         (1 << 20, BLOCK, vec![(tree, -2)], "too few references of tree 256"),
         (1 << 20, BLOCK, vec![(tree, 1)], "too many references of tree 256"),
-        (1 << 20, Kind::Block { level: 0 }, vec![(tree, -1)], "no item"),
+        (1 << 20, ExtentKind::Block { level: 0 }, vec![(tree, -1)], "no item"),
         (1 << 20, EXTENT, vec![(file, 1)], "no item"),
         (2 << 20, EXTENT, vec![(file, -3)], "too few references of tree 5 inode 257 offset 0"),
         (2 << 20, EXTENT, vec![(file_stranger, -1)], "no reference of tree 5 inode 300"),
         (2 << 20, EXTENT, vec![(full, u32::MAX.into())], "too many references"),
-        (2 << 20, Kind::Data { length: 4096 }, vec![(file, -1)], "no item"),
+        (2 << 20, ExtentKind::Data { length: 4096 }, vec![(file, -1)], "no item"),
         (3 << 20, EXTENT, vec![(leaf, -1)], "no reference of leaf"),
         (3 << 20, EXTENT, vec![(file_stranger, -1)], "no reference of tree 5 inode 300"),
     ] {
-        let change = Change { kind, new: None, counts: counts.into_iter().collect(), sets_full_backref: false };
+        let change = DelayedRef { kind, new: None, counts: counts.into_iter().collect(), sets_full_backref: false };
         let error = extents.apply(logical, &change).unwrap_err();
         assert!(error.contains(telling) && error.contains(&logical.to_string()), "{error}, not {telling}");
         assert_eq!(extents.store.items(extents.root.logical), before, "{telling}");
@@ -321,7 +324,7 @@ fn what_contradicts_the_extent_tree_is_an_error_and_changes_nothing() {
 
 #[test]
 fn damaged_extent_items_are_not_built_upon() {
-    let tree = Reference::Tree { root: 256 };
+    let tree = Reference::TreeBlock { root: 256 };
     let inline = |root: u64| [&[KeyType::TREE_BLOCK_REF.0][..], &root.to_le_bytes()].concat();
     let header = |refs: u64, flags: u64| [refs, 1, flags].map(u64::to_le_bytes).concat();
     let keyed = Key::new(1 << 20, KeyType::SHARED_BLOCK_REF, 1 << 30);
@@ -344,7 +347,7 @@ fn damaged_extent_items_are_not_built_upon() {
             extents.edit().insert(keyed, &[]).unwrap();
         }
         let before = extents.items(1 << 20);
-        let change = Change { kind: BLOCK, new: None, counts: [(tree, -1)].into(), sets_full_backref: false };
+        let change = DelayedRef { kind: BLOCK, new: None, counts: [(tree, -1)].into(), sets_full_backref: false };
         let error = extents.apply(1 << 20, &change).unwrap_err();
         assert!(error.contains(telling), "{error}, not {telling}");
         assert_eq!(extents.items(1 << 20), before);
@@ -353,7 +356,7 @@ fn damaged_extent_items_are_not_built_upon() {
 
 #[test]
 fn who_pays_under_simple_quotas_stays_before_the_references() {
-    let file = Reference::File { root: 5, objectid: 257, offset: 0 };
+    let file = Reference::ExtentData { root: 5, objectid: 257, offset: 0 };
     let mut extents = Extents::new(true);
     extents.change(1 << 20, EXTENT, &[(file, 1)]).unwrap();
     let key = Key::new(1 << 20, KeyType::EXTENT_ITEM, 65536);
@@ -398,7 +401,7 @@ fn checksums_of_a_range_go_and_no_others() {
                 model.extend(sector..sector + count);
                 sector += count + below(&mut random, 2) * below(&mut random, 10);
             }
-            let sums = Checksums { size: size as u64, sectorsize: 4096 };
+            let sums = CsumForm { size: size as u64, sectorsize: 4096 };
             for _ in 0..60 {
                 let most = [5, 40, 300][below(&mut random, 3) as usize];
                 let (start, count) = (below(&mut random, SECTORS), 1 + below(&mut random, most));
@@ -412,7 +415,7 @@ fn checksums_of_a_range_go_and_no_others() {
 
 #[test]
 fn checksums_that_are_not_whole_are_an_error() {
-    let sums = Checksums { size: 4, sectorsize: 4096 };
+    let sums = CsumForm { size: 4, sectorsize: 4096 };
     for (offset, size) in [(4096, 5), (4096, 0), (100, 8), (u64::MAX - 4095, 400)] {
         let mut extents = Extents::new(true);
         extents.edit().insert(Key::new(objectid::EXTENT_CSUM, KeyType::EXTENT_CSUM, offset), &vec![1; size]).unwrap();

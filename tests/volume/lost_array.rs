@@ -13,7 +13,7 @@ use rbtrfs::finding::{Finding, Severity};
 use rbtrfs::image::Image;
 use rbtrfs::problem::Problem;
 use rbtrfs::tree::{Levels, TreeRoot, Walk};
-use rbtrfs::volume::sys_array::Entries;
+use rbtrfs::volume::sys_chunk_array::Entries;
 use rbtrfs::volume::{Notice, Volume};
 use zerocopy::FromBytes;
 

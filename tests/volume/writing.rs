@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use rbtrfs::Error;
-use rbtrfs::block::Kind;
+use rbtrfs::block::BlockKind;
 use rbtrfs::block::verify::Expected;
 use rbtrfs::disk::node::{HEADER_SIZE, Item, KeyPtr};
 use rbtrfs::disk::{Logical, Profile, STRIPE_LEN};
@@ -57,8 +57,8 @@ fn changed_blocks(volume: &Volume) -> Ranges {
         let block = rbtrfs::block::Block::new(bytes).unwrap();
         let nritems = block.header().nritems.get() as usize;
         let unused = match block.kind() {
-            Kind::Node(_) => HEADER_SIZE + nritems * size_of::<KeyPtr>()..bytes.len(),
-            Kind::Leaf(leaf) => {
+            BlockKind::Node(_) => HEADER_SIZE + nritems * size_of::<KeyPtr>()..bytes.len(),
+            BlockKind::Leaf(leaf) => {
                 let data = leaf.items().flatten().map(|item| item.data.as_ptr() as usize - bytes.as_ptr() as usize);
                 HEADER_SIZE + nritems * size_of::<Item>()..data.min().unwrap_or(bytes.len())
             }

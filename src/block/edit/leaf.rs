@@ -5,14 +5,16 @@ use std::ops::Range;
 use crate::disk::Key;
 use crate::disk::node::{Header, Item};
 
-use super::{EditError, check_order, check_slots, elements, elements_mut, split_header};
+use super::slots::{EditError, check_order, check_slots, elements, elements_mut, split_header};
 
 const ITEM: usize = size_of::<Item>();
 
 /// An item to be inserted.
 #[derive(Clone, Copy, Debug)]
 pub struct NewItem<'d> {
+    /// Key of the item.
     pub key: Key,
+    /// Its data.
     pub data: &'d [u8],
 }
 
@@ -33,6 +35,7 @@ pub struct LeafMut<'a> {
 }
 
 impl<'a> LeafMut<'a> {
+    /// A leaf in `bytes`.
     pub fn new(bytes: &'a mut [u8]) -> Result<Self, EditError> {
         let (header, body) = split_header(bytes)?;
         if header.level != 0 {
@@ -50,6 +53,7 @@ impl<'a> LeafMut<'a> {
         Ok(leaf)
     }
 
+    /// Number of items.
     pub fn count(&self) -> usize {
         self.count
     }
@@ -59,6 +63,7 @@ impl<'a> LeafMut<'a> {
         self.data_start - self.count * ITEM
     }
 
+    /// Key of the item at `slot`.
     pub fn key(&self, slot: usize) -> Option<Key> {
         self.items().get(slot).map(|item| Key::from(&item.key))
     }

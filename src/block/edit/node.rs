@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::disk::node::{Header, KeyPtr, node_ptrs};
 use crate::disk::{Key, Logical, Transid};
 
-use super::{EditError, check_order, check_slots, elements, elements_mut, split_header};
+use super::slots::{EditError, check_order, check_slots, elements, elements_mut, split_header};
 
 const PTR: usize = size_of::<KeyPtr>();
 
@@ -18,6 +18,7 @@ pub struct NodeMut<'a> {
 }
 
 impl<'a> NodeMut<'a> {
+    /// A node in `bytes`.
     pub fn new(bytes: &'a mut [u8]) -> Result<Self, EditError> {
         let nodesize = bytes.len() as u32;
         let (header, body) = split_header(bytes)?;
@@ -31,10 +32,12 @@ impl<'a> NodeMut<'a> {
         Ok(Self { header, body, count })
     }
 
+    /// Number of pointers.
     pub fn count(&self) -> usize {
         self.count
     }
 
+    /// The pointers, in the order of their keys.
     pub fn ptrs(&self) -> &[KeyPtr] {
         elements(self.body, self.count)
     }

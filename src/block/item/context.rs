@@ -3,7 +3,7 @@
 use crate::block::{Block, ItemRef};
 use crate::disk::{Key, Logical};
 
-use super::{Damage, ItemProblem, Place, Rules};
+use super::{Damage, ItemPlace, ItemProblem, Rules};
 
 /// The block under check, the item that is looked at, and what came before it.
 pub(super) struct Context<'c> {
@@ -35,7 +35,7 @@ impl<'c> Context<'c> {
     #[cold]
     pub fn found(&mut self, damage: impl Into<Damage>) {
         let (slot, key) = self.slot.unzip();
-        let place = Place { tree: self.tree, block: self.block, level: self.level, slot, key };
+        let place = ItemPlace { tree: self.tree, block: self.block, level: self.level, slot, key };
         (self.report)(ItemProblem { place, damage: damage.into() });
     }
 

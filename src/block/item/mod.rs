@@ -26,7 +26,7 @@ use crate::disk::csum::CsumType;
 use crate::disk::flags::incompat;
 use crate::disk::superblock::Superblock;
 use crate::disk::{Key, KeyType, Logical, objectid};
-use crate::finding::{Finding, Kind, Severity};
+use crate::finding::{Finding, ProblemKind, Severity};
 
 use super::verify::Format;
 use super::{Block, ItemRef};
@@ -57,6 +57,7 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// The rules of the filesystem with this superblock.
     pub fn new(format: &Format, superblock: &Superblock) -> Self {
         Self {
             sectorsize: format.sectorsize,
@@ -84,18 +85,22 @@ impl Rules {
 
 /// Where in a filesystem something is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Place {
+pub struct ItemPlace {
+    /// Id of the tree.
     pub tree: u64,
+    /// Logical address of the block.
     pub block: Logical,
+    /// Its level; 0 for a leaf.
     pub level: u8,
     /// Nothing for what concerns the whole block.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slot: Option<u32>,
+    /// Key of the item; nothing for what concerns the whole block.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Key>,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ItemPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let form = if self.level == 0 { "leaf" } else { "node" };
         write!(f, "{form}: root={} block={}", self.tree, self.block)?;
@@ -112,15 +117,17 @@ impl fmt::Display for Place {
 /// Damage and its place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct ItemProblem {
+    /// Where it was found.
     #[serde(flatten)]
-    pub place: Place,
+    pub place: ItemPlace,
+    /// What was found.
     #[serde(flatten)]
     pub damage: Damage,
 }
 
 impl ItemProblem {
     /// All kinds, in the order of their declaration.
-    pub fn kinds() -> impl Iterator<Item = &'static Kind> {
+    pub fn kinds() -> impl Iterator<Item = &'static ProblemKind> {
         Damage::KINDS.iter().copied().flatten()
     }
 }
@@ -148,11 +155,14 @@ macro_rules! damage {
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
         #[serde(untagged)]
         pub enum Damage {
-            $($noun($type),)*
+            $(
+                #[doc = concat!("See [`", stringify!($type), "`].")]
+                $noun($type),
+            )*
         }
 
         impl Damage {
-            const KINDS: &[&[Kind]] = &[$($type::KINDS),*];
+            const KINDS: &[&[ProblemKind]] = &[$($type::KINDS),*];
         }
 
         $(
@@ -333,16 +343,16 @@ fn belongs(tree: u64, key: Key) -> bool {
     }
 }
 
-/// Whether leaves of this tree always hold something; an empty leaf is the root of an empty tree.
+/// Whether leaves of this tree always hold something (`check_leaf` in fs/btrfs/tree-checker.c); an empty leaf is the root of
+/// an empty tree.
 fn is_never_empty(tree: u64, rules: &Rules) -> bool {
     match tree {
         objectid::ROOT_TREE
         | objectid::CHUNK_TREE
         | objectid::DEV_TREE
         | objectid::FS_TREE
-        | objectid::DATA_RELOC_TREE
-        | objectid::BLOCK_GROUP_TREE => true,
+        | objectid::DATA_RELOC_TREE => true,
         objectid::EXTENT_TREE => !rules.has(incompat::EXTENT_TREE_V2),
-        _ => is_fs_tree(tree),
+        _ => false,
     }
 }

@@ -152,11 +152,12 @@ fn check_entry(cx: &mut Context<'_>, key: Key, named: &Named<'_, DirItem>) {
     }
 }
 
-/// Whether an entry may lead there. The offset of a subvolume's key is -1, and was 0 in old filesystems.
+/// Whether an entry may lead there. The kernel looks for a subvolume by its id alone (`btrfs_inode_by_name`): a new entry has
+/// -1 as the offset, a renamed one that of the root item (`btrfs_rename`).
 fn is_location(location: Key, is_xattr: bool) -> bool {
     match location.key_type {
         _ if is_xattr => location == Key::default(),
-        KeyType::ROOT_ITEM => is_fs_tree(location.objectid) && matches!(location.offset, 0 | u64::MAX),
+        KeyType::ROOT_ITEM => is_fs_tree(location.objectid),
         _ => is_inode_location(location),
     }
 }

@@ -69,8 +69,9 @@ pub(super) fn check_root(cx: &mut Context<'_>, item: &ItemRef<'_>) {
     if !is_tree(have) || (is_of_tree && !is_fs_tree(offset) && offset != objectid::DATA_RELOC_TREE) {
         cx.found(RootDamage::Key { have, offset });
     }
-    // The trees of the extent tree's second version are numbered by it.
-    if !is_of_tree && !cx.rules.has(incompat::EXTENT_TREE_V2) {
+    // The trees of the extent tree's second version are numbered by it. The data relocation tree is looked for by its id alone
+    // (`btrfs_read_fs_root`); btrfs-convert gives it the transaction as the offset.
+    if !is_of_tree && have != objectid::DATA_RELOC_TREE && !cx.rules.has(incompat::EXTENT_TREE_V2) {
         let limit = if is_fs_tree(have) { cx.rules.newest() } else { 0 };
         if offset > limit {
             cx.found(RootDamage::Offset { have: offset, limit });

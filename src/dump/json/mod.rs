@@ -3,7 +3,7 @@
 mod item;
 pub mod object;
 
-use crate::block::{BadItem, Block, ItemRef, Kind};
+use crate::block::{BadItem, Block, BlockKind, ItemRef};
 use crate::disk::Key;
 use crate::disk::fields::{FieldVisitor, Fields};
 use crate::tree::TreeRoot;
@@ -17,6 +17,7 @@ use object::Object;
 
 /// One document with all trees, blocks and items.
 pub struct Json {
+    /// What is shown.
     pub style: Style,
 }
 
@@ -67,8 +68,8 @@ impl Form for Json {
             block.header().visit(object);
             object.plain("backref_rev", block.header().backref_rev());
             match block.kind() {
-                Kind::Node(node) => object.structures("ptrs", node.ptrs()),
-                Kind::Leaf(leaf) => {
+                BlockKind::Node(node) => object.structures("ptrs", node.ptrs()),
+                BlockKind::Leaf(leaf) => {
                     let items = leaf.items().map_while(|item| item.map_err(|bad| bad_item = Err(bad)).ok());
                     object.array("items", items, |item, out| {
                         out.push(b'\n');
@@ -83,6 +84,7 @@ impl Form for Json {
 
 /// One line for each item of the leaves.
 pub struct JsonLines {
+    /// What is shown.
     pub style: Style,
 }
 
@@ -99,7 +101,7 @@ impl Form for JsonLines {
         _first: bool,
         out: &mut Vec<u8>,
     ) -> Result<(), BadItem> {
-        let Kind::Leaf(leaf) = block.kind() else { return Ok(()) };
+        let BlockKind::Leaf(leaf) = block.kind() else { return Ok(()) };
         for item in leaf.items() {
             let item = item?;
             Object::put(out, |object| {

@@ -34,18 +34,22 @@ impl Object<'_> {
         value.put(self.member(name));
     }
 
+    /// A member without a value.
     pub fn null(&mut self, name: &'static str) {
         self.plain(name, "null");
     }
 
+    /// A truth value.
     pub fn bool(&mut self, name: &'static str, value: bool) {
         self.plain(name, if value { "true" } else { "false" });
     }
 
+    /// A string, escaped where it needs that.
     pub fn string(&mut self, name: &'static str, value: &str) {
         put_string(value, self.member(name));
     }
 
+    /// An object with the members that `fill` adds.
     pub fn object(&mut self, name: &'static str, fill: impl FnOnce(&mut Object<'_>)) {
         Object::put(self.member(name), fill);
     }

@@ -12,6 +12,7 @@ use super::key::DumpKey;
 
 /// The text of `btrfs inspect-internal dump-tree`.
 pub struct Text {
+    /// What is shown.
     pub style: Style,
 }
 

@@ -10,7 +10,7 @@ mod root;
 mod space;
 pub(super) mod volume;
 
-use crate::block::{BadItem, Block, ItemRef, Kind, Leaf, Node};
+use crate::block::{BadItem, Block, BlockKind, ItemRef, Leaf, Node};
 use crate::disk::flags::header;
 use crate::disk::node::Header;
 use crate::disk::{KeyType, objectid};
@@ -31,8 +31,8 @@ impl Printer {
     /// The block and all that is in it. An item that points outside of its leaf ends the leaf, and is returned.
     pub fn block(&mut self, block: Block<'_>, style: &Style, out: &mut Vec<u8>) -> Result<(), BadItem> {
         match block.kind() {
-            Kind::Leaf(leaf) => self.leaf(leaf, style, out),
-            Kind::Node(node) => {
+            BlockKind::Leaf(leaf) => self.leaf(leaf, style, out),
+            BlockKind::Node(node) => {
                 print_node(node, style, out);
                 Ok(())
             }

@@ -17,9 +17,18 @@ const ZSTD_WINDOW_LOG: u32 = 17;
 /// How to compress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    Zlib { level: u32 },
+    /// zlib.
+    Zlib {
+        /// From 1 to 9.
+        level: u32,
+    },
+    /// LZO.
     Lzo,
-    Zstd { level: i32 },
+    /// zstd.
+    Zstd {
+        /// From 1 to 15.
+        level: i32,
+    },
 }
 
 impl Method {
@@ -32,6 +41,7 @@ impl Method {
         }
     }
 
+    /// The name in messages and mount options.
     pub fn name(self) -> &'static str {
         match self {
             Method::Zlib { .. } => "zlib",

@@ -3,8 +3,8 @@
 //! Threads read, compress and sum; what they make is written in the order of inodes, so that data lies in the order of
 //! files and the trees' items come in the order of their keys.
 
-pub mod compress;
-mod emit;
+mod compress;
+pub(crate) mod emit;
 mod estimate;
 mod items;
 mod names;
@@ -13,6 +13,6 @@ mod read;
 mod transfer;
 
 pub use compress::Method;
-pub use emit::fill;
-pub use estimate::{device_size, estimate};
+pub(crate) use emit::fill;
+pub(crate) use estimate::{device_size, estimate};
 pub use transfer::Transfer;

@@ -43,7 +43,7 @@ pub struct Planned<F> {
     pub directory: Arc<[u8]>,
     /// What the source finds it by.
     pub id: u64,
-    pub kind: Kind<F>,
+    pub kind: InodeKind<F>,
 }
 
 pub struct PlannedName {
@@ -52,7 +52,7 @@ pub struct PlannedName {
     pub name: Vec<u8>,
 }
 
-pub enum Kind<F> {
+pub enum InodeKind<F> {
     Directory(Names),
     /// A file whose pieces follow.
     Large(Arc<Large<F>>),
@@ -217,9 +217,9 @@ impl<'s, F: SourceFile> TreePlan<'s, F> {
                 },
             };
             let (more_bytes, more_names) = match &planned.kind {
-                Kind::Directory(names) => (0, names.len()),
-                Kind::Large(_) => (0, 0),
-                Kind::Other => (planned.attributes.size.min(PIECE), 0),
+                InodeKind::Directory(names) => (0, names.len()),
+                InodeKind::Large(_) => (0, 0),
+                InodeKind::Other => (planned.attributes.size.min(PIECE), 0),
             };
             let is_full = batch.len() == BATCH || bytes + more_bytes > PIECE || names + more_names > NAMES;
             if is_full && !batch.is_empty() {
@@ -228,7 +228,7 @@ impl<'s, F: SourceFile> TreePlan<'s, F> {
             }
             (bytes, names) = (bytes + more_bytes, names + more_names);
             let large = match &planned.kind {
-                Kind::Large(file) => Some(Arc::clone(file)),
+                InodeKind::Large(file) => Some(Arc::clone(file)),
                 _ => None,
             };
             let (inode, flags) = (planned.inode, planned.flags);
@@ -290,15 +290,15 @@ impl<'s, F: SourceFile> TreePlan<'s, F> {
                 names.push(PlannedName { parent: link.parent, index: link.index, name: self.tree.name(&link)? });
             }
             let kind = if attributes.is_directory() {
-                Kind::Directory(self.names()?.1)
+                InodeKind::Directory(self.names()?.1)
             } else if attributes.is_file() && attributes.size > cut.together {
                 let at = At { id, directory: &directory, name: &names[0].name, attributes: &attributes };
                 let file = opener.source.open(&mut opener.reader, &at)?;
                 let segments = segments(opener.source, &at, &file, cut.sectorsize)?;
                 opener.source.rest(&mut opener.reader);
-                Kind::Large(Arc::new(Large { file, size: attributes.size, segments }))
+                InodeKind::Large(Arc::new(Large { file, size: attributes.size, segments }))
             } else {
-                Kind::Other
+                InodeKind::Other
             };
             return Ok(Some(Planned { inode, attributes, flags: entry.flags, names, directory, id, kind }));
         }
@@ -309,7 +309,7 @@ impl<'s, F: SourceFile> TreePlan<'s, F> {
         let inode = objectid::ROOT_DIR;
         let dots = PlannedName { parent: inode, index: 0, name: b"..".to_vec() };
         let (attributes, flags, path) = (self.tree.attributes, directory.flags, directory.path.into());
-        let (names, kind, id) = (vec![dots], Kind::Directory(names), self.tree.root_id);
+        let (names, kind, id) = (vec![dots], InodeKind::Directory(names), self.tree.root_id);
         Ok(Planned { inode, attributes, flags, names, directory: path, id, kind })
     }
 

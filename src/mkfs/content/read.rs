@@ -16,7 +16,7 @@ use super::super::source::{At, Source, SourceFile};
 use super::compress::{self, Compressor, Method};
 use super::items::{Encoding, Items, Name, Sizes};
 use super::names::Names;
-use super::plan::{Kind, Large, Piece, Planned, PlannedName, Work, segments};
+use super::plan::{InodeKind, Large, Piece, Planned, PlannedName, Work, segments};
 use super::transfer::Transfer;
 
 /// How to read.
@@ -134,14 +134,14 @@ impl<S: Source> Batch<S> {
         let at = At { id, directory: &directory, name: opened_as(inode, &names), attributes: &attributes };
         let new = Inode { reading, inode, at, flags, names: &names };
         match kind {
-            Kind::Directory(mut entries) => {
+            InodeKind::Directory(mut entries) => {
                 self.read_xattrs(&new, None)?;
                 self.push_inode(&new, Sizes { size: entries.size(), nbytes: 0 })?;
                 entries.sort();
                 self.step_items();
                 self.steps.push(Step::Names(inode, entries));
             }
-            Kind::Large(large) => {
+            InodeKind::Large(large) => {
                 self.read_xattrs(&new, Some(&large.file))?;
                 let nbytes = large.segments.iter().map(|segment| segment.end - segment.start).sum();
                 self.push_inode(&new, Sizes { size: attributes.size, nbytes })?;
@@ -151,13 +151,13 @@ impl<S: Source> Batch<S> {
                 self.files += 1;
             }
             // One without contents is not opened: that takes longer than all else.
-            Kind::Other if attributes.is_file() && attributes.size > 0 => {
+            InodeKind::Other if attributes.is_file() && attributes.size > 0 => {
                 let file = reading.source.open(&mut self.reader, &at)?;
                 self.read_xattrs(&new, Some(&file))?;
                 self.add_file(&new, &file)?;
                 self.files += 1;
             }
-            Kind::Other => {
+            InodeKind::Other => {
                 self.read_xattrs(&new, None)?;
                 let is_symlink = attributes.is_symlink();
                 let target = if is_symlink { reading.source.symlink(&mut self.reader, &at)? } else { Vec::new() };

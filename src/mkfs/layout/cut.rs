@@ -3,7 +3,7 @@
 use crate::disk::STRIPE_LEN;
 
 use super::sizes::{DATA_LEFT, Expected, metadata_left};
-use super::{Group, Kind, Layout, MIB};
+use super::{ChunkKind, Group, Layout, MIB};
 
 impl Layout {
     /// Makes room for what the kernel needs to write, where there is too little. `global` is what the trees that describe
@@ -11,10 +11,10 @@ impl Layout {
     pub fn leave_room(&mut self, global: u64) {
         let metadata = metadata_left(self.nodesize, global);
         if self.mixed {
-            self.leave(Kind::Data, metadata + DATA_LEFT);
+            self.leave(ChunkKind::Data, metadata + DATA_LEFT);
         } else {
-            self.leave(Kind::Metadata, metadata);
-            self.leave(Kind::Data, DATA_LEFT);
+            self.leave(ChunkKind::Metadata, metadata);
+            self.leave(ChunkKind::Data, DATA_LEFT);
         }
     }
 
@@ -24,20 +24,20 @@ impl Layout {
         let Some(last) = (0..self.groups.len()).max_by_key(|index| end_of(&self.groups[*index])) else { return };
         let flags = self.groups[last].chunk.flags;
         let wanted = match flags {
-            _ if flags == self.flags(Kind::System) => return,
+            _ if flags == self.flags(ChunkKind::System) => return,
             _ if self.mixed => metadata + DATA_LEFT,
-            _ if flags == self.flags(Kind::Metadata) => metadata,
+            _ if flags == self.flags(ChunkKind::Metadata) => metadata,
             _ => DATA_LEFT,
         };
-        let kind = if flags == self.flags(Kind::Metadata) { Kind::Metadata } else { Kind::Data };
+        let kind = if flags == self.flags(ChunkKind::Metadata) { ChunkKind::Metadata } else { ChunkKind::Data };
         self.cut_group(last, self.free_of(kind).saturating_sub(wanted));
     }
 
     /// Has so many bytes free for a kind, if the devices have room for them.
-    fn leave(&mut self, kind: Kind, wanted: u64) {
+    fn leave(&mut self, kind: ChunkKind, wanted: u64) {
         let missing = wanted.saturating_sub(self.free_of(kind));
         if missing > 0 {
-            let (metadata, data) = if kind == Kind::Metadata { (missing, 0) } else { (0, missing) };
+            let (metadata, data) = if kind == ChunkKind::Metadata { (missing, 0) } else { (0, missing) };
             self.expected = Expected::only(metadata, data);
             // A device without room for it is not to become smaller either.
             let _ = self.add_chunk(kind);

@@ -27,7 +27,7 @@ const UNBOUNDED: u64 = 1 << 60;
 
 /// What chunks are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ChunkKind {
     System,
     Metadata,
     Data,
@@ -36,7 +36,9 @@ pub enum Kind {
 /// A device and what chunks have of it.
 #[derive(Clone, Debug)]
 pub struct Device {
+    /// Number of the device.
     pub devid: u64,
+    /// Uuid of the device.
     pub uuid: Uuid,
     /// Bytes of the filesystem on it.
     pub size: u64,
@@ -80,8 +82,10 @@ pub struct Group {
     pub used: u64,
 }
 
+/// The devices of a new filesystem and its block groups.
 #[derive(Clone, Debug)]
 pub struct Layout {
+    /// The devices, in the order of their numbers.
     pub devices: Vec<Device>,
     /// By address.
     pub groups: Vec<Group>,
@@ -127,11 +131,11 @@ impl Layout {
     }
 
     fn with_first_chunks(mut self) -> Result<Self> {
-        self.add_chunk(Kind::System)?;
+        self.add_chunk(ChunkKind::System)?;
         let (mut left, wanted) =
             (0, if self.expected.is_known { self.writable_metadata() } else { self.least_metadata() });
         while left == 0 || self.expected.metadata > 0 {
-            match self.add_chunk(Kind::Metadata) {
+            match self.add_chunk(ChunkKind::Metadata) {
                 // What is expected may be more than what comes.
                 Err(_) if left > 0 => break,
                 added => added?,
@@ -145,9 +149,9 @@ impl Layout {
         }
         if !self.grows() {
             if !self.mixed {
-                self.add_chunk(Kind::Data)?;
+                self.add_chunk(ChunkKind::Data)?;
             }
-            while self.expected.data > 0 && self.add_chunk(Kind::Data).is_ok() {}
+            while self.expected.data > 0 && self.add_chunk(ChunkKind::Data).is_ok() {}
             self.check_writable()?;
         }
         Ok(self)
@@ -155,7 +159,7 @@ impl Layout {
 
     /// Fails where the kernel could write next to nothing to a filesystem without content.
     fn check_writable(&self) -> Result<()> {
-        let (wanted, left) = (self.writable_data(), self.free_of(Kind::Data) + self.rest(self.data));
+        let (wanted, left) = (self.writable_data(), self.free_of(ChunkKind::Data) + self.rest(self.data));
         match self.expected.is_known || left >= wanted {
             true => Ok(()),
             false => Err(Error::NoSpace { what: "data", wanted, left }),
@@ -196,23 +200,23 @@ impl Layout {
     pub fn try_least(&self) -> Result<()> {
         let Expected { least_data, least_metadata, .. } = self.expected;
         let mut layout = self.clone();
-        layout.try_free("data", Kind::Data, least_data)?;
-        if self.mixed { Ok(()) } else { layout.try_free("metadata", Kind::Metadata, least_metadata) }
+        layout.try_free("data", ChunkKind::Data, least_data)?;
+        if self.mixed { Ok(()) } else { layout.try_free("metadata", ChunkKind::Metadata, least_metadata) }
     }
 
     /// Has so many bytes free for a kind.
-    fn try_free(&mut self, what: &'static str, kind: Kind, wanted: u64) -> Result<()> {
+    fn try_free(&mut self, what: &'static str, kind: ChunkKind, wanted: u64) -> Result<()> {
         while self.free_of(kind) < wanted && self.add_chunk(kind).is_ok() {}
         let left = self.free_of(kind);
         if left < wanted { Err(Error::NoSpace { what, wanted, left }) } else { Ok(()) }
     }
 
-    fn flags(&self, kind: Kind) -> BlockGroupFlags {
+    fn flags(&self, kind: ChunkKind) -> BlockGroupFlags {
         let (bits, profile) = match kind {
-            Kind::System => (block_group::SYSTEM, self.metadata),
+            ChunkKind::System => (block_group::SYSTEM, self.metadata),
             _ if self.mixed => (block_group::DATA | block_group::METADATA, self.metadata),
-            Kind::Metadata => (block_group::METADATA, self.metadata),
-            Kind::Data => (block_group::DATA, self.data),
+            ChunkKind::Metadata => (block_group::METADATA, self.metadata),
+            ChunkKind::Data => (block_group::DATA, self.data),
         };
         BlockGroupFlags(bits | profile.geometry().bit)
     }
@@ -228,22 +232,22 @@ impl Layout {
     }
 
     /// Bytes of all chunks of a kind.
-    fn length_of(&self, kind: Kind) -> u64 {
+    fn length_of(&self, kind: ChunkKind) -> u64 {
         let flags = self.flags(kind);
         self.groups.iter().filter(|group| group.chunk.flags == flags).map(|group| group.chunk.length).sum()
     }
 
     /// Bytes that are free for a kind.
-    fn free_of(&self, kind: Kind) -> u64 {
+    fn free_of(&self, kind: ChunkKind) -> u64 {
         let flags = self.flags(kind);
         self.groups.iter().filter(|group| group.chunk.flags == flags).map(|group| group.free.bytes()).sum()
     }
 
     /// Finds the place of a chunk. Devices grow rather than have data in crumbs or metadata in two chunks.
-    fn place(&mut self, kind: Kind) -> Result<Placement> {
+    fn place(&mut self, kind: ChunkKind) -> Result<Placement> {
         let (flags, limits) = (self.flags(kind), self.limits(kind));
         let profile = flags.profile().unwrap_or(Profile::Single);
-        let much = if kind == Kind::Data || self.mixed { MIB } else { limits.chunk_size.unwrap_or(MIB) };
+        let much = if kind == ChunkKind::Data || self.mixed { MIB } else { limits.chunk_size.unwrap_or(MIB) };
         loop {
             let devices = self.devices.iter();
             let devices = devices.map(|device| (device.devid, device.limit.saturating_sub(device.used), &device.holes));
@@ -255,7 +259,7 @@ impl Layout {
         }
     }
 
-    fn add_chunk(&mut self, kind: Kind) -> Result<()> {
+    fn add_chunk(&mut self, kind: ChunkKind) -> Result<()> {
         let placement = self.place(kind)?;
         let flags = self.flags(kind);
         let profile = flags.profile().unwrap_or(Profile::Single);
@@ -271,15 +275,15 @@ impl Layout {
             }
         }
         let free = without_excluded(&chunk);
-        if kind != Kind::System {
-            self.expected.subtract(kind == Kind::Metadata && !self.mixed, chunk.length);
+        if kind != ChunkKind::System {
+            self.expected.subtract(kind == ChunkKind::Metadata && !self.mixed, chunk.length);
         }
         self.groups.push(Group { chunk, free, used: 0 });
         Ok(())
     }
 
     /// Takes the space of a tree block.
-    pub fn take_block(&mut self, kind: Kind) -> Result<Logical> {
+    pub fn take_block(&mut self, kind: ChunkKind) -> Result<Logical> {
         loop {
             let (flags, nodesize) = (self.flags(kind), self.nodesize);
             let groups = self.groups.iter_mut().filter(|group| group.chunk.flags == flags);
@@ -297,7 +301,7 @@ impl Layout {
     /// of the sector size.
     pub fn take_data(&mut self, least: u64, most: u64) -> Result<(Logical, u64)> {
         loop {
-            let (flags, next) = (self.flags(Kind::Data), self.next_data);
+            let (flags, next) = (self.flags(ChunkKind::Data), self.next_data);
             let groups = self.groups.iter_mut().filter(|group| group.chunk.flags == flags && group.chunk.end() > next);
             for group in groups {
                 let from = |(start, length): (Logical, u64)| {
@@ -313,7 +317,7 @@ impl Layout {
                     return Ok((start, length));
                 }
             }
-            self.add_chunk(Kind::Data)?;
+            self.add_chunk(ChunkKind::Data)?;
         }
     }
 

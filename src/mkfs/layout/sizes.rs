@@ -6,7 +6,7 @@ use crate::disk::{Profile, STRIPE_LEN};
 
 use super::super::estimate::Estimate;
 use super::super::options::Options;
-use super::{Kind, Layout};
+use super::{ChunkKind, Layout};
 
 pub const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -179,7 +179,7 @@ impl Layout {
 
     /// The kernel's sizes for data. What is estimated has what it needs, and the other chunks are no larger than those of
     /// btrfs-progs.
-    pub(super) fn limits(&self, kind: Kind) -> Limits {
+    pub(super) fn limits(&self, kind: ChunkKind) -> Limits {
         let total_rw_bytes = self.total_bytes();
         let kernel = Limits {
             total_rw_bytes,
@@ -196,7 +196,7 @@ impl Layout {
         let Expected { is_known, metadata, data, step, .. } = self.expected;
         match kind {
             // A file that becomes as large as its content is not to have much that is never used.
-            Kind::System => {
+            ChunkKind::System => {
                 let most = match self.metadata {
                     _ if self.grows() => 4 * MIB,
                     Profile::Single => 3 * MIB,
@@ -204,16 +204,16 @@ impl Layout {
                 };
                 Limits { chunk_size: Some((total_rw_bytes / 128).clamp(MIB, most)), alignment: MIB, ..kernel }
             }
-            Kind::Metadata if !self.mixed && is_known => {
+            ChunkKind::Metadata if !self.mixed && is_known => {
                 let more = || self.length_of(kind) / STEPS;
                 let bytes = if metadata > 0 { metadata } else { more().max(self.writable_metadata()) };
                 exactly(bytes, kernel.wanted(self.flags(kind), Profile::Single))
             }
-            Kind::Metadata if !self.mixed => {
+            ChunkKind::Metadata if !self.mixed => {
                 let chunk_size = Some(self.first_metadata());
                 Limits { total_rw_bytes: u64::MAX, chunk_size, alignment: STRIPE_LEN, ..kernel }
             }
-            Kind::Metadata | Kind::Data => match step {
+            ChunkKind::Metadata | ChunkKind::Data => match step {
                 Some(step) => exactly(step, MAX_STRIPE),
                 None if data > 0 => exactly(data, MAX_STRIPE),
                 None => kernel,

@@ -9,7 +9,9 @@ use crate::disk::inode::{Timespec, dir_type};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Time {
+    /// Seconds since 1970.
     pub sec: i64,
+    /// Nanoseconds of the second.
     pub nsec: u64,
 }
 
@@ -23,7 +25,9 @@ impl From<Time> for Timespec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Attributes {
+    /// Device that the entry is on.
     pub dev: u64,
+    /// Number of its inode there.
     pub ino: u64,
     /// In bytes.
     pub size: u64,
@@ -31,16 +35,24 @@ pub struct Attributes {
     pub blocks: u64,
     /// Of a device node, as the kernel keeps it and btrfs stores it: 12 bits for the major number and 20 for the minor.
     pub rdev: u64,
+    /// Last access.
     pub atime: Time,
+    /// Last change of the contents.
     pub mtime: Time,
+    /// Last change of the inode.
     pub ctime: Time,
+    /// Type and permissions, as `st_mode`.
     pub mode: u32,
+    /// Owner.
     pub uid: u32,
+    /// Group.
     pub gid: u32,
+    /// Number of names.
     pub nlink: u32,
 }
 
 impl Attributes {
+    /// The attributes that stat(2) told.
     pub fn new(stat: &Stat) -> Self {
         let time = |sec, nsec| Time { sec, nsec };
         let mut new = Self {
@@ -69,14 +81,17 @@ impl Attributes {
         dir_type::of_mode(self.mode)
     }
 
+    /// Whether it is a directory.
     pub fn is_directory(&self) -> bool {
         self.entry_type() == Some(dir_type::DIR)
     }
 
+    /// Whether it is a regular file.
     pub fn is_file(&self) -> bool {
         self.entry_type() == Some(dir_type::REG_FILE)
     }
 
+    /// Whether it is a symbolic link.
     pub fn is_symlink(&self) -> bool {
         self.entry_type() == Some(dir_type::SYMLINK)
     }

@@ -7,15 +7,16 @@ use crate::disk::objectid;
 use crate::error::{Error, Result};
 use crate::parallel::ordered;
 use crate::progress::Progress;
-use crate::table::{Part, Room, Table, Writer as TableWriter};
+use crate::table::{MemoryBudget, Part, Table, Writer as TableWriter};
 
 use super::super::options::MAX_INLINE;
+use super::attributes::Attributes;
+use super::interface::{Entries, Source, join};
 use super::link::{Link, Linked};
 use super::listing::{List, Listing};
 use super::record::{Directories, Directory, Entries as DirectoryEntries, NewEntry, What, Writer};
 use super::request::{ByPath, Request, inherited};
 use super::unordered::Unordered;
-use super::{Attributes, Entries, Source, join};
 
 /// The index of a directory's first entry (`BTRFS_DIR_START_INDEX`).
 pub const FIRST_INDEX: u64 = 2;
@@ -25,6 +26,7 @@ pub const FIRST_INDEX: u64 = 2;
 pub struct Inventory {
     /// The top level, and the subvolumes by id.
     pub trees: Vec<Tree>,
+    /// What there is of everything.
     pub totals: Totals,
 }
 
@@ -95,9 +97,13 @@ impl Tree {
 /// How to take an inventory.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
+    /// How many threads read directories.
     pub threads: usize,
-    pub room: &'a Room,
+    /// Memory for records.
+    pub budget: &'a MemoryBudget,
+    /// Told of the work, and able to stop it.
     pub progress: &'a Progress,
+    /// Bytes of a block of data.
     pub sectorsize: u32,
 }
 
@@ -113,7 +119,7 @@ impl Inventory {
             Entries::Unordered(entries) => entries,
         };
         let entries = entries.map(|entry| if options.progress.is_stopped() { Err(Error::Interrupted) } else { entry });
-        let unordered = Unordered::new(source, entries, options.room)?;
+        let unordered = Unordered::new(source, entries, options.budget)?;
         let inventory = Self::walk(source, &unordered, request, options)?;
         match inventory.totals.entries == unordered.count() {
             true => Ok(inventory),
@@ -167,7 +173,7 @@ impl<S: Source> Walk<'_, S> {
     fn tree(&mut self, id: u64, path: Vec<u8>) -> Result<Tree> {
         let (attributes, root_id) = self.list.look_up(&path)?;
         let records = tempfile::tempfile().map_err(Error::Temporary)?;
-        let links = TableWriter::new(self.options.room);
+        let links = TableWriter::new(self.options.budget);
         let flags = self.requests.flags(&path, false);
         let mut numbering = Numbering {
             tree: id,
@@ -309,11 +315,11 @@ fn below(records: &File, directory: io::Result<Directory>) -> impl Iterator<Item
         Ok(directory) => (directory, None),
         Err(error) => (Directory::default(), Some(Err(error))),
     };
-    let is_directory = |entry: &io::Result<super::Entry>| {
+    let is_directory = |entry: &io::Result<super::record::Entry>| {
         entry.as_ref().map_or(true, |entry| entry.what == What::INODE && entry.attributes.is_directory())
     };
     let entries = DirectoryEntries::new(records, &parent).filter(is_directory);
-    let child = move |entry: io::Result<super::Entry>| {
+    let child = move |entry: io::Result<super::record::Entry>| {
         let entry = entry?;
         Ok(Directory::new(entry.target, entry.flags, join(&parent.path, &entry.name)))
     };

@@ -7,15 +7,17 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::table::Record;
 
-use super::Attributes;
+use super::attributes::Attributes;
 
 /// A further name of an inode, by the inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Link {
+    /// Number of the inode.
     pub inode: u64,
     /// The directory that the name stands in, and its index there.
     pub parent: u64,
+    /// Index of the name in its directory.
     pub index: u64,
     /// Where its entry stands among the records.
     pub position: u64,

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::disk::NAME_LEN;
 use crate::error::Result;
 
-use super::Attributes;
+use super::attributes::Attributes;
 
 /// What can tell its entries directory by directory.
 pub trait List: Sync {

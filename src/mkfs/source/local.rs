@@ -16,10 +16,11 @@ use rustix::io::Errno;
 use crate::error::{Error, Result};
 use crate::image::Origin;
 
+use super::attributes::Attributes;
+use super::interface::{At, Entries, Source, SourceFile};
 use super::listing::{List, Listing};
-use super::place::{Place, unreadable};
+use super::open_directory::{OpenDirectory, unreadable};
 use super::xattr::Xattrs;
-use super::{At, Attributes, Entries, Source, SourceFile};
 
 /// A directory with all that is below it. Mount points are crossed.
 #[derive(Clone, Debug)]
@@ -28,14 +29,15 @@ pub struct LocalDirectory {
 }
 
 impl LocalDirectory {
+    /// The directory at `root`.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
 
-    fn place<'r>(&self, reader: &'r mut LocalReader, directory: &[u8]) -> Result<&'r Place> {
+    fn place<'r>(&self, reader: &'r mut LocalReader, directory: &[u8]) -> Result<&'r OpenDirectory> {
         let place = match reader.place.take() {
             Some((path, place)) if path == directory => (path, place),
-            _ => (directory.to_vec(), Place::open(&self.root, directory)?),
+            _ => (directory.to_vec(), OpenDirectory::open(&self.root, directory)?),
         };
         Ok(&reader.place.insert(place).1)
     }
@@ -44,13 +46,13 @@ impl LocalDirectory {
 /// The directory that was asked of last.
 #[derive(Debug, Default)]
 pub struct LocalReader {
-    place: Option<(Vec<u8>, Place)>,
+    place: Option<(Vec<u8>, OpenDirectory)>,
     xattrs: Xattrs,
 }
 
 impl List for LocalDirectory {
     fn list(&self, directory: &[u8], listing: &mut Listing) -> Result<()> {
-        let place = Place::open(&self.root, directory)?;
+        let place = OpenDirectory::open(&self.root, directory)?;
         let failed = |error| unreadable(place.path().to_owned(), io::Error::from(error));
         let (mut names, mut ranges) = (Vec::new(), Vec::new());
         for entry in Dir::read_from(place.fd()).map_err(failed)? {
@@ -72,11 +74,11 @@ impl List for LocalDirectory {
 
     fn look_up(&self, path: &[u8]) -> Result<(Attributes, u64)> {
         let Some(slash) = path.iter().rposition(|byte| *byte == b'/') else {
-            let root = Place::open(&self.root, b"")?;
+            let root = OpenDirectory::open(&self.root, b"")?;
             let attributes = if path.is_empty() { root.attributes() } else { root.attributes_of(path) };
             return Ok((attributes?, 0));
         };
-        Ok((Place::open(&self.root, &path[..slash])?.attributes_of(&path[slash + 1..])?, 0))
+        Ok((OpenDirectory::open(&self.root, &path[..slash])?.attributes_of(&path[slash + 1..])?, 0))
     }
 }
 
@@ -85,7 +87,7 @@ impl Source for LocalDirectory {
     type File = LocalFile;
 
     fn root(&self) -> Result<Attributes> {
-        Place::open(&self.root, b"")?.attributes()
+        OpenDirectory::open(&self.root, b"")?.attributes()
     }
 
     fn entries(&self) -> Result<Entries<'_>> {

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::Attributes;
+use super::attributes::Attributes;
 
 /// Bytes read and written at once.
 const BUFFER: usize = 256 << 10;

@@ -8,8 +8,9 @@ use crate::disk::flags::inode::{NODATACOW, NODATASUM};
 use crate::disk::objectid;
 use crate::error::{Error, Result};
 
+use super::attributes::Attributes;
+use super::interface::Source;
 use super::listing::List;
-use super::{Attributes, Source};
 
 const REPEATED: &str = "is asked for as a subvolume more than once";
 
@@ -18,6 +19,7 @@ const REPEATED: &str = "is asked for as a subvolume more than once";
 pub struct SubvolumeRequest {
     /// Below the root of the source; a leading `/` means the root.
     pub path: PathBuf,
+    /// Whether the kernel refuses to write it.
     pub read_only: bool,
     /// Whether it is what a mount shows without further options.
     pub is_default: bool,
@@ -34,8 +36,11 @@ impl SubvolumeRequest {
 /// A file or directory that gets flags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlagRequest {
+    /// Below the root of the source; a leading `/` means the root.
     pub path: PathBuf,
+    /// Whether data is overwritten in place (`BTRFS_INODE_NODATACOW`).
     pub nodatacow: bool,
+    /// Whether data has no checksums (`BTRFS_INODE_NODATASUM`).
     pub nodatasum: bool,
 }
 

@@ -9,10 +9,11 @@ use std::os::unix::fs::FileExt;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 use crate::error::{Error, Result};
-use crate::table::{Part, Record, Room, Table, Writer};
+use crate::table::{MemoryBudget, Part, Record, Table, Writer};
 
+use super::attributes::Attributes;
+use super::interface::{Source, SourceEntry};
 use super::listing::{List, Listing};
-use super::{Attributes, Source, SourceEntry};
 
 /// Where an entry stands in the file, by the hash of its directory's path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -47,9 +48,13 @@ pub struct Unordered<'s, S> {
 }
 
 impl<'s, S: Source> Unordered<'s, S> {
-    pub fn new(source: &'s S, entries: impl Iterator<Item = Result<SourceEntry>>, room: &Room) -> Result<Self> {
+    pub fn new(
+        source: &'s S,
+        entries: impl Iterator<Item = Result<SourceEntry>>,
+        budget: &MemoryBudget,
+    ) -> Result<Self> {
         let mut file = BufWriter::new(tempfile::tempfile().map_err(Error::Temporary)?);
-        let writer = Writer::new(room);
+        let writer = Writer::new(budget);
         let (mut part, mut position) = (Part::default(), 0);
         for entry in entries {
             let SourceEntry { path, attributes, id } = entry?;

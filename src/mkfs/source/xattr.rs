@@ -24,21 +24,21 @@ impl Default for Xattrs {
 }
 
 impl Xattrs {
-    /// Hands the names and values of an open file to `hear`.
-    pub fn of_file(&mut self, file: impl AsFd, hear: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
-        self.read(|names| flistxattr(&file, names), |name, value| fgetxattr(&file, name, value), hear)
+    /// Hands the names and values of an open file to `visit`.
+    pub fn of_file(&mut self, file: impl AsFd, visit: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
+        self.read(|names| flistxattr(&file, names), |name, value| fgetxattr(&file, name, value), visit)
     }
 
-    /// Hands the names and values of what is at `path`, a symlink itself, to `hear`.
-    pub fn of_path(&mut self, path: &Path, hear: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
-        self.read(|names| llistxattr(path, names), |name, value| lgetxattr(path, name, value), hear)
+    /// Hands the names and values of what is at `path`, a symlink itself, to `visit`.
+    pub fn of_path(&mut self, path: &Path, visit: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
+        self.read(|names| llistxattr(path, names), |name, value| lgetxattr(path, name, value), visit)
     }
 
     fn read(
         &mut self,
         list: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
         get: impl Fn(&[u8], &mut [u8]) -> rustix::io::Result<usize>,
-        mut hear: impl FnMut(&[u8], &[u8]),
+        mut visit: impl FnMut(&[u8], &[u8]),
     ) -> io::Result<()> {
         let length = match list(&mut self.names) {
             Err(Errno::NOTSUP) => return Ok(()),
@@ -46,7 +46,7 @@ impl Xattrs {
         };
         for name in self.names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
             let length = get(name, &mut self.value)?;
-            hear(name, &self.value[..length]);
+            visit(name, &self.value[..length]);
         }
         Ok(())
     }

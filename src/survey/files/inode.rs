@@ -10,19 +10,19 @@ use crate::disk::{KeyType, objectid};
 use crate::mix::mix;
 use crate::volume::Volume;
 
-use super::super::csums::{Checksums, Coverage};
+use super::super::csums::{Coverage, CsumRuns};
 use super::names::{Holder, Name, names_of};
 
 /// What holds for the files of the whole filesystem.
 pub struct Rules<'c> {
-    pub checksums: &'c Checksums,
+    pub csums: &'c CsumRuns,
     /// Whether files may have ranges without an extent.
     pub no_holes: bool,
 }
 
 impl<'c> Rules<'c> {
-    pub fn new(volume: &Volume, checksums: &'c Checksums) -> Self {
-        Self { checksums, no_holes: volume.superblock().has_incompat(NO_HOLES) }
+    pub fn new(volume: &Volume, csums: &'c CsumRuns) -> Self {
+        Self { csums, no_holes: volume.superblock().has_incompat(NO_HOLES) }
     }
 }
 
@@ -176,9 +176,10 @@ impl Inode {
             }
             Holder::Index => {
                 self.add_entry(&name);
-                sum = sum.wrapping_add(name.entry_hash());
+                let (entry, link) = name.hashes();
+                sum = sum.wrapping_add(entry);
                 if name.leads_to_inode() {
-                    sum = sum.wrapping_add(name.link_hash().wrapping_mul(type_factor(name.entry_type)));
+                    sum = sum.wrapping_add(link.wrapping_mul(type_factor(name.entry_type)));
                 }
             }
         });
@@ -195,7 +196,7 @@ impl Inode {
 
     fn add_extent(&mut self, item: &ItemRef<'_>, rules: &Rules<'_>) {
         let Some((extent, rest)) = FileExtentItem::read_prefix(item.data) else { return };
-        let sectorsize = rules.checksums.sectorsize();
+        let sectorsize = rules.csums.sectorsize();
         let offset = item.key.offset;
         let mut length = extent.ram_bytes.get();
         if extent.r#type == file_extent_type::INLINE {
@@ -206,7 +207,7 @@ impl Inode {
             length = disk.num_bytes.get();
             if disk.disk_bytenr.get() != 0 {
                 self.extent_bytes = self.extent_bytes.wrapping_add(length);
-                self.check_sums(offset, extent, disk, rules.checksums);
+                self.check_csums(offset, extent, disk, rules.csums);
             }
         }
         let one = Inode {
@@ -218,14 +219,14 @@ impl Inode {
         self.join_extents(&one);
     }
 
-    fn check_sums(&mut self, offset: u64, extent: &FileExtentItem, disk: &FileExtentDisk, checksums: &Checksums) {
+    fn check_csums(&mut self, offset: u64, extent: &FileExtentItem, disk: &FileExtentDisk, csums: &CsumRuns) {
         if extent.r#type != file_extent_type::REG {
             return;
         }
         let is_compressed = extent.compression != compression::NONE;
         let coverage = match is_compressed {
-            true => checksums.coverage(disk.disk_bytenr.get(), disk.disk_num_bytes.get()),
-            false => checksums.coverage(disk.disk_bytenr.get().saturating_add(disk.offset.get()), disk.num_bytes.get()),
+            true => csums.coverage(disk.disk_bytenr.get(), disk.disk_num_bytes.get()),
+            false => csums.coverage(disk.disk_bytenr.get().saturating_add(disk.offset.get()), disk.num_bytes.get()),
         };
         if matches!(coverage, Coverage::All | Coverage::Part) {
             self.parts |= parts::SUMMED;
@@ -276,64 +277,64 @@ impl Inode {
         self.ref_sum.wrapping_mul(type_factor(entry_type(self.mode)))
     }
 
-    /// Hands everything that does not fit to `hear`, once all items were seen.
-    pub fn faults(&self, rules: &Rules<'_>, mut hear: impl FnMut(Fault)) {
+    /// Hands everything that does not fit to `visit`, once all items were seen.
+    pub fn faults(&self, rules: &Rules<'_>, mut visit: impl FnMut(Fault)) {
         if self.is_unknown() {
             return;
         }
         if !self.has_item() {
-            return hear(Fault::NoItem);
+            return visit(Fault::NoItem);
         }
         if self.nlink == 0 && self.refs == 0 {
             // Nothing else holds of a file that is about to go.
-            return hear(Fault::Unlinked);
+            return visit(Fault::Unlinked);
         }
         if self.nlink != self.refs {
-            hear(Fault::Links);
+            visit(Fault::Links);
         }
         if self.is_directory() {
             if self.refs > 1 {
-                hear(Fault::ManyNames);
+                visit(Fault::ManyNames);
             }
             if self.size != self.entry_bytes {
-                hear(Fault::DirectorySize);
+                visit(Fault::DirectorySize);
             }
             if self.has(parts::EXTENTS) {
-                hear(Fault::Items);
+                visit(Fault::Items);
             }
             return;
         }
         if self.has(parts::ENTRIES) {
-            hear(Fault::Items);
+            visit(Fault::Items);
         }
-        self.data_faults(rules, hear);
+        self.data_faults(rules, visit);
     }
 
-    fn data_faults(&self, rules: &Rules<'_>, mut hear: impl FnMut(Fault)) {
+    fn data_faults(&self, rules: &Rules<'_>, mut visit: impl FnMut(Fault)) {
         let is_file = matches!(entry_type(self.mode), dir_type::REG_FILE | dir_type::SYMLINK);
         if is_file && self.nbytes != self.extent_bytes {
-            hear(Fault::Bytes);
+            visit(Fault::Bytes);
         }
         if self.first_overlap != NOWHERE {
-            hear(Fault::Overlap { offset: self.first_overlap });
+            visit(Fault::Overlap { offset: self.first_overlap });
         }
         if is_file && !rules.no_holes {
             let gap = if self.first_extent == 0 { self.first_gap.min(self.extents_end) } else { 0 };
             if gap < self.size {
-                hear(Fault::Gap { offset: gap });
+                visit(Fault::Gap { offset: gap });
             }
         }
-        let has_sums = !self.has(parts::NODATASUM);
+        let has_csums = !self.has(parts::NODATASUM);
         if self.first_unsummed != NOWHERE {
             let offset = self.first_unsummed;
-            if has_sums {
-                hear(Fault::Unsummed { offset });
+            if has_csums {
+                visit(Fault::Unsummed { offset });
             } else if self.has(parts::COMPRESSED) {
-                hear(Fault::CompressedUnsummed { offset });
+                visit(Fault::CompressedUnsummed { offset });
             }
         }
-        if !has_sums && self.has(parts::SUMMED) {
-            hear(Fault::Summed);
+        if !has_csums && self.has(parts::SUMMED) {
+            visit(Fault::Summed);
         }
     }
 }

@@ -14,4 +14,4 @@ mod summary;
 pub use forest::{Forest, Seen};
 pub use inode::{Fault, Inode, Rules};
 pub use name_records::{NameRecord, NameRecords, collect_names, find_inode, unequal_names};
-pub use names::{Holder, Name, names_of};
+pub use names::{Holder, names_of};

@@ -48,7 +48,7 @@ pub fn unequal_names(job: &Job<'_>, tree: &Tree) -> Option<Buckets> {
     let volume = job.volume;
     let look = SecondLook::new(|sketch: &mut Sketch, tree: &Tree, visit: Visit<'_>| {
         let Visit::Leaf(leaf) = visit else { return };
-        hear_names(volume, tree, leaf, |holder, name| {
+        visit_names(volume, tree, leaf, |holder, name| {
             let mut add = |record: &[u64], count| sketch.add(Logical(name.place()), record, count);
             let link = [name.link_hash(), name.entry_type.into()];
             match holder {
@@ -73,7 +73,7 @@ pub fn collect_names(job: &Job<'_>, tree: &Tree, buckets: &Buckets) -> NameRecor
     let volume = job.volume;
     let look = SecondLook::new(|records: &mut Vec<NameRecord>, tree: &Tree, visit: Visit<'_>| {
         let Visit::Leaf(leaf) = visit else { return };
-        hear_names(volume, tree, leaf, |holder, name| {
+        visit_names(volume, tree, leaf, |holder, name| {
             if buckets.contain(Logical(name.place())) {
                 let Name { directory, inode, location, index, entry_type, .. } = name;
                 let name = name.name.to_vec();
@@ -90,8 +90,8 @@ pub fn collect_names(job: &Job<'_>, tree: &Tree, buckets: &Buckets) -> NameRecor
     all
 }
 
-/// Hands the names of a leaf to `hear`, those of back references with the type of their inode.
-fn hear_names<'a>(volume: &Volume, tree: &Tree, leaf: Leaf<'a>, mut hear: impl FnMut(Holder, Name<'a>)) {
+/// Hands the names of a leaf to `visit`, those of back references with the type of their inode.
+fn visit_names<'a>(volume: &Volume, tree: &Tree, leaf: Leaf<'a>, mut visit: impl FnMut(Holder, Name<'a>)) {
     let mut known: Option<(u64, u8)> = None;
     for item in leaf.items().flatten().filter(|item| Inode::is_number(item.key.objectid)) {
         if item.key.key_type == KeyType::INODE_ITEM {
@@ -110,7 +110,7 @@ fn hear_names<'a>(volume: &Volume, tree: &Tree, leaf: Leaf<'a>, mut hear: impl F
                     }
                 };
             }
-            hear(holder, name);
+            visit(holder, name);
         });
     }
 }

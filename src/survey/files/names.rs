@@ -3,7 +3,7 @@
 use crate::block::ItemRef;
 use crate::disk::inode::{DirItem, Entries, InodeExtref, InodeRef, dir_type};
 use crate::disk::{Key, KeyType};
-use crate::mix::mix;
+use crate::mix::{mix, mix_bytes};
 
 /// Which item holds a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,22 +37,32 @@ impl Name<'_> {
     }
 
     pub fn name_hash(&self) -> u64 {
-        self.name.chunks(8).fold(self.name.len() as u64, |state, chunk| {
-            let mut bytes = [0; 8];
-            bytes[..chunk.len()].copy_from_slice(chunk);
-            mix(&[state, u64::from_le_bytes(bytes)])
-        })
+        mix_bytes(self.name)
     }
 
     /// Of what an entry and an index have in common.
     pub fn entry_hash(&self) -> u64 {
-        let location = u64::from(self.location.0) << 8 | u64::from(self.entry_type);
-        mix(&[1, self.directory, self.inode, location, self.name_hash()])
+        self.entry_hash_of(self.name_hash())
     }
 
     /// Of what an index and a back reference have in common.
     pub fn link_hash(&self) -> u64 {
-        mix(&[2, self.directory, self.inode, self.index, self.name_hash()])
+        self.link_hash_of(self.name_hash())
+    }
+
+    /// [`Name::entry_hash`] and [`Name::link_hash`] at once.
+    pub fn hashes(&self) -> (u64, u64) {
+        let name = self.name_hash();
+        (self.entry_hash_of(name), self.link_hash_of(name))
+    }
+
+    fn entry_hash_of(&self, name: u64) -> u64 {
+        let location = u64::from(self.location.0) << 8 | u64::from(self.entry_type);
+        mix(&[1, self.directory, self.inode, location, name])
+    }
+
+    fn link_hash_of(&self, name: u64) -> u64 {
+        mix(&[2, self.directory, self.inode, self.index, name])
     }
 
     /// Of the name in its directory.
@@ -61,8 +71,8 @@ impl Name<'_> {
     }
 }
 
-/// Hands each name of an item to `hear`; there are none in items of other types.
-pub fn names_of<'a>(item: &ItemRef<'a>, mut hear: impl FnMut(Holder, Name<'a>)) {
+/// Hands each name of an item to `visit`; there are none in items of other types.
+pub fn names_of<'a>(item: &ItemRef<'a>, mut visit: impl FnMut(Holder, Name<'a>)) {
     let Key { objectid, key_type, offset } = item.key;
     let reference = |directory: u64, index: u64, name: &'a [u8]| Name {
         directory,
@@ -75,13 +85,13 @@ pub fn names_of<'a>(item: &ItemRef<'a>, mut hear: impl FnMut(Holder, Name<'a>)) 
     match key_type {
         KeyType::INODE_REF => {
             for named in Entries::<InodeRef>::new(item.data).map_while(Result::ok) {
-                hear(Holder::Reference, reference(offset, named.entry.index.get(), named.name));
+                visit(Holder::Reference, reference(offset, named.entry.index.get(), named.name));
             }
         }
         KeyType::INODE_EXTREF => {
             for named in Entries::<InodeExtref>::new(item.data).map_while(Result::ok) {
                 let (directory, index) = (named.entry.parent_objectid.get(), named.entry.index.get());
-                hear(Holder::Reference, reference(directory, index, named.name));
+                visit(Holder::Reference, reference(directory, index, named.name));
             }
         }
         KeyType::DIR_ITEM | KeyType::DIR_INDEX => {
@@ -96,7 +106,7 @@ pub fn names_of<'a>(item: &ItemRef<'a>, mut hear: impl FnMut(Holder, Name<'a>)) 
                     index: if is_index { offset } else { 0 },
                     entry_type: named.entry.r#type & !dir_type::ENCRYPTED,
                 };
-                hear(if is_index { Holder::Index } else { Holder::Entry }, name);
+                visit(if is_index { Holder::Index } else { Holder::Entry }, name);
             }
         }
         _ => {}

@@ -64,8 +64,8 @@ pub fn count(
         Some(Mode::Full) => {
             let trees: Vec<Tree> = trees.iter().filter(|tree| objectid::is_fs_tree(tree.id())).copied().collect();
             let parts = parts.into_iter().map(|part| part.pointers).collect();
-            let hear = |roots: &[u64], bytes| counts.add(&quotas.groups, roots, bytes);
-            if !pointers.sum(parts, &trees, volume.format().nodesize, hear)? {
+            let visit = |roots: &[u64], bytes| counts.add(&quotas.groups, roots, bytes);
+            if !pointers.sum(parts, &trees, volume.format().nodesize, visit)? {
                 return Ok(Counted::ManySets);
             }
         }

@@ -10,7 +10,7 @@ mod rules;
 mod sharing;
 
 pub use count::{Counted, UsagePart, count};
-pub use groups::{Counts, Groups, Usage, info_key};
+pub use groups::{Usage, info_key};
 pub use owned::Owned;
-pub use rules::{Mode, Quotas, Unsettled};
+pub use rules::{Quotas, Unsettled};
 pub use sharing::Pointers;

@@ -12,7 +12,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::block::reference::{file_extents, node_children};
 use crate::disk::{Logical, MAX_LEVEL};
-use crate::table::{Part, Record, Room, Table, Writer};
+use crate::table::{MemoryBudget, Part, Record, Table, Writer};
 use crate::tree::{Tree, Visit};
 
 /// From a block to one below it, or to data.
@@ -34,13 +34,13 @@ impl Record for Pointer {
 /// Something that a set of trees reaches in one way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-struct Place {
+struct ReachedRange {
     logical: Logical,
     length: u64,
     set: u64,
 }
 
-impl Record for Place {
+impl Record for ReachedRange {
     fn key(&self) -> u64 {
         self.logical.0
     }
@@ -52,13 +52,13 @@ pub struct PointerParts([Part<Pointer>; MAX_LEVEL]);
 
 /// The pointers of all trees of files.
 pub struct Pointers<'r> {
-    room: &'r Room,
+    budget: &'r MemoryBudget,
     writers: [Writer<'r>; MAX_LEVEL],
 }
 
 impl<'r> Pointers<'r> {
-    pub fn new(room: &'r Room) -> Self {
-        Self { room, writers: std::array::from_fn(|_| Writer::new(room)) }
+    pub fn new(budget: &'r MemoryBudget) -> Self {
+        Self { budget, writers: std::array::from_fn(|_| Writer::new(budget)) }
     }
 
     /// Notes the pointers of a block.
@@ -86,14 +86,14 @@ impl<'r> Pointers<'r> {
         }
     }
 
-    /// Hands each set of `trees`, by their ids, that reaches anything to `hear`, with the bytes that all of the set reach
+    /// Hands each set of `trees`, by their ids, that reaches anything to `visit`, with the bytes that all of the set reach
     /// and no other tree does. Returns false if there are too many sets: then nothing was handed out.
     pub fn sum(
         self,
         parts: Vec<PointerParts>,
         trees: &[Tree],
         nodesize: u32,
-        mut hear: impl FnMut(&[u64], u64),
+        mut visit: impl FnMut(&[u64], u64),
     ) -> io::Result<bool> {
         let ids: BTreeSet<u64> = trees.iter().map(|tree| tree.id()).collect();
         let ids: Vec<u64> = ids.into_iter().collect();
@@ -102,22 +102,28 @@ impl<'r> Pointers<'r> {
             levels.iter_mut().zip(part.0).for_each(|(level, part)| level.push(part));
         }
         let mut sets = Sets::new(SETS_LIMIT);
-        let (mut writer, mut part) = (Writer::new(self.room), Part::default());
+        let (mut writer, mut part) = (Writer::new(self.budget), Part::default());
         let pointers = self.writers.into_iter().zip(levels).enumerate().rev();
         for (level, (pointers, parts)) in pointers {
             for tree in trees.iter().filter(|tree| usize::from(tree.root.level) == level) {
                 let index = ids.binary_search(&tree.id()).unwrap_or_default() as u32;
                 let Some(set) = sets.of(&[index]) else { return Ok(false) };
-                writer.push(&mut part, Place { logical: tree.root.logical, length: nodesize.into(), set: set.into() });
+                writer.push(
+                    &mut part,
+                    ReachedRange { logical: tree.root.logical, length: nodesize.into(), set: set.into() },
+                );
             }
             let places = writer.finish(vec![part])?;
-            (writer, part) = (Writer::new(self.room), Part::default());
+            (writer, part) = (Writer::new(self.budget), Part::default());
             let pointers: Table<Pointer> = pointers.finish(parts)?;
             let mut below = pointers.iter().peekable();
             let fits = sets.join(&places, |from, set| {
                 while let Some(pointer) = below.next_if(|pointer| pointer.from <= from) {
                     if pointer.from == from {
-                        writer.push(&mut part, Place { logical: pointer.to, length: pointer.length, set: set.into() });
+                        writer.push(
+                            &mut part,
+                            ReachedRange { logical: pointer.to, length: pointer.length, set: set.into() },
+                        );
                     }
                 }
             });
@@ -133,7 +139,7 @@ impl<'r> Pointers<'r> {
         data.failure().map_or(Ok(()), Err)?;
         for (set, bytes) in sets.sets.iter().zip(&sets.bytes).filter(|(_, bytes)| **bytes > 0) {
             let roots: Vec<u64> = set.iter().filter_map(|index| ids.get(*index as usize).copied()).collect();
-            hear(&roots, *bytes);
+            visit(&roots, *bytes);
         }
         Ok(true)
     }
@@ -196,9 +202,9 @@ impl Sets {
         Some(number)
     }
 
-    /// Adds up what is reached, and hands each address with the set that reaches it to `hear`. Returns false if there is
+    /// Adds up what is reached, and hands each address with the set that reaches it to `visit`. Returns false if there is
     /// no room.
-    fn join(&mut self, places: &Table<Place>, mut hear: impl FnMut(Logical, u32)) -> bool {
+    fn join(&mut self, places: &Table<ReachedRange>, mut visit: impl FnMut(Logical, u32)) -> bool {
         let mut places = places.iter().peekable();
         let mut numbers = Vec::new();
         while let Some(first) = places.next() {
@@ -216,7 +222,7 @@ impl Sets {
             if let Some(bytes) = self.bytes.get_mut(set as usize) {
                 *bytes = bytes.saturating_add(first.length);
             }
-            hear(first.logical, set);
+            visit(first.logical, set);
         }
         true
     }

@@ -11,9 +11,13 @@ use super::super::job::Job;
 /// A range of a file, from `start` to before `end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileRange {
+    /// Id of the tree.
     pub tree: u64,
+    /// Number of the inode.
     pub inode: u64,
+    /// First byte in the file.
     pub start: u64,
+    /// Byte behind the last.
     pub end: u64,
 }
 
@@ -44,9 +48,9 @@ fn lost_of_leaf(tree: u64, leaf: Leaf<'_>, lost: &[(u64, u64)], ranges: &mut Vec
     }
 }
 
-/// Hands the ranges of a file that an item takes from lost data to `hear`. What is compressed is lost as a whole; what is
+/// Hands the ranges of a file that an item takes from lost data to `visit`. What is compressed is lost as a whole; what is
 /// preallocated holds no data.
-fn lost_of_item(item: &ItemRef<'_>, lost: &[(u64, u64)], mut hear: impl FnMut(u64, u64)) {
+fn lost_of_item(item: &ItemRef<'_>, lost: &[(u64, u64)], mut visit: impl FnMut(u64, u64)) {
     let Some((extent, rest)) = FileExtentItem::read_prefix(item.data) else { return };
     let Some((disk, _)) = FileExtentDisk::read_prefix(rest) else { return };
     if extent.r#type != file_extent_type::REG || disk.disk_bytenr.get() == 0 {
@@ -63,9 +67,9 @@ fn lost_of_item(item: &ItemRef<'_>, lost: &[(u64, u64)], mut hear: impl FnMut(u6
     for (start, end) in lost[begin..].iter().take_while(|(start, _)| *start < last) {
         let whole = item.key.offset.saturating_add(disk.num_bytes.get());
         if is_compressed {
-            return hear(item.key.offset, whole);
+            return visit(item.key.offset, whole);
         }
         let in_file = |address: u64| item.key.offset.saturating_add(address.clamp(first, last) - first);
-        hear(in_file(*start), in_file(*end));
+        visit(in_file(*start), in_file(*end));
     }
 }

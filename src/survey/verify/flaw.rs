@@ -25,12 +25,19 @@ pub enum FlawKind {
 /// A range of one stripe that is wrong in one way.
 #[derive(Clone, Debug)]
 pub struct Flaw {
+    /// How it is wrong.
     pub kind: FlawKind,
+    /// Logical address of the chunk.
     pub chunk: Logical,
+    /// Index of the stripe in the chunk.
     pub stripe: usize,
+    /// Number of the device.
     pub devid: u64,
+    /// First byte on the device.
     pub physical: Physical,
+    /// Logical address of data; of parity that of the first data of its row.
     pub logical: Logical,
+    /// Bytes of the range.
     pub length: u64,
     /// Of the first sector; nothing of parity that is not that of its row.
     pub error: Option<BlockError>,

@@ -1,11 +1,11 @@
 //! The data itself: every checksum against every copy, and parity against the data.
 
+mod csums;
 mod files;
 mod flaw;
 mod piece;
 mod run;
 mod segment;
-mod sums;
 
 pub use files::FileRange;
 pub use flaw::{Flaw, FlawKind};

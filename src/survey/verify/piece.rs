@@ -6,9 +6,9 @@ use crate::disk::{Logical, Physical, STRIPE_LEN};
 use crate::volume::{ChunkMapping, Content, Volume, compute_parity};
 
 use super::super::job::Job;
+use super::csums::RangeCsums;
 use super::flaw::{Flaw, FlawKind, Flaws};
 use super::segment::Segment;
-use super::sums::Sums;
 
 /// Bytes of a stripe that are read at once.
 const LENGTH: u64 = 1 << 20;
@@ -65,6 +65,7 @@ pub struct Amounts {
 }
 
 impl Amounts {
+    /// Adds what another thread read.
     pub fn merge(&mut self, other: &Amounts) {
         self.data = self.data.saturating_add(other.data);
         self.copies = self.copies.saturating_add(other.copies);
@@ -75,10 +76,13 @@ impl Amounts {
 /// A sector of a stripe that is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadSector {
+    /// How it is wrong.
     pub kind: FlawKind,
     /// Of data; of parity the address that its row begins at.
     pub logical: Logical,
+    /// Number of the device.
     pub devid: u64,
+    /// First byte on the device.
     pub physical: Physical,
 }
 
@@ -101,7 +105,7 @@ pub struct Verifier<'v, V> {
     visitor: &'v V,
     csum_type: CsumType,
     sectorsize: u64,
-    sums: Sums,
+    csums: RangeCsums,
     stripes: Vec<StripePiece>,
     parity: [Vec<u8>; 2],
     flaws: Flaws,
@@ -121,9 +125,9 @@ struct Piece<'s> {
 impl<'v, V: SectorVisitor> Verifier<'v, V> {
     pub fn new(job: &Job<'v>, visitor: &'v V) -> Self {
         let format = job.volume.format();
-        let (sums, stripes, parity, flaws, amounts) = Default::default();
+        let (csums, stripes, parity, flaws, amounts) = Default::default();
         let (csum_type, sectorsize) = (format.csum_type, format.sectorsize.into());
-        Self { job: *job, volume: job.volume, visitor, csum_type, sectorsize, sums, stripes, parity, flaws, amounts }
+        Self { job: *job, volume: job.volume, visitor, csum_type, sectorsize, csums, stripes, parity, flaws, amounts }
     }
 
     pub fn finish(self) -> (Flaws, Amounts) {
@@ -132,8 +136,8 @@ impl<'v, V: SectorVisitor> Verifier<'v, V> {
 
     pub fn verify(&mut self, segment: &Segment<'_>) {
         let (first, end) = segment.logical();
-        self.sums.read(self.volume, &segment.leaves, first, end);
-        self.amounts.data = self.amounts.data.saturating_add(self.sums.data_bytes());
+        self.csums.read(self.volume, &segment.leaves, first, end);
+        self.amounts.data = self.amounts.data.saturating_add(self.csums.data_bytes());
         let chunk = segment.chunk;
         let share = MEMORY / chunk.stripes.len().max(1) as u64 / STRIPE_LEN * STRIPE_LEN;
         let length = share.clamp(STRIPE_LEN, LENGTH);
@@ -143,7 +147,7 @@ impl<'v, V: SectorVisitor> Verifier<'v, V> {
             self.verify_piece(Piece { segment, chunk, start, sectors: sectors as usize });
             start = start.saturating_add(length);
         }
-        self.job.progress.add(self.sums.data_bytes());
+        self.job.progress.add(self.csums.data_bytes());
     }
 
     fn verify_piece(&mut self, piece: Piece<'_>) {
@@ -173,7 +177,7 @@ impl<'v, V: SectorVisitor> Verifier<'v, V> {
 
     fn sum(&self, piece: Piece<'_>, stripe: usize, sector: usize) -> Option<&[u8]> {
         match self.content(piece, stripe, sector)? {
-            Content::Data(logical) => self.sums.get(logical),
+            Content::Data(logical) => self.csums.get(logical),
             Content::Parity { .. } => None,
         }
     }
@@ -289,7 +293,7 @@ impl<'v, V: SectorVisitor> Verifier<'v, V> {
             for sector in 0..piece.sectors {
                 let state = self.stripes[stripe].states[sector];
                 let Some(Content::Data(logical)) = self.content(piece, stripe, sector) else { continue };
-                if !state.is_bad() || self.sums.get(logical).is_none() {
+                if !state.is_bad() || self.csums.get(logical).is_none() {
                     continue;
                 }
                 let group = stripe / copies * copies..(stripe / copies + 1) * copies;
@@ -319,7 +323,7 @@ impl<'v, V: SectorVisitor> Verifier<'v, V> {
 
     /// What parity yields, if that is what the checksum promises.
     fn rebuilt(&self, logical: Logical) -> Option<Vec<u8>> {
-        let sum = self.sums.get(logical)?;
+        let sum = self.csums.get(logical)?;
         let mut buffer = vec![0; self.sectorsize as usize];
         let mut yields =
             |mirror: u16| self.volume.read(logical, mirror, &mut buffer).is_ok() && self.matches(&buffer, sum);

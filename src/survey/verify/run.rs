@@ -9,7 +9,7 @@ use crate::tree::{Tree, not_placed};
 use crate::volume::{ChunkMapping, Volume};
 
 use super::super::blocks::Blocks;
-use super::super::csums::Checksums;
+use super::super::csums::CsumRuns;
 use super::super::extent_list::ExtentList;
 use super::super::job::Job;
 use super::files::{FileRange, lost_files};
@@ -19,8 +19,11 @@ use super::segment::Segments;
 
 /// What is known before data is read.
 pub struct Known<'a> {
-    pub checksums: &'a Checksums,
+    /// Data that has checksums.
+    pub csums: &'a CsumRuns,
+    /// The extents with items.
     pub extents: &'a ExtentList,
+    /// Tree blocks that could not be read.
     pub blocks: &'a Blocks,
     /// The checksum trees.
     pub csum_trees: &'a [Tree],
@@ -31,9 +34,11 @@ pub struct Known<'a> {
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Verified {
+    /// How much was read.
     pub amounts: Amounts,
     /// In the order of kinds and devices, joined where they are adjacent on a device.
     pub flaws: Vec<Flaw>,
+    /// Ranges of files that are lost.
     pub lost_files: Vec<FileRange>,
     /// Chunks of which data with checksums was left out, and why.
     pub not_verified: Vec<(Logical, &'static str)>,
@@ -42,13 +47,13 @@ pub struct Verified {
 /// Reads and verifies all data that has checksums, and parity. `visitor` hears of each sector that is wrong.
 pub fn verify<V: SectorVisitor>(job: &Job<'_>, known: &Known<'_>, visitor: &V) -> Verified {
     let Job { volume, progress, .. } = *job;
-    progress.begin("data", known.checksums.data_bytes());
+    progress.begin("data", known.csums.data_bytes());
     let mut verified = Verified::default();
     let mut chunks = Vec::new();
     for chunk in volume.chunks().iter() {
         match not_verified(volume, chunk) {
             // Only of chunks that have data with checksums something is left out.
-            Some(reason) if known.checksums.is_any(chunk.logical, chunk.length) => {
+            Some(reason) if known.csums.is_any(chunk.logical, chunk.length) => {
                 verified.not_verified.push((chunk.logical, reason));
             }
             Some(_) => {}
@@ -56,7 +61,7 @@ pub fn verify<V: SectorVisitor>(job: &Job<'_>, known: &Known<'_>, visitor: &V) -
         }
     }
     let csum_trees = known.csum_trees.iter();
-    let segments = Mutex::new(Segments::new(volume, chunks, csum_trees, known.checksums, known.extents));
+    let segments = Mutex::new(Segments::new(volume, chunks, csum_trees, known.csums, known.extents));
     let worker = || {
         let mut verifier = Verifier::new(job, visitor);
         while !progress.is_stopped() {

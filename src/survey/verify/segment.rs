@@ -10,7 +10,7 @@ use crate::disk::{Logical, STRIPE_LEN};
 use crate::tree::{Levels, Tree, Walk};
 use crate::volume::{ChunkMapping, Volume};
 
-use super::super::csums::Checksums;
+use super::super::csums::CsumRuns;
 use super::super::extent_list::ExtentList;
 
 /// Bytes of data in a segment, if the rows of its chunk are not longer.
@@ -47,7 +47,7 @@ pub struct Segments<'a> {
     walk: Peekable<Box<dyn Iterator<Item = Expected> + Send + 'a>>,
     /// Leaves that the next segment may need.
     held: VecDeque<Expected>,
-    checksums: &'a Checksums,
+    csums: &'a CsumRuns,
     extents: &'a ExtentList,
     nodesize: u64,
 }
@@ -57,14 +57,14 @@ impl<'a> Segments<'a> {
         volume: &'a Volume,
         chunks: Vec<&'a ChunkMapping>,
         csum_trees: impl Iterator<Item = &'a Tree> + Send + 'a,
-        checksums: &'a Checksums,
+        csums: &'a CsumRuns,
         extents: &'a ExtentList,
     ) -> Self {
         let leaves = csum_trees.flat_map(|tree| Walk::new(volume, tree.root.expected(), Levels::Leaves));
         let walk: Box<dyn Iterator<Item = Expected> + Send + 'a> = Box::new(leaves);
         let (current, held) = Default::default();
         let nodesize = volume.format().nodesize.into();
-        Self { chunks: chunks.into_iter(), current, walk: walk.peekable(), held, checksums, extents, nodesize }
+        Self { chunks: chunks.into_iter(), current, walk: walk.peekable(), held, csums, extents, nodesize }
     }
 
     /// The leaves that may hold checksums of `start..end`.
@@ -115,9 +115,9 @@ impl<'a> Iterator for Segments<'a> {
             }
             let (first, last) = logical(chunk, start, end);
             let tree_blocks = self.tree_blocks(chunk, first, last);
-            let has_sums = self.checksums.is_any(first, last.0.saturating_sub(first.0));
-            if has_sums || !tree_blocks.is_empty() {
-                let leaves = if has_sums { self.leaves(first, last) } else { Vec::new() };
+            let has_csums = self.csums.is_any(first, last.0.saturating_sub(first.0));
+            if has_csums || !tree_blocks.is_empty() {
+                let leaves = if has_csums { self.leaves(first, last) } else { Vec::new() };
                 return Some(Segment { chunk, start, end, leaves, tree_blocks });
             }
         }

@@ -1,13 +1,13 @@
 //! Finding items, and going from one to the next.
 
 use crate::block::edit::EditError;
-use crate::block::{Block, ItemRef, Kind};
+use crate::block::{Block, BlockKind, ItemRef};
 use crate::disk::Key;
 use crate::error::Result;
 use crate::tree::TreeRoot;
 
+use super::blocks::{Blocks, malformed};
 use super::path::{Path, view};
-use super::{Blocks, malformed};
 
 /// An item of a tree, and the leaf in which it stands.
 pub struct Cursor<'s, S: Blocks> {
@@ -46,11 +46,12 @@ impl<'s, S: Blocks> Cursor<'s, S> {
         Ok(Some(cursor))
     }
 
+    /// The item that the cursor stands at.
     pub fn item(&self) -> Result<ItemRef<'_>> {
         let slot = self.path.slot();
         let item = match self.block()?.kind() {
-            Kind::Leaf(leaf) => leaf.item(slot),
-            Kind::Node(_) => None,
+            BlockKind::Leaf(leaf) => leaf.item(slot),
+            BlockKind::Node(_) => None,
         };
         item.ok_or(malformed(self.path.block(), EditError::Malformed("item data outside of the leaf")))
     }

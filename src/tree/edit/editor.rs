@@ -8,8 +8,9 @@ use crate::disk::{Key, MAX_LEVEL};
 use crate::error::{EditProblem, Error, Result};
 use crate::tree::TreeRoot;
 
+use super::blocks::{Blocks, malformed};
+use super::cursor::Cursor;
 use super::path::{Path, view};
-use super::{Blocks, Cursor, malformed};
 
 /// A tree that is changed. Its root moves with the edits.
 ///
@@ -21,10 +22,12 @@ pub struct Editor<'e, S> {
 }
 
 impl<'e, S: Blocks> Editor<'e, S> {
+    /// An editor of the tree with this root, whose blocks are in `store`. The root changes with the tree.
     pub fn new(root: &'e mut TreeRoot, store: &'e mut S) -> Self {
         Self { root, store }
     }
 
+    /// Inserts an item.
     pub fn insert(&mut self, key: Key, data: &[u8]) -> Result<()> {
         self.insert_sorted(&[NewItem { key, data }])
     }
@@ -133,6 +136,7 @@ impl<'e, S: Blocks> Editor<'e, S> {
         self.fix_keys(&path, 0, path.slot())
     }
 
+    /// Deletes an item.
     pub fn delete(&mut self, key: Key) -> Result<()> {
         let path = self.item_path(key)?;
         self.delete_slots(&path, path.slot() + 1)
@@ -230,4 +234,12 @@ fn count_fitting(items: &[NewItem<'_>], next: Option<Key>, mut room: usize) -> u
         left.is_some() && next.is_none_or(|next| item.key < next)
     };
     items.iter().take_while(fits).count()
+}
+
+/// Makes a new tree without items. `key` is that of its root item, as in [`TreeRoot`].
+pub fn create<S: Blocks>(store: &mut S, key: Key) -> Result<TreeRoot> {
+    let logical = store.allocate(key.objectid, 0, Key::MIN)?;
+    let mut root = TreeRoot { key, logical, level: 0, generation: None };
+    Editor::new(&mut root, store).set_root(logical, 0)?;
+    Ok(root)
 }

@@ -43,7 +43,7 @@ pub fn data_is_on(volume: &Volume, suspect: &Suspect<'_>, run: CsumRun<'_>) -> R
     let (size, sectorsize) = (format.csum_type.size(), format.sectorsize as usize);
     let missed = |logical, problem| Missed { what: "data", logical, problem };
     let mut buffer = vec![0; STRIPE_LEN as usize];
-    for (piece, sums) in pieces_of(volume, run) {
+    for (piece, csums) in pieces_of(volume, run) {
         let piece = piece.map_err(|logical| missed(logical, "no chunk holds this address".to_owned()))?;
         if not_placed(volume, piece.chunk).is_some() {
             continue;
@@ -52,7 +52,7 @@ pub fn data_is_on(volume: &Volume, suspect: &Suspect<'_>, run: CsumRun<'_>) -> R
             let bytes = &mut buffer[..piece.length];
             let read = suspect.device().image().read(physical, bytes);
             read.map_err(|error| missed(piece.logical, error.to_string()))?;
-            let mut sectors = bytes.chunks(sectorsize).zip(sums.chunks(size));
+            let mut sectors = bytes.chunks(sectorsize).zip(csums.chunks(size));
             let is_bad = |(bytes, sum): (&[u8], &[u8])| format.csum_type.compute(bytes)[..size] != *sum;
             if let Some(bad) = sectors.position(is_bad) {
                 let logical = Logical(piece.logical.0.saturating_add((bad * sectorsize) as u64));
@@ -72,12 +72,12 @@ pub fn pieces_of<'a>(
     let (size, sectorsize) = (format.csum_type.size(), format.sectorsize as usize);
     let mut rest = run;
     std::iter::from_fn(move || {
-        let CsumRun { logical, sums } = rest;
-        let length = (sums.len() / size * sectorsize).min(STRIPE_LEN as usize);
+        let CsumRun { logical, csums } = rest;
+        let length = (csums.len() / size * sectorsize).min(STRIPE_LEN as usize);
         let piece = volume.chunks().pieces(logical, length).next()?;
-        let sectors = piece.as_ref().map_or(sums.len() / size, |piece| piece.length.div_ceil(sectorsize));
-        let (own, others) = sums.split_at((sectors * size).min(sums.len()));
-        rest = CsumRun { logical: Logical(logical.0.saturating_add((sectors * sectorsize) as u64)), sums: others };
+        let sectors = piece.as_ref().map_or(csums.len() / size, |piece| piece.length.div_ceil(sectorsize));
+        let (own, others) = csums.split_at((sectors * size).min(csums.len()));
+        rest = CsumRun { logical: Logical(logical.0.saturating_add((sectors * sectorsize) as u64)), csums: others };
         Some((piece, own))
     })
 }

@@ -16,7 +16,7 @@ use crate::disk::{Key, KeyType, objectid};
 use crate::volume::{Device, Missed, StaleDevice, Volume};
 
 use super::TreeRoot;
-use super::csums::Csums;
+use super::csums::CsumRoot;
 use copies::{data_is_on, has_data, pieces_of};
 use newer::{Newer, judge_blocks};
 use rows::{Parts, Rows};
@@ -76,7 +76,7 @@ fn judge_rows_and_data(volume: &Volume, suspects: &[Suspect<'_>], index: usize, 
         logical: bad.logical,
         problem: format!("no copy of it can be read: {bad}"),
     };
-    let csums = Csums::of(volume, &root_tree).map_err(unknown)?;
+    let csums = CsumRoot::of(volume, &root_tree).map_err(unknown)?;
     let mut judged = Ok(());
     let read = csums.for_each(volume, &ranges, |run| {
         if judged.is_ok() {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::block::verify::Expected;
-use crate::block::{ItemRef, Kind};
+use crate::block::{BlockKind, ItemRef};
 use crate::disk::extent::ExtentItem;
 use crate::disk::flags::extent::DATA;
 use crate::disk::inode::{FileExtentDisk, FileExtentItem, file_extent_type};
@@ -89,8 +89,8 @@ pub fn judge_blocks(volume: &Volume, suspects: &mut [Suspect<'_>]) -> Newer {
                     walk.newer.in_rows.insert(expected.logical, expected);
                 }
                 match read.block.kind() {
-                    Kind::Node(node) => walk.enter(&task, node.block().level(), node.ptrs()),
-                    Kind::Leaf(leaf) => leaf.items().flatten().for_each(|item| walk.take(task.tree, &item)),
+                    BlockKind::Node(node) => walk.enter(&task, node.block().level(), node.ptrs()),
+                    BlockKind::Leaf(leaf) => leaf.items().flatten().for_each(|item| walk.take(task.tree, &item)),
                 }
             }
             Err(bad) => {

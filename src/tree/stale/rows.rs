@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::disk::{Logical, STRIPE_LEN};
-use crate::tree::csums::{CsumRun, Csums};
+use crate::tree::csums::{CsumRoot, CsumRun};
 use crate::volume::{ChunkMapping, Missed, Piece, Volume, compute_parity, rebuild_column};
 
 use super::copies::pieces_of;
@@ -52,14 +52,14 @@ pub struct Rows<'a, 'v> {
     volume: &'v Volume,
     suspects: &'a [Suspect<'v>],
     newer: &'a Newer,
-    csums: Option<&'a Csums>,
+    csums: Option<&'a CsumRoot>,
     /// Newer data, start and end.
     data: Vec<(u64, u64)>,
 }
 
 impl<'a, 'v> Rows<'a, 'v> {
     /// Without checksums, data is taken as it is on its device.
-    pub fn new(volume: &'v Volume, suspects: &'a [Suspect<'v>], newer: &'a Newer, csums: Option<&'a Csums>) -> Self {
+    pub fn new(volume: &'v Volume, suspects: &'a [Suspect<'v>], newer: &'a Newer, csums: Option<&'a CsumRoot>) -> Self {
         let oldest = suspects.iter().map(Suspect::generation).min().unwrap_or_default();
         Self { volume, suspects, newer, csums, data: newer.data_after(oldest) }
     }
@@ -184,9 +184,10 @@ impl<'a, 'v> Rows<'a, 'v> {
         let format = self.volume.format();
         let (size, sectorsize) = (format.csum_type.size(), u64::from(format.sectorsize));
         let mut sector = vec![0; sectorsize as usize];
-        for (piece, sums) in pieces_of(self.volume, run) {
+        for (piece, csums) in pieces_of(self.volume, run) {
             let piece = piece.ok()?;
-            for (logical, sum) in (piece.logical.0..).step_by(sectorsize as usize).map(Logical).zip(sums.chunks(size)) {
+            for (logical, sum) in (piece.logical.0..).step_by(sectorsize as usize).map(Logical).zip(csums.chunks(size))
+            {
                 let mut mirrors = 1..=piece.chunk.mirrors();
                 mirrors.find(|mirror| {
                     self.volume.read(logical, *mirror, &mut sector).is_ok()

@@ -8,8 +8,10 @@ use std::collections::BTreeSet;
 use leaves::{GENERATION, MIB, NODESIZE, TREES, problems, sound};
 use mutations::MUTATIONS;
 use rbtrfs::block::item::{ItemProblem, LayoutDamage};
+use rbtrfs::disk::flags::header;
+use rbtrfs::disk::inode::DirItem;
 use rbtrfs::disk::node::{HEADER_SIZE, KeyPtr, node_ptrs};
-use rbtrfs::disk::objectid::{FS_TREE, TREE_LOG};
+use rbtrfs::disk::objectid::{BLOCK_GROUP_TREE, DATA_RELOC_TREE, FS_TREE, ROOT_TREE, TREE_LOG};
 use rbtrfs::disk::{DiskKey, Key, KeyType};
 use rbtrfs::finding::Finding;
 use zerocopy::{FromBytes, IntoBytes};
@@ -68,6 +70,41 @@ fn sound_leaves_are_sound() {
         assert_eq!(sound(tree).problems(), [], "tree {tree}");
     }
     assert_eq!(problems(&node(FS_TREE), FS_TREE, 0), []);
+}
+
+/// What is done to a sound leaf that leaves it sound.
+type Oddity = (&'static str, u64, fn(&mut leaves::Leaf));
+
+/// What kernels and btrfs-convert leave in filesystems.
+#[rustfmt::skip]
+const ODDITIES: &[Oddity] = &[
+    ("a renamed snapshot", FS_TREE, |leaf| leaf.at::<DirItem>(leaves::SUBVOLUME_INDEX).location.offset = 7.into()),
+    ("a renamed subvolume", FS_TREE, |leaf| leaf.at::<DirItem>(leaves::SUBVOLUME_INDEX).location.offset = 0.into()),
+    ("the data relocation tree of btrfs-convert", ROOT_TREE, |leaf| {
+        let position = leaf.items.iter().position(|(key, _)| *key == leaves::LEGACY_TREE).unwrap();
+        let (mut key, data) = leaf.items.remove(position);
+        (key.objectid, key.offset) = (DATA_RELOC_TREE, GENERATION);
+        leaf.items.push((key, data));
+        leaf.items.sort();
+    }),
+    ("an empty snapshot", 300, |leaf| leaf.items.clear()),
+    ("an empty tree of block groups", BLOCK_GROUP_TREE, |leaf| leaf.items.clear()),
+    ("an empty root of a relocation tree", FS_TREE, |leaf| {
+        leaf.header.flags |= header::RELOC;
+        leaf.items.clear();
+    }),
+];
+
+#[test]
+fn what_kernels_and_conversions_leave_is_no_damage() {
+    for (what, tree, change) in ODDITIES {
+        let mut leaf = match TREES.contains(tree) {
+            true => sound(*tree),
+            false => leaves::Leaf::new(*tree, Vec::new()),
+        };
+        change(&mut leaf);
+        assert_eq!(leaf.problems(), [], "{what}");
+    }
 }
 
 #[test]

@@ -167,7 +167,7 @@ const DAMAGED: [(&str, &str); 7] = [
     ("068", "device-extent-orphan"),
 ];
 
-const VALID: [&str; 5] = ["019", "020", "023", "030", "065"];
+const VALID: [&str; 6] = ["019", "020", "023", "030", "054", "065"];
 
 #[test]
 fn filesystems_of_others_are_judged_right() {

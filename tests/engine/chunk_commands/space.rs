@@ -117,7 +117,7 @@ fn a_full_filesystem_gives_up_an_empty_chunk() {
         let space = fs.space();
         let empty = space.groups_of(BlockGroupFlags(block_group::DATA)).filter(|group| group.used == 0).count();
         let metadata = space.info(BlockGroupFlags(block_group::METADATA));
-        assert_eq!(metadata.left(), 0, "{metadata:?}");
+        assert_eq!(metadata.available(), 0, "{metadata:?}");
         assert!(empty > 0);
         empty
     };

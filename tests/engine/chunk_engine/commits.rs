@@ -131,7 +131,7 @@ fn trees_that_are_brought_up_to_date_amid_changes_say_what_is() {
                         let type_bits = [DATA, DATA, METADATA, SYSTEM][random.below(4)];
                         let size = (1 + random.below(16) as u64) * STRIPE_LEN;
                         match allocate(&fs, &wish(type_bits, None, size)) {
-                            Ok(_) | Err(Error::SystemArrayFull { .. }) => {}
+                            Ok(_) | Err(Error::SysChunkArrayFull { .. }) => {}
                             Err(error) => panic!("{error}"),
                         }
                     } else {
@@ -188,6 +188,32 @@ fn trees_that_are_brought_up_to_date_leave_running_handles_what_they_were_promis
 }
 
 /// A second transaction of the same number would pass for the committed one.
+/// What one commit writes into the superblock the next one of the same transaction begins with.
+#[test]
+fn a_second_commit_forgets_nothing_that_the_first_wrote_into_the_superblock() {
+    let scratch = Scratch::new();
+    let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
+    let read = || *open(&images).superblock();
+    let made = read();
+    assert_eq!(made.uuid_tree_generation, made.generation);
+    let mut fs = open_for_change(&images);
+    for commit in 1..=3 {
+        allocate(&fs, &wish(DATA, None, 8 * MIB)).unwrap().unwrap();
+        fs.commit().unwrap();
+        let superblock = read();
+        let generation = made.generation.get() + commit;
+        assert_eq!(superblock.generation.get(), generation);
+        // The uuid tree, which was not changed, is as new as the filesystem still.
+        assert_eq!(superblock.uuid_tree_generation, superblock.generation, "commit {commit}");
+        let backups: Vec<u64> = superblock.super_roots.iter().map(|backup| backup.tree_root_gen.get()).collect();
+        let own = made.generation.get() + 1..=generation;
+        assert!(
+            own.clone().all(|generation| backups.contains(&generation)),
+            "commit {commit}: {backups:?}, not {own:?}"
+        );
+    }
+}
+
 #[test]
 fn after_the_last_generation_nothing_is_committed() {
     let scratch = Scratch::new();

@@ -1,6 +1,7 @@
 //! Threads that wait for each other: what changes chunks takes the locks in one order, and system chunks that are made amid
 //! it wait for no other tree.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -89,7 +90,7 @@ fn commit(fs: Arc<Filesystem>) {
 pub fn exhaust(fs: &Filesystem, left: u64) -> u64 {
     let mut space = fs.space();
     let info = space.info_mut(SYSTEM_SPACE);
-    let taken = info.left().saturating_sub(left);
+    let taken = info.available().saturating_sub(left);
     assert!(info.reserve(taken));
     taken
 }
@@ -98,29 +99,35 @@ pub fn system_chunks(fs: &Filesystem) -> usize {
     fs.chunks().map.iter().filter(|chunk| chunk.flags.contains(SYSTEM)).count()
 }
 
-/// That a watchdog tells of a deadlock, and who is in it: the locks in the wrong order.
+/// That a watchdog tells of a deadlock, and who is in it.
 #[test]
 fn the_watchdog_sees_threads_that_wait_for_each_other() {
+    let locks = Arc::new([Mutex::new(()), Mutex::new(())]);
+    let meeting = Arc::new(Barrier::new(2));
+    let job = |first: usize| -> Job {
+        let (locks, meeting) = (locks.clone(), meeting.clone());
+        Box::new(move |doing| {
+            let _own = locks[first].lock();
+            meeting.wait();
+            doing.now(["wants the second", "wants the first"][first]);
+            drop(locks[1 - first].lock());
+        })
+    };
+    let report = watch(Duration::from_secs(1), vec![job(0), job(1)]).unwrap_err();
+    assert!(report.contains("wants the first") && report.contains("wants the second"), "{report}");
+}
+
+/// A thread that holds the chunks and takes an outer lock is found without another thread that waits.
+#[test]
+fn locks_are_not_taken_against_their_order() {
     let scratch = Scratch::new();
     let Some((_, fs)) = filesystem(&["-m", "dup"], 1, &scratch) else { return };
-    let meeting = Arc::new(Barrier::new(2));
-    let (one, other) = ((fs.clone(), meeting.clone()), (fs, meeting));
-    let jobs: Vec<Job> = vec![
-        Box::new(move |doing| {
-            let _devices = one.0.device_tree();
-            one.1.wait();
-            doing.now("wants the chunks");
-            drop(one.0.chunks());
-        }),
-        Box::new(move |doing| {
-            let _chunks = other.0.chunks();
-            other.1.wait();
-            doing.now("wants the device tree");
-            drop(other.0.device_tree());
-        }),
-    ];
-    let report = watch(Duration::from_secs(1), jobs).unwrap_err();
-    assert!(report.contains("wants the chunks") && report.contains("wants the device tree"), "{report}");
+    let against = catch_unwind(AssertUnwindSafe(|| {
+        let _chunks = fs.chunks();
+        drop(fs.device_tree());
+    }));
+    let panic = against.unwrap_err();
+    assert!(panic.downcast_ref::<String>().is_some_and(|text| text.contains("lock order")));
 }
 
 /// Who holds the outer locks may wait for the chunks. So who has the chunks must wait for none of them, not even when a
@@ -276,7 +283,7 @@ impl Storm {
         };
         match done {
             Ok(is_done) => drop(self.changes.fetch_add(is_done.into(), Ordering::Relaxed)),
-            Err(Error::SystemArrayFull { .. } | Error::NoSpace { .. }) => {}
+            Err(Error::SysChunkArrayFull { .. } | Error::NoSpace { .. }) => {}
             Err(Error::ChunkInUse { .. } | Error::LastChunk { .. } | Error::NoChunk { .. }) => {}
             Err(error) => panic!("{error}"),
         }
@@ -289,7 +296,7 @@ impl Storm {
     fn exhaust(&self) {
         let fs = &*self.fs;
         let few = 2 * to_change_chunk(fs.volume().format().nodesize, Profile::Dup, 1);
-        let has_room = rbtrfs::volume::sys_array::has_room(&fs.chunks().superblock, 4);
+        let has_room = rbtrfs::volume::sys_chunk_array::has_room(&fs.chunks().superblock, 4);
         if has_room {
             self.kept.fetch_add(exhaust(fs, few) as usize, Ordering::Relaxed);
         } else {

@@ -15,13 +15,13 @@ use crate::support::*;
 pub fn exhaust(fs: &Filesystem) -> u64 {
     loop {
         match allocate(fs, &wish(SYSTEM, None, STRIPE_LEN)) {
-            Err(Error::SystemArrayFull { .. }) => break,
+            Err(Error::SysChunkArrayFull { .. }) => break,
             allocated => drop(allocated.unwrap()),
         }
     }
     let mut space = fs.space();
     let info = space.info_mut(BlockGroupFlags(SYSTEM));
-    let left = info.left();
+    let left = info.available();
     assert!(info.reserve(left));
     left
 }
@@ -35,7 +35,7 @@ fn what_finds_no_system_space_changes_nothing() {
         let data = allocate(&fs, &wish(DATA, None, STRIPE_LEN)).unwrap().unwrap();
         let mut state = State::of(&images);
         let promised = exhaust(&fs);
-        let is_refused = |error: Error| matches!(error, Error::NoSpace { .. } | Error::SystemArrayFull { .. });
+        let is_refused = |error: Error| matches!(error, Error::NoSpace { .. } | Error::SysChunkArrayFull { .. });
         let before: Vec<_> = fs.chunks().map.iter().cloned().collect();
         for type_bits in [DATA, METADATA, SYSTEM] {
             let mut handle = begin(&fs, items(&fs)).unwrap();

@@ -142,7 +142,7 @@ fn handles_that_kept_their_system_space_would_exhaust_the_array() {
             assert!(fs.space().info_mut(BlockGroupFlags(SYSTEM)).reserve(case.need()));
         };
         let what = format!("{} on {} of {}", case.profile.name(), case.devices, case.nodesize);
-        assert!(matches!(error, Error::SystemArrayFull { .. }), "{what}: {error}");
+        assert!(matches!(error, Error::SysChunkArrayFull { .. }), "{what}: {error}");
         print_line("legacy", case, &fs, handles.len() + 1, "array full");
         // The chunk tree itself has grown meanwhile.
         let count = handles.len() as u64;

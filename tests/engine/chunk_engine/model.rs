@@ -72,7 +72,7 @@ fn transaction(images: &[PathBuf], before: &Chunks, load: Load<'_>) -> (Chunks, 
                     }
                     // Another thread was faster.
                     Ok(None) => {}
-                    Err(Error::SystemArrayFull { .. }) if type_bits == SYSTEM => {}
+                    Err(Error::SysChunkArrayFull { .. }) if type_bits == SYSTEM => {}
                     Err(error) => panic!("{error}"),
                 }
                 // Others may try to remove it before it is finished.

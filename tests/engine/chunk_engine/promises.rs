@@ -28,7 +28,7 @@ const GIB: u64 = 1 << 30;
 const SECOND_SUPERBLOCK: u64 = 64 * MIB;
 
 fn left(fs: &Filesystem, type_bits: u64) -> u64 {
-    fs.space().info(BlockGroupFlags(type_bits)).left()
+    fs.space().info(BlockGroupFlags(type_bits)).available()
 }
 
 fn release(fs: &Filesystem, type_bits: u64, bytes: u64) {
@@ -180,7 +180,7 @@ fn devices_that_come_and_change_are_promised_system_space_as_chunks_are() {
     }
     let promised = exhausted::exhaust(&fs);
     let refused = add(&fs);
-    assert!(matches!(refused, Err(Error::SystemArrayFull { .. } | Error::NoSpace { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(Error::SysChunkArrayFull { .. } | Error::NoSpace { .. })), "{refused:?}");
     assert!(!fs.is_poisoned());
     release(&fs, SYSTEM, promised);
     fs.commit().unwrap();
@@ -197,7 +197,7 @@ fn no_chunk_goes_in_which_others_were_promised_space() {
         let promised = {
             let mut space = fs.space();
             let info = space.info_mut(BlockGroupFlags(type_bits));
-            let bytes = info.left() - length / 2;
+            let bytes = info.available() - length / 2;
             assert!(info.reserve(bytes));
             bytes
         };

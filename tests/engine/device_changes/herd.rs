@@ -25,7 +25,7 @@ fn change_chunks(fs: &Filesystem, seed: u64) {
         };
         match changed {
             Ok(()) | Err(Error::ChunkInUse { .. } | Error::LastChunk { .. } | Error::NoChunk { .. }) => {}
-            Err(Error::SystemArrayFull { .. } | Error::NoSpace { .. }) => {}
+            Err(Error::SysChunkArrayFull { .. } | Error::NoSpace { .. }) => {}
             Err(error) => panic!("{error}"),
         }
     }

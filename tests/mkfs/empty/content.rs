@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use rbtrfs::Error;
 use rbtrfs::disk::inode::{DirItem, InodeItem, InodeRef, dir_type};
 use rbtrfs::disk::{Key, KeyType, hash, objectid};
+use rbtrfs::internals::{Estimate, Maker, MemoryBudget, NewExtent, OpenExtent, Preparation, Targets, TreeWriter};
 use rbtrfs::mkfs::features::Features;
-use rbtrfs::mkfs::targets::{Preparation, Targets};
-use rbtrfs::mkfs::{Builder, Estimate, Maker, NewExtent, OpenExtent, Options, TreeWriter};
+use rbtrfs::mkfs::{Builder, Options};
 use rbtrfs::progress::Progress;
-use rbtrfs::table::Room;
 use zerocopy::IntoBytes;
 
 use crate::support::{Scratch, mounted};
@@ -156,8 +155,8 @@ fn make(
     let (targets, devices) =
         Targets::prepare(&images, &preparation(&options, &estimate, size, &Progress::default())).unwrap();
     // So little room that records go to files.
-    let room = Room::new(100_000);
-    let maker = Maker::new(options.clone(), devices, &estimate, &room).unwrap();
+    let budget = MemoryBudget::new(100_000);
+    let maker = Maker::new(options.clone(), devices, &estimate, &budget).unwrap();
     content.fill(&maker);
     maker.finish(targets.order(), shrunk, &Progress::default()).unwrap();
     targets.keep();
@@ -238,8 +237,8 @@ fn content_larger_than_its_device_is_an_error() {
     let progress = Progress::default();
     let preparation = preparation(&options, &estimate, (0, false), &progress);
     let (_targets, devices) = Targets::prepare(std::slice::from_ref(&image), &preparation).unwrap();
-    let room = Room::new(1 << 20);
-    let maker = Maker::new(options.clone(), devices, &estimate, &room).unwrap();
+    let budget = MemoryBudget::new(1 << 20);
+    let maker = Maker::new(options.clone(), devices, &estimate, &budget).unwrap();
     let mut tree = maker.tree(objectid::FS_TREE).unwrap();
     let new =
         |number: u64| NewExtent { inode: 257, offset: number << 20, least: 4096, most: 1 << 20, compressed: None };
@@ -256,8 +255,8 @@ fn data_that_disagrees_with_its_extent_is_not_written() {
     let (_targets, devices) =
         Targets::prepare(std::slice::from_ref(&image), &preparation(&options, &estimate, (0, false), &progress))
             .unwrap();
-    let room = Room::new(1 << 20);
-    let maker = Maker::new(options.clone(), devices, &estimate, &room).unwrap();
+    let budget = MemoryBudget::new(1 << 20);
+    let maker = Maker::new(options.clone(), devices, &estimate, &budget).unwrap();
     let mut tree = maker.tree(objectid::FS_TREE).unwrap();
     let new = NewExtent { inode: 257, offset: 0, least: 8192, most: 8192, compressed: None };
     let mut extent = tree.add_extent(&new).unwrap();

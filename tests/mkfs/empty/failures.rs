@@ -6,10 +6,9 @@ use std::sync::Arc;
 use fuser::Errno;
 use rbtrfs::Error;
 use rbtrfs::image::Image;
-use rbtrfs::mkfs::targets::{Preparation, Targets};
-use rbtrfs::mkfs::{Builder, Estimate, Maker, NewDevice, Order};
+use rbtrfs::internals::{Estimate, Maker, MemoryBudget, NewDevice, Order, Preparation, Targets};
+use rbtrfs::mkfs::Builder;
 use rbtrfs::progress::Progress;
-use rbtrfs::table::Room;
 use rbtrfs::volume::Volume;
 
 use crate::empty::make;
@@ -31,8 +30,8 @@ fn make_on(images: &[PathBuf]) -> rbtrfs::Result<()> {
         progress,
     };
     let (targets, devices) = Targets::prepare(images, &preparation)?;
-    let room = Room::new(1 << 20);
-    let maker = Maker::new(options.clone(), devices, estimate, &room)?;
+    let budget = MemoryBudget::new(1 << 20);
+    let maker = Maker::new(options.clone(), devices, estimate, &budget)?;
     assert_eq!(targets.order(), Order::Last);
     maker.finish(targets.order(), None, progress)?;
     targets.keep();
@@ -105,8 +104,8 @@ fn what_is_stopped_at_the_end_leaves_no_filesystem() {
     let options = Builder::new().options(1).unwrap();
     let image = Image::open_for_writing(&images[0]).unwrap();
     let device = NewDevice { size: image.size(), image, grows: false };
-    let room = Room::new(1 << 20);
-    let maker = Maker::new(options, vec![device], &Estimate::default(), &room).unwrap();
+    let budget = MemoryBudget::new(1 << 20);
+    let maker = Maker::new(options, vec![device], &Estimate::default(), &budget).unwrap();
     let error = maker.finish(Order::Last, None, &Progress::new(Arc::new(true.into()))).unwrap_err();
     assert!(matches!(error, Error::Interrupted), "{error}");
     assert!(!is_filesystem(&images));

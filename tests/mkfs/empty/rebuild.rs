@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rbtrfs::block::extent_item::{Kind, Record};
+use rbtrfs::block::extent_item::{ExtentKind, Record};
 use rbtrfs::block::reference::Reference;
 use rbtrfs::disk::extent::{ExtentItem, InlineRef, InlineRefs, TreeBlockInfo};
 use rbtrfs::disk::fields::Uuid;
@@ -10,12 +10,12 @@ use rbtrfs::disk::flags::extent::FULL_BACKREF;
 use rbtrfs::disk::flags::{compat_ro, incompat};
 use rbtrfs::disk::volume::{DevItem, DevStatsItem};
 use rbtrfs::disk::{Key, KeyType, Logical, Transid, objectid};
+use rbtrfs::internals::{MemoryBudget, Part, Table, Writer};
 use rbtrfs::rebuild::{
     BlockRef, DataRange, DataRef, ExtentTree, GroupSpace, block_group_items, chunk_tree_items, device_tree_items,
     free_space_tree_items,
 };
 use rbtrfs::space::FreeExtents;
-use rbtrfs::table::{Part, Room, Table, Writer};
 use rbtrfs::tree::build::BuiltBlock;
 use rbtrfs::volume::chunk_items::dev_extents;
 use rbtrfs::volume::{ChunkMapping, Volume};
@@ -78,16 +78,18 @@ impl Facts {
                 let level = block.unwrap_or_default();
                 let built = BuiltBlock { logical, level, first_key };
                 match reference {
-                    Reference::Tree { root } => facts.push(BlockRef::of_tree(&built, generation, root), extent),
-                    Reference::Node { parent } => facts.push(BlockRef::of_node(&built, generation, parent), extent),
-                    Reference::File { root, objectid, offset } => {
-                        // In parts, which add up.
-                        facts.data.push(DataRef::of_file(range, root, objectid, offset, 1));
-                        facts
-                            .data
-                            .extend((count > 1).then(|| DataRef::of_file(range, root, objectid, offset, count - 1)));
+                    Reference::TreeBlock { root } => facts.push(BlockRef::tree_block(&built, generation, root), extent),
+                    Reference::SharedBlock { parent } => {
+                        facts.push(BlockRef::shared_block(&built, generation, parent), extent)
                     }
-                    Reference::Leaf { parent } => facts.data.push(DataRef::of_leaf(range, parent, count)),
+                    Reference::ExtentData { root, objectid, offset } => {
+                        // In parts, which add up.
+                        facts.data.push(DataRef::extent_data(range, root, objectid, offset, 1));
+                        facts.data.extend(
+                            (count > 1).then(|| DataRef::extent_data(range, root, objectid, offset, count - 1)),
+                        );
+                    }
+                    Reference::SharedData { parent } => facts.data.push(DataRef::shared_data(range, parent, count)),
                 }
             }
         }
@@ -101,8 +103,8 @@ impl Facts {
 }
 
 /// A table of records that come in a random order and do not fit into memory.
-fn table<R: rbtrfs::table::Record>(mut records: Vec<R>, room: &Room) -> Table<R> {
-    let (writer, mut part, mut random) = (Writer::new(room), Part::default(), Random(7));
+fn table<R: rbtrfs::internals::Record>(mut records: Vec<R>, budget: &MemoryBudget) -> Table<R> {
+    let (writer, mut part, mut random) = (Writer::new(budget), Part::default(), Random(7));
     while !records.is_empty() {
         let index = random.below(records.len());
         writer.push(&mut part, records.swap_remove(index));
@@ -125,9 +127,9 @@ fn meaning(items: &Items) -> BTreeMap<(Key, Vec<u8>), u64> {
             let (extent, rest) = ExtentItem::read_prefix(data).unwrap();
             let is_block = extent.flags.get() & rbtrfs::disk::flags::extent::TREE_BLOCK != 0;
             let kind = match (is_skinny, is_block) {
-                (true, _) => Kind::Block { level: key.offset as u8 },
-                (false, true) => Kind::Block { level: TreeBlockInfo::read_prefix(rest).unwrap().0.level },
-                (false, false) => Kind::Data { length: key.offset },
+                (true, _) => ExtentKind::Block { level: key.offset as u8 },
+                (false, true) => ExtentKind::Block { level: TreeBlockInfo::read_prefix(rest).unwrap().0.level },
+                (false, false) => ExtentKind::Data { length: key.offset },
             };
             let mut record = Record::parse(*key, kind, data).unwrap();
             for (reference, count) in std::mem::take(&mut record.refs) {
@@ -202,8 +204,8 @@ fn extent_tree(volume: &Volume, name: &str) {
     let nodesize = volume.format().nodesize;
     let is_group = |(key, _): &(&Key, &Vec<u8>)| key.key_type == KeyType::BLOCK_GROUP_ITEM;
     let facts = Facts::of(&kept);
-    let room = Room::new(0);
-    let (blocks, data) = (table(facts.blocks, &room), table(facts.data, &room));
+    let budget = MemoryBudget::new(0);
+    let (blocks, data) = (table(facts.blocks, &budget), table(facts.data, &budget));
     let is_skinny = volume.superblock().has_incompat(incompat::SKINNY_METADATA);
     let extents = ExtentTree { nodesize, is_skinny, blocks: &blocks, data: &data };
     let groups = kept.iter().filter(is_group).map(|(key, data)| (*key, data));
@@ -300,17 +302,17 @@ fn free_space_tree(volume: &Volume, name: &str) {
 #[test]
 fn no_tree_is_made_of_facts_that_contradict_each_other() {
     let block = |logical, level| BuiltBlock { logical: Logical(logical), level, first_key: Key::MIN };
-    let tree = |logical, level, generation| BlockRef::of_tree(&block(logical, level), Transid(generation), 5);
+    let tree = |logical, level, generation| BlockRef::tree_block(&block(logical, level), Transid(generation), 5);
     let range =
         |start, length, generation| DataRange { start: Logical(start), length, generation: Transid(generation) };
-    let file = |start, length, generation| DataRef::of_file(range(start, length, generation), 5, 257, 0, 1);
+    let file = |start, length, generation| DataRef::extent_data(range(start, length, generation), 5, 257, 0, 1);
     let sound = file(1 << 20, 8192, 3);
     for (what, blocks, data) in [
-        ("two levels", vec![tree(0, 0, 3), BlockRef::of_tree(&block(0, 1), Transid(3), 7)], vec![]),
-        ("two generations", vec![tree(0, 0, 3), BlockRef::of_tree(&block(0, 0), Transid(4), 7)], vec![]),
+        ("two levels", vec![tree(0, 0, 3), BlockRef::tree_block(&block(0, 1), Transid(3), 7)], vec![]),
+        ("two generations", vec![tree(0, 0, 3), BlockRef::tree_block(&block(0, 0), Transid(4), 7)], vec![]),
         (
             "full and not",
-            vec![tree(0, 0, 3), BlockRef::of_tree(&block(0, 0), Transid(3), 7).with_full_backref()],
+            vec![tree(0, 0, 3), BlockRef::tree_block(&block(0, 0), Transid(3), 7).with_full_backref()],
             vec![],
         ),
         ("blocks overlap", vec![tree(0, 0, 3), tree(4096, 0, 3)], vec![]),
@@ -327,8 +329,8 @@ fn no_tree_is_made_of_facts_that_contradict_each_other() {
         ("no reference", vec![], vec![DataRef::owner(range(1 << 20, 8192, 3), 5)]),
         ("no such addresses", vec![], vec![file(u64::MAX - 4095, 8192, 3)]),
     ] {
-        let room = Room::new(1 << 20);
-        let (blocks, data) = (table(blocks, &room), table(data, &room));
+        let budget = MemoryBudget::new(1 << 20);
+        let (blocks, data) = (table(blocks, &budget), table(data, &budget));
         let extents = ExtentTree { nodesize: 16384, is_skinny: true, blocks: &blocks, data: &data };
         let error = extents.for_each(&[], std::iter::empty::<(Key, Vec<u8>)>(), |_, _| Ok(())).expect_err(what);
         assert!(matches!(error, rbtrfs::Error::Extent { .. }), "{what}: {error}");

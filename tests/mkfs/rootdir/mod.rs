@@ -15,11 +15,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rbtrfs::image::Image;
+use rbtrfs::internals::{Estimate, Inventory, InventoryOptions, Maker, MemoryBudget, NewDevice, Request};
 use rbtrfs::mkfs::content::Transfer;
-use rbtrfs::mkfs::source::{self, Inventory, LocalDirectory, Request};
-use rbtrfs::mkfs::{Builder, Estimate, Maker, NewDevice};
+use rbtrfs::mkfs::{Builder, LocalDirectory};
 use rbtrfs::progress::Progress;
-use rbtrfs::table::Room;
 
 use crate::support::mounted::{Mounted, btrfs_check};
 use crate::support::*;
@@ -71,15 +70,15 @@ fn fill(scratch: &Scratch, source: &LocalDirectory, inventory: &Inventory) -> rb
     let size = 256 << 20;
     let image = Image::open_for_writing(&scratch.zeros("unseen", size))?;
     let options = Builder::new().options(1).unwrap();
-    let room = Room::new(1 << 20);
-    let maker = Maker::new(options, vec![NewDevice { image, size, grows: false }], &Estimate::default(), &room)?;
-    rbtrfs::mkfs::content::fill(&maker, source, inventory, Transfer::Copied, 2, &Progress::default())
+    let budget = MemoryBudget::new(1 << 20);
+    let maker = Maker::new(options, vec![NewDevice { image, size, grows: false }], &Estimate::default(), &budget)?;
+    rbtrfs::internals::fill(&maker, source, inventory, Transfer::Copied, 2, &Progress::default())
 }
 
 /// A directory and its inventory.
-fn inventory(root: &Path, room: u64) -> (LocalDirectory, Inventory) {
-    let (room, progress) = (Room::new(room), Progress::default());
-    let options = source::Options { threads: 2, room: &room, progress: &progress, sectorsize: 4096 };
+fn inventory(root: &Path, budget: u64) -> (LocalDirectory, Inventory) {
+    let (budget, progress) = (MemoryBudget::new(budget), Progress::default());
+    let options = InventoryOptions { threads: 2, budget: &budget, progress: &progress, sectorsize: 4096 };
     let source = LocalDirectory::new(root);
     let inventory = Inventory::take(&source, &Request::default(), options).unwrap();
     (source, inventory)

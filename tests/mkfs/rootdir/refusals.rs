@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rbtrfs::Error;
-use rbtrfs::mkfs::source::Link;
+use rbtrfs::internals::Link;
 
 use super::{inventory, is_root, mkfs, tree};
 use crate::support::failing_disk::FailingDisk;

@@ -77,21 +77,21 @@ impl Files {
 
     fn insert(&mut self, fs: &Filesystem, key: Key, data: &[u8]) -> Result<()> {
         let tree = fs.tree(self.id)?;
-        tree.lock().unwrap().edit(fs, |editor| editor.insert(key, data))?;
+        tree.lock().edit(fs, |editor| editor.insert(key, data))?;
         assert!(self.items.insert(key, data.to_vec()).is_none());
         Ok(())
     }
 
     fn replace(&mut self, fs: &Filesystem, key: Key, data: &[u8]) -> Result<()> {
         let tree = fs.tree(self.id)?;
-        tree.lock().unwrap().edit(fs, |editor| editor.replace(key, data))?;
+        tree.lock().edit(fs, |editor| editor.replace(key, data))?;
         assert!(self.items.insert(key, data.to_vec()).is_some());
         Ok(())
     }
 
     fn delete(&mut self, fs: &Filesystem, key: Key) -> Result<()> {
         let tree = fs.tree(self.id)?;
-        tree.lock().unwrap().edit(fs, |editor| editor.delete(key))?;
+        tree.lock().edit(fs, |editor| editor.delete(key))?;
         assert!(self.items.remove(&key).is_some());
         Ok(())
     }
@@ -191,7 +191,7 @@ impl Files {
                 sectors.flat_map(|sector| format.csum_type.compute(&sector_at(sector))[..size].to_vec()).collect();
             let key = Key::new(objectid::EXTENT_CSUM, KeyType::EXTENT_CSUM, extent.0);
             let tree = fs.tree(objectid::CSUM_TREE)?;
-            tree.lock().unwrap().edit(fs, |editor| editor.insert(key, &sums))?;
+            tree.lock().edit(fs, |editor| editor.insert(key, &sums))?;
             // Some of it nobody refers to in the end.
             if random.below(10) > 0 {
                 written.lock().unwrap().push((extent, length));
@@ -245,7 +245,8 @@ impl Files {
             (disk.offset, disk.num_bytes) = (piece.offset.into(), piece.bytes.into());
             let key = Key::new(number, KeyType::EXTENT_DATA, at);
             self.insert(fs, key, &[extent.as_bytes(), disk.as_bytes()].concat())?;
-            let reference = Reference::File { root: self.id, objectid: number, offset: at.wrapping_sub(piece.offset) };
+            let reference =
+                Reference::ExtentData { root: self.id, objectid: number, offset: at.wrapping_sub(piece.offset) };
             fs.add_data_reference(&FileExtent { extent: piece.extent, length: piece.length, reference })?;
             at += piece.bytes;
         }

@@ -190,7 +190,7 @@ fn a_reference_that_is_not_there_is_not_dropped() {
     let (start, length) = crate::support::contents::data_extents(&open(&images)).into_iter().next().unwrap();
     let extent = Logical(start);
     let file = |extent, length, objectid| {
-        let reference = Reference::File { root: 5, objectid, offset: 0 };
+        let reference = Reference::ExtentData { root: 5, objectid, offset: 0 };
         FileExtent { extent, length, reference }
     };
     type Change<'c> = &'c dyn Fn(&Filesystem) -> Result<()>;
@@ -276,7 +276,7 @@ fn data_and_references_are_refused_under_simple_quotas() {
     let Some(images) = copy_of_kernel_image_or_skip("squota", &scratch) else { return };
     let fs = open_for_change(&images);
     assert!(matches!(fs.allocate_data(4096), Err(Error::SimpleQuotas)));
-    let reference = Reference::File { root: 5, objectid: 257, offset: 0 };
+    let reference = Reference::ExtentData { root: 5, objectid: 257, offset: 0 };
     let file = FileExtent { extent: Logical(4096), length: 4096, reference };
     assert!(matches!(fs.add_data_reference(&file), Err(Error::SimpleQuotas)));
     fs.tree(objectid::CSUM_TREE).unwrap();

@@ -1,7 +1,7 @@
 //! The kernel's own blocks as the judge: made anew of their items in any order, they are the same bytes.
 
 use rbtrfs::block::edit::{LeafMut, NewBlock, NewItem, NodeMut, clear_unused, transfer};
-use rbtrfs::block::{Block, Kind};
+use rbtrfs::block::{Block, BlockKind};
 use rbtrfs::disk::flags::header::RELOC;
 
 use super::Random;
@@ -34,11 +34,11 @@ fn made_anew(block: Block<'_>, random: &mut Random) -> Vec<u8> {
     for slot in order {
         let at = Block::new(&bytes).unwrap().slot_of(block.key(slot).unwrap());
         match block.kind() {
-            Kind::Leaf(leaf) => {
+            BlockKind::Leaf(leaf) => {
                 let item = leaf.item(slot).unwrap();
                 LeafMut::new(&mut bytes).unwrap().insert(at, &[NewItem { key: item.key, data: item.data }]).unwrap();
             }
-            Kind::Node(node) => NodeMut::new(&mut bytes).unwrap().insert(at, &[node.ptrs()[slot]]).unwrap(),
+            BlockKind::Node(node) => NodeMut::new(&mut bytes).unwrap().insert(at, &[node.ptrs()[slot]]).unwrap(),
         }
     }
     // There and back, in parts.

@@ -36,6 +36,10 @@ pub fn cases() -> Vec<Case> {
             injector.superblock_copy(0, 1, |superblock| superblock.label[0] ^= 1);
             json!({"devid": 1, "offset": 64 << 20, "field": "label"})
         }),
+        Case::new("super-mirror-log", |injector| {
+            injector.superblock_copy(0, 1, |superblock| superblock.log_root.set(32 << 20));
+            json!({"devid": 1, "offset": 64 << 20, "have": 32 << 20, "expect": 0})
+        }),
         Case::new("super-behind", |injector| {
             let expect = injector.volume().superblock().generation().0;
             injector.superblock_copy(0, 1, |superblock| superblock.generation.set(expect - 1));
@@ -94,6 +98,10 @@ pub fn cases() -> Vec<Case> {
             json!({"user": "RAID5", "feature": "RAID56"})
         })
         .on("raid5"),
+        Case::new("super-not-understood", |injector| {
+            injector.superblocks(|s| s.incompat_flags.set(s.incompat_flags.get() | incompat::EXTENT_TREE_V2));
+            json!({"feature": "EXTENT_TREE_V2"})
+        }),
         Case::new("super-chunk-generation", |injector| {
             let root = injector.volume().superblock().chunk_root();
             let have = injector.volume().superblock().generation().0 + 1;

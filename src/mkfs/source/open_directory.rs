@@ -12,19 +12,19 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 
-use super::Attributes;
+use super::attributes::Attributes;
 
 /// The longest path that the kernel takes, with the byte that ends it.
 const PATH_MAX: usize = 4096;
 
 /// An open directory below the one that is read.
 #[derive(Debug)]
-pub struct Place {
+pub struct OpenDirectory {
     fd: OwnedFd,
     path: PathBuf,
 }
 
-impl Place {
+impl OpenDirectory {
     /// The directory at `relative` below `root`. A path may be longer than the kernel takes at once.
     pub fn open(root: &Path, relative: &[u8]) -> Result<Self> {
         let path = if relative.is_empty() { root.to_owned() } else { root.join(OsStr::from_bytes(relative)) };

@@ -36,8 +36,11 @@ pub fn max_stripes(room: usize) -> usize {
 /// A chunk in the array.
 #[derive(Clone, Copy)]
 pub struct Entry<'a> {
+    /// Key of the chunk item.
     pub key: Key,
+    /// The chunk.
     pub chunk: &'a Chunk,
+    /// Its stripes.
     pub stripes: &'a [Stripe],
 }
 
@@ -48,17 +51,28 @@ pub struct BadEntry {
     pub offset: usize,
     /// The key, where it could be read.
     pub key: Option<Key>,
+    /// What is wrong with it.
     pub problem: BadEntryProblem,
 }
 
+/// What is wrong with an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum BadEntryProblem {
+    /// The array ends before the entry does.
     #[error("too short to read {needed} bytes")]
-    Short { needed: usize },
+    Short {
+        /// Bytes that the entry needs.
+        needed: usize,
+    },
+    /// The chunk has no stripes.
     #[error("invalid number of stripes 0")]
     NoStripes,
+    /// The key is of no chunk item.
     #[error("unexpected item type {}", key_type.0)]
-    KeyType { key_type: KeyType },
+    KeyType {
+        /// Its type.
+        key_type: KeyType,
+    },
 }
 
 /// In documents it stands as its sentence.

@@ -1,13 +1,13 @@
 //! The checksums of a range, from the leaves that hold them.
 
 use crate::block::verify::Expected;
-use crate::block::{Kind, Leaf};
+use crate::block::{BlockKind, Leaf};
 use crate::disk::{KeyType, Logical, objectid};
 use crate::volume::Volume;
 
 /// The checksums of one range of data.
 #[derive(Default)]
-pub struct Sums {
+pub struct RangeCsums {
     start: u64,
     sectorsize: u64,
     size: usize,
@@ -17,7 +17,7 @@ pub struct Sums {
     block: Vec<u8>,
 }
 
-impl Sums {
+impl RangeCsums {
     /// Reads the checksums of `start..end` out of `leaves`. Those in leaves that cannot be read are not known.
     pub fn read(&mut self, volume: &Volume, leaves: &[Expected], start: Logical, end: Logical) {
         let format = volume.format();
@@ -31,7 +31,7 @@ impl Sums {
         let mut block = std::mem::take(&mut self.block);
         for leaf in leaves {
             if let Ok(read) = volume.read_block(leaf, &mut block)
-                && let Kind::Leaf(leaf) = read.block.kind()
+                && let BlockKind::Leaf(leaf) = read.block.kind()
             {
                 self.take(leaf);
             }
@@ -49,9 +49,9 @@ impl Sums {
             let (first, own) = (item.key.offset / self.sectorsize, self.start / self.sectorsize);
             let to = first.saturating_sub(own) as usize;
             let from = own.saturating_sub(first) as usize;
-            let sums = item.data.chunks_exact(self.size).skip(from);
+            let csums = item.data.chunks_exact(self.size).skip(from);
             let places = self.bytes.chunks_exact_mut(self.size).zip(&mut self.present).skip(to);
-            for (sum, (place, present)) in sums.zip(places) {
+            for (sum, (place, present)) in csums.zip(places) {
                 place.copy_from_slice(sum);
                 *present = true;
             }

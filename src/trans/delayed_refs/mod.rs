@@ -1,25 +1,21 @@
-//! Changes of extents and of the references to them that are yet to be noted in the extent tree: noting them there makes
-//! new ones, so that they wait until the end of the transaction.
+//! Delayed references: changes of extents and of the references to them that are yet to be noted in the extent tree. To note
+//! them there makes new ones, so that they wait until the end of the transaction (fs/btrfs/delayed-ref.c).
 
 pub mod item;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use crate::block::extent_item::{Format, Kind};
+use crate::block::extent_item::ExtentKind;
 use crate::block::reference::Reference;
-use crate::disk::flags::incompat::SKINNY_METADATA;
 use crate::disk::{Key, Logical};
 use crate::error::{Error, Result};
 
-use super::Filesystem;
-use super::staged::StagedTree;
-use item::Fate;
-
-/// What is to become of an extent.
+/// What is to become of one extent.
 #[derive(Clone, Debug)]
-pub struct Change {
-    pub kind: Kind,
+pub struct DelayedRef {
+    /// What the extent is.
+    pub kind: ExtentKind,
     /// Of an extent that has no item yet, the first key of the block; any key for data.
     pub new: Option<Key>,
     /// How many references of each kind come, or go.
@@ -28,8 +24,8 @@ pub struct Change {
     pub sets_full_backref: bool,
 }
 
-impl Change {
-    fn none(kind: Kind) -> Self {
+impl DelayedRef {
+    fn none(kind: ExtentKind) -> Self {
         Self { kind, new: None, counts: BTreeMap::new(), sets_full_backref: false }
     }
 }
@@ -37,35 +33,38 @@ impl Change {
 /// How an extent is shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sharing {
+    /// Number of references.
     pub refs: u64,
+    /// Whether the block has full back references.
     pub has_full_backref: bool,
 }
 
-/// Changes by address. They and the extent tree say together how an extent is shared.
+/// What waits, by address. It and the extent tree say together how an extent is shared.
 #[derive(Debug, Default)]
-pub struct Changes {
-    by_address: BTreeMap<Logical, Change>,
-    /// Lengths of new extents of data to which nobody referred yet: they wait for that until the commit.
+pub struct DelayedRefs {
+    by_address: BTreeMap<Logical, DelayedRef>,
+    /// Lengths of new extents of data without a reference yet: they wait for one until the commit.
     unreferenced: BTreeMap<Logical, u64>,
 }
 
-impl Changes {
+impl DelayedRefs {
+    /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.by_address.is_empty()
     }
 
     /// A new block, to which nothing but its tree refers.
     pub fn add_block(&mut self, logical: Logical, level: u8, first_key: Key, tree: u64) {
-        let (kind, counts) = (Kind::Block { level }, BTreeMap::from([(Reference::Tree { root: tree }, 1)]));
-        self.by_address.insert(logical, Change { kind, new: Some(first_key), counts, sets_full_backref: false });
+        let (kind, counts) = (ExtentKind::Block { level }, BTreeMap::from([(Reference::TreeBlock { root: tree }, 1)]));
+        self.by_address.insert(logical, DelayedRef { kind, new: Some(first_key), counts, sets_full_backref: false });
     }
 
-    /// A new extent of data, to which nobody refers yet.
+    /// A new extent of data, without a reference yet.
     pub fn add_data(&mut self, logical: Logical, length: u64) {
         self.unreferenced.insert(logical, length);
     }
 
-    /// The new extents of data to which nobody referred until now.
+    /// The new extents of data without a reference until now.
     pub fn take_unreferenced(&mut self) -> Vec<FreedData> {
         let unreferenced = std::mem::take(&mut self.unreferenced).into_iter();
         unreferenced.map(|(logical, length)| FreedData { logical, length }).collect()
@@ -84,7 +83,7 @@ impl Changes {
     }
 
     /// Adds references, or drops them where `by` is negative.
-    pub fn count(&mut self, logical: Logical, kind: Kind, reference: Reference, by: i64) -> Result<()> {
+    pub fn count(&mut self, logical: Logical, kind: ExtentKind, reference: Reference, by: i64) -> Result<()> {
         let change = self.entry(logical, kind)?;
         let count = change.counts.entry(reference).or_default();
         *count = count.checked_add(by).ok_or_else(|| damage(logical, "has more references than can be counted"))?;
@@ -93,22 +92,22 @@ impl Changes {
 
     /// A tree gives up a block.
     pub fn drop_block(&mut self, logical: Logical, level: u8, tree: u64) -> Result<()> {
-        self.count(logical, Kind::Block { level }, Reference::Tree { root: tree }, -1)
+        self.count(logical, ExtentKind::Block { level }, Reference::TreeBlock { root: tree }, -1)
     }
 
     /// From now on the references of a block of the last commit to others are those of a parent.
     pub fn set_full_backref(&mut self, logical: Logical, level: u8) -> Result<()> {
-        self.entry(logical, Kind::Block { level })?.sets_full_backref = true;
+        self.entry(logical, ExtentKind::Block { level })?.sets_full_backref = true;
         Ok(())
     }
 
-    fn entry(&mut self, logical: Logical, kind: Kind) -> Result<&mut Change> {
+    fn entry(&mut self, logical: Logical, kind: ExtentKind) -> Result<&mut DelayedRef> {
         let change = match self.by_address.entry(logical) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 let unreferenced = match self.unreferenced.remove(&logical) {
-                    Some(length) => Change { new: Some(Key::MIN), ..Change::none(Kind::Data { length }) },
-                    None => Change::none(kind),
+                    Some(length) => DelayedRef { new: Some(Key::MIN), ..DelayedRef::none(ExtentKind::Data { length }) },
+                    None => DelayedRef::none(kind),
                 };
                 entry.insert(unreferenced)
             }
@@ -128,19 +127,20 @@ impl Changes {
         Ok(Sharing { refs, has_full_backref: noted.has_full_backref || change.sets_full_backref })
     }
 
-    pub fn pop_first(&mut self) -> Option<(Logical, Change)> {
+    /// Takes what waits of the extent with the least address.
+    pub fn pop_first(&mut self) -> Option<(Logical, DelayedRef)> {
         self.by_address.pop_first()
     }
 
     /// The tree blocks of which something waits.
     pub fn blocks(&self) -> Vec<Logical> {
-        let blocks = self.by_address.iter().filter(|(_, change)| matches!(change.kind, Kind::Block { .. }));
+        let blocks = self.by_address.iter().filter(|(_, change)| matches!(change.kind, ExtentKind::Block { .. }));
         blocks.map(|(logical, _)| *logical).collect()
     }
 
     /// Takes what waits of a tree block.
-    pub fn take_block(&mut self, logical: Logical) -> Option<(Logical, Change)> {
-        let is_block = matches!(self.by_address.get(&logical)?.kind, Kind::Block { .. });
+    pub fn take_block(&mut self, logical: Logical) -> Option<(Logical, DelayedRef)> {
+        let is_block = matches!(self.by_address.get(&logical)?.kind, ExtentKind::Block { .. });
         is_block.then(|| self.by_address.remove_entry(&logical)).flatten()
     }
 }
@@ -148,41 +148,10 @@ impl Changes {
 /// A range of data that is no longer in use; `length` in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct FreedData {
+    /// Logical address of the range.
     pub logical: Logical,
+    /// Its bytes.
     pub length: u64,
-}
-
-/// Notes what `next` takes of what waits. The extent tree must be the caller's alone. Returns the data that nobody refers
-/// to any more: its checksums are to go, too.
-pub fn run(
-    fs: &Filesystem,
-    extent_tree: &mut StagedTree,
-    mut next: impl FnMut() -> Option<(Logical, Change)>,
-) -> Result<Vec<FreedData>> {
-    let format = Format {
-        nodesize: fs.volume().format().nodesize,
-        is_skinny: fs.volume().superblock().has_incompat(SKINNY_METADATA),
-        generation: fs.generation(),
-    };
-    let mut freed = Vec::new();
-    while let Some((logical, change)) = next() {
-        let (root, mut store) = extent_tree.parts(fs);
-        if item::apply(root, &mut store, &format, logical, &change)? == Fate::InUse {
-            continue;
-        }
-        let length = match change.kind {
-            Kind::Block { .. } => format.nodesize.into(),
-            Kind::Data { length } => length,
-        };
-        match change.new {
-            Some(_) => fs.space().give_back(logical, length),
-            None => fs.space().free(logical, length),
-        }
-        if let Kind::Data { .. } = change.kind {
-            freed.push(FreedData { logical, length });
-        }
-    }
-    Ok(freed)
 }
 
 fn damage(logical: Logical, problem: &str) -> Error {

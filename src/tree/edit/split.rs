@@ -8,8 +8,9 @@ use crate::disk::node::KeyPtr;
 use crate::disk::{Key, Logical, MAX_LEVEL};
 use crate::error::{EditProblem, Result};
 
+use super::blocks::{Blocks, malformed};
+use super::editor::Editor;
 use super::path::{Path, child, view};
-use super::{Blocks, Editor, malformed};
 
 /// The neighbours that a block has below the same parent.
 #[derive(Clone, Copy, PartialEq, Eq)]

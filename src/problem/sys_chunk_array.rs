@@ -2,13 +2,13 @@
 
 use crate::disk::Logical;
 use crate::finding::findings;
-use crate::volume::sys_array::BadEntryProblem;
+use crate::volume::sys_chunk_array::BadEntryProblem;
 
 use super::value::{Expect, Value};
 
 findings! {
     /// The chunks in the superblock, through which the chunk tree is found.
-    SystemArrayProblem {
+    SysChunkArrayProblem {
         /// The array cannot be read on at some place.
         Entry("sys-array-entry", Fatal, "system chunk array: {problem} at offset {offset}") {
             offset: usize, problem: BadEntryProblem,

@@ -1,7 +1,7 @@
 //! Bringing the items of an extent up to date: its own, with the references that stand in it, and those of references
 //! behind it.
 
-use crate::block::extent_item::{Format, Kind, Record, keys};
+use crate::block::extent_item::{ExtentKind, Format, Record, keys};
 use crate::block::reference::Reference;
 use crate::disk::flags::extent::FULL_BACKREF;
 use crate::disk::{Key, KeyType, Logical, hash};
@@ -9,20 +9,21 @@ use crate::error::Result;
 use crate::tree::TreeRoot;
 use crate::tree::edit::{Blocks, Cursor, Editor};
 
-use super::{Change, Sharing, damage};
+use super::{DelayedRef, Sharing, damage};
 
 /// What becomes of an extent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
+    /// References are left.
     InUse,
-    /// Nobody refers to it.
+    /// Its last reference went.
     Free,
 }
 
 /// How an extent is shared whose item `find` finds.
 pub fn sharing(
     logical: Logical,
-    kind: Kind,
+    kind: ExtentKind,
     nodesize: u32,
     mut find: impl FnMut(Key) -> Result<Option<Vec<u8>>>,
 ) -> Result<Sharing> {
@@ -42,7 +43,7 @@ pub fn apply<S: Blocks>(
     store: &mut S,
     format: &Format,
     logical: Logical,
-    change: &Change,
+    change: &DelayedRef,
 ) -> Result<Fate> {
     let counts = || change.counts.iter().filter(|(_, by)| **by != 0);
     let is_idle = counts().next().is_none();
@@ -79,7 +80,13 @@ struct Items<'e, S> {
 }
 
 impl<'e, S: Blocks> Items<'e, S> {
-    fn read(root: &'e mut TreeRoot, store: &'e mut S, logical: Logical, kind: Kind, nodesize: u32) -> Result<Self> {
+    fn read(
+        root: &'e mut TreeRoot,
+        store: &'e mut S,
+        logical: Logical,
+        kind: ExtentKind,
+        nodesize: u32,
+    ) -> Result<Self> {
         for key in keys(logical, kind, nodesize) {
             let Some(cursor) = Cursor::at(root, store, key)? else { continue };
             let record = Record::parse(key, kind, cursor.item()?.data).map_err(|problem| damage(logical, problem))?;
@@ -220,7 +227,7 @@ impl<'e, S: Blocks> Items<'e, S> {
 
 /// Whether a reference whose first key is `first` may have this one: hashes collide.
 fn may_be_at(reference: Reference, first: Key, key: Key) -> bool {
-    let collisions = if let Reference::File { .. } = reference { hash::MAX_COLLISIONS } else { 1 };
+    let collisions = if let Reference::ExtentData { .. } = reference { hash::MAX_COLLISIONS } else { 1 };
     (key.objectid, key.key_type) == (first.objectid, first.key_type)
         && key.offset.checked_sub(first.offset).is_some_and(|distance| distance < collisions)
 }

@@ -3,9 +3,9 @@
 use crate::disk::flags::block_group;
 use crate::disk::volume::{Chunk, Stripe};
 use crate::disk::{Logical, Superblock};
-use crate::problem::{Expect, SystemArrayProblem, Value};
+use crate::problem::{Expect, SysChunkArrayProblem, Value};
 use crate::volume::Volume;
-use crate::volume::sys_array::{Entries, Entry, entry_size, room};
+use crate::volume::sys_chunk_array::{Entries, Entry, entry_size, room};
 
 use super::chunk_fault::{Fault, faults};
 use super::chunks::{ChunkItem, Chunks};
@@ -21,7 +21,7 @@ pub fn check(volume: &Volume, chunks: &mut Chunks<'_>, findings: &Findings) {
             Ok(entry) => entries.push(entry),
             Err(bad) => {
                 let (offset, problem) = (bad.offset, bad.problem);
-                findings.report(SystemArrayProblem::Entry { offset, problem });
+                findings.report(SysChunkArrayProblem::Entry { offset, problem });
                 is_whole = false;
             }
         }
@@ -34,13 +34,13 @@ pub fn check(volume: &Volume, chunks: &mut Chunks<'_>, findings: &Findings) {
         let [other, entry] = pair else { continue };
         if entry.key.offset < other.key.offset.saturating_add(other.chunk.length.get()) {
             let (logical, other) = (Logical(entry.key.offset), Logical(other.key.offset));
-            findings.report(SystemArrayProblem::Overlap { logical, other });
+            findings.report(SysChunkArrayProblem::Overlap { logical, other });
         }
     }
     let is_system = |item: &&ChunkItem| item.chunk.block_group_flags().contains(block_group::SYSTEM);
     let listed = |logical: Logical| entries.iter().any(|entry| entry.key.offset == logical.0);
     for item in chunks.items().iter().filter(is_system).filter(|item| is_whole && !listed(item.logical)) {
-        findings.report(SystemArrayProblem::Missing { logical: item.logical });
+        findings.report(SysChunkArrayProblem::Missing { logical: item.logical });
     }
     check_room(superblock, &entries, findings);
 }
@@ -56,13 +56,13 @@ fn check_entry(volume: &Volume, entry: &Entry<'_>, chunks: &mut Chunks<'_>, find
         Some(item) if faults.is_empty() && !chunks.is_faulty(logical) => compare(entry, item, findings),
         Some(_) => {}
         None if chunks.lack(logical) => {
-            findings.report(SystemArrayProblem::Orphan { logical });
+            findings.report(SysChunkArrayProblem::Orphan { logical });
             chunks.add_damaged([logical].into());
         }
         None => {}
     }
     for Fault { field, have, expect } in faults {
-        findings.report(SystemArrayProblem::Chunk { logical, field, have, expect });
+        findings.report(SysChunkArrayProblem::Chunk { logical, field, have, expect });
     }
 }
 
@@ -91,7 +91,7 @@ fn compare(entry: &Entry<'_>, item: &ChunkItem, findings: &Findings) {
     let stripes = entry.stripes.iter().flat_map(stripe_fields).zip(item.stripes.iter().flat_map(stripe_fields));
     for ((field, have), (_, expect)) in fields(entry.chunk).into_iter().zip(fields(&item.chunk)).chain(stripes) {
         if have != expect {
-            findings.report(SystemArrayProblem::Mismatch { logical: item.logical, field, have, expect });
+            findings.report(SysChunkArrayProblem::Mismatch { logical: item.logical, field, have, expect });
         }
     }
 }
@@ -100,10 +100,10 @@ fn check_room(superblock: &Superblock, entries: &[Entry<'_>], findings: &Finding
     let needed = entry_size(entries.iter().map(|entry| entry.stripes.len()).max().unwrap_or(1));
     let left = room(superblock);
     if left < needed {
-        findings.report(SystemArrayProblem::Full { left, needed });
+        findings.report(SysChunkArrayProblem::Full { left, needed });
     }
     let size = superblock.sys_chunk_array().len();
     if superblock.sys_chunk_array.iter().skip(size).any(|byte| *byte != 0) {
-        findings.report(SystemArrayProblem::Tail { size });
+        findings.report(SysChunkArrayProblem::Tail { size });
     }
 }
