@@ -189,14 +189,14 @@ pub enum Error {
         has: u64,
     },
 
-    /// A device on which the kernel could not write the filesystem.
+    /// The device is too small for a new filesystem of this kind.
     #[error("{}: too small for such a filesystem: has {has} bytes, at least {least} are needed", path.display())]
     SmallDevice {
         /// Path of the image.
         path: PathBuf,
-        /// Bytes of the device.
+        /// Bytes that the filesystem would have on it.
         has: u64,
-        /// The least bytes that are enough.
+        /// Bytes that each device needs, if all are of one size.
         least: u64,
     },
 
