@@ -167,7 +167,7 @@ fn write_report(args: &Args, volume: &Volume, report: &Report) -> anyhow::Result
         }
         write_text(&report.problems, args.all, args.images.quiet, &mut out)?;
         if !args.images.quiet {
-            write_missing(&volume, &mut out)?;
+            write_missing(volume, &mut out)?;
         }
     }
     out.flush()?;
