@@ -2,7 +2,7 @@
 
 use crate::disk::STRIPE_LEN;
 
-use super::sizes::{DATA_LEFT, Expected, metadata_left};
+use super::expected::{DATA_LEFT, Expected, metadata_left};
 use super::{ChunkKind, Group, Layout, MIB};
 
 impl Layout {

@@ -1,6 +1,7 @@
 //! Where a new filesystem has its chunks, and what of them is in use.
 
 mod cut;
+mod expected;
 mod sizes;
 
 use std::iter;
@@ -16,9 +17,9 @@ use crate::volume::{ChunkMapping, MkfsWriter};
 
 use super::estimate::Estimate;
 use super::options::Options;
-use sizes::{Expected, MIB};
+use expected::{Expected, MIB};
 
-pub use sizes::metadata_left;
+pub use expected::metadata_left;
 
 /// Where the first chunk begins.
 const FIRST_LOGICAL: Logical = Logical(MIB);

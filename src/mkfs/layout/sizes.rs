@@ -4,44 +4,16 @@ use crate::chunk::placement::{Limits, MAX_STRIPE, STRIPE_ALIGNMENT};
 use crate::disk::superblock::SYSTEM_CHUNK_ARRAY_SIZE;
 use crate::disk::{Profile, STRIPE_LEN};
 
-use super::super::estimate::Estimate;
-use super::super::options::Options;
+use super::expected::{Expected, MIB, STEPS, metadata_left};
 use super::{ChunkKind, Layout};
 
-pub const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
-/// Bytes of data that stay free where a device is cut: the kernel wants a block for each file that is written, also for
-/// one that will stand in a leaf.
-pub const DATA_LEFT: u64 = MIB;
-/// Bytes of data that may be lost at superblocks and where chunks end.
-const DATA_LOST: u64 = MIB;
-/// What of the expected data is none.
-pub const DATA_SPARE: u64 = DATA_LEFT + DATA_LOST;
-/// Blocks that the kernel keeps for itself at the least (its global reserve), and those that it wants to have beside them
-/// before it lets files be written.
-const GLOBAL_NODES: u64 = 352;
-const WRITE_NODES: u64 = 288;
 /// Blocks of metadata with which the kernel fills all of a device with data, if the device has much beside them, as was found
 /// by trying.
 const NODES_BESIDE_MUCH: u64 = 544;
 /// Much is as many blocks for each copy on a device, and no less than these bytes.
 const MUCH_NODES: u64 = 1376;
 const MUCH: u64 = 28 * MIB;
-/// The global reserve is as large as the trees that describe space, up to this.
-const MAX_GLOBAL: u64 = 512 * MIB;
-/// Copies on one device lie side by side: what is too much of a chunk stays between them. Where it is not known how much
-/// data comes, a chunk has this part of what comes at the least.
-const STEPS: u64 = 8;
-/// Chunks are laid out beforehand for no more than this, whatever the sizes of files say.
-const MOST: u64 = 1 << 50;
-
-/// Bytes of metadata that must be free for the kernel to write, where the trees that describe space have so many.
-pub fn metadata_left(nodesize: u32, global: u64) -> u64 {
-    let nodes = |count: u64| count * u64::from(nodesize);
-    let least = nodes(GLOBAL_NODES);
-    global.clamp(least, MAX_GLOBAL.max(least)) + nodes(WRITE_NODES)
-}
-
 /// Bytes of a filesystem from which on chunks of metadata are larger.
 const LARGE: u64 = 50 * GIB;
 
@@ -57,54 +29,6 @@ struct Stripes {
     /// Those that hold different data.
     data: u64,
     copies_on_device: u64,
-}
-
-/// What is yet to come, and what is to be left free.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Expected {
-    /// Whether anything is known of it.
-    pub is_known: bool,
-    /// Mixed groups have all of it as data.
-    pub metadata: u64,
-    pub data: u64,
-    /// What comes in any case.
-    pub least_metadata: u64,
-    pub least_data: u64,
-    /// Bytes of each chunk of data, in the place of all that is expected.
-    step: Option<u64>,
-}
-
-impl Expected {
-    pub fn new(options: &Options, estimate: &Estimate) -> Self {
-        if estimate.metadata == 0 {
-            return Self::default();
-        }
-        let most = |bytes: u64| bytes.min(MOST);
-        let metadata = most(estimate.metadata) + metadata_left(options.nodesize, most(estimate.global));
-        let data = most(estimate.data) + DATA_SPARE;
-        let (least_metadata, least_data) = (most(estimate.least_metadata), most(estimate.least_data));
-        let together = |metadata: u64, data: u64| if options.mixed { (0, data + metadata) } else { (metadata, data) };
-        let (metadata, data) = together(metadata, data);
-        let (least_metadata, least_data) = together(least_metadata, least_data);
-        let has_steps = estimate.is_guess && options.data == Profile::Dup;
-        let step = has_steps.then_some(data / STEPS);
-        Self { is_known: true, metadata, data, least_metadata, least_data, step }
-    }
-
-    /// Whether there are chunks for all of it.
-    pub fn is_met(&self) -> bool {
-        self.metadata == 0 && self.data <= DATA_SPARE
-    }
-
-    /// The end: so much and no more.
-    pub fn only(metadata: u64, data: u64) -> Self {
-        Self { is_known: true, metadata, data, ..Self::default() }
-    }
-
-    pub fn subtract(&mut self, is_metadata: bool, length: u64) {
-        let expected = if is_metadata { &mut self.metadata } else { &mut self.data };
-        *expected = expected.saturating_sub(length);
-    }
 }
 
 impl Layout {
