@@ -146,7 +146,7 @@ impl Store {
                 let block = format.verify(&bytes, &expected).unwrap_or_else(|error| panic!("{expected:?}: {error}"));
                 assert_eq!(block.header().flags.get(), 1 << 56 | 1);
                 check_block(block, TREE, &rules, &mut |problem| {
-                    assert_eq!(problem.code(), "item-type-unknown", "{problem}");
+                    assert_eq!(problem.code(), "item-type-new", "{problem}");
                 });
                 assert!(block.nritems() > 0 || expected.logical == root.logical, "{expected:?} is empty");
                 match block.kind() {

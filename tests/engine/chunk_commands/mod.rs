@@ -214,8 +214,8 @@ fn what_is_refused_or_tried_only_changes_no_byte() {
     assert_refused("chunk-remove --chunk 4096", &images, "there is no chunk at 4096");
     assert_refused(&format!("chunk-remove --chunk {}", used.0 + 4096), &images, "there is no chunk");
     // Devices enough for no such profile.
-    assert_refused("chunk-alloc --type data --profile raid1", &images, "space");
-    assert_refused("chunk-alloc --type data --size 1k", &images, "space");
+    assert_refused("chunk-alloc --type data --profile raid1", &images, "RAID1 need 2 devices");
+    assert_refused("chunk-alloc --type data --size 1k", &images, "too small");
     // An empty one is removed with the rest, and the rest is refused: neither is done.
     let new = addresses(&document("chunk-alloc --type data --size 1M", &images));
     let both = format!("chunk-remove --chunk {} --chunk {}", new[0], used.0);
