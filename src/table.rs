@@ -13,6 +13,8 @@ use std::sync::{Mutex, PoisonError};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::parallel::{lock, on_threads};
+
 /// Bytes read and written at once.
 const PAGE: usize = 8192;
 /// Bytes that a part may always have.
@@ -130,6 +132,7 @@ impl<'r> Writer<'r> {
 
     /// The table of all records. Fails if the temporary file could not be written or read.
     pub fn finish<R: Record>(self, mut parts: Vec<Part<R>>) -> io::Result<Table<R>> {
+        sort(&mut parts);
         let largest = (0..parts.len()).max_by_key(|index| parts[*index].records.len());
         let mut first = largest.map(|index| parts.swap_remove(index)).unwrap_or_default();
         let others: usize = parts.iter().map(|part| part.records.len() * size_of::<R>()).sum();
@@ -151,9 +154,24 @@ impl<'r> Writer<'r> {
             first.records.extend_from_slice(&part.records);
             self.budget.give_back(part.taken);
         }
-        first.records.sort_unstable();
+        // The records of each part are in order: they are merged.
+        first.records.sort();
         Ok(Table { store: Store::Memory(first.records), failure: Mutex::default() })
     }
+}
+
+/// Sorts the records of each part, all at once.
+fn sort<R: Record>(parts: &mut [Part<R>]) {
+    let count = parts.len();
+    let parts = Mutex::new(parts.iter_mut());
+    on_threads(count, || {
+        loop {
+            // Bound to a name so that the other threads go on.
+            let next = lock(&parts).next();
+            let Some(part) = next else { return };
+            part.records.sort_unstable();
+        }
+    });
 }
 
 /// Reads a run page by page.

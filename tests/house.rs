@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// Modules by floor, the lowest first. Those on one floor do not import each other.
 const FLOORS: &[&[&str]] = &[
-    &["finding", "mix", "parallel", "progress", "sync", "table"],
+    &["finding", "mix", "parallel", "progress", "sync"],
+    &["table"],
     &["disk"],
     &["error"],
     &["block", "image"],
