@@ -47,7 +47,9 @@ type Damage = fn(&mut Superblock);
 const DAMAGES: [(&str, &[&str], Damage); 5] = [
     ("emptied", &["super-field", "sys-array-missing"], |superblock| superblock.sys_chunk_array_size.set(0)),
     ("with a damaged key", &["sys-array-entry"], |superblock| superblock.sys_chunk_array[8] = 1),
-    ("cut amid an entry", &["sys-array-entry"], |superblock| superblock.sys_chunk_array_size.set(ENTRY as u32)),
+    ("cut amid an entry", &["super-field", "sys-array-entry"], |superblock| {
+        superblock.sys_chunk_array_size.set(ENTRY as u32)
+    }),
     ("with stripes elsewhere", &["sys-array-mismatch"], |superblock| {
         stripes(superblock, |stripe| stripe.offset += 3 << 16);
     }),
