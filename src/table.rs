@@ -123,7 +123,7 @@ impl<'r> Writer<'r> {
     /// Writes a part out and empties it. Once that has failed, records are dropped: the table will not be made.
     fn spill<R: Record>(&self, part: &mut Part<R>) {
         part.records.sort_unstable();
-        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut runs = lock(&self.runs);
         if runs.failure.is_none() {
             runs.failure = runs.append(&part.records).err();
         }
@@ -137,7 +137,7 @@ impl<'r> Writer<'r> {
         let mut first = largest.map(|index| parts.swap_remove(index)).unwrap_or_default();
         let others: usize = parts.iter().map(|part| part.records.len() * size_of::<R>()).sum();
         let has_spilled = {
-            let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+            let runs = lock(&self.runs);
             runs.file.is_some() || runs.failure.is_some()
         };
         if has_spilled || !self.budget.take(others) {
@@ -290,7 +290,7 @@ impl<R: Record> Table<R> {
 
     /// Whether reading the temporary file failed: nothing that was learned from the table is to be used then.
     pub fn failure(&self) -> Option<io::Error> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.failure).take()
     }
 
     /// The page of a table in a file; an empty one behind the last.
@@ -302,7 +302,7 @@ impl<R: Record> Table<R> {
             cursor.page = Some(index);
             if let Err(error) = read_records(file, first, length as usize, &mut cursor.records) {
                 cursor.records.clear();
-                self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                lock(&self.failure).get_or_insert(error);
             }
         }
         &cursor.records

@@ -44,7 +44,7 @@ impl<'t> BlockGroups<'t> {
         let superblock = volume.superblock();
         let trees = [(objectid::EXTENT_TREE, extent_tree), (objectid::BLOCK_GROUP_TREE, block_group_tree)];
         let (tree_id, tree) = trees[usize::from(superblock.has_compat_ro(compat_ro::BLOCK_GROUP_TREE))];
-        let is_moving = superblock.flags.get() & superblock_flags::CHANGING_BG_TREE != 0;
+        let is_moving = superblock.has_flag(superblock_flags::CHANGING_BG_TREE);
         let mut groups: Vec<BlockGroup> = Vec::new();
         for (id, items) in trees {
             for item in items.of_type(KeyType::BLOCK_GROUP_ITEM) {

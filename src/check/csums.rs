@@ -15,16 +15,15 @@ pub fn check_overlaps(csums: &CsumRuns, findings: &Findings) {
     }
 }
 
-/// Reports checksums of what is no data, not even what log trees add: `logged` has start and end of that. `unread` tells
-/// where extents may be that are not known.
+/// Reports checksums of what is no data, not even what log trees add: `logged` has start and end of that, in order. `unread`
+/// tells where extents may be that are not known.
 pub fn check_extents(
     csums: &CsumRuns,
     extents: &ExtentList,
-    mut logged: Vec<(u64, u64)>,
+    logged: &[(u64, u64)],
     unread: &[Unread],
     findings: &Findings,
 ) {
-    logged.sort_unstable();
     let mut data = extents.iter().filter(|extent| extent.flags & DATA != 0).peekable();
     for run in csums.runs() {
         let mut start = run.start;
@@ -34,7 +33,7 @@ pub fn check_extents(
                 (extent.logical.0, extent.logical.0.saturating_add(extent.length))
             });
             if next > start {
-                report_bare(start, next.min(run.end), &logged, unread, findings);
+                report_bare(start, next.min(run.end), logged, unread, findings);
             }
             start = next_end;
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::disk::fields::Uuid;
 use crate::disk::flags::superblock::{CHANGING_FSID, SEEDING};
-use crate::disk::volume::DevReplaceItem;
+use crate::disk::volume::{DevReplaceItem, dev_replace_state};
 use crate::disk::{Key, KeyType, Transid, objectid};
 use crate::problem::DeviceProblem;
 use crate::volume::{Device, Volume};
@@ -50,15 +50,15 @@ pub fn check(
     }
 }
 
-/// The states of a replacement that is not done (`BTRFS_IOCTL_DEV_REPLACE_STATE_STARTED`, `_SUSPENDED`).
-const REPLACING: [(u64, &str); 2] = [(1, "and was under way"), (4, "and is suspended")];
-
 /// A replacement that is under way, and its target, which has no device item yet.
 fn check_replacement(volume: &Volume, extents: &DeviceExtents<'_>, findings: &Findings) {
     let item = extents.tree().get(Key::new(0, KeyType::DEV_REPLACE, 0));
     let Some((item, _)) = item.and_then(|data| DevReplaceItem::read_prefix(data)) else { return };
-    let state = REPLACING.iter().find(|(state, _)| *state == item.replace_state.get());
-    let Some((_, state)) = state else { return };
+    let state = match item.replace_state.get() {
+        dev_replace_state::STARTED => "and was under way",
+        dev_replace_state::SUSPENDED => "and is suspended",
+        _ => return,
+    };
     let target = volume.devices().iter().find(|device| device.devid() == 0).map(Device::uuid);
     let devid = item.src_devid.get();
     findings.report(DeviceProblem::Replacing { devid, state, target: target.unwrap_or_default() });
@@ -81,7 +81,7 @@ fn check_identity(volume: &Volume, record: &Record, findings: &Findings) {
     }
     let superblock = device.superblock();
     // A device item of the superblock that is wrong is reported with the superblock.
-    let is_changing = superblock.flags.get() & CHANGING_FSID != 0;
+    let is_changing = superblock.has_flag(CHANGING_FSID);
     if !is_changing && ![superblock.metadata_fsid(), superblock.dev_item.fsid].contains(&item.fsid) {
         findings.report(DeviceProblem::Fsid { devid, have: item.fsid, expect: superblock.metadata_fsid() });
     }

@@ -14,7 +14,7 @@ use super::findings::Findings;
 use super::names::{self, Lost};
 use super::prealloc::{Suspect, Written};
 
-/// Checks `trees`, whose blocks `forest` has seen. Each fault is reported in the first of the trees that has it. `others`
+/// Checks `trees`; `forest` has seen their blocks. Each fault is reported in the first of the trees that has it. `others`
 /// tells what else data may have been written as.
 pub fn check(
     job: &Job<'_>,

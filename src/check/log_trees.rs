@@ -33,10 +33,12 @@ pub fn check(
     }
 }
 
-/// The data that log trees add, start and end of each extent.
+/// The data that log trees add: start and end of each extent, in order.
 pub fn added(logs: &[LogTree]) -> Vec<(u64, u64)> {
     let extent = |logged: &LoggedExtent| (logged.extent.0, logged.extent.0.saturating_add(logged.length));
-    logs.iter().flat_map(|log| log.logged.extents.iter().map(extent)).collect()
+    let mut added: Vec<(u64, u64)> = logs.iter().flat_map(|log| log.logged.extents.iter().map(extent)).collect();
+    added.sort_unstable();
+    added
 }
 
 struct Log<'a> {

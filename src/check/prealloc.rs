@@ -42,7 +42,7 @@ impl Suspect {
 
 /// What may have been written.
 pub struct Written<'a> {
-    /// The trees whose files share data.
+    /// All trees of files: they share data.
     pub trees: &'a [Tree],
     /// The data of log trees.
     pub logged: Vec<Range>,

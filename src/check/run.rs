@@ -67,8 +67,8 @@ pub fn check_structure(volume: &Volume, survey: &Survey) -> Vec<Problem> {
     findings.into_sorted()
 }
 
-/// What can be told of a filesystem whose chunk tree cannot be read, of a volume that was opened without it: what its
-/// superblocks say, and that the root of the chunk tree is lost.
+/// Checks a volume that was opened without its chunk tree: reports what its superblocks say, and that the root of the chunk
+/// tree is lost.
 pub fn check_superblocks(volume: &Volume) -> Report {
     let findings = Findings::default();
     superblocks::check_alone(volume, &findings);
@@ -92,15 +92,15 @@ fn compare(
     // Where extents are noted in another way, what the items lack may stand elsewhere.
     let are_extents_known = survey.trees.extent_tree.is_some() && survey.structure.is_some();
     csums::check_overlaps(&survey.csums, findings);
+    let logged = log_trees::added(&survey.logs);
     if are_extents_known {
-        let logged = log_trees::added(&survey.logs);
-        csums::check_extents(&survey.csums, &survey.claims.extents, logged, unread, findings);
+        csums::check_extents(&survey.csums, &survey.claims.extents, &logged, unread, findings);
     }
     subvolumes::check(volume, &survey.file_trees, &survey.subvolumes, &mut survey.files, unread, findings);
     let rules = Rules::new(volume, &survey.csums);
     let file_trees: Vec<Tree> =
         survey.trees.others.iter().filter(|tree| objectid::is_fs_tree(tree.id())).copied().collect();
-    let written = Written { trees: &file_trees, logged: log_trees::added(&survey.logs) };
+    let written = Written { trees: &file_trees, logged };
     files::check(job, &rules, &survey.file_trees, &written, &mut survey.files, findings);
     stop(progress)?;
 

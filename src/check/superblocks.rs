@@ -4,11 +4,11 @@ use zerocopy::IntoBytes;
 
 use crate::disk::flags::{FlagNames, compat_ro, incompat, superblock as flags};
 use crate::disk::superblock::{MAGIC, SUPER_INFO_SIZE, SUPER_OFFSETS};
-use crate::disk::volume::{Chunk, Stripe};
-use crate::disk::{DiskKey, MAX_LEVEL, Physical, Profile, Superblock, Transid, objectid};
+use crate::disk::{MAX_LEVEL, Physical, Profile, Superblock, Transid, objectid};
 use crate::problem::{Expect, Generations, SuperblockProblem};
 use crate::survey::NOT_UNDERSTOOD;
 use crate::tree::stale_devices;
+use crate::volume::sys_chunk_array::entry_size;
 use crate::volume::{Device, Missed, StaleDevice, SuperblockCopy, Volume};
 
 use super::findings::Findings;
@@ -16,8 +16,6 @@ use super::superblock_fields::differing;
 
 /// What mkfs.btrfs wrote whatever the size of sectors.
 const STRIPESIZE: u32 = 4096;
-/// The shortest system chunk array: the key, and a chunk of one stripe.
-const LEAST_ARRAY: u64 = (size_of::<DiskKey>() + size_of::<Chunk>() + size_of::<Stripe>()) as u64;
 
 pub fn check(volume: &Volume, findings: &Findings) {
     check_devices_behind(volume, findings);
@@ -113,7 +111,7 @@ fn check_device(volume: &Volume, device: &Device, findings: &Findings) {
     let devid = device.devid();
     let (superblock, reference) = (device.superblock(), volume.stored_superblock());
     // A change of the fsid that was cut is all that is to say.
-    let is_changing = superblock.flags.get() & flags::CHANGING_FSID != 0;
+    let is_changing = superblock.has_flag(flags::CHANGING_FSID);
     if !is_changing && superblock.dev_item.fsid != superblock.metadata_fsid() {
         findings.report(SuperblockProblem::DeviceFsid { devid });
     }
@@ -171,7 +169,8 @@ fn check_fields(superblock: &Superblock, findings: &Findings) {
         }
     }
     let have = u64::from(superblock.sys_chunk_array_size.get());
-    if have < LEAST_ARRAY {
+    // Less than a chunk of one stripe takes.
+    if have < entry_size(1) as u64 {
         field("sys_chunk_array_size", have, Expect::Rule("room for a chunk"));
     }
     let (have, generation) = (superblock.cache_generation.get(), superblock.generation.get());

@@ -56,8 +56,8 @@ pub struct Placement {
 }
 
 impl Limits {
-    /// Bytes of a chunk of this type at the most.
-    fn chunk_size(&self, flags: BlockGroupFlags) -> u64 {
+    /// Bytes of a chunk of this type at the most, but for the bound by the size of the filesystem.
+    pub fn chunk_size(&self, flags: BlockGroupFlags) -> u64 {
         if let Some(size) = self.chunk_size {
             size
         } else if flags.contains(block_group::SYSTEM) {
@@ -69,6 +69,11 @@ impl Limits {
         } else {
             256 * MIB
         }
+    }
+
+    /// Bytes of a chunk of this type at the most: also no more than a tenth of the filesystem.
+    pub fn max_chunk(&self, flags: BlockGroupFlags) -> u64 {
+        self.chunk_size(flags).min(self.total_rw_bytes / 10)
     }
 
     fn max_stripe(&self, flags: BlockGroupFlags) -> u64 {
@@ -126,8 +131,8 @@ pub fn place(flags: BlockGroupFlags, profile: Profile, limits: &Limits, offers: 
     offers.truncate(count);
     let (smallest, _) = *offers.last()?;
     let num_stripes = count as u64 * dev_stripes;
-    let data_stripes = (num_stripes - u64::from(geometry.nparity)) / u64::from(geometry.ncopies);
-    let max_chunk = limits.chunk_size(flags).min(limits.total_rw_bytes / 10);
+    let data_stripes = u64::from(profile.data_stripes(u16::try_from(num_stripes).ok()?));
+    let max_chunk = limits.max_chunk(flags);
     let mut stripe_size = smallest / dev_stripes;
     if stripe_size.saturating_mul(data_stripes) > max_chunk {
         stripe_size = (max_chunk / data_stripes).checked_next_multiple_of(limits.alignment)?.min(stripe_size);

@@ -149,7 +149,7 @@ fn is_of_chunk_root(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(Error::Block { what: "chunk root", .. }))
 }
 
-/// Reports what the superblocks say of a filesystem whose chunk root is lost.
+/// Reports what the superblocks say of a filesystem that lost its chunk root.
 fn tell_lost_chunk_root(program: &str, args: &Args) -> anyhow::Result<Exit> {
     let volume = args.images.open_without_chunk_tree(&args.roots.choice())?;
     refuse_mounted(program, &volume, args.force)?;

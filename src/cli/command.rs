@@ -27,7 +27,7 @@ pub struct Command {
 /// The program that has all commands.
 pub const MULTIPLEXER: &str = "rbtrfs";
 
-/// The version of btrfs-progs whose options and texts are taken over, and that of this program.
+/// The version of btrfs-progs that gave the options and texts, and the version of this program.
 const AS_BTRFS_PROGS: &str = concat!("v6.19 (rbtrfs ", env!("CARGO_PKG_VERSION"), ")");
 
 const ABOUT: &str = "The offline btrfs toolkit: works on filesystems that are not mounted";

@@ -35,7 +35,7 @@ impl Images {
         self.images.iter().map(open).collect()
     }
 
-    /// Opens a filesystem whose chunk tree cannot be read.
+    /// Opens a filesystem without its chunk tree, which cannot be read.
     pub fn open_without_chunk_tree(&self, choice: &RootChoice) -> Result<Volume, Error> {
         Volume::open_without_chunk_tree(self.open_images()?, choice)
     }

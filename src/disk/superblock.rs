@@ -230,6 +230,16 @@ impl Superblock {
         self.chunk_root.into()
     }
 
+    /// Whether any of these flags of [`flags::superblock`] is set.
+    pub fn has_flag(&self, flag: u64) -> bool {
+        self.flags.get() & flag != 0
+    }
+
+    /// Whether a change of the type of checksums was cut or is under way: data and metadata may have checksums of two types.
+    pub fn is_changing_csums(&self) -> bool {
+        self.has_flag(flags::superblock::CHANGING_DATA_CSUM | flags::superblock::CHANGING_META_CSUM)
+    }
+
     /// Whether a feature of [`flags::incompat`] is on.
     pub fn has_incompat(&self, flag: u64) -> bool {
         self.incompat_flags.get() & flag != 0

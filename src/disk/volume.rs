@@ -158,7 +158,7 @@ disk_struct! {
         /// Whether the source is read only where no other mirror is good.
         cont_reading_from_srcdev_mode: U64,
 
-        /// State: never started 0, started 1, finished 2, cancelled 3, suspended 4.
+        /// State, see [`dev_replace_state`].
         replace_state: U64,
         /// Seconds since 1970.
         time_started: U64,
@@ -256,4 +256,12 @@ impl DevExtent {
     pub fn chunk(&self) -> Logical {
         self.chunk_offset.into()
     }
+}
+
+/// States of a device replacement (`BTRFS_IOCTL_DEV_REPLACE_STATE_*`); finished is 2, cancelled 3.
+pub mod dev_replace_state {
+    /// Under way.
+    pub const STARTED: u64 = 1;
+    /// Goes on with the next mount. The last of the states.
+    pub const SUSPENDED: u64 = 4;
 }

@@ -173,9 +173,9 @@ impl<'r> BlockRules<'r> {
     pub fn new(volume: &'r Volume, scan: &Scan<'_>, records: Option<&'r MemoryBudget>) -> Self {
         let items = Rules::new(volume.format(), volume.superblock());
         // A change of the fsid gives all blocks another one, too.
-        let is_changing = volume.stored_superblock().flags.get() & CHANGING_FSID != 0;
+        let is_changing = volume.stored_superblock().has_flag(CHANGING_FSID);
         let chunk_tree_uuid = if is_changing { None } else { chunk_tree_uuid(volume, scan) };
-        let kept = records.map(|room| Kept { blocks: Writer::new(room), data: Writer::new(room) });
+        let kept = records.map(|budget| Kept { blocks: Writer::new(budget), data: Writer::new(budget) });
         Self { volume, items, chunk_tree_uuid, kept }
     }
 }

@@ -1,7 +1,6 @@
 //! Which data has checksums.
 
 use crate::block::Leaf;
-use crate::disk::flags::superblock::{CHANGING_DATA_CSUM, CHANGING_META_CSUM};
 use crate::disk::{Key, KeyType, Logical, objectid};
 use crate::tree::Tree;
 use crate::volume::Volume;
@@ -59,7 +58,7 @@ impl CsumRuns {
         let format = volume.format();
         let (csum_size, sectorsize) = (format.csum_type.size() as u64, u64::from(format.sectorsize));
         // A change of the checksum type that was cut has left items of both types, side by side or one instead of the other.
-        let is_changing = volume.stored_superblock().flags.get() & (CHANGING_DATA_CSUM | CHANGING_META_CSUM) != 0;
+        let is_changing = volume.stored_superblock().is_changing_csums();
         let (runs, overlaps) = if is_changing { Default::default() } else { merge(items) };
         let is_of_tree = |unread: &&Unread| unread.tree == objectid::CSUM_TREE;
         Self {

@@ -49,7 +49,7 @@ impl StructureRules {
             wanted.insert(objectid::DEV_TREE, all);
             wanted.insert(objectid::EXTENT_TREE, block_groups);
             // A conversion moves the items from one tree to the other before the feature is on, or after it is off.
-            let is_moving = superblock.flags.get() & flags::CHANGING_BG_TREE != 0;
+            let is_moving = superblock.has_flag(flags::CHANGING_BG_TREE);
             if is_moving || superblock.has_compat_ro(compat_ro::BLOCK_GROUP_TREE) {
                 wanted.insert(objectid::BLOCK_GROUP_TREE, block_groups);
             }

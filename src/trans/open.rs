@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::block::Block;
 use crate::disk::fields::Uuid;
 use crate::disk::flags::{block_group, compat_ro};
-use crate::disk::volume::DevReplaceItem;
+use crate::disk::volume::{DevReplaceItem, dev_replace_state};
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Superblock, Transid, objectid};
 use crate::error::{Error, Result};
 use crate::survey::Survey;
@@ -181,12 +181,10 @@ fn chunk_tree_uuid(volume: &Volume, root_tree: &TreeRoot) -> Result<Uuid> {
 
 /// A replacement copies chunks that it expects to stay where they are.
 fn refuse_replacement(volume: &Volume, device_root: &TreeRoot) -> Result<()> {
-    const STARTED: u64 = 1;
-    const SUSPENDED: u64 = 4;
     let data = device_root.find(volume, Key::new(0, KeyType::DEV_REPLACE, 0))?;
     let item = data.as_deref().and_then(DevReplaceItem::read_prefix);
     match item.map(|(item, _)| item.replace_state.get()) {
-        Some(STARTED | SUSPENDED) => Err(Error::Replacing),
+        Some(dev_replace_state::STARTED | dev_replace_state::SUSPENDED) => Err(Error::Replacing),
         _ => Ok(()),
     }
 }

@@ -48,8 +48,7 @@ impl<'v> DataReader<'v> {
     pub fn new(volume: &'v Volume, cache: &'v BlockCache, csums: Option<CsumRoot>) -> Self {
         let format = volume.format();
         // While checksums are converted to another type it is not known of which type they are.
-        let changing = superblock::CHANGING_DATA_CSUM | superblock::CHANGING_META_CSUM;
-        let csums = csums.filter(|_| volume.superblock().flags.get() & changing == 0);
+        let csums = csums.filter(|_| !volume.superblock().is_changing_csums());
         let sectors = SectorCsums::new(format.sectorsize.into(), format.csum_type.size());
         Self { volume, cache, csums, sectors }
     }

@@ -76,7 +76,7 @@ impl Volume {
         let mut fsids = vec![superblock.metadata_fsid()];
         let of_blocks = devices.iter().map(|device| device.superblock().metadata_fsid());
         // A change of the fsid that was cut has left the old one in blocks, and in the device items.
-        let is_changing = superblock.flags.get() & CHANGING_FSID != 0;
+        let is_changing = superblock.has_flag(CHANGING_FSID);
         let of_items = devices.iter().map(|device| device.superblock().dev_item.fsid).filter(|_| is_changing);
         for fsid in of_blocks.chain(of_items) {
             if !fsids.contains(&fsid) {

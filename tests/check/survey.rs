@@ -25,15 +25,14 @@ use rbtrfs::internals::{beside, on_threads, ordered_then};
 use rbtrfs::problem::{BlockProblem, ExtentProblem, Problem, Unusable};
 use rbtrfs::progress::Progress;
 use rbtrfs::survey::verify::{BadSector, FlawKind, SectorVisitor};
-use rbtrfs::survey::{BlockRecord, Buckets, ExtentReferences, Job, Options, Survey, gather};
+use rbtrfs::survey::{BlockRecord, Buckets, ExtentReferences, Job, Survey};
 use rbtrfs::tree::{BlockPlace, Levels, Scan, Tree, TreeRoot, Visit, Visitor, Walk};
 use rbtrfs::volume::{BadCopy, Content, Volume};
 
 const SECTOR: usize = 4096;
 
 fn survey_with(volume: &Volume, threads: usize, memory: u64) -> Survey {
-    let progress = Progress::default();
-    gather(volume, &Options { threads, memory, progress: &progress, count_qgroups: false, keep_blocks: true }).unwrap()
+    crate::support::survey_with(volume, threads, memory, true)
 }
 
 /// An image and a range of it.

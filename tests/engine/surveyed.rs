@@ -7,10 +7,9 @@ use rbtrfs::disk::flags::block_group::DATA;
 use rbtrfs::disk::objectid::{BLOCK_GROUP_TREE, EXTENT_TREE, FREE_SPACE_TREE, FS_TREE};
 use rbtrfs::disk::volume::BlockGroupItem;
 use rbtrfs::disk::{Key, KeyType, Logical};
-use rbtrfs::progress::Progress;
-use rbtrfs::survey::{Options, Survey, gather};
+use rbtrfs::survey::Survey;
 use rbtrfs::trans::Filesystem;
-use rbtrfs::tree::{Levels, Walk};
+use rbtrfs::tree::{Levels, TreeRoot, Walk};
 use rbtrfs::volume::{MissingDevices, Volume, WritableVolume};
 use rbtrfs::{Error, Result};
 
@@ -19,14 +18,14 @@ use crate::support::contents::tree;
 use crate::support::inject::Injector;
 use crate::support::mounted::{Mounted, btrfs_check};
 use crate::support::soundness::assert_sound_with_data;
-use crate::support::{Scratch, check, copies, copy_of_kernel_image_or_skip, kernel_image_or_skip, open, or_skip};
+use crate::support::{
+    Scratch, check, copies, copy_of_kernel_image_or_skip, kernel_image_or_skip, open, or_skip, survey_with,
+};
 
 const IMAGES: [&str; 8] = ["single", "dup", "raid1c3", "nodesize-4k", "mixed", "snapshots", "no-skinny", "v1-cache"];
 
 fn survey(volume: &Volume, keep_blocks: bool) -> Survey {
-    let progress = Progress::default();
-    gather(volume, &Options { threads: 2, memory: 1 << 26, progress: &progress, count_qgroups: false, keep_blocks })
-        .unwrap()
+    survey_with(volume, 2, 1 << 26, keep_blocks)
 }
 
 fn open_surveyed(images: &[PathBuf]) -> Result<Filesystem> {
@@ -42,7 +41,7 @@ fn contents_of(images: &[PathBuf]) -> Option<String> {
 /// The tree that block group items stand in.
 fn tree_of_groups(injector: &Injector) -> u64 {
     let volume = injector.volume();
-    let has_tree = rbtrfs::tree::TreeRoot::root_tree(&volume).find_child(&volume, BLOCK_GROUP_TREE).unwrap().is_some();
+    let has_tree = TreeRoot::root_tree(&volume).find_child(&volume, BLOCK_GROUP_TREE).unwrap().is_some();
     if has_tree { BLOCK_GROUP_TREE } else { EXTENT_TREE }
 }
 
@@ -119,7 +118,7 @@ fn wrong_counts_and_free_space_are_written_as_they_should_be() {
         injector.remove_item(groups, missing);
         let leftover = Key::new(1 << 50, KeyType::BLOCK_GROUP_ITEM, 1 << 20);
         injector.insert_item(groups, leftover, &[0; size_of::<BlockGroupItem>()]);
-        let has_free_space = rbtrfs::tree::TreeRoot::root_tree(&volume).find_child(&volume, FREE_SPACE_TREE).unwrap();
+        let has_free_space = TreeRoot::root_tree(&volume).find_child(&volume, FREE_SPACE_TREE).unwrap();
         if has_free_space.is_some() {
             let items = injector.items(FREE_SPACE_TREE);
             let (last, _) = items.last().unwrap();

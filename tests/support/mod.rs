@@ -273,14 +273,13 @@ fn check_with(volume: &Volume, threads: usize, check_data_csum: bool) -> Vec<Pro
 
 /// The facts of a filesystem.
 pub fn survey(volume: &Volume) -> Survey {
+    survey_with(volume, 2, 1 << 30, false)
+}
+
+/// The same, with a record of each block if `keep_blocks`.
+pub fn survey_with(volume: &Volume, threads: usize, memory: u64, keep_blocks: bool) -> Survey {
     let progress = Progress::default();
-    let options = rbtrfs::survey::Options {
-        threads: 2,
-        memory: 1 << 30,
-        progress: &progress,
-        count_qgroups: false,
-        keep_blocks: false,
-    };
+    let options = rbtrfs::survey::Options { threads, memory, progress: &progress, count_qgroups: false, keep_blocks };
     gather(volume, &options).unwrap()
 }
 

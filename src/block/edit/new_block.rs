@@ -24,7 +24,7 @@ pub struct NewBlock {
 }
 
 impl NewBlock {
-    /// Makes `bytes` an empty block, whose checksum is not computed yet.
+    /// Makes `bytes` an empty block. Its checksum is yet to be computed.
     ///
     /// # Errors
     /// `bytes` are shorter than a header or longer than a tree block.

@@ -1,7 +1,7 @@
 //! Devices: their items, extents, statistics, and the state of replacements and balances.
 
 use crate::block::ItemRef;
-use crate::disk::volume::{BalanceItem, DevExtent, DevItem, DevReplaceItem};
+use crate::disk::volume::{BalanceItem, DevExtent, DevItem, DevReplaceItem, dev_replace_state};
 use crate::disk::{Key, flags, objectid};
 use crate::finding::findings;
 
@@ -60,9 +60,6 @@ findings! {
         }
     }
 }
-
-/// `BTRFS_IOCTL_DEV_REPLACE_STATE_SUSPENDED`, the last of the states.
-const LAST_REPLACE_STATE: u64 = 4;
 
 pub(super) fn check_dev_item(cx: &mut Context<'_>, item: &ItemRef<'_>) {
     if item.key.objectid != objectid::DEV_ITEMS {
@@ -154,8 +151,8 @@ pub(super) fn check_replace(cx: &mut Context<'_>, item: &ItemRef<'_>) {
     }
     let size = |have, expect| DeviceDamage::ReplaceSize { have, expect };
     if let Some(replace) = cx.exact::<DevReplaceItem, _>(item.data, size)
-        && replace.replace_state.get() > LAST_REPLACE_STATE
+        && replace.replace_state.get() > dev_replace_state::SUSPENDED
     {
-        cx.found(DeviceDamage::ReplaceState { have: replace.replace_state.get(), limit: LAST_REPLACE_STATE });
+        cx.found(DeviceDamage::ReplaceState { have: replace.replace_state.get(), limit: dev_replace_state::SUSPENDED });
     }
 }

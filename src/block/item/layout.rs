@@ -78,7 +78,7 @@ pub(super) fn check<'a>(cx: &mut Context<'a>, block: Block<'a>) {
     if have & !mask != 0 {
         cx.found(LayoutDamage::BlockFlags { have, mask });
     }
-    // Filesystems without the feature are those from before Linux 2.6.31, whose blocks have revision 0.
+    // Linux before 2.6.31 made filesystems without the feature, and wrote blocks of revision 0.
     let (have, expect) = (header.backref_rev(), MIXED_BACKREF_REV);
     if have > expect || (have < expect && cx.rules.has(incompat::MIXED_BACKREF)) {
         cx.found(LayoutDamage::BackrefRev { have, expect });

@@ -45,8 +45,6 @@ pub use quota::QuotaDamage;
 pub use root::RootDamage;
 pub use space::SpaceDamage;
 
-const CHANGING_CSUMS: u64 = flags::superblock::CHANGING_DATA_CSUM | flags::superblock::CHANGING_META_CSUM;
-
 /// What a superblock says of all blocks of its filesystem.
 #[derive(Clone, Debug)]
 pub struct Rules {
@@ -72,7 +70,7 @@ impl Rules {
             incompat_flags: superblock.incompat_flags.get(),
             generation: superblock.generation.get(),
             nr_global_roots: superblock.nr_global_roots.get(),
-            changes_csums: superblock.flags.get() & CHANGING_CSUMS != 0,
+            changes_csums: superblock.is_changing_csums(),
             has_unknown_features: superblock.compat_flags.get() & !flags::all(flags::compat::NAMES) != 0
                 || superblock.compat_ro_flags.get() & !flags::all(flags::compat_ro::NAMES) != 0
                 || superblock.incompat_flags.get() & !flags::all(flags::incompat::NAMES) != 0,

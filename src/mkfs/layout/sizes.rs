@@ -1,27 +1,20 @@
 //! How large the chunks of a new filesystem become, by what is expected to come into them.
 
 use crate::chunk::placement::{Limits, MAX_STRIPE, STRIPE_ALIGNMENT};
+use crate::disk::flags::block_group;
 use crate::disk::superblock::SYSTEM_CHUNK_ARRAY_SIZE;
-use crate::disk::{Profile, STRIPE_LEN};
+use crate::disk::{BlockGroupFlags, Profile, STRIPE_LEN};
 
 use super::expected::{Expected, MIB, STEPS, metadata_left};
 use super::{ChunkKind, Layout};
 
-const GIB: u64 = 1 << 30;
 /// Blocks of metadata with which the kernel fills all of a device with data, if the device has much beside them, as was found
 /// by trying.
 const NODES_BESIDE_MUCH: u64 = 544;
 /// Much is as many blocks for each copy on a device, and no less than these bytes.
 const MUCH_NODES: u64 = 1376;
 const MUCH: u64 = 28 * MIB;
-/// Bytes of a filesystem from which on chunks of metadata are larger.
-const LARGE: u64 = 50 * GIB;
-
-/// Bytes of a chunk of metadata at the most, in a filesystem of so many bytes.
-fn most_metadata(total: u64) -> u64 {
-    let most = if total > LARGE { GIB } else { 256 * MIB };
-    most.min(total / 10)
-}
+const METADATA: BlockGroupFlags = BlockGroupFlags(block_group::METADATA);
 
 /// How a chunk lies on devices.
 struct Stripes {
@@ -60,7 +53,7 @@ impl Layout {
     /// where that is less, but two thirds of a small device at the most.
     fn first_metadata(&self) -> u64 {
         let Stripes { copies_on_device, data, .. } = self.stripes();
-        let of_kernel = most_metadata(self.total_bytes()) / data;
+        let of_kernel = self.of_kernel().max_chunk(METADATA) / data;
         let of_kernel = match self.total_bytes() / 10 < STRIPE_ALIGNMENT {
             true => of_kernel,
             false => of_kernel.next_multiple_of(STRIPE_ALIGNMENT),
@@ -77,8 +70,8 @@ impl Layout {
             return 8 * MIB;
         }
         let Stripes { count, data, .. } = self.stripes();
-        let most = most_metadata(self.total_bytes());
-        let stripe = if self.total_bytes() > LARGE { GIB } else { 256 * MIB };
+        // The same bounds as the kernel's, in another order.
+        let (most, stripe) = (self.of_kernel().max_chunk(METADATA), self.of_kernel().chunk_size(METADATA));
         let stripe = if stripe * data > most { (most / count).max(32 * MIB) } else { stripe };
         stripe / MIB * MIB * data
     }
@@ -97,21 +90,25 @@ impl Layout {
         let devices = geometry.devices(self.devices.len(), usize::MAX).unwrap_or(1);
         let copies_on_device = u64::from(geometry.dev_stripes);
         let count = devices as u64 * copies_on_device;
-        let data = count.saturating_sub(geometry.nparity.into()) / u64::from(geometry.ncopies);
-        Stripes { count, data: data.max(1), copies_on_device }
+        let data = profile.data_stripes(u16::try_from(count).unwrap_or(u16::MAX));
+        Stripes { count, data: data.max(1).into(), copies_on_device }
+    }
+
+    /// The kernel's sizes.
+    fn of_kernel(&self) -> Limits {
+        Limits {
+            total_rw_bytes: self.total_bytes(),
+            nodesize: self.nodesize,
+            array_room: SYSTEM_CHUNK_ARRAY_SIZE,
+            chunk_size: None,
+            alignment: STRIPE_ALIGNMENT,
+        }
     }
 
     /// The kernel's sizes for data. What is estimated has what it needs, and the other chunks are no larger than those of
     /// btrfs-progs.
     pub(super) fn limits(&self, kind: ChunkKind) -> Limits {
-        let total_rw_bytes = self.total_bytes();
-        let kernel = Limits {
-            total_rw_bytes,
-            nodesize: self.nodesize,
-            array_room: SYSTEM_CHUNK_ARRAY_SIZE,
-            chunk_size: None,
-            alignment: STRIPE_ALIGNMENT,
-        };
+        let kernel = self.of_kernel();
         // A tenth of the filesystem is no bound for what is known to come: its extents would be cut.
         let exactly = |bytes: u64, most: u64| {
             let chunk_size = bytes.checked_next_multiple_of(MIB).unwrap_or(most).clamp(MIB, most.max(MIB));
@@ -126,7 +123,7 @@ impl Layout {
                     Profile::Single => 3 * MIB,
                     _ => 8 * MIB * self.stripes().data,
                 };
-                Limits { chunk_size: Some((total_rw_bytes / 128).clamp(MIB, most)), alignment: MIB, ..kernel }
+                Limits { chunk_size: Some((kernel.total_rw_bytes / 128).clamp(MIB, most)), alignment: MIB, ..kernel }
             }
             ChunkKind::Metadata if !self.mixed && is_known => {
                 let more = || self.length_of(kind) / STEPS;

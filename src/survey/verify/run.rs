@@ -3,7 +3,6 @@
 use std::sync::Mutex;
 
 use crate::disk::Logical;
-use crate::disk::flags::superblock;
 use crate::parallel::{lock, on_threads};
 use crate::tree::{Tree, not_placed};
 use crate::volume::{ChunkMapping, Volume};
@@ -90,8 +89,7 @@ pub fn verify<V: SectorVisitor>(job: &Job<'_>, known: &Known<'_>, visitor: &V) -
 
 /// Why the data of a chunk cannot be verified.
 fn not_verified(volume: &Volume, chunk: &ChunkMapping) -> Option<&'static str> {
-    let changing = superblock::CHANGING_DATA_CSUM | superblock::CHANGING_META_CSUM;
-    if volume.superblock().flags.get() & changing != 0 {
+    if volume.superblock().is_changing_csums() {
         return Some("its checksums are being changed to another type");
     }
     not_placed(volume, chunk)

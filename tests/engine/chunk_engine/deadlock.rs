@@ -99,7 +99,7 @@ pub fn system_chunks(fs: &Filesystem) -> usize {
     fs.chunks().map.iter().filter(|chunk| chunk.flags.contains(SYSTEM)).count()
 }
 
-/// That a watchdog tells of a deadlock, and who is in it.
+/// The watchdog reports a deadlock, and what each thread in it was doing.
 #[test]
 fn the_watchdog_sees_threads_that_wait_for_each_other() {
     let locks = Arc::new([Mutex::new(()), Mutex::new(())]);
