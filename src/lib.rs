@@ -55,6 +55,7 @@ mod parallel;
 pub mod problem;
 pub mod progress;
 pub mod rebuild;
+pub mod repair;
 pub mod space;
 pub mod survey;
 pub mod sync;

@@ -17,7 +17,7 @@ const FLOORS: &[&[&str]] = &[
     &["check", "trans"],
     &["chunk"],
     &["device"],
-    &["mkfs"],
+    &["mkfs", "repair"],
     &["cli"],
 ];
 

@@ -29,17 +29,22 @@ impl Map {
     /// another process may write: what is mounted, behind a loop device, open for writing elsewhere or locked. And those that do not
     /// fit the addresses of the process. While the map is there, the image has a shared lock (flock(2)), which keeps out our
     /// own kind.
-    #[expect(unsafe_code, reason = "a map has no safe form")]
     pub fn new(path: &Path, file: &File, size: u64) -> Option<Self> {
-        // Where addresses are limited, threads and memory need most of them.
-        let fits = addresses_left().is_none_or(|left| size <= left / 8);
-        let length = usize::try_from(size).ok().filter(|length| *length > 0 && fits)?;
         let is_writable_elsewhere = || is_open_for_writing(file) || lock::has_range(file, Access::Read);
-        if holder::of(path).is_some() || file.try_lock_shared().is_err() || is_writable_elsewhere() {
+        if !fits(size) || holder::of(path).is_some() || file.try_lock_shared().is_err() || is_writable_elsewhere() {
             return None;
         }
-        // SAFETY: this process does not write the file while it is mapped: `Image` maps only what was opened for reading, and an
-        // image that is opened for writing is locked exclusively. Of other processes, those that can be told are ruled out above. One
+        Self::of_held(file, size)
+    }
+
+    /// Maps an image that the caller holds: no other process writes it, nor does this one while the map is there. Nothing if
+    /// it does not fit the addresses of the process.
+    #[expect(unsafe_code, reason = "a map has no safe form")]
+    pub fn of_held(file: &File, size: u64) -> Option<Self> {
+        let length = usize::try_from(size).ok().filter(|length| *length > 0 && fits(size))?;
+        // SAFETY: this process does not write the file while it is mapped: `Image` maps what was opened for reading, and what was
+        // opened for writing only while all that is written is staged beside it (`Image::unstaged`); it is locked exclusively then. Of
+        // other processes, those that can be told are ruled out by the caller. One
         // that writes all the same changes bytes under a view; views are bytes or structs of bytes, for which every value is valid,
         // and each access to them is checked against the length of the view. Pages that cannot be read are mended (`fault.rs`).
         let memory = unsafe { memmap2::MmapOptions::new().len(length).map(file) }.ok()?;
@@ -71,6 +76,11 @@ impl Map {
         // file again. A page of zeroes that stands for one that could not be read stays one of zeroes.
         let _ = unsafe { self.memory.unchecked_advise(UncheckedAdvice::DontNeed) };
     }
+}
+
+/// Whether the addresses of the process hold so many bytes: where they are limited, threads and memory need most of them.
+fn fits(size: u64) -> bool {
+    addresses_left().is_none_or(|left| size <= left / 8)
 }
 
 /// Whether any process has the file open for writing. Only of a read-only descriptor, and only where the filesystem has leases

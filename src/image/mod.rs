@@ -10,6 +10,7 @@ mod holder;
 mod lock;
 mod map;
 mod mounts;
+mod overlay;
 mod register;
 #[cfg(feature = "cli")]
 mod stdout;
@@ -20,8 +21,8 @@ use std::io::{self, Seek, SeekFrom};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::disk::Physical;
 use crate::error::{Error, Result};
@@ -30,6 +31,7 @@ use crate::progress::Progress;
 use block_device::BlockDevice;
 use lock::Access;
 use map::Map;
+use overlay::Overlay;
 
 pub use clone::Origin;
 pub use mounts::{Mount, mount_of};
@@ -48,6 +50,8 @@ pub struct Image {
     size: AtomicU64,
     /// Made when it is first needed. Without one, all is read by `pread`.
     map: OnceLock<Option<Map>>,
+    /// Where there is one, nothing is written to the file.
+    overlay: Option<Arc<Overlay>>,
 }
 
 impl Image {
@@ -116,7 +120,56 @@ impl Image {
     fn of(path: &Path, mut file: File, map: OnceLock<Option<Map>>) -> Result<Self> {
         // The end of a block device is found by seeking; its metadata has no length.
         let size = file.seek(SeekFrom::End(0)).map_err(|source| Error::Open { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), file, size: size.into(), map })
+        Ok(Self { path: path.to_owned(), file, size: size.into(), map, overlay: None })
+    }
+
+    /// The same image, on which from now on what is written stands before what is there: all handles that are made of this one
+    /// read it, and nothing reaches the file. [`Image::staged_ranges`] tells what it is.
+    #[must_use]
+    pub fn staged(self) -> Self {
+        Self { overlay: Some(Arc::default()), ..self }
+    }
+
+    /// Another handle of the same image, with the same locks and what is staged.
+    ///
+    /// # Errors
+    /// The process has too many open files.
+    pub fn again(&self) -> Result<Self> {
+        let overlay = self.overlay.clone();
+        let map = match self.is_writable() && overlay.is_none() {
+            true => OnceLock::from(None),
+            false => OnceLock::new(),
+        };
+        Ok(Self { overlay, ..self.beneath(map)? })
+    }
+
+    /// A handle that writes to the file itself, and reads what is there; nothing while other handles have what is staged, whose
+    /// views would change.
+    ///
+    /// # Errors
+    /// As those of [`Image::again`].
+    pub fn unstaged(&self) -> Result<Option<Self>> {
+        let is_last = self.overlay.as_ref().is_none_or(|overlay| Arc::strong_count(overlay) == 1);
+        let is_unmapped = self.map.get().is_none_or(Option::is_none);
+        match is_last && is_unmapped {
+            true => self.beneath(OnceLock::from(None)).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn beneath(&self, map: OnceLock<Option<Map>>) -> Result<Self> {
+        let path = self.path.clone();
+        let file = self.file.try_clone().map_err(|source| Error::Open { path: path.clone(), source })?;
+        Ok(Self { path, file, size: self.size().into(), map, overlay: None })
+    }
+
+    /// The ranges that are staged, in their order; none is longer than `longest`, which is a multiple of 4096.
+    pub fn staged_ranges(&self, longest: u64) -> Vec<Range<u64>> {
+        self.overlay.as_ref().map(|overlay| overlay.ranges(longest)).unwrap_or_default()
+    }
+
+    fn is_writable(&self) -> bool {
+        rustix::fs::fcntl_getfl(&self.file).is_ok_and(|flags| flags.contains(rustix::fs::OFlags::RDWR))
     }
 
     /// The path that it was opened by.
@@ -168,7 +221,13 @@ impl Image {
     /// The bytes at `offset` where they lie. Nothing where only [`Image::read`] tells what they are: the image is not mapped, or
     /// a page of its map could not be read. They may be worth nothing: see [`Image::has_faulted`].
     pub fn view(&self, offset: Physical, length: usize) -> Option<&[u8]> {
-        self.map.get_or_init(|| Map::new(&self.path, &self.file, self.size())).as_ref()?.view(offset.0, length)
+        let new = || match self.overlay.is_some() && self.is_writable() {
+            true => Map::of_held(&self.file, self.size()),
+            false => Map::new(&self.path, &self.file, self.size()),
+        };
+        let map = self.map.get_or_init(new).as_ref()?;
+        let is_staged = self.overlay.as_ref().is_some_and(|overlay| overlay.touches(offset.0, length as u64));
+        if is_staged { None } else { map.view(offset.0, length) }
     }
 
     /// Whether a page of the map could not be read. Views that were handed out before may show zeroes there since, so that
@@ -182,6 +241,12 @@ impl Image {
     /// # Errors
     /// [`Error::Read`], or [`Error::Short`] for a range past the end.
     pub fn read(&self, offset: Physical, buffer: &mut [u8]) -> Result<()> {
+        let Some(overlay) = &self.overlay else { return self.read_file(offset, buffer) };
+        let read = overlay.read(offset.0, buffer, |buffer| self.read_file(offset, buffer).map_err(Staging::Image));
+        read.map_err(Error::from)
+    }
+
+    fn read_file(&self, offset: Physical, buffer: &mut [u8]) -> Result<()> {
         self.file.read_exact_at(buffer, offset.0).map_err(|source| match source.kind() {
             io::ErrorKind::UnexpectedEof => Error::Short {
                 path: self.path.clone(),
@@ -220,6 +285,14 @@ impl Image {
     /// [`Error::Write`], or [`Error::PastEnd`] for a range past the end.
     pub fn write(&self, offset: Physical, bytes: &[u8]) -> Result<()> {
         self.check_range(offset, bytes.len() as u64)?;
+        if let Some(overlay) = &self.overlay {
+            // The end of an image need not be that of a page.
+            let below = |start: u64, buffer: &mut [u8]| {
+                let there = usize::try_from(self.size().saturating_sub(start)).unwrap_or(usize::MAX).min(buffer.len());
+                self.read_file(Physical(start), &mut buffer[..there]).map_err(Staging::Image)
+            };
+            return overlay.write(offset.0, bytes, below).map_err(Error::from);
+        }
         let error = |source| Error::Write { path: self.path.clone(), offset, source };
         self.file.write_all_at(bytes, offset.0).map_err(error)
     }
@@ -235,6 +308,9 @@ impl Image {
     /// Has the kernel begin to write to the disk what was written, so that [`Image::sync`] finds less to do. Does not wait:
     /// [`Image::sync`] returns the errors.
     pub fn begin_sync(&self) {
+        if self.overlay.is_some() {
+            return;
+        }
         writeback::begin(&self.file);
     }
 
@@ -244,7 +320,31 @@ impl Image {
     /// # Errors
     /// [`Error::Sync`]
     pub fn sync(&self) -> Result<()> {
+        if self.overlay.is_some() {
+            return Ok(());
+        }
         self.file.sync_data().map_err(|source| Error::Sync { path: self.path.clone(), source })
+    }
+}
+
+/// What fails where something is staged: the image, or the temporary file.
+enum Staging {
+    Image(Error),
+    Temporary(io::Error),
+}
+
+impl From<io::Error> for Staging {
+    fn from(error: io::Error) -> Self {
+        Self::Temporary(error)
+    }
+}
+
+impl From<Staging> for Error {
+    fn from(staging: Staging) -> Self {
+        match staging {
+            Staging::Image(error) => error,
+            Staging::Temporary(error) => Self::Temporary(error),
+        }
     }
 }
 

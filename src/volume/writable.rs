@@ -78,8 +78,19 @@ impl WritableVolume {
         };
         let images = devices.iter().map(reopen).collect::<Result<_>>()?;
         // Read anew: another program may have written before the devices were held.
-        let volume = Volume::open(images)?;
-        Self::of(volume, missing, unwritable)?.without_stale(judge)
+        Self::of_images(images, missing, judge)
+    }
+
+    /// As [`WritableVolume::open_judged`], of images that are held for writing, or on which all that is written is staged.
+    ///
+    /// # Errors
+    /// As those of [`WritableVolume::open`].
+    pub fn of_images(
+        images: Vec<Image>,
+        missing: MissingDevices,
+        judge: impl FnOnce(&Volume) -> Vec<StaleDevice>,
+    ) -> Result<Self> {
+        Self::of(Volume::open(images)?, missing, unwritable)?.without_stale(judge)
     }
 
     /// Opens seeds as the filesystem with this fsid that is to grow from them. The seeds are not written: the
