@@ -2,6 +2,7 @@
 
 mod edit;
 mod file;
+mod undo;
 
 use std::fmt;
 use std::io;
@@ -12,6 +13,7 @@ use crate::disk::{Ino, Key, Logical, Physical, Transid, TreeId};
 
 pub use edit::EditProblem;
 pub use file::{CompressedProblem, FileProblem, RangeProblem};
+pub use undo::UndoProblem;
 
 /// A result of the library: the error is [`Error`] where no other is named.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -499,6 +501,19 @@ pub enum Error {
     /// The one error of a change after which the filesystem is not what it was.
     #[error("{0}")]
     PartlyPublished(Box<PartlyPublished>),
+
+    /// An undo file cannot be used. Nothing was written.
+    #[error("{}: {problem}", path.display())]
+    Undo {
+        /// Path of the undo file.
+        path: PathBuf,
+        /// What is wrong with it, or with the images.
+        problem: UndoProblem,
+    },
+
+    /// A part of what an undo file holds was put back, then something failed.
+    #[error("a part was put back, then this failed: {0}; run the same again")]
+    PartlyUndone(Box<Error>),
 
     /// None of the backup roots in the superblock leads to a tree.
     #[error("there are no older backup roots that can be read")]

@@ -21,6 +21,7 @@ mod qgroups;
 mod run;
 mod size;
 mod table;
+mod undo;
 mod watch;
 
 pub use command::Command;

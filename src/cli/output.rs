@@ -40,7 +40,8 @@ pub fn after_change(printed: anyhow::Result<()>) -> anyhow::Result<()> {
 
 /// Whether the work of a command is on the disk, or may be, in spite of the error.
 pub fn is_after_change(error: &anyhow::Error) -> bool {
-    error.is::<Untold>() || matches!(error.downcast_ref(), Some(crate::Error::PartlyPublished(_)))
+    use crate::Error::{PartlyPublished, PartlyUndone};
+    error.is::<Untold>() || matches!(error.downcast_ref(), Some(PartlyPublished(_) | PartlyUndone(_)))
 }
 
 /// One line for a person; that standard error is closed is nothing to fail for.

@@ -2,7 +2,7 @@
 
 use super::command::Command;
 use super::exit::Exit;
-use super::{check, chunk_alloc, chunk_remove, completions, dump_super, dump_tree, fsck, list_chunks, man, mkfs};
+use super::{check, chunk_alloc, chunk_remove, completions, dump_super, dump_tree, fsck, list_chunks, man, mkfs, undo};
 
 /// All subcommands, in the order of the help.
 pub const COMMANDS: &[Command] = &[
@@ -64,6 +64,16 @@ pub const COMMANDS: &[Command] = &[
         parser: chunk_remove::parser,
         manual: chunk_remove::manual,
         run: chunk_remove::run,
+        code: Exit::code,
+    },
+    Command {
+        name: "undo",
+        program: "rbtrfs-undo",
+        installed: &[],
+        stands_for: &[],
+        parser: undo::parser,
+        manual: undo::manual,
+        run: undo::run,
         code: Exit::code,
     },
     Command {

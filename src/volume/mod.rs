@@ -40,5 +40,6 @@ pub use segment::{Content, Piece};
 pub use superblock::{SuperblockCopy, read_copies};
 pub use superblock_ranges::{excluded_ranges, low_range, superblock_ranges};
 pub use validate::validate as validate_superblock;
+pub(crate) use writable::run_on_each;
 pub use writable::{MissingDevices, WritableVolume};
 pub use write::Staged;

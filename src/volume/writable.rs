@@ -194,7 +194,7 @@ impl WritableVolume {
 }
 
 /// Does the same to all devices at once, for each waits for its own disk. Each is waited for, also after an error.
-pub(super) fn run_on_each<D: Send>(
+pub(crate) fn run_on_each<D: Send>(
     devices: impl Iterator<Item = D>,
     work: impl Fn(D) -> Result<()> + Sync,
 ) -> Result<()> {

@@ -5,6 +5,7 @@
 pub mod change;
 pub mod contents;
 pub mod corpus;
+pub mod crash;
 pub mod damage;
 pub mod extents;
 pub mod failing_disk;
@@ -17,6 +18,7 @@ pub mod profiles;
 pub mod random;
 pub mod recording_disk;
 pub mod reference;
+pub mod small_disk;
 #[path = "../fixtures/small_image.rs"]
 pub mod small_image;
 pub mod soundness;
@@ -31,6 +33,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rbtrfs::check::Options;
+use rbtrfs::disk::Physical;
 use rbtrfs::image::Image;
 use rbtrfs::problem::Problem;
 use rbtrfs::progress::Progress;
@@ -286,9 +289,35 @@ pub fn survey_with(volume: &Volume, threads: usize, memory: u64, keep_blocks: bo
 /// The same bytes in both, image by image.
 #[track_caller]
 pub fn assert_identical(images: &[PathBuf], others: &[PathBuf], what: &str) {
+    assert_eq!(images.len(), others.len(), "{what}");
     for (image, other) in images.iter().zip(others) {
-        let cmp = Command::new("cmp").args([image, other]).output().unwrap();
-        assert!(cmp.status.success(), "{what}: {}", String::from_utf8_lossy(&cmp.stdout));
+        let differing = first_difference(image, other);
+        assert!(differing.is_none(), "{what}: {image:?} and {other:?} differ at {differing:?}");
+    }
+}
+
+/// The first byte that differs. What is a hole in both is not read.
+fn first_difference(image: &Path, other: &Path) -> Option<u64> {
+    const LONGEST: u64 = 1 << 20;
+    let both = [image, other].map(|path| Image::open_unmapped(path).unwrap());
+    let size = both[0].size();
+    if size != both[1].size() {
+        return Some(size.min(both[1].size()));
+    }
+    let mut buffers = [Vec::new(), Vec::new()];
+    let mut position = 0;
+    loop {
+        let next = both.iter().filter_map(|image| image.next_data(Physical(position))).min_by_key(|range| range.start);
+        position = next?.start;
+        let length = LONGEST.min(size - position) as usize;
+        for (image, buffer) in both.iter().zip(&mut buffers) {
+            buffer.resize(length, 0);
+            image.read(Physical(position), buffer).unwrap();
+        }
+        if let Some(differing) = (0..length).find(|index| buffers[0][*index] != buffers[1][*index]) {
+            return Some(position + differing as u64);
+        }
+        position += length as u64;
     }
 }
 

@@ -1,20 +1,18 @@
 //! The machine stops, or a disk fails, amid a commit that allocates and removes hundreds of chunks.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use fuser::Errno;
 use rbtrfs::chunk::{begin, finish, remove};
 use rbtrfs::disk::flags::block_group::{DATA, SYSTEM};
-use rbtrfs::disk::superblock::SUPER_OFFSETS;
 use rbtrfs::disk::{Logical, STRIPE_LEN};
-use rbtrfs::image::Image;
 use rbtrfs::trans::Filesystem;
-use rbtrfs::volume::read_copies;
 
 use super::{
     Random, allocate, assert_sound, assert_sound_but_behind, assert_sound_but_torn, items, open_for_change, wish,
 };
+use crate::support::crash::{Left, after, is_primary_intact, is_superblock, moments};
 use crate::support::mounted::{Mounted, btrfs_check};
 use crate::support::profiles::without;
 use crate::support::recording_disk::{Event, RecordingDisk};
@@ -71,77 +69,6 @@ fn assert_kernel_goes_on(images: &[PathBuf], contents: &str, scratch: &Scratch, 
     Some(())
 }
 
-/// What a crash leaves of the writes that no barrier covers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Left {
-    Nothing,
-    All,
-    /// Some of them, each whole.
-    Some,
-    /// Of some only a part of their sectors, which are so many bytes long.
-    Torn(u64),
-}
-
-/// Moments of a crash, as numbers of events that came before, and what it leaves: each barrier with nothing and with all of
-/// what follows the one before, each superblock torn, and `count` others.
-fn moments(events: &[Event], count: usize, random: &mut Random) -> Vec<(usize, Left)> {
-    let mut moments = Vec::new();
-    for (number, event) in events.iter().enumerate() {
-        match event {
-            Event::Barrier { .. } => {
-                moments.extend([(number, Left::Nothing), (number, Left::All), (number + 1, Left::Nothing)]);
-            }
-            event if is_superblock(event) => {
-                // Torn by chance: some of its sectors may be the same in both states.
-                moments.extend([(number + 1, Left::Torn(512)); 8]);
-                moments.push((number + 1, Left::Some));
-            }
-            _ => {}
-        }
-    }
-    let kinds = [Left::Some, Left::Torn(512), Left::Torn(4096)];
-    moments.extend((0..count).map(|number| (random.below(events.len() + 1), kinds[number % kinds.len()])));
-    moments
-}
-
-fn is_superblock(event: &Event) -> bool {
-    let places = SUPER_OFFSETS.map(|offset| offset.0);
-    matches!(event, Event::Write { offset, .. } | Event::Failed { offset, .. } if places.contains(offset))
-}
-
-fn after(
-    disk: &RecordingDisk,
-    events: &[Event],
-    moment: (usize, Left),
-    random: &mut Random,
-    to: &Scratch,
-) -> Vec<PathBuf> {
-    let (count, left) = moment;
-    let mut fates: Vec<usize> = events.iter().map(|_| random.below(4)).collect();
-    let sector = match left {
-        Left::Torn(sector) => sector,
-        _ => u64::MAX,
-    };
-    // What came last is torn for sure.
-    if let (Left::Torn(_), Some(last)) = (left, count.checked_sub(1)) {
-        fates[last] = 3;
-    }
-    let survives = |event: usize, _| match (left, fates[event]) {
-        (Left::Nothing, _) => false,
-        (Left::All, _) => true,
-        (Left::Some, fate) => fate % 2 == 0,
-        (Left::Torn(_), 0) => false,
-        (Left::Torn(_), 1) => true,
-        (Left::Torn(_), _) => random.below(2) == 1,
-    };
-    disk.after_torn_crash(count, sector, survives, to)
-}
-
-fn is_primary_intact(image: &Path) -> bool {
-    let copies = read_copies(&Image::open(image).unwrap()).unwrap();
-    copies.first().is_some_and(|copy| copy.offset == SUPER_OFFSETS[0] && copy.superblock.is_intact())
-}
-
 /// What is found is all chunks of before or all of after, and nothing of it is damaged.
 fn crash_amid_a_commit(name: &str, cuts: usize, is_redundant: bool) {
     let scratch = Scratch::new();
@@ -161,7 +88,7 @@ fn crash_amid_a_commit(name: &str, cuts: usize, is_redundant: bool) {
     let mut found = BTreeSet::new();
     // Those that leave devices of before beside some of after, and those with torn primary superblocks.
     let (mut mixed, mut torn) = (0.., 0..);
-    for (number, moment) in moments(&events, cuts, &mut random).into_iter().enumerate() {
+    for (number, moment) in moments(&events, cuts, 8, &mut random).into_iter().enumerate() {
         let crashed = Scratch::new();
         let mut left = after(&disk, &events, moment, &mut random, &crashed);
         let what = format!("{name}: {moment:?} of {} events", events.len());

@@ -9,6 +9,7 @@ use rbtrfs::internals::Link;
 
 use super::{inventory, is_root, mkfs, tree};
 use crate::support::failing_disk::FailingDisk;
+use crate::support::small_disk::SmallDisk;
 use crate::support::{PROGRAM, Run, Scratch, assert_identical, or_skip, tool};
 
 fn refused(root: &Path, image: &Path, options: &[&str]) -> Run {
@@ -130,24 +131,6 @@ fn what_is_hung_up_on_cleans_up_unless_it_is_to_go_on() {
     }
 }
 
-/// A small tmpfs, gone when dropped.
-struct Small(PathBuf);
-
-impl Small {
-    fn new(size: &str, scratch: &Scratch) -> Option<Self> {
-        let path = scratch.new_directory();
-        let options = format!("size={size}");
-        or_skip(tool("mount", ["-t", "tmpfs", "-o", &options, "small", path.to_str().unwrap()]))?;
-        Some(Self(path))
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn no_room_for_temporary_files_is_said_and_leaves_nothing() {
     if !is_root() {
@@ -159,7 +142,7 @@ fn no_room_for_temporary_files_is_said_and_leaves_nothing() {
     for link in 0..5000 {
         fs::hard_link(root.join("file of many names"), root.join(format!("{link}"))).unwrap();
     }
-    let Some(small) = Small::new("64k", &scratch) else { return };
+    let Some(small) = or_skip(SmallDisk::new("64k", &scratch)) else { return };
     let (new, old) = (scratch.path("new"), scratch.zeros("old", 300 << 20));
     assert_eq!(mkfs(&[&old], &[]).code, 0);
     let both = [old.clone(), scratch.path("before")];
