@@ -49,6 +49,9 @@ _rbtrfs() {
             rbtrfs,mkfs)
                 cmd="rbtrfs__subcmd__mkfs"
                 ;;
+            rbtrfs,undo)
+                cmd="rbtrfs__subcmd__undo"
+                ;;
             rbtrfs__subcmd__help,check)
                 cmd="rbtrfs__subcmd__help__subcmd__check"
                 ;;
@@ -82,6 +85,9 @@ _rbtrfs() {
             rbtrfs__subcmd__help,mkfs)
                 cmd="rbtrfs__subcmd__help__subcmd__mkfs"
                 ;;
+            rbtrfs__subcmd__help,undo)
+                cmd="rbtrfs__subcmd__help__subcmd__undo"
+                ;;
             *)
                 ;;
         esac
@@ -89,7 +95,7 @@ _rbtrfs() {
 
     case "${cmd}" in
         rbtrfs)
-            opts="-h -V --help --version check dump-tree dump-super list-chunks chunk-alloc chunk-remove mkfs completions fsck man help"
+            opts="-h -V --help --version check dump-tree dump-super list-chunks chunk-alloc chunk-remove undo mkfs completions fsck man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -289,7 +295,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__help)
-            opts="check dump-tree dump-super list-chunks chunk-alloc chunk-remove mkfs completions fsck man help"
+            opts="check dump-tree dump-super list-chunks chunk-alloc chunk-remove undo mkfs completions fsck man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -443,6 +449,20 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__help__subcmd__mkfs)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbtrfs__subcmd__help__subcmd__undo)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -624,6 +644,24 @@ _rbtrfs() {
                     return 0
                     ;;
                 -A)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbtrfs__subcmd__undo)
+            opts="-q -h -V --redo --dry-run --json --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --redo)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -10,11 +10,12 @@ use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 use serde_json::Value;
+use support::staged::change_with_undo;
 use support::{PROGRAM, Run, Scratch, run_rbtrfs};
 
 /// A command that takes the devices of a filesystem.
 struct Law {
-    /// With the options that it needs.
+    /// With the options that it needs. `FILE` stands for an undo file of the images.
     command: &'static str,
     /// The exit code of work that cannot be done.
     failure: i32,
@@ -34,6 +35,10 @@ fn images(scratch: &Scratch) -> Vec<PathBuf> {
     images
 }
 
+fn undo_file(scratch: &Scratch) -> PathBuf {
+    scratch.path("undo-file")
+}
+
 /// Contents and time of the last change.
 fn state(images: &[PathBuf]) -> Vec<(Vec<u8>, SystemTime)> {
     let state = |path: &PathBuf| (std::fs::read(path).unwrap(), path.metadata().unwrap().modified().unwrap());
@@ -46,8 +51,21 @@ impl Law {
         self.command.split(' ').next().unwrap()
     }
 
-    fn run(&self, options: &str, images: &[PathBuf]) -> Run {
-        run_rbtrfs(&format!("{} {options}", self.command), images)
+    /// What the command takes: two devices of one filesystem, and an undo file where it needs one.
+    fn images(&self, scratch: &Scratch) -> Vec<PathBuf> {
+        let images = images(scratch);
+        if self.command.ends_with(" FILE") {
+            change_with_undo(&images, &undo_file(scratch));
+        }
+        images
+    }
+
+    fn words(&self, scratch: &Scratch) -> Vec<String> {
+        self.command.replace("FILE", undo_file(scratch).to_str().unwrap()).split(' ').map(str::to_owned).collect()
+    }
+
+    fn run(&self, options: &str, images: &[PathBuf], scratch: &Scratch) -> Run {
+        run_rbtrfs(&format!("{} {options}", self.words(scratch).join(" ")), images)
     }
 
     /// The work could not be done: that is told, and nothing else is printed.
@@ -65,10 +83,10 @@ impl Law {
 
     fn wrong_arguments_are_told_and_change_nothing(&self) {
         let scratch = Scratch::new();
-        let images = images(&scratch);
+        let images = self.images(&scratch);
         let before = state(&images);
         for (options, images) in [("--no-such-option", images.as_slice()), ("", &[])] {
-            let run = self.run(options, images);
+            let run = self.run(options, images, &scratch);
             assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{} {options}", self.command);
             assert!(run.stderr.contains("Usage:"), "{} {options}: {}", self.command, run.stderr);
         }
@@ -77,9 +95,10 @@ impl Law {
 
     fn what_is_no_filesystem_is_refused_in_one_line_that_names_it(&self) {
         let scratch = Scratch::new();
+        self.images(&scratch);
         let directory = scratch.new_directory();
         for path in [scratch.path("nowhere"), scratch.zeros("empty", 0), scratch.zeros("zeros", 1 << 20), directory] {
-            let run = self.run("", std::slice::from_ref(&path));
+            let run = self.run("", std::slice::from_ref(&path), &scratch);
             self.assert_failed(&run, "no filesystem");
             assert!(run.stderr.contains(path.to_str().unwrap()), "{}: {}", self.command, run.stderr);
         }
@@ -88,10 +107,10 @@ impl Law {
     /// Reading goes on without the device, a change does not.
     fn a_missing_device_is_told(&self) {
         let scratch = Scratch::new();
-        let images = images(&scratch);
+        let images = self.images(&scratch);
         let before = state(&images);
         for image in &images {
-            let run = self.run("", std::slice::from_ref(image));
+            let run = self.run("", std::slice::from_ref(image), &scratch);
             assert!(run.says(&["device", "missing", "give all 2 images"]), "{}: {}", self.command, run.stderr);
             if self.changes {
                 self.assert_failed(&run, "a missing device");
@@ -105,9 +124,9 @@ impl Law {
     /// Neither reading nor a dry run changes an image, nor its time.
     fn what_is_not_to_be_changed_stays_as_it_is(&self) {
         let scratch = Scratch::new();
-        let images = images(&scratch);
+        let images = self.images(&scratch);
         let before = state(&images);
-        let run = self.run(if self.changes { "--dry-run" } else { "" }, &images);
+        let run = self.run(if self.changes { "--dry-run" } else { "" }, &images, &scratch);
         assert_eq!(run.code, 0, "{}: {}", self.command, run.stderr);
         assert!(state(&images) == before, "{}", self.command);
     }
@@ -116,8 +135,8 @@ impl Law {
     fn a_closed_pipe_is_no_failure_of_the_work(&self) {
         let scratch = Scratch::new();
         let mut child = Command::new(PROGRAM)
-            .args(self.command.split(' '))
-            .args(images(&scratch))
+            .args(self.words(&scratch))
+            .args(self.images(&scratch))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -136,7 +155,7 @@ impl Law {
     fn a_full_output_is_a_failure(&self) {
         let scratch = Scratch::new();
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let output = Command::new(PROGRAM).args(self.command.split(' ')).args(images(&scratch)).stdout(full).output();
+        let output = Command::new(PROGRAM).args(self.words(&scratch)).args(self.images(&scratch)).stdout(full).output();
         let run = Run::of(output.unwrap());
         let code = if self.changes { 3 } else { self.failure };
         assert_eq!(run.code, code, "{}: {}", self.command, run.stderr);
@@ -148,7 +167,7 @@ impl Law {
         let scratch = Scratch::new();
         let script = "exec \"$0\" \"$@\" >&-";
         let mut shell = Command::new("sh");
-        shell.args(["-c", script, PROGRAM]).args(self.command.split(' ')).args(images(&scratch));
+        shell.args(["-c", script, PROGRAM]).args(self.words(&scratch)).args(self.images(&scratch));
         let run = Run::of(shell.output().unwrap());
         let code = if self.changes { 3 } else { self.failure };
         assert_eq!(run.code, code, "{}: {}", self.command, run.stderr);
@@ -179,7 +198,8 @@ impl Law {
         let name = format!("rbtrfs-{}", self.name());
         let link = scratch.path(&name);
         std::os::unix::fs::symlink(PROGRAM, &link).unwrap();
-        let options = self.command.split(' ').skip(1);
+        let words = self.words(&scratch);
+        let options = &words[1..];
         let run = Run::of(Command::new(&link).args(options).arg(scratch.path("nowhere")).output().unwrap());
         assert!(run.stderr.starts_with(&format!("{name}: ")), "{}", run.stderr);
         let run = Run::of(Command::new(&link).arg("--no-such-option").output().unwrap());
@@ -189,7 +209,7 @@ impl Law {
     fn json_is_one_document_of_its_schema(&self) {
         let Some(schema) = self.schema else { return };
         let scratch = Scratch::new();
-        let run = self.run("--json", &images(&scratch));
+        let run = self.run("--json", &self.images(&scratch), &scratch);
         let document: Value =
             serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{}: {error}", self.command));
         assert_eq!((run.code, document["schema"].as_str()), (0, Some(schema)), "{}: {}", self.command, run.stderr);
@@ -255,4 +275,5 @@ laws! {
         changes: true,
         schema: Some("rbtrfs.chunk-remove/1"),
     };
+    undo: Law { command: "undo FILE", failure: 2, changes: true, schema: Some("rbtrfs.undo/1") };
 }

@@ -22,6 +22,7 @@ pub mod small_disk;
 #[path = "../fixtures/small_image.rs"]
 pub mod small_image;
 pub mod soundness;
+pub mod staged;
 pub mod store;
 
 use std::ffi::{OsStr, OsString};
@@ -314,8 +315,9 @@ fn first_difference(image: &Path, other: &Path) -> Option<u64> {
             buffer.resize(length, 0);
             image.read(Physical(position), buffer).unwrap();
         }
-        if let Some(differing) = (0..length).find(|index| buffers[0][*index] != buffers[1][*index]) {
-            return Some(position + differing as u64);
+        let [one, other] = &buffers;
+        if one != other {
+            return Some(position + one.iter().zip(other).take_while(|(one, other)| one == other).count() as u64);
         }
         position += length as u64;
     }

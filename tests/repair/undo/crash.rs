@@ -8,7 +8,7 @@ use rbtrfs::disk::superblock::{SUPER_INFO_SIZE, SUPER_OFFSETS};
 use rbtrfs::disk::{Logical, STRIPE_LEN};
 
 use super::*;
-use crate::support::change::open_for_change;
+use crate::support::change::{allocate, open_for_change, wish};
 use crate::support::crash::{Left, after, is_primary_intact, moments};
 use crate::support::mounted::btrfs_check;
 use crate::support::random::Random;
@@ -41,7 +41,7 @@ fn crash_amid(
     let events = disk.events();
     let mut random = Random(events.len() as u64);
     let (mut found, mut torn) = (BTreeSet::new(), 0);
-    for (number, moment) in moments(&events, cuts(), 6, &mut random).into_iter().enumerate() {
+    for (number, moment) in moments(&events, cuts(), 4, &mut random).into_iter().enumerate() {
         let crashed = Scratch::new();
         let left = after(&disk, &events, moment, &mut random, &crashed);
         let what = format!("{name}: {moment:?} of {} events", events.len());
@@ -81,7 +81,7 @@ fn leave_mirrors_behind(images: &[PathBuf]) {
 
 #[test]
 fn a_crash_amid_publishing_leaves_one_of_two_states_and_is_undone() {
-    for (name, is_stale) in [("single", false), ("single", true), ("raid1", true), ("raid10", false)] {
+    for (name, is_stale) in [("single", true), ("raid1", true), ("raid10", false)] {
         let scratch = Scratch::new();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         if is_stale {
@@ -95,7 +95,7 @@ fn a_crash_amid_publishing_leaves_one_of_two_states_and_is_undone() {
 
 #[test]
 fn a_crash_amid_an_undo_leaves_one_of_two_states_and_the_undo_is_made_again() {
-    for name in ["dup", "raid1", "raid10"] {
+    for name in ["dup", "raid1"] {
         let scratch = Scratch::new();
         let Some(before) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let images = copies(&before, &scratch.new_directory());

@@ -6,59 +6,19 @@ mod publishing;
 mod refusals;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use rbtrfs::disk::flags::block_group::DATA;
+use rbtrfs::disk::Logical;
 use rbtrfs::disk::objectid::FS_TREE;
-use rbtrfs::disk::{Logical, STRIPE_LEN};
 use rbtrfs::image::Image;
 use rbtrfs::progress::Progress;
 use rbtrfs::repair::{PutBack, UndoOptions, publish, undo};
-use rbtrfs::trans::Filesystem;
-use rbtrfs::tree::stale_devices;
-use rbtrfs::volume::{MissingDevices, WritableVolume};
 use rbtrfs::{Error, Result};
 
-use crate::support::change::{allocate, wish};
 use crate::support::inject::Injector;
 use crate::support::soundness::assert_sound;
+use crate::support::staged::*;
 use crate::support::*;
-
-/// Opens for writing what programs that other tests are just starting have open, too, until they run.
-fn held(image: &Path) -> Image {
-    for _ in 0..500 {
-        match Image::open_for_writing(image) {
-            Err(Error::InUse { .. }) => std::thread::sleep(Duration::from_millis(10)),
-            opened => return opened.unwrap(),
-        }
-    }
-    panic!("{image:?} stays in use");
-}
-
-/// Stages a commit that allocates chunks, and what `mend` writes before.
-fn staged_with(images: &[PathBuf], mend: impl FnOnce(&WritableVolume)) -> Vec<Image> {
-    let staged: Vec<Image> = images.iter().map(|image| held(image).staged()).collect();
-    let handles = staged.iter().map(|image| image.again().unwrap()).collect();
-    let writable = WritableVolume::of_images(handles, MissingDevices::Refuse, stale_devices).unwrap();
-    mend(&writable);
-    let survey = Arc::new(survey_with(writable.volume(), 2, 1 << 26, true));
-    let mut fs = Filesystem::open_surveyed(writable, survey).unwrap();
-    for _ in 0..8 {
-        allocate(&fs, &wish(DATA, None, STRIPE_LEN)).unwrap().unwrap();
-    }
-    fs.commit().unwrap();
-    staged
-}
-
-fn staged(images: &[PathBuf]) -> Vec<Image> {
-    staged_with(images, |_| {})
-}
-
-/// Publishes such a change.
-fn change_with_undo(images: &[PathBuf], file: &Path) {
-    publish(staged(images), Some(file), &Progress::default()).unwrap().wholly().unwrap();
-}
 
 /// Undoes what programs that other tests are just starting may have open, too.
 fn undo_with(file: &Path, images: &[PathBuf], redo: Option<&Path>) -> Result<Vec<PutBack>> {
