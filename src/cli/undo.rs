@@ -77,28 +77,34 @@ struct DeviceRecord {
     uuid: Uuid,
     ranges: u64,
     bytes: u64,
+    unreadable: u64,
 }
 
 impl Args {
     fn text(&self, put_back: &[PutBack]) -> String {
         let verb = if self.dry_run { "would put back" } else { "put back" };
         let line = |device: &PutBack| {
-            let PutBack { devid, uuid, ranges, bytes } = device;
+            let PutBack { devid, uuid, ranges, bytes, .. } = device;
             format!("{verb} device {devid} ({uuid}): {ranges} ranges, {bytes} bytes\n")
         };
-        let lines: String = put_back.iter().filter(|device| device.ranges > 0).map(line).collect();
-        match lines.is_empty() {
-            true => "nothing to put back: the images are as they were\n".to_owned(),
-            false => lines,
+        let rest = |device: &PutBack| {
+            let PutBack { devid, unreadable, .. } = device;
+            format!("device {devid}: {unreadable} bytes stay, what stood there before the repair could not be read\n")
+        };
+        let mut text: String = put_back.iter().filter(|device| device.ranges > 0).map(line).collect();
+        if text.is_empty() {
+            text = "nothing to put back: the images are as they were\n".to_owned();
         }
+        text.extend(put_back.iter().filter(|device| device.unreadable > 0).map(rest));
+        text
     }
 
     fn tell(&self, put_back: &[PutBack]) -> anyhow::Result<()> {
         let mut out = output::stdout()?;
         if self.json {
             let record = |device: &PutBack| {
-                let PutBack { devid, uuid, ranges, bytes } = *device;
-                DeviceRecord { devid, uuid, ranges, bytes }
+                let PutBack { devid, uuid, ranges, bytes, unreadable } = *device;
+                DeviceRecord { devid, uuid, ranges, bytes, unreadable }
             };
             let devices = put_back.iter().map(record).collect();
             serde_json::to_writer(&mut out, &Document { schema: "rbtrfs.undo/1", dry_run: self.dry_run, devices })?;

@@ -1,5 +1,6 @@
 //! Publishing a repair: what is staged beside the images comes to their disks, after what it overwrites was saved.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 
@@ -36,7 +37,7 @@ struct Target {
 /// Brings what is staged on `images` to their disks. They are all devices of a filesystem, each the last handle of what is
 /// staged on it; seeds and others of which nothing is staged may be among them. With `undo`, a file of this name is made first
 /// that [`super::undo`] puts the images back with; it is on the disk before anything else is written, and holds only what
-/// differs.
+/// differs. What a disk cannot read no file can hold: such places stay as they are published.
 ///
 /// What is new lies where the present state has nothing, so that state stands until the first superblock by which a device is
 /// found is on its way: an error ends the work until then. From there on the new state may be found, as it may after
@@ -48,7 +49,7 @@ struct Target {
 ///
 /// # Errors
 /// The filesystem is in the present state: another handle of what is staged, an undo file that is there or cannot be written, a
-/// place that cannot be saved because it cannot be read, a write that fails; [`Error::Interrupted`].
+/// write that fails; [`Error::Interrupted`].
 pub fn publish(images: Vec<Image>, undo: Option<&Path>, progress: &Progress) -> Result<Published> {
     let devices = match undo {
         Some(_) => images.iter().map(record_of).collect::<Result<Vec<_>>>()?,
@@ -118,8 +119,7 @@ impl Target {
         Ok(Self { device, staged, disk, ranges, stray: Vec::new(), is_reached: false, failures: Vec::new() })
     }
 
-    /// Leaves the ranges that the disk has otherwise, and adds them to an undo file. Without one, what the disk cannot read counts
-    /// as other bytes.
+    /// Leaves the ranges that the disk has otherwise, or cannot read, and adds them to an undo file.
     fn compare(&mut self, mut undo: Option<&mut UndoWriter>, progress: &Progress) -> Result<()> {
         let (mut old, mut new) = (Vec::new(), Vec::new());
         for range in std::mem::take(&mut self.ranges) {
@@ -129,17 +129,22 @@ impl Target {
             let length = (range.end - range.start) as usize;
             [&mut old, &mut new].into_iter().for_each(|buffer| buffer.resize(length, 0));
             self.staged.read(Physical(range.start), &mut new)?;
-            let is_readable = match self.disk.read(Physical(range.start), &mut old) {
-                Err(error) if undo.is_some() => return Err(error),
-                read => read.is_ok(),
+            let unreadable = read_pages(&self.disk, range.start, &mut old);
+            let state_of = |page: &Range<usize>| match old[page.clone()] == new[page.clone()] {
+                _ if unreadable.contains(&page.start) => State::Unreadable,
+                true => State::Same,
+                false => State::Changed,
             };
-            let is_changed = |page: &Range<usize>| !is_readable || old[page.clone()] != new[page.clone()];
-            for part in parts(range.start, length, self.disk.size(), is_changed) {
-                let offset = range.start + part.start as u64;
-                if let Some(undo) = &mut undo {
-                    undo.add(self.device, Physical(offset), &old[part.clone()], &new[part.clone()])?;
+            for (state, part) in parts(range.start, length, self.disk.size(), state_of) {
+                let offset = Physical(range.start + part.start as u64);
+                match &mut undo {
+                    Some(undo) if state == State::Changed => {
+                        undo.add(self.device, offset, &old[part.clone()], &new[part.clone()])?;
+                    }
+                    Some(undo) => undo.add_unreadable(self.device, offset, &new[part.clone()])?,
+                    None => {}
                 }
-                self.ranges.push(offset..range.start + part.end as u64);
+                self.ranges.push(offset.0..range.start + part.end as u64);
             }
             progress.add(length as u64);
         }
@@ -163,17 +168,43 @@ impl Target {
     }
 }
 
-/// The ranges of a buffer that are changed, as pages that follow each other; a superblock is one of its own.
-fn parts(start: u64, length: usize, size: u64, is_changed: impl Fn(&Range<usize>) -> bool) -> Vec<Range<usize>> {
+/// What the disk has of a page that is staged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Same,
+    Changed,
+    Unreadable,
+}
+
+/// Fills `buffer` from `start`, page by page where it cannot be read at once. Returns where in the buffer the pages begin that
+/// cannot be read.
+fn read_pages(disk: &Image, start: u64, buffer: &mut [u8]) -> HashSet<usize> {
+    if disk.read(Physical(start), buffer).is_ok() {
+        return HashSet::new();
+    }
+    let pages = buffer.chunks_mut(PAGE).enumerate().map(|(number, page)| (number * PAGE, page));
+    pages.filter_map(|(at, page)| disk.read(Physical(start + at as u64), page).err().map(|_| at)).collect()
+}
+
+/// The ranges of a buffer that are not the same on the disk, as pages of one state that follow each other; a superblock is one of
+/// its own.
+fn parts(
+    start: u64,
+    length: usize,
+    size: u64,
+    state_of: impl Fn(&Range<usize>) -> State,
+) -> Vec<(State, Range<usize>)> {
     let is_superblock = |page: &Range<usize>| part_at(start + page.start as u64, size) != Part::Other;
-    let mut parts: Vec<Range<usize>> = Vec::new();
+    let mut parts: Vec<(State, Range<usize>)> = Vec::new();
     let pages = (0..length).step_by(PAGE).map(|first| first..(first + PAGE).min(length));
-    for page in pages.filter(|page| is_changed(page)) {
+    for (state, page) in pages.map(|page| (state_of(&page), page)).filter(|(state, _)| *state != State::Same) {
         match parts.last_mut() {
-            Some(last) if last.end == page.start && !is_superblock(&page) && !is_superblock(last) => {
-                last.end = page.end
+            Some((of_last, last))
+                if (*of_last, last.end) == (state, page.start) && !is_superblock(&page) && !is_superblock(last) =>
+            {
+                last.end = page.end;
             }
-            _ => parts.push(page),
+            _ => parts.push((state, page)),
         }
     }
     parts

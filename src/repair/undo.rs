@@ -41,6 +41,8 @@ pub struct PutBack {
     pub ranges: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Bytes that the change wrote where the disk could not be read. They stay.
+    pub unreadable: u64,
 }
 
 /// Puts what `file` holds back on `images`, which are all devices that it is for, in any order. Returns what that is, for each
@@ -130,7 +132,8 @@ fn device_of(file: &UndoFile, image: &Image) -> Option<usize> {
 /// Whether all ranges of a device hold on this image what they may.
 fn fits(file: &UndoFile, device: usize, image: &Image) -> Result<bool> {
     let mut now = Vec::new();
-    let verified = file.for_each(|place| place.device == device, |saved| verify_range(file, saved, image, &mut now));
+    let verified = file
+        .for_each(|place| place.device == device && place.is_saved, |saved| verify_range(file, saved, image, &mut now));
     match verified {
         Ok(()) => Ok(true),
         Err(Error::Undo { problem: UndoProblem::Changed { .. } | UndoProblem::Size { .. }, .. }) => Ok(false),
@@ -155,8 +158,13 @@ fn verify_range(file: &UndoFile, saved: &Saved<'_>, image: &Image, now: &mut Vec
 /// What is to be put back on each device.
 fn verify(file: &UndoFile, images: &[Image], progress: &Progress) -> Result<Vec<PutBack>> {
     progress.begin("comparing", file.bytes);
-    let none =
-        file.devices.iter().map(|device| PutBack { devid: device.devid.get(), uuid: device.uuid, ranges: 0, bytes: 0 });
+    let none = file.devices.iter().map(|device| PutBack {
+        devid: device.devid.get(),
+        uuid: device.uuid,
+        ranges: 0,
+        bytes: 0,
+        unreadable: 0,
+    });
     let mut due: Vec<PutBack> = none.collect();
     let mut now = Vec::new();
     file.for_each(
@@ -164,12 +172,16 @@ fn verify(file: &UndoFile, images: &[Image], progress: &Progress) -> Result<Vec<
         |saved| {
             go_on(progress)?;
             let place = saved.place;
+            progress.add(place.length as u64);
+            if !place.is_saved {
+                due[place.device].unreadable += place.length as u64;
+                return Ok(());
+            }
             verify_range(file, saved, &images[place.device], &mut now)?;
             if now != saved.old {
                 due[place.device].ranges += 1;
                 due[place.device].bytes += place.length as u64;
             }
-            progress.add(place.length as u64);
             Ok(())
         },
     )?;
@@ -182,7 +194,7 @@ fn save(file: &UndoFile, images: &[Image], redo: &Path, progress: &Progress) -> 
     with_new_file(redo, file.order.reversed(), &file.devices, |writer| {
         let mut now = Vec::new();
         file.for_each(
-            |_| true,
+            |place| place.is_saved,
             |saved| {
                 go_on(progress)?;
                 let place = saved.place;
@@ -213,7 +225,7 @@ fn put_back(file: &UndoFile, images: &[Image], progress: &Progress) -> Result<()
     let mut now = Vec::new();
     for step in steps {
         file.for_each(
-            |place| place.part == step,
+            |place| place.part == step && place.is_saved,
             |saved| {
                 let place = saved.place;
                 let image = &images[place.device];

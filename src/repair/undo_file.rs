@@ -17,7 +17,8 @@ use crate::error::{Error, Result, UndoProblem};
 use crate::volume::Device;
 
 use super::undo_format::{
-    END, LONGEST, MAGIC, RANGE, SECTOR, SUPERBLOCKS_LAST, UndoDevice, UndoEnd, UndoHeader, UndoRange, VERSION,
+    END, LONGEST, MAGIC, RANGE, SECTOR, SUPERBLOCKS_LAST, UNREADABLE, UndoDevice, UndoEnd, UndoHeader, UndoRange,
+    VERSION,
 };
 
 /// Bytes of the checksum that ends each struct.
@@ -77,6 +78,8 @@ pub struct Place {
     pub length: usize,
     /// What it is.
     pub part: Part,
+    /// Whether its old bytes could be read.
+    pub is_saved: bool,
 }
 
 impl UndoDevice {
@@ -151,12 +154,21 @@ impl UndoWriter {
 
     /// Adds a range of the device with this index, in the order of the file.
     pub fn add(&mut self, device: usize, offset: Physical, old: &[u8], new: &[u8]) -> Result<()> {
+        self.add_flagged(device, offset, 0, old, new)
+    }
+
+    /// Adds a range whose old bytes could not be read.
+    pub fn add_unreadable(&mut self, device: usize, offset: Physical, new: &[u8]) -> Result<()> {
+        self.add_flagged(device, offset, UNREADABLE, &vec![0; new.len()], new)
+    }
+
+    fn add_flagged(&mut self, device: usize, offset: Physical, flags: u32, old: &[u8], new: &[u8]) -> Result<()> {
         let head = UndoRange {
             kind: RANGE.into(),
             device: number(device)?,
             offset: offset.0.into(),
             length: number(old.len())?,
-            reserved: 0.into(),
+            flags: flags.into(),
             csum: 0.into(),
         };
         let mut record = std::mem::take(&mut self.record);
@@ -351,10 +363,17 @@ impl UndoFile {
         let is_split = |other: Physical| {
             offset < other.0 + superblock && other.0 < end && (offset, length) != (other.0, superblock)
         };
-        if head.kind.get() != RANGE || length == 0 || length > LONGEST || super_offsets(size).any(is_split) {
+        let flags = head.flags.get();
+        if head.kind.get() != RANGE
+            || flags & !UNREADABLE != 0
+            || length == 0
+            || length > LONGEST
+            || super_offsets(size).any(is_split)
+        {
             return Err(damaged());
         }
-        Ok(Place { device, offset: Physical(offset), length: length as usize, part: part_at(offset, size) })
+        let (part, is_saved) = (part_at(offset, size), flags & UNREADABLE == 0);
+        Ok(Place { device, offset: Physical(offset), length: length as usize, part, is_saved })
     }
 
     /// Reads what comes behind the head of a record.

@@ -20,6 +20,8 @@ pub const MAGIC: [u8; 8] = *b"rbtrundo";
 pub const VERSION: u32 = 1;
 /// The superblocks that the file holds lead to blocks that it holds, too: they are put back after those.
 pub const SUPERBLOCKS_LAST: u32 = 1;
+/// The old bytes of a range could not be read.
+pub const UNREADABLE: u32 = 1;
 /// The kind of a range.
 pub const RANGE: u32 = 1;
 /// The kind of the end.
@@ -66,8 +68,8 @@ disk_struct! {
         offset: U64,
         /// Bytes of the range: 1 to 1 MiB.
         length: U32,
-        /// Zero.
-        reserved: U32,
+        /// Bit 0: the old bytes could not be read. Zeroes stand for them, and the range is not put back.
+        flags: U32,
         /// Checksum of the other fields, the old bytes, and the checksums behind them.
         csum: U64,
     }

@@ -42,7 +42,7 @@ fn crash_amid(
     let mut random = Random(events.len() as u64);
     let (mut found, mut torn) = (BTreeSet::new(), 0);
     for (number, moment) in moments(&events, cuts(), 4, &mut random).into_iter().enumerate() {
-        let crashed = Scratch::new();
+        let crashed = Scratch::in_memory();
         let left = after(&disk, &events, moment, &mut random, &crashed);
         let what = format!("{name}: {moment:?} of {} events", events.len());
         let is_torn = !left.iter().all(|image| is_primary_intact(image));
@@ -82,7 +82,7 @@ fn leave_mirrors_behind(images: &[PathBuf]) {
 #[test]
 fn a_crash_amid_publishing_leaves_one_of_two_states_and_is_undone() {
     for (name, is_stale) in [("single", true), ("raid1", true), ("raid10", false)] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         if is_stale {
             leave_mirrors_behind(&images);
@@ -96,7 +96,7 @@ fn a_crash_amid_publishing_leaves_one_of_two_states_and_is_undone() {
 #[test]
 fn a_crash_amid_an_undo_leaves_one_of_two_states_and_the_undo_is_made_again() {
     for name in ["dup", "raid1"] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(before) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let images = copies(&before, &scratch.new_directory());
         let [file, redo] = ["undo", "redo"].map(|file| scratch.path(file));
@@ -112,7 +112,7 @@ fn a_crash_amid_an_undo_leaves_one_of_two_states_and_the_undo_is_made_again() {
 /// Neither a primary superblock nor a mirror tells which device an image is.
 #[test]
 fn a_crash_that_tears_the_only_superblocks_is_undone() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let images: Vec<PathBuf> = (0..2).map(|number| scratch.zeros(&format!("{number}.img"), 48 << 20)).collect();
     let options = ["--mixed", "-d", "single", "-m", "single", "-n", "4k"];
     let Some(()) = or_skip(mkfs_btrfs(options, &images)) else { return };

@@ -101,7 +101,7 @@ fn a_file_that_was_made_up_is_refused_within_time_and_memory() {
     assert!(again == saved.bytes, "the format is not what this test takes it for");
     let end = saved.bytes.len() - 32;
     // Where, how many bytes, and what they are to be.
-    let edits: [(usize, usize, u64); 16] = [
+    let edits: [(usize, usize, u64); 17] = [
         (16, 4, u32::MAX.into()),
         (16, 4, 0),
         (12, 4, 2),
@@ -116,6 +116,7 @@ fn a_file_that_was_made_up_is_refused_within_time_and_memory() {
         (96, 8, 250 << 20),
         (104, 4, u32::MAX.into()),
         (104, 4, 0),
+        (108, 4, 2),
         (104, 4, (1 << 20) + 1),
         (end + 8, 8, u64::MAX),
     ];

@@ -1,5 +1,6 @@
 //! What is staged comes to the disks once what it overwrites is saved, or not at all.
 
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,6 +45,62 @@ fn what_is_overwritten_is_saved_before_anything_is_written() {
     assert!(is_whole.load(Ordering::SeqCst), "the undo file was not whole at the first write");
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
     assert_sound(&images, "published");
+}
+
+/// One range of one image cannot be read before it is written.
+struct BadSectors {
+    image: usize,
+    bad: Option<Range<u64>>,
+}
+
+impl Hooks for BadSectors {
+    const IS_WRITABLE: bool = true;
+
+    fn read(&mut self, image: usize, range: Range<u64>) -> Result<(), Errno> {
+        let is_hit = |bad: &Range<u64>| image == self.image && bad.start < range.end && range.start < bad.end;
+        if self.bad.as_ref().is_some_and(is_hit) { Err(Errno::EIO) } else { Ok(()) }
+    }
+
+    fn write(&mut self, image: usize, offset: u64, _: &[u8]) -> Result<(), Errno> {
+        if image == self.image && self.bad.as_ref().is_some_and(|bad| bad.contains(&offset)) {
+            self.bad = None;
+        }
+        Ok(())
+    }
+}
+
+/// A good copy over sectors that cannot be read is the commonest of all repairs: all else is saved.
+#[test]
+fn a_place_that_cannot_be_read_does_not_keep_the_rest_from_being_saved() {
+    let scratch = Scratch::new();
+    let Some(before) = kernel_image_or_skip("raid1") else { return };
+    let injector = Injector::new(&before);
+    let root = injector.root(FS_TREE).logical;
+    let (devid, place) = injector.block_copy(root, 1, |_| {});
+    let image = devid as usize - 1;
+    let bad = place.0 + 4096..place.0 + 8192;
+    let disk = BadSectors { image, bad: Some(bad.clone()) };
+    let Some(disk) = or_skip(FileDisk::new(injector.images(), disk, &scratch)) else { return };
+    let staged = staged_with(disk.images(), |writable| {
+        let mut good = vec![0; writable.volume().format().nodesize as usize];
+        writable.volume().read(root, 2, &mut good).unwrap();
+        writable.write_copy(root, 1, &good).unwrap();
+    });
+    let file = scratch.path("undo");
+    publish(staged, Some(&file), &Progress::default()).unwrap().wholly().unwrap();
+    assert_sound(disk.images(), "published");
+    // Written, the sectors are whole again; to undo is not to lose them.
+    let put_back = undo_with(&file, disk.images(), None).unwrap();
+    assert_eq!(put_back[image].unreadable, 4096, "{put_back:?}");
+    // What could not be read is what it was before the disk lost it.
+    assert_identical(injector.images(), &before, "after undo");
+    let text = output_of(&format!("undo {}", file.display()), disk.images());
+    assert!(
+        text.ends_with(&format!(
+            "device {devid}: 4096 bytes stay, what stood there before the repair could not be read\n"
+        )),
+        "{text}"
+    );
 }
 
 /// Ranges that are the same already are not written.
