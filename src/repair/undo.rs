@@ -96,7 +96,7 @@ fn assigned(file: &UndoFile, paths: &[PathBuf]) -> Result<Vec<Image>> {
     }
     for (device, image) in devices.iter_mut().enumerate() {
         if let Some(image) = image.as_mut().filter(|_| file.ranges[device] > 0) {
-            *image = Image::open_for_writing(&image.path().to_owned())?;
+            *image = Image::open_for_writing(image.path())?;
         }
     }
     // Where no superblock tells any more, as after a crash that tore the only one, the contents do.
