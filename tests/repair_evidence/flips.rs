@@ -190,7 +190,7 @@ fn random_used(block: Block<'_>, random: &mut Random, count: usize) -> Vec<usize
 fn a_bit_that_flipped_in_memory_is_not_mended_into_other_bytes() {
     let (mut header, mut element, mut data) = (Counts::default(), Counts::default(), Counts::default());
     let mut random = Random(0x1234_5678_9abc_def1);
-    for name in std::env::var("FLIPS").as_deref().unwrap_or("single snapshots").split(' ') {
+    for name in ["single", "snapshots"] {
         let Some(filesystem) = Filesystem::of(name) else { continue };
         let csum_type = filesystem.volume.format().csum_type;
         let step = filesystem.blocks.len().div_ceil(BLOCKS).max(1);
@@ -235,12 +235,14 @@ fn a_bit_that_flipped_in_memory_is_not_mended_into_other_bytes() {
         assert_eq!(counts.wrong(), 0, "{what}");
         assert!(counts.found() > 0, "{what}");
     }
-    // Of the header only flags and owners of blocks that may be shared are told by nothing.
-    assert!(header.found() > 4 * header.none(), "{header:?}");
+    // What is contradicted is found, but for keys that would be in order in several ways.
+    for counts in [&header, &element, &data] {
+        assert!(counts.found() > 4 * counts.none(), "{counts:?}");
+    }
 }
 
 /// Blocks of each filesystem that are tried.
-const BLOCKS: usize = 6;
+const BLOCKS: usize = 4;
 
 #[test]
 fn a_pointer_with_a_flipped_bit_does_not_lead_to_another_block() {

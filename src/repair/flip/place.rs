@@ -52,13 +52,22 @@ pub struct Place<'p> {
 impl Place<'_> {
     /// Whether all but the checksum is as it should be.
     pub(super) fn agrees(&self, bytes: &[u8]) -> bool {
+        self.agrees_but_for(bytes, usize::MAX)
+    }
+
+    /// Whether all but the checksum is as it should be, and the rules find no more than `most` that is no damage.
+    pub(super) fn agrees_but_for(&self, bytes: &[u8], most: usize) -> bool {
         let Some(block) = Block::new(bytes) else { return false };
         let header = block.header();
         let is_placed = self.owner.is_none_or(|owner| header.owner.get() == owner)
             && self.chunk_tree_uuid.is_none_or(|uuid| header.chunk_tree_uuid == uuid)
             && self.format.verify_place(block, &self.expected).is_ok()
             && !self.is_past_end(block);
-        is_placed && newer_pointer(block).is_none() && self.first_damage(block).is_none()
+        if !is_placed || newer_pointer(block).is_some() {
+            return false;
+        }
+        let findings = self.findings(block);
+        findings.first.is_none() && findings.lesser <= most
     }
 
     /// Whether the last key does not lie before the end.
@@ -66,16 +75,18 @@ impl Place<'_> {
         block.last_key().zip(self.end).is_some_and(|(last, end)| last >= end)
     }
 
-    /// The first slot in which the rules find damage; `Some(None)` where it is the block that is damaged.
-    pub(super) fn first_damage(&self, block: Block<'_>) -> Option<Option<usize>> {
-        let mut first: Option<Option<usize>> = None;
+    /// What the rules say of a block.
+    pub(super) fn findings(&self, block: Block<'_>) -> Findings {
+        let mut findings = Findings::default();
         check_block(block, self.tree, self.rules, &mut |problem| {
-            if problem.severity() >= Severity::Error {
-                let slot = problem.place.slot.map(|slot| slot as usize);
-                first = Some(first.map_or(slot, |first| first.min(slot)));
+            if problem.severity() < Severity::Error {
+                findings.lesser += 1;
+                return;
             }
+            let slot = problem.place.slot.map(|slot| slot as usize);
+            findings.first = Some(findings.first.map_or(slot, |first| first.min(slot)));
         });
-        first
+        findings
     }
 
     /// Whether the block is right by itself, and what it says of itself is as likely as what the pointer says.
@@ -90,6 +101,15 @@ impl Place<'_> {
             && self.expected.first_key != self.witness.first_key;
         is_disputed_generation || is_disputed_key
     }
+}
+
+/// What the rules find in a block.
+#[derive(Default)]
+pub(super) struct Findings {
+    /// The first slot with damage; `Some(None)` where it is the block that is damaged.
+    pub first: Option<Option<usize>>,
+    /// How much they find that is unusual, such as items of unknown types, and no damage.
+    pub lesser: usize,
 }
 
 /// The first slot with a pointer that is newer than its node: a block is not written without those above it.

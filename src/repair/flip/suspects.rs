@@ -14,10 +14,12 @@ use super::place::{Place, newer_pointer};
 
 /// Items before a damaged one whose header may be what is damaged.
 const BEFORE: usize = 2;
+/// All of the header but the checksum.
+const HEADER: Range<usize> = CSUM_SIZE..HEADER_SIZE;
 
 /// Ranges of bytes, of which none is there twice. The bit is in one of them, or there is no such bit.
 pub(super) fn suspects(block: Block<'_>, place: &Place<'_>) -> Vec<Range<usize>> {
-    let mut ranges = vec![CSUM_SIZE..HEADER_SIZE];
+    let mut ranges = Vec::from([HEADER]);
     let header = block.header();
     let expected = &place.expected;
     let is_header = expected.logical != block.logical()
@@ -30,7 +32,7 @@ pub(super) fn suspects(block: Block<'_>, place: &Place<'_>) -> Vec<Range<usize>>
         return ranges;
     }
     let first_key = expected.first_key.filter(|first| Some(*first) != block.first_key());
-    let damage = place.first_damage(block);
+    let damage = place.findings(block).first;
     let last = block.count().checked_sub(1).filter(|_| place.is_past_end(block));
     let slot = match (first_key, damage) {
         (Some(_), _) => Some(0),

@@ -2,7 +2,7 @@
 
 use crate::block::{Block, BlockKind};
 use crate::disk::csum::{CSUM_SIZE, CsumType};
-use crate::disk::node::{HEADER_SIZE, Header, Item, KeyPtr};
+use crate::disk::node::HEADER_SIZE;
 use crate::volume::Volume;
 
 use super::csum::{Bit, crc32c_bit, hashed_bit, stored_bit};
@@ -78,7 +78,7 @@ fn bit_by_csum(bytes: &[u8], place: &Place<'_>, threads: usize) -> Option<Bit> {
         _ if stored.is_some() => None,
         // The flip of a bit that no rule knows of changes nothing but the checksum.
         _ if place.agrees(bytes) => hashed_bit(csum_type, bytes, threads),
-        _ => candidates(bytes, place).into_iter().find(|bit| csum_type.matches(&flipped(bytes, *bit))),
+        _ => candidates(bytes, place, usize::MAX).into_iter().find(|bit| csum_type.matches(&flipped(bytes, *bit))),
     };
     match (stored, behind) {
         (Some(bit), None) | (None, Some(bit)) => Some(bit),
@@ -91,11 +91,14 @@ fn bit_by_rules(bytes: &[u8], place: &Place<'_>) -> Option<Bit> {
     if place.agrees(bytes) || place.is_disputed(bytes) {
         return None;
     }
-    let mut bits = candidates(bytes, place);
-    // With fewer items a leaf is a leaf, too; but the kernel writes zeroes behind what is there.
-    const NRITEMS: usize = std::mem::offset_of!(Header, nritems);
-    if bits.len() > 1 && bits.iter().all(|(offset, _)| (NRITEMS..NRITEMS + 4).contains(offset)) {
-        bits.retain(|bit| Block::new(&flipped(bytes, *bit)).is_some_and(is_zero_between));
+    // A key of an unknown type would do for any item.
+    let lesser = place.findings(Block::new(bytes)?).lesser;
+    let mut bits = candidates(bytes, place, lesser);
+    // With fewer items a leaf is a leaf, too, and damage behind them is none. But the kernel writes zeroes behind what is there.
+    if bits.len() > 1 {
+        let is_zero = |bit: &Bit| Block::new(&flipped(bytes, *bit)).is_some_and(is_zero_between);
+        let zero: Vec<Bit> = bits.iter().copied().filter(is_zero).collect();
+        bits = if zero.is_empty() { bits } else { zero };
     }
     match bits[..] {
         [bit] => Some(bit),
@@ -103,8 +106,8 @@ fn bit_by_rules(bytes: &[u8], place: &Place<'_>) -> Option<Bit> {
     }
 }
 
-/// The bits whose flip makes all but the checksum agree; no more than [`MOST`].
-fn candidates(bytes: &[u8], place: &Place<'_>) -> Vec<Bit> {
+/// The bits whose flip makes all but the checksum agree, with no more than `lesser` that is unusual; no more than [`MOST`].
+fn candidates(bytes: &[u8], place: &Place<'_>, lesser: usize) -> Vec<Bit> {
     let Some(block) = Block::new(bytes) else { return Vec::new() };
     let ranges = suspects(block, place);
     let mut bytes = bytes.to_vec();
@@ -112,7 +115,7 @@ fn candidates(bytes: &[u8], place: &Place<'_>) -> Vec<Bit> {
     for offset in ranges.into_iter().flatten().filter(|offset| *offset >= CSUM_SIZE) {
         for bit in 0..8 {
             bytes[offset] ^= 1 << bit;
-            if place.agrees(&bytes) {
+            if place.agrees_but_for(&bytes, lesser) {
                 bits.push((offset, bit));
             }
             bytes[offset] ^= 1 << bit;
@@ -130,9 +133,9 @@ fn is_zero_between(block: Block<'_>) -> bool {
     let (start, end) = match block.kind() {
         BlockKind::Leaf(leaf) => {
             let data_start = leaf.headers().last().map_or(body.len(), |item| item.offset.get() as usize);
-            (size_of::<Item>() * leaf.headers().len(), data_start)
+            (size_of_val(leaf.headers()), data_start)
         }
-        BlockKind::Node(node) => (size_of::<KeyPtr>() * node.ptrs().len(), body.len()),
+        BlockKind::Node(node) => (size_of_val(node.ptrs()), body.len()),
     };
     body.get(start..end).is_some_and(|between| between.iter().all(|byte| *byte == 0))
 }
