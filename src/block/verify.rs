@@ -165,6 +165,16 @@ impl Format {
             let computed = self.csum_type.compute(&bytes[header.csum.len()..]);
             return Err(BlockError::Csum { found: header.csum[..size].into(), expected: computed[..size].into() });
         }
+        self.verify_place(block, expected)?;
+        Ok(block)
+    }
+
+    /// Verifies all but the checksum, as [`Format::verify`].
+    ///
+    /// # Errors
+    /// The first thing that is wrong with the block.
+    pub fn verify_place(&self, block: Block<'_>, expected: &Expected) -> Result<(), BlockError> {
+        let header = block.header();
         if block.logical() != expected.logical {
             return Err(BlockError::Bytenr { found: block.logical(), expected: expected.logical });
         }
@@ -192,6 +202,6 @@ impl Format {
                 Some(_) => {}
             }
         }
-        Ok(block)
+        Ok(())
     }
 }

@@ -8,3 +8,5 @@ pub mod undo_format;
 
 pub use publish::publish;
 pub use undo::{PutBack, UndoOptions, undo};
+pub mod flip;
+pub mod older;
