@@ -109,7 +109,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__check)
-            opts="-s -b -r -q -h -V --json --all --threads --memory --progress --check-data-csum --force --qgroup-report --super --backup --tree-root --chunk-root --quiet --no-map --help --version"
+            opts="-s -b -r -y -q -h -V --json --all --threads --memory --progress --check-data-csum --force --qgroup-report --super --backup --tree-root --chunk-root --repair --dry-run --undo --yes --degraded --init-extent-tree --init-csum-tree --clear-space-cache --clear-log --clear-uuid-tree --quiet --no-map --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -141,6 +141,14 @@ _rbtrfs() {
                     ;;
                 --chunk-root)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --undo)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --clear-space-cache)
+                    COMPREPLY=($(compgen -W "v1 v2" -- "${cur}"))
                     return 0
                     ;;
                 *)

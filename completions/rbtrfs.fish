@@ -26,7 +26,7 @@ end
 
 complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -s h -l help -d 'Print help'
 complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -s V -l version -d 'Print version'
-complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "check" -d 'Verify a filesystem without changing it'
+complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "check" -d 'Verify a filesystem, and repair it if that is asked for'
 complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "dump-tree" -d 'Print the trees of a filesystem as text or JSON'
 complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "dump-super" -d 'Print superblocks as text or JSON'
 complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "list-chunks" -d 'Print where chunks lie, how full they are and what is free'
@@ -43,6 +43,9 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l memory -d 'Memor
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -s s -l super -d 'Begin with this copy of the superblock: 0, 1 or 2' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -s r -l tree-root -d 'Begin with the root tree at this address' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l chunk-root -d 'Begin with the chunk tree at this address' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l undo -d 'Save what a repair overwrites in this new file, for rbtrfs undo' -r -F
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l clear-space-cache -d 'Build the cache of free space anew: the hidden files (v1) or the free space tree (v2)' -r -f -a "v1\t''
+v2\t''"
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l json -d 'Print one JSON document with all problems'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l all -d 'Print every problem, also where there are many of one kind'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l progress -d 'Tell each second how far the check has come, where there is no terminal for a bar'
@@ -50,6 +53,14 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l check-data-csum 
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l force -d 'Check a filesystem that is mounted read-write; what is found may be transient'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l qgroup-report -d 'Print what each quota group stores and what was counted'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -s b -l backup -d 'Begin with the newest backup roots before those of the superblock'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l repair -d 'Mend what is wrong, if a check of the mended filesystem finds it better'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l dry-run -d 'Say what a repair would do and what would be left, and write nothing'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -s y -l yes -d 'Give up what cannot be saved without asking'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l degraded -d 'Repair although devices are missing'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l init-extent-tree -d 'Build the trees of extents and free space anew'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l init-csum-tree -d 'Make all checksums anew, of the data as it is'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l clear-log -d 'Give up the log tree, with what was saved by fsync since the last commit'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l clear-uuid-tree -d 'Have the next mount build the uuid tree anew'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -s q -l quiet -d 'Print nothing but errors'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l no-map -d 'Read the images instead of mapping them'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -s h -l help -d 'Print help'
@@ -164,7 +175,7 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -s h -l help -d 'Pri
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand man" -s h -l help -d 'Print help'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand man" -s V -l version -d 'Print version'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove undo mkfs completions fsck man help" -f -a "check" -d 'Verify a filesystem without changing it'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove undo mkfs completions fsck man help" -f -a "check" -d 'Verify a filesystem, and repair it if that is asked for'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove undo mkfs completions fsck man help" -f -a "dump-tree" -d 'Print the trees of a filesystem as text or JSON'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove undo mkfs completions fsck man help" -f -a "dump-super" -d 'Print superblocks as text or JSON'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks chunk-alloc chunk-remove undo mkfs completions fsck man help" -f -a "list-chunks" -d 'Print where chunks lie, how full they are and what is free'

@@ -38,6 +38,16 @@ pub trait Finding: fmt::Display {
     fn severity(&self) -> Severity;
 }
 
+impl<F: Finding> Finding for &F {
+    fn code(&self) -> &'static str {
+        (**self).code()
+    }
+
+    fn severity(&self) -> Severity {
+        (**self).severity()
+    }
+}
+
 /// A kind of finding, for the manual.
 #[derive(Clone, Copy, Debug)]
 pub struct ProblemKind {

@@ -37,4 +37,4 @@ mod zoned;
 
 pub use quotas::QgroupReport;
 pub use report::{BadCopies, Report, Totals};
-pub use run::{Options, check, check_structure, check_superblocks};
+pub use run::{Options, check, check_structure, check_superblocks, check_survey};

@@ -8,7 +8,7 @@ use super::quotas::QgroupReport;
 use crate::problem::{BlockProblem, DataProblem, Problem};
 
 /// Everything that a check has found.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Report {
     /// In the order of their kinds and places, each once.
     pub problems: Vec<Problem>,

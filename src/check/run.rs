@@ -52,9 +52,18 @@ fn check_once(volume: &Volume, options: &Options<'_>) -> Result<Report> {
     let Options { threads, memory, progress, count_qgroups, .. } = *options;
     let gathering = survey::Options { threads, memory, progress, count_qgroups, keep_blocks: false };
     let mut survey = gather(volume, &gathering)?;
+    check_survey(volume, &mut survey, options)
+}
+
+/// Compares the facts of a survey. What it tells of faulty inodes is taken out of it.
+///
+/// # Errors
+/// As those of [`check`].
+pub fn check_survey(volume: &Volume, survey: &mut Survey, options: &Options<'_>) -> Result<Report> {
+    let Options { threads, progress, .. } = *options;
     let findings = Findings::default();
     let job = Job { volume, threads, progress };
-    let (totals, qgroups) = compare(&job, &mut survey, options.check_data_csum, &findings)?;
+    let (totals, qgroups) = compare(&job, survey, options.check_data_csum, &findings)?;
     let problems = findings.into_sorted();
     let bad_copies = bad_copies(&problems);
     Ok(Report { problems, totals: Totals { bad_copies, ..totals }, qgroups })

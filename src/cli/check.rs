@@ -16,10 +16,12 @@ use crate::image::mount_of;
 use crate::parallel::default_threads;
 use crate::problem::Problem;
 use crate::progress::Progress;
+use crate::repair::remedy;
 use crate::volume::{Notice, RootChoice, Volume};
 
 use super::exit::Exit;
 use super::open::Images;
+use super::repair::{self, RepairArgs, Wanted};
 use super::watch::{Display, watched};
 use super::{interrupt, output, qgroups, size};
 
@@ -61,10 +63,18 @@ pub struct Args {
     roots: Roots,
 
     #[command(flatten)]
+    repair: RepairArgs,
+
+    #[command(flatten)]
     images: Images,
 }
 
 impl Args {
+    /// A repair of `images`.
+    pub fn repair_of(images: Images, repair: RepairArgs) -> Self {
+        Self { images, repair, ..Self::default() }
+    }
+
     /// A check of `images` without options.
     pub fn of(images: Images) -> Self {
         Self { images, ..Self::default() }
@@ -103,7 +113,7 @@ impl Roots {
 }
 
 pub fn parser() -> clap::Command {
-    let command = clap::Command::new("check").about("Verify a filesystem without changing it");
+    let command = clap::Command::new("check").about("Verify a filesystem, and repair it if that is asked for");
     Args::augment_args(command)
 }
 
@@ -112,7 +122,7 @@ pub fn manual() -> String {
     let mut manual = include_str!("check.manual").to_owned();
     manual += "\n# PROBLEMS\n";
     for kind in Problem::kinds() {
-        manual += &format!("- {} ({}): {}\n", kind.code, kind.severity, kind.meaning);
+        manual += &format!("- {} ({}): {} Repair: {}.\n", kind.code, kind.severity, kind.meaning, remedy(kind.code));
     }
     manual
 }
@@ -125,6 +135,9 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
 }
 
 pub fn run_with(program: &str, args: &Args) -> anyhow::Result<Exit> {
+    if args.repair.is_wanted() {
+        return run_repair(program, args);
+    }
     let volume = match args.images.open_at(program, &args.roots.choice()) {
         Ok((volume, _)) => volume,
         Err(error) if is_of_chunk_root(&error) => return tell_lost_chunk_root(program, args),
@@ -142,6 +155,24 @@ pub fn run_with(program: &str, args: &Args) -> anyhow::Result<Exit> {
     let display = Display::choose(args.progress, args.images.quiet);
     let report = watched(display, &progress, || check(&volume, &options))?;
     write_report(args, &volume, &report)
+}
+
+fn run_repair(program: &str, args: &Args) -> anyhow::Result<Exit> {
+    let progress = Progress::new(interrupt::flag()?);
+    let wanted = Wanted {
+        args: &args.repair,
+        images: &args.images.images,
+        choice: args.roots.choice(),
+        threads: args.threads.map_or_else(default_threads, usize::from),
+        memory: args.memory.unwrap_or_else(default_memory),
+        check_data_csum: args.check_data_csum,
+        json: args.json,
+        quiet: args.images.quiet,
+        all: args.all,
+        display: Display::choose(args.progress, args.images.quiet),
+        progress: &progress,
+    };
+    repair::run(program, &wanted)
 }
 
 /// Whether the filesystem cannot be opened for nothing but its chunk tree.

@@ -5,6 +5,8 @@
 pub enum Exit {
     /// All was done, and nothing was found.
     Done,
+    /// Problems were found, and all of them are mended.
+    Mended,
     /// Problems were found that remain.
     Problems,
     /// The work could not be done: unreadable, not btrfs, in use.
@@ -19,7 +21,7 @@ impl Exit {
     /// The exit code of programs that have no convention of their own.
     pub fn code(self) -> u8 {
         match self {
-            Exit::Done => 0,
+            Exit::Done | Exit::Mended => 0,
             Exit::Problems => 1,
             Exit::Failed | Exit::Usage => 2,
             Exit::Partly => 3,

@@ -7,6 +7,7 @@ use clap::{ArgMatches, Args as _, FromArgMatches};
 
 use super::exit::Exit;
 use super::open::Images;
+use super::repair::RepairArgs;
 use super::{check, output};
 
 #[derive(Debug, clap::Args)]
@@ -43,10 +44,10 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     if program == OF_THE_SYSTEM {
         return as_the_system(&args);
     }
-    if !args.no_changes {
-        bail!("repairs are not part of this version: -n verifies");
+    if !args.automatic && !args.yes {
+        return check::run_with(program, &check::Args::of(args.images));
     }
-    check::run_with(program, &check::Args::of(args.images))
+    check::run_with(program, &check::Args::repair_of(args.images, RepairArgs::unasked(args.yes)))
 }
 
 /// Nothing but that the devices must exist: a mount does all that a boot needs, and scripts rely on it.
@@ -64,6 +65,7 @@ fn as_the_system(args: &Args) -> anyhow::Result<Exit> {
 pub fn code(exit: Exit) -> u8 {
     match exit {
         Exit::Done => 0,
+        Exit::Mended => 1,
         Exit::Problems => 4,
         Exit::Failed | Exit::Partly => 8,
         Exit::Usage => 16,

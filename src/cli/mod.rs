@@ -18,6 +18,7 @@ mod open;
 mod output;
 mod profile;
 mod qgroups;
+mod repair;
 mod run;
 mod size;
 mod table;

@@ -149,7 +149,7 @@ impl<T: Iterator<Item = BlockRef>, M: Iterator<Item = BlockRef>> Blocks<T, M> {
     /// The next block. `refs` becomes its references, in the order of their ranks, each once.
     fn next_block(&mut self, refs: &mut Vec<(Reference, u64)>) -> Result<Option<BlockRef>> {
         refs.clear();
-        let Some(first) = self.peek() else { return Ok(None) };
+        let Some(mut first) = self.peek() else { return Ok(None) };
         let logical = first.block().logical;
         while let Some(next) = self.peek().filter(|next| next.block().logical == logical) {
             if !next.is_same_block(&first) {
@@ -157,10 +157,16 @@ impl<T: Iterator<Item = BlockRef>, M: Iterator<Item = BlockRef>> Blocks<T, M> {
             }
             // Of two equal records either may go.
             let _ = self.table.next_if_eq(&next).or_else(|| self.more.next_if_eq(&next));
-            refs.push((next.reference(), 1));
+            refs.extend(next.reference().map(|reference| (reference, 1)));
+            if next.has_full_backref() {
+                first = first.with_full_backref();
+            }
         }
         refs.sort_by_key(|(reference, _)| reference.rank());
         refs.dedup();
-        Ok(Some(first))
+        match refs.is_empty() {
+            true => Err(Error::Extent { logical, problem: "has no reference" }),
+            false => Ok(Some(first)),
+        }
     }
 }

@@ -14,6 +14,8 @@ use crate::tree::build::BuiltBlock;
 /// The items of a small tree.
 pub type Items = BTreeMap<Key, Vec<u8>>;
 
+const NO_REFERENCE: u8 = 2;
+
 /// A reference to a tree block. All records of one block say the same of the block itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -58,6 +60,12 @@ impl BlockRef {
         }
     }
 
+    /// No reference: the block itself has full back references, see [`BlockRef::with_full_backref`]. It is enough that one
+    /// record of a block says so.
+    pub fn full_backref(block: &BuiltBlock, generation: Transid) -> Self {
+        Self { is_shared: NO_REFERENCE, ..Self::new(block, generation, false, 0) }.with_full_backref()
+    }
+
     /// The block itself refers by its address to what is below it (`BTRFS_BLOCK_FLAG_FULL_BACKREF`).
     #[must_use]
     pub fn with_full_backref(self) -> Self {
@@ -78,16 +86,18 @@ impl BlockRef {
         Transid(self.generation)
     }
 
-    pub(super) fn reference(&self) -> Reference {
+    /// Nothing for a record that tells of the block alone.
+    pub(super) fn reference(&self) -> Option<Reference> {
         match self.is_shared {
-            0 => Reference::TreeBlock { root: self.root_or_parent },
-            _ => Reference::SharedBlock { parent: Logical(self.root_or_parent) },
+            0 => Some(Reference::TreeBlock { root: self.root_or_parent }),
+            NO_REFERENCE => None,
+            _ => Some(Reference::SharedBlock { parent: Logical(self.root_or_parent) }),
         }
     }
 
-    /// Whether both say the same of their block.
+    /// Whether both say the same of their block, but for its back references.
     pub(super) fn is_same_block(&self, other: &Self) -> bool {
-        let without = |record: &Self| Self { is_shared: 0, root_or_parent: 0, ..*record };
+        let without = |record: &Self| Self { is_full_backref: 0, is_shared: 0, root_or_parent: 0, ..*record };
         without(self) == without(other)
     }
 }
@@ -149,6 +159,11 @@ impl DataRef {
     /// The owner reference of simple quotas (`EXTENT_OWNER_REF`). It is no back reference.
     pub fn owner(extent: DataRange, root: u64) -> Self {
         Self::new(extent, DataRefKind::OWNER, root, 0)
+    }
+
+    /// Logical address of the extent, and its bytes.
+    pub fn range(&self) -> (Logical, u64) {
+        (Logical(self.start), self.length)
     }
 
     fn new(extent: DataRange, kind: DataRefKind, root_or_parent: u64, count: u64) -> Self {

@@ -36,4 +36,4 @@ pub use references::{BackrefFlag, Claims, Found, Mismatch, Shape};
 pub use sketch::Buckets;
 pub use structure::{NOT_UNDERSTOOD, Structure};
 pub use subvolumes::{DirPlace, Root, Subvolumes};
-pub use trees::Trees;
+pub use trees::{Trees, trees_of};

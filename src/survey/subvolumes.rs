@@ -26,7 +26,7 @@ pub struct Root {
 }
 
 /// Where a subvolume stands in its parent.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DirPlace {
     /// Inode of the directory.
     pub directory: u64,

@@ -18,6 +18,7 @@ mod walk;
 
 pub use cache::BlockCache;
 pub use data::{DataEvent, DataReader, Sector, not_placed};
+pub use reached::promise;
 pub use root::TreeRoot;
 pub use scan::Scan;
 pub use spans::{LeafRead, LeafVisit, Span, UnreadableSpan};

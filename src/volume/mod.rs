@@ -32,7 +32,7 @@ pub use foreign::identify;
 pub use mirror::{BadCopy, BlockCopy, BlockRead, NoGoodCopy};
 pub use mkfs_writer::{MkfsWriter, Target};
 pub use notice::{Missed, Notice, StaleDevice};
-pub use opened::Volume;
+pub use opened::{Volume, seeds_among};
 pub use parity::{compute as compute_parity, rebuild as rebuild_column};
 pub use publish::{Commit, Published};
 pub use root_choice::RootChoice;

@@ -221,6 +221,17 @@ impl Volume {
     }
 }
 
+/// Which of these images, the devices of one filesystem, are seeds, in their order.
+///
+/// # Errors
+/// No intact superblock, images of different filesystems, or a device that is named twice.
+pub fn seeds_among(images: Vec<Image>) -> Result<Vec<bool>> {
+    let open = |image| Device::open(image, None);
+    let devices = images.into_iter().map(open).collect::<Result<Vec<_>>>()?;
+    main_device(&devices)?;
+    Ok(devices.iter().map(Device::is_seed).collect())
+}
+
 /// Those of the filesystem itself before its seeds.
 pub(super) fn sort_devices(devices: &mut [Device], fsid: Uuid) {
     devices.sort_by_key(|device| (device.fsid() != fsid, device.devid()));

@@ -16,6 +16,7 @@ use super::chunk_map::StripeMapping;
 use super::device::Device;
 use super::notice::{Notice, StaleDevice};
 use super::opened::{Volume, main_device, sort_devices};
+use super::root_choice::RootChoice;
 
 /// What is to be done where not all devices are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,19 +79,21 @@ impl WritableVolume {
         };
         let images = devices.iter().map(reopen).collect::<Result<_>>()?;
         // Read anew: another program may have written before the devices were held.
-        Self::of_images(images, missing, judge)
+        Self::of_images(images, &RootChoice::default(), missing, judge)
     }
 
-    /// As [`WritableVolume::open_judged`], of images that are held for writing, or on which all that is written is staged.
+    /// As [`WritableVolume::open_judged`], of images that are held for writing, or on which all that is written is staged, from
+    /// the superblock and the roots that were chosen.
     ///
     /// # Errors
     /// As those of [`WritableVolume::open`].
     pub fn of_images(
         images: Vec<Image>,
+        choice: &RootChoice,
         missing: MissingDevices,
         judge: impl FnOnce(&Volume) -> Vec<StaleDevice>,
     ) -> Result<Self> {
-        Self::of(Volume::open(images)?, missing, unwritable)?.without_stale(judge)
+        Self::of(Volume::open_at(images, choice)?, missing, unwritable)?.without_stale(judge)
     }
 
     /// Opens seeds as the filesystem with this fsid that is to grow from them. The seeds are not written: the

@@ -1,5 +1,9 @@
-//! Repairs, and how they are undone.
+//! Repairs: what they go by, what becomes of damaged filesystems, and how they are undone.
 
+mod command;
+mod corpus;
+mod evidence;
+mod random;
 #[path = "../support/mod.rs"]
 mod support;
 mod undo;

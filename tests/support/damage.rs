@@ -5,6 +5,7 @@ use rbtrfs::problem::Problem;
 use serde_json::Value;
 
 use super::inject::Injector;
+use super::repaired::judge_repair;
 use super::soundness::{beyond_notes, describe};
 use super::{check, kernel_image_or_skip, open};
 
@@ -56,6 +57,11 @@ pub fn assert_each_is_found_for_itself(cases: &[Case], judged: fn(&Problem) -> b
         let is_expected = |problem: &Problem| is(problem, case.code, &expected);
         let is_unrelated = |problem: &Problem| problem.code() != case.code && !case.also.contains(&problem.code());
         let lacks = |code: &&str| !found.iter().any(|problem| problem.code() == *code);
+        let (line, is_fault) = judge_repair(case.code, case.image, injector.images());
+        println!("{line}");
+        if is_fault {
+            failures += &format!("{line}\n");
+        }
         if !found.iter().any(is_expected) || found.iter().any(is_unrelated) || case.also.iter().any(lacks) {
             failures += &format!("{} on {} {expected}, found{}\n", case.code, case.image, describe(&found));
         }

@@ -18,6 +18,7 @@ pub mod profiles;
 pub mod random;
 pub mod recording_disk;
 pub mod reference;
+pub mod repaired;
 pub mod small_disk;
 #[path = "../fixtures/small_image.rs"]
 pub mod small_image;

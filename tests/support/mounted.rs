@@ -1,7 +1,7 @@
 //! The kernel's btrfs on copies of images.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -98,8 +98,15 @@ impl Drop for Mounted {
     }
 }
 
-/// `btrfs check` of images, which finds the devices of a filesystem only as devices.
+/// Fails if `btrfs check` finds anything.
 pub fn btrfs_check(images: &[PathBuf]) -> Result<(), String> {
+    let check = btrfs_check_output(images)?;
+    assert!(check.status.success(), "{images:?}: {}", String::from_utf8_lossy(&check.stderr));
+    Ok(())
+}
+
+/// What `btrfs check` says of images. It finds the devices of a filesystem only as devices.
+pub fn btrfs_check_output(images: &[PathBuf]) -> Result<Output, String> {
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let mut loops = Vec::new();
     for image in images {
@@ -114,9 +121,7 @@ pub fn btrfs_check(images: &[PathBuf]) -> Result<(), String> {
     let _ = Command::new("btrfs").args(["device", "scan"]).args(&loops).output();
     let check = Command::new("btrfs").args(["check", "--force", &loops[0]]).output();
     loops.iter().for_each(|device| detach(device));
-    let check = check.map_err(|error| format!("btrfs: {error}"))?;
-    assert!(check.status.success(), "{images:?}: {}", String::from_utf8_lossy(&check.stderr));
-    Ok(())
+    check.map_err(|error| format!("btrfs: {error}"))
 }
 
 /// The loop device that an image is put behind.

@@ -12,7 +12,7 @@ use rbtrfs::progress::Progress;
 use rbtrfs::repair::publish;
 use rbtrfs::trans::Filesystem;
 use rbtrfs::tree::stale_devices;
-use rbtrfs::volume::{MissingDevices, WritableVolume};
+use rbtrfs::volume::{MissingDevices, RootChoice, WritableVolume};
 
 use super::change::{allocate, wish};
 use super::survey_with;
@@ -32,7 +32,8 @@ pub fn held(image: &Path) -> Image {
 pub fn staged_with(images: &[PathBuf], mend: impl FnOnce(&WritableVolume)) -> Vec<Image> {
     let staged: Vec<Image> = images.iter().map(|image| held(image).staged()).collect();
     let handles = staged.iter().map(|image| image.again().unwrap()).collect();
-    let writable = WritableVolume::of_images(handles, MissingDevices::Refuse, stale_devices).unwrap();
+    let writable =
+        WritableVolume::of_images(handles, &RootChoice::default(), MissingDevices::Refuse, stale_devices).unwrap();
     mend(&writable);
     let survey = Arc::new(survey_with(writable.volume(), 2, 1 << 26, true));
     let mut fs = Filesystem::open_surveyed(writable, survey).unwrap();

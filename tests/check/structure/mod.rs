@@ -9,6 +9,7 @@ use std::process::Command;
 
 use crate::support::damage::is;
 use crate::support::inject::{Injector, LeafItems};
+use crate::support::repaired::judge_repair;
 use crate::support::soundness::{assert_sound_with_data, beyond_notes, describe};
 use crate::support::{
     Scratch, check, kernel_image, kernel_image_names, kernel_image_or_skip, mkfs_btrfs, or_skip, require,
@@ -44,6 +45,11 @@ fn each_kind_of_damage_is_found_for_itself() {
         let expected = (case.damage)(&mut injector);
         let mut found = problems_of(&injector.volume());
         found.retain(|problem| !before.contains(problem));
+        let (line, is_fault) = judge_repair(case.code, case.image, injector.images());
+        println!("{line}");
+        if is_fault {
+            failures += &format!("{line}\n");
+        }
         let is_expected = |problem: &&Problem| is(problem, case.code, &expected);
         let is_unrelated = |problem: &Problem| problem.code() != case.code && !case.also.contains(&problem.code());
         if !found.iter().any(|problem| is_expected(&problem)) || found.iter().any(is_unrelated) {

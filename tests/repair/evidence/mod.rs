@@ -3,5 +3,3 @@
 mod flips;
 mod hostile;
 mod older;
-#[path = "../support/mod.rs"]
-mod support;

@@ -1,0 +1,128 @@
+//! A plan becomes new blocks and superblocks, all of them staged.
+
+use std::sync::Arc;
+
+use zerocopy::IntoBytes;
+
+use crate::disk::root::RootItem;
+use crate::disk::{Key, KeyType, Logical, objectid};
+use crate::error::{Error, Result};
+use crate::survey::Survey;
+use crate::trans::Filesystem;
+use crate::tree::{Tree, TreeRoot};
+use crate::volume::{Volume, WritableVolume};
+
+use super::draft::Draft;
+use super::edits::{Edits, leaf_of};
+use super::free::FreeBlocks;
+use super::plan::{Copy, Plan};
+use super::rewrite::Rewriter;
+use super::space::new_root_item;
+
+/// Changes the trees as planned, writes the copies, and publishes superblocks that lead to the trees. `surveys` are those that
+/// tell where nothing may be written. Returns the space that is left.
+///
+/// # Errors
+/// No space, and what cannot be written.
+pub fn apply(plan: &Plan<'_>, volume: WritableVolume, surveys: &[&Survey]) -> Result<FreeBlocks> {
+    let free = FreeBlocks::new(volume.volume(), surveys)?;
+    let mut draft = Draft::new(volume, free)?;
+    draft.superblock = plan.superblock.clone();
+    for copy in &plan.copies {
+        write_copy(&draft, copy)?;
+    }
+    let (root, chunk_root) = rewrite(plan, &mut draft)?;
+    let free = draft.free.clone();
+    draft.publish(&root, &chunk_root)?;
+    Ok(free)
+}
+
+fn write_copy(draft: &Draft, copy: &Copy) -> Result<()> {
+    let volume = draft.volume();
+    let Copy { logical, length, mirror } = *copy;
+    let what = "copy of";
+    let lost = |problem: String| Error::Block { what, logical, problem };
+    let length = usize::try_from(length).map_err(|_| lost("too long".to_owned()))?;
+    let mut bytes = vec![0; length];
+    for other in (1..=volume.mirrors(logical)).filter(|other| *other != mirror) {
+        if volume.read(logical, other, &mut bytes).is_ok() && is_good(volume, logical, &bytes) {
+            return draft.write_copy(logical, mirror, &bytes);
+        }
+    }
+    Err(lost("no other one is good".to_owned()))
+}
+
+/// Whether the bytes are a tree block by themselves: the place vouches for the rest.
+fn is_good(volume: &Volume, logical: Logical, bytes: &[u8]) -> bool {
+    volume.format().verify(bytes, &crate::block::verify::Expected::at(logical)).is_ok()
+}
+
+/// The new roots of the root tree and of the chunk tree.
+fn rewrite(plan: &Plan<'_>, draft: &mut Draft) -> Result<(TreeRoot, TreeRoot)> {
+    let survey = plan.survey;
+    let chunk_tree = Tree::whole(TreeRoot::chunk_tree(plan.volume));
+    let root_tree = survey.trees.root_tree;
+    let others =
+        survey.trees.others.iter().filter(|tree| tree.id() != objectid::CHUNK_TREE).chain(&survey.trees.extent_tree);
+    let mut rewriter = Rewriter::new(draft, &plan.edits);
+    let chunk_root = rewriter.rewrite(&chunk_tree, false)?.unwrap_or(chunk_tree.root);
+    let mut roots: Vec<(Tree, Option<TreeRoot>)> = Vec::new();
+    for tree in others.filter(|tree| tree.drop_progress.is_none()) {
+        roots.push((*tree, rewriter.rewrite(tree, false)?));
+    }
+    let is_shared = rewriter.is_shared;
+    let generation = draft.generation();
+    // Their items join those that the plan changes.
+    let mut edits = plan.edits.clone();
+    for (tree, new) in &roots {
+        draft.roots.insert(tree.id(), new.unwrap_or(tree.root));
+        let Some(new) = new else { continue };
+        let key = tree.root.key;
+        let lost = || Error::Tree { tree: tree.id(), problem: "has a root item that cannot be changed" };
+        let data = edits.get(plan.volume, &root_tree.root, key).ok_or_else(lost)?;
+        let mut item = RootItem::read(&data).ok_or_else(lost)?;
+        (item.bytenr, item.level) = (new.logical.0.into(), new.level);
+        (item.generation, item.generation_v2) = (generation.0.into(), generation.0.into());
+        // The kernel takes blocks that are newer than the last snapshot for those of one tree alone.
+        if is_shared && objectid::is_fs_tree(tree.id()) {
+            item.last_snapshot = generation.0.into();
+        }
+        set_root_item(&mut edits, plan.volume, &root_tree.root, key, item.as_bytes());
+    }
+    for tree in &plan.new_trees {
+        let mut bytes = draft.new_block(*tree, 0)?;
+        let mut item = new_root_item(plan.volume.format().nodesize);
+        item.bytenr = draft.place(*tree, &mut bytes)?.0.into();
+        (item.generation, item.generation_v2) = (generation.0.into(), generation.0.into());
+        item.bytes_used = u64::from(plan.volume.format().nodesize).into();
+        set_root_item(
+            &mut edits,
+            plan.volume,
+            &root_tree.root,
+            Key::new(*tree, KeyType::ROOT_ITEM, 0),
+            item.as_bytes(),
+        );
+    }
+    let root = Rewriter::new(draft, &edits).rewrite(&root_tree, true)?.unwrap_or(root_tree.root);
+    Ok((root, chunk_root))
+}
+
+/// A leaf with items of its own in its place has the root item, too.
+fn set_root_item(edits: &mut Edits, volume: &Volume, root: &TreeRoot, key: Key, data: &[u8]) {
+    use super::edits::Instead;
+    if edits.set(volume, root, key, Some(data.to_vec())) {
+        return;
+    }
+    let instead = leaf_of(volume, root, key).and_then(|leaf| edits.instead.get_mut(&leaf));
+    if let Some(Instead::Items(items)) = instead {
+        items.insert(key, data.to_vec());
+    }
+}
+
+/// Has block groups and free space noted anew by what the survey found in use.
+///
+/// # Errors
+/// As those of [`Filesystem::open_surveyed`] and [`Filesystem::commit`].
+pub fn note_free_space(volume: WritableVolume, survey: Arc<Survey>) -> Result<()> {
+    Filesystem::open_surveyed(volume, survey)?.commit()
+}

@@ -1,0 +1,75 @@
+//! Device items: what they count is counted anew, and what they say of the device is what the device says.
+
+use std::collections::BTreeSet;
+
+use zerocopy::IntoBytes;
+
+use crate::disk::volume::DevItem;
+use crate::disk::{Key, KeyType, objectid};
+use crate::tree::TreeRoot;
+use crate::volume::Device;
+
+use super::super::fix::Fix;
+use super::super::plan::Plan;
+
+/// Devices that were dealt with.
+#[derive(Default)]
+pub struct DeviceDecider {
+    done: BTreeSet<u64>,
+}
+
+impl DeviceDecider {
+    /// Makes the item of a device right, or makes one where there is none.
+    pub fn mend(&mut self, plan: &mut Plan<'_>, devid: u64) {
+        if !self.done.insert(devid) {
+            return;
+        }
+        let root = TreeRoot::chunk_tree(plan.volume);
+        let key = Key::new(objectid::DEV_ITEMS, KeyType::DEV_ITEM, devid);
+        let old = plan.edits.get(plan.volume, &root, key);
+        let item = old.as_deref().and_then(DevItem::read_prefix).map(|(item, _)| *item);
+        let by_uuid = |item: &DevItem| plan.volume.devices().iter().find(|device| device.uuid() == item.uuid);
+        let by_id = || plan.volume.devices().iter().find(|device| device.devid() == devid);
+        let device = item.as_ref().and_then(by_uuid).or_else(by_id);
+        let Some(mut item) = item.or_else(|| Some(device?.superblock().dev_item)) else { return };
+        fill(plan, &mut item, devid, device);
+        let data = item.as_bytes().to_vec();
+        if old.as_ref() != Some(&data) && plan.edits.set(plan.volume, &root, key, Some(data)) {
+            plan.fix(Fix::Item {
+                tree: objectid::CHUNK_TREE,
+                key,
+                what: "the device item is that of the device and its chunks",
+            });
+        }
+    }
+}
+
+fn fill(plan: &Plan<'_>, item: &mut DevItem, devid: u64, device: Option<&Device>) {
+    let sectorsize = u64::from(plan.volume.format().sectorsize);
+    let chunks = plan.volume.chunks().iter();
+    let stripes = chunks.flat_map(|chunk| chunk.stripes.iter().map(move |stripe| (stripe, chunk.stripe_size())));
+    let (mut used, mut reach) = (0_u64, 0);
+    for (stripe, size) in stripes.filter(|(stripe, _)| stripe.devid == devid) {
+        used = used.saturating_add(size);
+        reach = reach.max(stripe.physical.0.saturating_add(size));
+    }
+    item.devid = devid.into();
+    item.bytes_used = used.into();
+    (item.io_align, item.io_width) = ((sectorsize as u32).into(), (sectorsize as u32).into());
+    item.sector_size = (sectorsize as u32).into();
+    item.r#type = 0.into();
+    item.fsid = plan.volume.superblock().metadata_fsid();
+    let Some(device) = device else { return };
+    item.uuid = device.uuid();
+    let size = device.image().size() / sectorsize * sectorsize;
+    let total = item.total_bytes.get();
+    let fits = |total: u64| total.is_multiple_of(sectorsize) && (reach..=size).contains(&total);
+    if !fits(total) {
+        let of_superblock = device.superblock().dev_item.total_bytes.get();
+        let rounded = total / sectorsize * sectorsize;
+        let choices = [of_superblock, rounded, size];
+        if let Some(choice) = choices.into_iter().find(|total| fits(*total)) {
+            item.total_bytes = choice.into();
+        }
+    }
+}

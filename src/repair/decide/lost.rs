@@ -1,0 +1,238 @@
+//! Blocks that are lost: a flipped bit is put back, what hung below them is attached again, earlier versions take their place, and
+//! what is still lost is given up.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use crate::block::item::Rules;
+use crate::block::{Block, BlockKind};
+use crate::disk::inode::InodeItem;
+use crate::disk::{Key, KeyType, Logical, Transid, flags, objectid};
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::survey::{Buckets, Job, Unread};
+use crate::table::MemoryBudget;
+use crate::tree::promise;
+
+use super::super::edits::{Instead, Items, Part};
+use super::super::fix::Fix;
+use super::super::flip::{Place, PointerPlace, Witness, unflip_copies, unflip_pointer};
+use super::super::older::{Judge, Lineage, OlderBlocks, Piece, State};
+use super::super::plan::{Plan, Space};
+use super::parents::{Parent, parents};
+
+/// Bytes for the records of a scan for older blocks.
+const MEMORY: u64 = 64 << 20;
+
+/// Decides what takes the place of all blocks that could not be read.
+///
+/// # Errors
+/// Work that was stopped, temporary files that cannot be used.
+pub fn decide(plan: &mut Plan<'_>, threads: usize, progress: &Progress) -> Result<()> {
+    let survey = plan.survey;
+    let unread = &survey.blocks.unread;
+    // Without chunks nothing else is known, and without the root tree no other tree.
+    let first = [objectid::CHUNK_TREE, objectid::ROOT_TREE].into_iter().find(|tree| survey.blocks.lack_of(*tree));
+    let wanted: Vec<&Unread> = unread.iter().filter(|unread| first.is_none_or(|tree| unread.tree == tree)).collect();
+    let blocks: HashSet<Logical> = wanted.iter().map(|unread| unread.block).collect();
+    let parents = parents(plan, &blocks);
+    let mut loss = Loss { threads, progress, parents, older: None, lineages: HashMap::new(), seen: BTreeSet::new() };
+    for unread in wanted {
+        loss.decide(plan, unread)?;
+    }
+    Ok(())
+}
+
+struct Loss<'l> {
+    threads: usize,
+    progress: &'l Progress,
+    parents: HashMap<Logical, Vec<Parent>>,
+    /// What lies about, once it was looked for.
+    older: Option<OlderBlocks>,
+    lineages: HashMap<u64, Lineage>,
+    seen: BTreeSet<(Logical, u64)>,
+}
+
+impl Loss<'_> {
+    fn decide(&mut self, plan: &mut Plan<'_>, unread: &Unread) -> Result<()> {
+        match unread.tree {
+            // What others know is built anew.
+            objectid::EXTENT_TREE | objectid::FREE_SPACE_TREE | objectid::BLOCK_GROUP_TREE => {
+                plan.need(Space::All);
+                return Ok(());
+            }
+            objectid::DEV_TREE => {
+                plan.devices = true;
+                return Ok(());
+            }
+            objectid::TREE_LOG => return Ok(()),
+            _ => {}
+        }
+        let is_own =
+            |parent: &&Parent| parent.expected.level == Some(unread.level) && parent.expected.first_key == unread.first;
+        let parent = self.parents.get(&unread.block).and_then(|all| all.iter().find(is_own)).copied();
+        if let Some(parent) = parent
+            && !self.seen.insert((unread.block, promise(&parent.expected)))
+        {
+            return Ok(());
+        }
+        if let Some(parent) = parent
+            && (self.put_bit_back(plan, unread, &parent) || self.correct_pointer(plan, unread, &parent))
+        {
+            return Ok(());
+        }
+        // Sums are made of the data, not of sums that the data may have had once.
+        if unread.tree != objectid::CSUM_TREE && self.bring_back(plan, unread, parent.as_ref())? {
+            return Ok(());
+        }
+        plan.edits.lost.insert(unread.block, Instead::Items(Items::new()));
+        let error = unread.bad.first().map(|bad| &bad.error);
+        plan.fix(Fix::block_gone(unread.tree, unread.block, unread.level, error));
+        Ok(())
+    }
+
+    fn put_bit_back(&self, plan: &mut Plan<'_>, unread: &Unread, parent: &Parent) -> bool {
+        let rules = Rules::new(plan.volume.format(), plan.volume.superblock());
+        let place = place_of(plan, unread.tree, parent, unread.end, &rules);
+        let Some((_, flip)) = unflip_copies(plan.volume, &place, self.threads) else { return false };
+        let Some(instead) = Block::new(&flip.bytes).map(whole) else { return false };
+        plan.edits.lost.insert(unread.block, instead);
+        let (tree, block) = (unread.tree, unread.block);
+        let field = flip.field.to_string();
+        plan.fix(Fix::Flip { tree, block, offset: flip.offset as u64, bit: flip.bit, field });
+        true
+    }
+
+    fn correct_pointer(&self, plan: &mut Plan<'_>, unread: &Unread, parent: &Parent) -> bool {
+        let (Some(ptr), Some((parent_level, parent_generation))) = (parent.ptr, parent.node) else { return false };
+        let rules = Rules::new(plan.volume.format(), plan.volume.superblock());
+        let tree = unread.tree;
+        let is_owner = |owner: u64| owner == tree || objectid::may_share_blocks(tree) && objectid::is_fs_tree(owner);
+        let records = &plan.survey.blocks.records;
+        let is_referenced =
+            |logical: Logical| records.iter_from(logical.0).next().is_some_and(|record| record.logical == logical);
+        let place = PointerPlace {
+            ptr,
+            parent_level,
+            parent_generation,
+            after: parent.after,
+            end: parent.end.or(unread.end),
+            tree,
+            is_owner: &is_owner,
+            is_referenced: &is_referenced,
+            rules: &rules,
+            witness: Witness::of_extent_item(plan.survey, unread.block),
+        };
+        let Some(flip) = unflip_pointer(plan.volume, &place) else { return false };
+        let child = crate::block::verify::Expected::child(&flip.ptr, parent_level);
+        plan.edits.lost.insert(unread.block, Instead::Same(child));
+        plan.fix(Fix::Pointer { tree, block: unread.block, field: format!("{:?}", flip.field) });
+        true
+    }
+
+    /// What hung below the block, and earlier versions of it.
+    fn bring_back(&mut self, plan: &mut Plan<'_>, unread: &Unread, parent: Option<&Parent>) -> Result<bool> {
+        let newest =
+            parent.and_then(|parent| parent.expected.generation).unwrap_or(plan.volume.superblock().generation());
+        self.scan(plan)?;
+        let volume = plan.volume;
+        let lineage = self.lineages.entry(unread.tree).or_insert_with(|| Lineage::of(volume, unread.tree));
+        let Some(older) = &self.older else { return Ok(false) };
+        let pieces = older.cover(0, (unread.first, unread.end), lineage, newest);
+        if let Some(failure) = older.failure() {
+            return Err(Error::Temporary(failure));
+        }
+        let rules = Rules::new(volume.format(), volume.superblock());
+        let root = plan.root(unread.tree);
+        let is_nodatasum = |inode: u64| {
+            let data = root?.find(volume, Key::new(inode, KeyType::INODE_ITEM, 0)).ok()??;
+            InodeItem::read_prefix(&data).map(|(item, _)| item.flags.get() & flags::inode::NODATASUM != 0)
+        };
+        let judge = Judge { volume, survey: plan.survey, rules: &rules, is_nodatasum: &is_nodatasum };
+        let (mut parts, mut fixes) = (Vec::new(), Vec::new());
+        let mut generation = Transid(0);
+        let mut is_attached = true;
+        // What a lost node led to is known by the references that the extent tree alone has; what else lies there was deleted.
+        let is_known = unread.level > 0
+            && !plan.survey.blocks.lack_of(objectid::EXTENT_TREE)
+            && plan.survey.trees.extent_tree.is_some();
+        for piece in pieces.iter().filter(|piece| !is_known || piece.is_wanted) {
+            let Some(part) = part_of(&judge, unread.tree, piece, &mut fixes) else { continue };
+            generation = generation.max(piece.block.generation);
+            is_attached &= piece.is_wanted || piece.block.state != State::Older;
+            parts.push(part);
+        }
+        if parts.is_empty() {
+            return Ok(false);
+        }
+        let (tree, block, count) = (unread.tree, unread.block, parts.len() as u64);
+        plan.edits.lost.insert(block, Instead::Leaves(parts));
+        plan.fix(match is_attached && unread.level > 0 {
+            true => Fix::Attached { tree, block, count },
+            false => {
+                let problem = unread.bad.first().map_or("no chunk holds it".to_owned(), |bad| bad.error.to_string());
+                Fix::Older { tree, block, problem, generation }
+            }
+        });
+        plan.fixes.append(&mut fixes);
+        Ok(true)
+    }
+
+    fn scan(&mut self, plan: &Plan<'_>) -> Result<()> {
+        if self.older.is_some() {
+            return Ok(());
+        }
+        let job = Job { volume: plan.volume, threads: self.threads, progress: self.progress };
+        let buckets = plan.survey.claims.unequal_references(&plan.survey.found).unwrap_or_else(Buckets::all);
+        let references = plan.survey.references(&job, &buckets).map_err(Error::Temporary)?;
+        self.older = Some(OlderBlocks::scan(&job, plan.survey, Some(&references), &MemoryBudget::new(MEMORY))?);
+        Ok(())
+    }
+}
+
+/// The place of a block, by the pointer to it.
+pub fn place_of<'p>(plan: &Plan<'p>, tree: u64, parent: &Parent, end: Option<Key>, rules: &'p Rules) -> Place<'p> {
+    Place {
+        expected: parent.expected,
+        end: parent.end.or(end),
+        tree,
+        owner: (!objectid::may_share_blocks(tree)).then_some(tree),
+        chunk_tree_uuid: None,
+        format: plan.volume.format(),
+        rules,
+        witness: Witness {
+            newest: parent.node.map(|(_, generation)| generation),
+            ..Witness::of_extent_item(plan.survey, parent.expected.logical)
+        },
+    }
+}
+
+/// All that a block holds.
+pub fn whole(block: Block<'_>) -> Instead {
+    match block.kind() {
+        BlockKind::Leaf(leaf) => {
+            Instead::Items(leaf.items().flatten().map(|item| (item.key, item.data.to_vec())).collect())
+        }
+        BlockKind::Node(node) => {
+            let level = block.level();
+            let children = node.ptrs().iter().map(|ptr| crate::block::verify::Expected::child(ptr, level));
+            Instead::Children(children.collect())
+        }
+    }
+}
+
+/// What of a leaf that was found is brought back. A leaf that is claimed stays where it is; others may be written over.
+fn part_of(judge: &Judge<'_>, tree: u64, piece: &Piece, fixes: &mut Vec<Fix>) -> Option<Part> {
+    let mut buffer = Vec::new();
+    let block = OlderBlocks::read(judge.volume, &piece.block, &mut buffer)?;
+    let BlockKind::Leaf(leaf) = block.kind() else { return None };
+    let usable = judge.items(leaf, tree, (Some(piece.from), piece.to.successor()));
+    for (key, why) in &usable.dropped {
+        fixes.push(Fix::ItemGone { tree, key: *key, why: format!("{why:?}") });
+    }
+    let is_whole = usable.dropped.is_empty() && usable.items.len() == leaf.headers().len();
+    if is_whole && piece.block.state != State::Older {
+        return Some(Part::Block(piece.block.expected()));
+    }
+    let items: Items = usable.items.into_iter().collect();
+    (!items.is_empty()).then_some(Part::Items(items))
+}

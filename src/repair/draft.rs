@@ -1,0 +1,210 @@
+//! One step of a repair: new blocks, and the superblocks that lead to them, all of it staged.
+
+use std::collections::BTreeMap;
+
+use zerocopy::IntoBytes;
+
+use crate::block::edit::NewBlock;
+use crate::disk::flags::block_group;
+use crate::disk::superblock::RootBackup;
+use crate::disk::volume::{Chunk, DevItem};
+use crate::disk::{DiskKey, Key, KeyType, Logical, Superblock, Transid, objectid};
+use crate::error::{Error, Result};
+use crate::tree::TreeRoot;
+use crate::tree::build::NewTree;
+use crate::volume::chunk_items::chunk_key;
+use crate::volume::{ChunkMap, ChunkMapping, Commit, Staged, Volume, WritableVolume};
+
+use super::free::FreeBlocks;
+
+/// Tree blocks that every filesystem has (`btrfs_validate_super`).
+const LEAST_BLOCKS: u64 = 6;
+
+/// New blocks of a staged filesystem, which no superblock leads to yet.
+pub struct Draft {
+    volume: WritableVolume,
+    /// Space for more of them.
+    pub free: FreeBlocks,
+    /// The superblock that is to be: roots and generation are filled in by [`Draft::publish`].
+    pub superblock: Box<Superblock>,
+    /// Roots of trees with root items, for the backup roots.
+    pub roots: BTreeMap<u64, TreeRoot>,
+    form: NewTree,
+}
+
+impl Draft {
+    /// A step that begins with `volume`, on which all that is written is staged.
+    ///
+    /// # Errors
+    /// The generation is the last there can be.
+    pub fn new(volume: WritableVolume, free: FreeBlocks) -> Result<Self> {
+        let opened = volume.volume();
+        let superblock = Box::new(*opened.superblock());
+        let newest = superblock.generation().max(opened.stored_superblock().generation());
+        let is_last = || Error::Damaged { problem: "the generation is the last possible".to_owned() };
+        let format = opened.format();
+        let form = NewTree {
+            owner: 0,
+            generation: Transid(newest.0.checked_add(1).ok_or_else(is_last)?),
+            fsid: superblock.metadata_fsid(),
+            chunk_tree_uuid: chunk_tree_uuid(opened),
+            nodesize: format.nodesize,
+            csum_type: format.csum_type,
+        };
+        Ok(Self { volume, free, superblock, roots: BTreeMap::new(), form })
+    }
+
+    /// The filesystem that the step begins with.
+    pub fn volume(&self) -> &Volume {
+        self.volume.volume()
+    }
+
+    /// Generation of all new blocks.
+    pub fn generation(&self) -> Transid {
+        self.form.generation
+    }
+
+    /// What the new blocks of a tree have in common.
+    pub fn form(&self, owner: u64) -> NewTree {
+        NewTree { owner, ..self.form }
+    }
+
+    /// A block of `owner` without elements.
+    ///
+    /// # Errors
+    /// The nodesize is none.
+    pub fn new_block(&self, owner: u64, level: u8) -> Result<Vec<u8>> {
+        let NewTree { generation, fsid, chunk_tree_uuid, .. } = self.form;
+        let mut bytes = vec![0; self.form.nodesize as usize];
+        let new = NewBlock { logical: Logical(0), level, generation, owner, fsid, chunk_tree_uuid };
+        new.write(&mut bytes).map_err(|error| Error::Internal { problem: error.to_string() })?;
+        Ok(bytes)
+    }
+
+    /// Gives a finished block of `tree` a place, and writes it there.
+    ///
+    /// # Errors
+    /// No space, and what cannot be written.
+    pub fn place(&mut self, tree: u64, bytes: &mut [u8]) -> Result<Logical> {
+        let logical = self.free.take(tree)?;
+        crate::block::edit::set_logical(bytes, logical)
+            .map_err(|error| Error::Internal { problem: error.to_string() })?;
+        self.form.csum_type.stamp(bytes);
+        self.write(logical, bytes)?;
+        Ok(logical)
+    }
+
+    /// Writes a block that has its place and its checksum.
+    ///
+    /// # Errors
+    /// What cannot be written.
+    pub fn write(&self, logical: Logical, bytes: &[u8]) -> Result<()> {
+        self.volume.write(self.volume().chunks(), &[Staged { logical, bytes }])
+    }
+
+    /// Writes good bytes over a copy that is bad.
+    ///
+    /// # Errors
+    /// As those of [`WritableVolume::write_copy`].
+    pub fn write_copy(&self, logical: Logical, mirror: u16, bytes: &[u8]) -> Result<()> {
+        self.volume.write_copy(logical, mirror, bytes)
+    }
+
+    /// Stages superblocks that lead to these roots, with the totals and the system chunk array that the chunk tree gives.
+    ///
+    /// # Errors
+    /// A superblock that leads nowhere, or that is none.
+    pub fn publish(mut self, root: &TreeRoot, chunk_root: &TreeRoot) -> Result<()> {
+        let mut superblock = self.superblock;
+        let old = self.volume.volume().superblock().generation();
+        if Transid::from(superblock.uuid_tree_generation) == old {
+            superblock.uuid_tree_generation = self.form.generation.0.into();
+        }
+        superblock.generation = self.form.generation.0.into();
+        (superblock.root, superblock.root_level) = (root.logical.0.into(), root.level);
+        (superblock.chunk_root, superblock.chunk_root_level) = (chunk_root.logical.0.into(), chunk_root.level);
+        if let Some(generation) = chunk_root.generation {
+            superblock.chunk_root_generation = generation.0.into();
+        }
+        let dev_items = dev_items(self.volume.volume(), chunk_root)?;
+        if !dev_items.is_empty() {
+            superblock.num_devices = (dev_items.len() as u64).into();
+            let total = dev_items.iter().try_fold(0_u64, |sum, item| sum.checked_add(item.total_bytes.get()));
+            superblock.total_bytes = total.unwrap_or(superblock.total_bytes.get()).into();
+        }
+        // What is in use is counted when the trees of space are built; less than this no superblock may say.
+        let least = LEAST_BLOCKS * u64::from(self.form.nodesize);
+        superblock.bytes_used = superblock.bytes_used.get().max(least).into();
+        let chunks = fill_array(&mut superblock, self.volume.volume(), chunk_root)?;
+        let backup = backup(&self.roots);
+        let commit = Commit {
+            staged: &[],
+            mended: &[],
+            chunks: &chunks,
+            superblock: &superblock,
+            backup: &backup,
+            dev_items: &dev_items,
+        };
+        self.volume.publish(&commit)?.wholly()
+    }
+}
+
+/// What blocks carry: that of the chunk root, which was read to open the filesystem.
+fn chunk_tree_uuid(volume: &Volume) -> crate::disk::fields::Uuid {
+    let mut buffer = Vec::new();
+    let read = volume.read_block(&TreeRoot::chunk_tree(volume).expected(), &mut buffer);
+    read.map(|read| read.block.header().chunk_tree_uuid).unwrap_or_default()
+}
+
+/// The device items of the chunk tree.
+fn dev_items(volume: &Volume, chunk_root: &TreeRoot) -> Result<Vec<DevItem>> {
+    let key = |devid| Key::new(objectid::DEV_ITEMS, KeyType::DEV_ITEM, devid);
+    let mut items = Vec::new();
+    chunk_root.range(volume, key(0), key(u64::MAX), |item| {
+        items.extend(DevItem::read_prefix(item.data).map(|(item, _)| *item));
+    })?;
+    Ok(items)
+}
+
+/// Makes the system chunk array hold the system chunks of the chunk tree, as many as have room. Returns all chunks.
+fn fill_array(superblock: &mut Superblock, volume: &Volume, chunk_root: &TreeRoot) -> Result<ChunkMap> {
+    let (mut array, mut chunks) = (Vec::new(), ChunkMap::default());
+    let room = superblock.sys_chunk_array.len();
+    chunk_root.range(volume, chunk_key(Logical(0)), chunk_key(Logical(u64::MAX)), |item| {
+        let Some((chunk, stripes, _)) = Chunk::read_with_stripes(item.data) else { return };
+        let entry = [DiskKey::from(item.key).as_bytes(), item.data].concat();
+        let is_system = chunk.block_group_flags().contains(block_group::SYSTEM);
+        if is_system && array.len() + entry.len() <= room {
+            array.extend(entry);
+        }
+        // What makes no sense, or overlaps, is no chunk.
+        let mapping = ChunkMapping::new(Logical(item.key.offset), chunk, stripes).ok();
+        mapping.into_iter().for_each(|mapping| drop(chunks.insert(mapping)));
+    })?;
+    superblock.sys_chunk_array.fill(0);
+    superblock.sys_chunk_array[..array.len()].copy_from_slice(&array);
+    superblock.sys_chunk_array_size = (array.len() as u32).into();
+    Ok(chunks)
+}
+
+fn backup(roots: &BTreeMap<u64, TreeRoot>) -> RootBackup {
+    let mut backup = RootBackup::zeroed();
+    let root = |tree| {
+        roots.get(&tree).map(|root: &TreeRoot| (root.logical.0, root.generation.unwrap_or_default().0, root.level))
+    };
+    if let Some((logical, generation, level)) = root(objectid::EXTENT_TREE) {
+        (backup.extent_root, backup.extent_root_gen) = (logical.into(), generation.into());
+        backup.extent_root_level = level;
+    }
+    if let Some((logical, generation, level)) = root(objectid::FS_TREE) {
+        (backup.fs_root, backup.fs_root_gen, backup.fs_root_level) = (logical.into(), generation.into(), level);
+    }
+    if let Some((logical, generation, level)) = root(objectid::DEV_TREE) {
+        (backup.dev_root, backup.dev_root_gen, backup.dev_root_level) = (logical.into(), generation.into(), level);
+    }
+    if let Some((logical, generation, level)) = root(objectid::CSUM_TREE) {
+        (backup.csum_root, backup.csum_root_gen) = (logical.into(), generation.into());
+        backup.csum_root_level = level;
+    }
+    backup
+}

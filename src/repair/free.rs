@@ -1,0 +1,78 @@
+//! Where a repair may write: what no survey reached, and what no extent item claims.
+//!
+//! A damaged extent tree, free space tree or used count does not decide where a repair writes. Nor does what it could not read:
+//! an extent that only the extent tree knows of may hang below a lost block.
+
+use crate::disk::flags::block_group::{METADATA, SYSTEM};
+use crate::disk::{Logical, objectid};
+use crate::error::{Error, Result};
+use crate::space::{FreeExtents, without_excluded};
+use crate::survey::Survey;
+use crate::volume::{ChunkMapping, Volume};
+
+/// Space for tree blocks.
+#[derive(Clone)]
+pub struct FreeBlocks {
+    nodesize: u32,
+    groups: Vec<Group>,
+}
+
+#[derive(Clone)]
+struct Group {
+    flags: u64,
+    /// Of chunks with parity those in rows that hold nothing else.
+    free: FreeExtents,
+    /// The rest of it: writing there changes the parity of what is in use.
+    partial: FreeExtents,
+}
+
+impl FreeBlocks {
+    /// What is free in the chunks of `volume` that are for tree blocks, by each of `surveys`. They have kept their blocks.
+    ///
+    /// # Errors
+    /// Records that cannot be read.
+    pub fn new(volume: &Volume, surveys: &[&Survey]) -> Result<Self> {
+        let nodesize = volume.format().nodesize;
+        let for_blocks = |chunk: &&ChunkMapping| chunk.flags.0 & (METADATA | SYSTEM) != 0;
+        let mut groups = Vec::new();
+        for chunk in volume.chunks().iter().filter(for_blocks) {
+            let mut free = without_excluded(chunk);
+            for survey in surveys {
+                for extent in survey.used_over(chunk.logical, chunk.end(), nodesize) {
+                    free.remove(extent.logical, extent.length);
+                }
+                for extent in survey.claims.extents.range(chunk.logical, chunk.end()) {
+                    free.remove(extent.logical, extent.length);
+                }
+            }
+            let (free, partial) = match chunk.row_length() {
+                Some(row) => free.split_rows(chunk.logical, row),
+                None => (free, FreeExtents::default()),
+            };
+            groups.push(Group { flags: chunk.flags.0, free, partial });
+        }
+        match surveys.iter().find_map(|survey| survey.failure()) {
+            Some(failure) => Err(Error::Temporary(failure)),
+            None => Ok(Self { nodesize, groups }),
+        }
+    }
+
+    /// Takes the space of a block of `tree`.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`]
+    pub fn take(&mut self, tree: u64) -> Result<Logical> {
+        let (bit, what) = match tree {
+            objectid::CHUNK_TREE => (SYSTEM, "system"),
+            _ => (METADATA, "metadata"),
+        };
+        let nodesize = self.nodesize;
+        let of_kind = |groups: &mut Vec<Group>, take: fn(&mut Group) -> &mut FreeExtents| {
+            groups.iter_mut().filter(|group| group.flags & bit != 0).find_map(|group| take(group).take_block(nodesize))
+        };
+        let block = of_kind(&mut self.groups, |group| &mut group.free);
+        let block = block.or_else(|| of_kind(&mut self.groups, |group| &mut group.partial));
+        let left = self.groups.iter().filter(|group| group.flags & bit != 0).map(|group| group.free.bytes()).sum();
+        block.ok_or(Error::NoSpace { what, wanted: nodesize.into(), left })
+    }
+}

@@ -1,0 +1,112 @@
+//! What is to be done in one step.
+
+use crate::disk::{Logical, Superblock};
+use crate::survey::Survey;
+use crate::tree::{Tree, TreeRoot};
+use crate::volume::Volume;
+
+use super::edits::Edits;
+use super::fix::Fix;
+
+/// A copy to be written anew from a good one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Copy {
+    /// Logical address of the range.
+    pub logical: Logical,
+    /// In bytes.
+    pub length: u64,
+    /// The copy, counted from 1.
+    pub mirror: u16,
+}
+
+/// What the trees of space need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Space {
+    /// Nothing.
+    #[default]
+    Sound,
+    /// Block groups and free space are noted anew: extents are as they should be.
+    Groups,
+    /// All of them are built anew.
+    All,
+}
+
+/// The plan of one step.
+pub struct Plan<'p> {
+    /// The filesystem that it begins with.
+    pub volume: &'p Volume,
+    /// What is known of it.
+    pub survey: &'p Survey,
+    /// Changes of trees.
+    pub edits: Edits,
+    /// Copies to be written anew.
+    pub copies: Vec<Copy>,
+    /// The superblock as it is to be, but for roots, generation and totals.
+    pub superblock: Box<Superblock>,
+    /// Whether superblocks are to be written.
+    pub is_superblock_due: bool,
+    /// What the trees of space need.
+    pub space: Space,
+    /// Whether the device tree is built anew.
+    pub devices: bool,
+    /// Trees that are missing, and begin without items.
+    pub new_trees: Vec<u64>,
+    /// What is done, for the report.
+    pub fixes: Vec<Fix>,
+}
+
+impl<'p> Plan<'p> {
+    /// A plan of nothing.
+    pub fn new(volume: &'p Volume, survey: &'p Survey) -> Self {
+        Self {
+            volume,
+            survey,
+            edits: Edits::default(),
+            copies: Vec::new(),
+            superblock: Box::new(*volume.superblock()),
+            is_superblock_due: false,
+            space: Space::Sound,
+            devices: false,
+            new_trees: Vec::new(),
+            fixes: Vec::new(),
+        }
+    }
+
+    /// Whether nothing is to be done.
+    pub fn is_empty(&self) -> bool {
+        self.edits.is_empty()
+            && self.copies.is_empty()
+            && !self.is_superblock_due
+            && self.space == Space::Sound
+            && !self.devices
+            && self.new_trees.is_empty()
+    }
+
+    /// Whether trees other than those of space change.
+    pub fn changes_trees(&self) -> bool {
+        !self.edits.is_empty() || !self.new_trees.is_empty()
+    }
+
+    /// The trees of space need this at the least.
+    pub fn need(&mut self, space: Space) {
+        self.space = self.space.max(space);
+    }
+
+    /// A tree with this id that the survey reached.
+    pub fn tree(&self, id: u64) -> Option<Tree> {
+        let trees = &self.survey.trees;
+        let all = trees.others.iter().chain([&trees.root_tree]).chain(&trees.extent_tree);
+        // Of several the last counts, as for the kernel.
+        all.rev().find(|tree| tree.id() == id).copied()
+    }
+
+    /// The root of such a tree.
+    pub fn root(&self, id: u64) -> Option<TreeRoot> {
+        self.tree(id).map(|tree| tree.root)
+    }
+
+    /// Notes a fix.
+    pub fn fix(&mut self, fix: Fix) {
+        self.fixes.push(fix);
+    }
+}

@@ -1,0 +1,188 @@
+//! Know, decide, prove: the order of a repair.
+
+use std::sync::Arc;
+
+use crate::check::{self, Report, check_survey};
+use crate::disk::objectid;
+use crate::error::{Error, Result};
+use crate::finding::{Finding, Severity};
+use crate::image::Image;
+use crate::problem::Problem;
+use crate::survey::{self, Survey, gather};
+use crate::tree::stale_devices;
+use crate::volume::{RootChoice, Volume, WritableVolume};
+
+use super::apply::{apply, note_free_space};
+use super::chunk_root::newest_chunk_root;
+use super::decide::decide;
+use super::draft::Draft;
+use super::fix::Fix;
+use super::free::FreeBlocks;
+use super::options::{Force, Options};
+use super::plan::{Plan, Space};
+use super::space::Rebuild;
+
+/// Steps at the most: each but the last makes something better, or the repair ends.
+const MAX_STEPS: usize = 64;
+
+/// What a repair came to. Nothing of it is on the images yet: all is staged.
+pub struct Repaired {
+    /// What was found at first.
+    pub before: Report,
+    /// What was done, in order.
+    pub fixes: Vec<Fix>,
+    /// What a check of the staged filesystem finds.
+    pub after: Report,
+    /// Why the repair went no further, if an error kept it from that.
+    pub stopped: Option<Error>,
+}
+
+impl Repaired {
+    /// Whether the staged filesystem is better than it was: less is wrong with it, and nothing that was not before.
+    pub fn is_better(&self) -> bool {
+        let codes = |report: &Report| -> std::collections::BTreeSet<&'static str> {
+            damage(&report.problems).map(Finding::code).collect()
+        };
+        let count = |report: &Report| damage(&report.problems).count();
+        !self.fixes.is_empty()
+            && (count(&self.after) == 0
+                || count(&self.after) < count(&self.before) && codes(&self.after).is_subset(&codes(&self.before)))
+    }
+
+    /// Whether nothing is wrong with it that was not before.
+    pub fn is_no_worse(&self) -> bool {
+        damage(&self.after.problems).count() <= damage(&self.before.problems).count()
+    }
+
+    /// Whether nothing is wrong any more.
+    pub fn is_clean(&self) -> bool {
+        damage(&self.after.problems).next().is_none()
+    }
+
+    /// What is given up.
+    pub fn given_up(&self) -> impl Iterator<Item = &Fix> {
+        self.fixes.iter().filter(|fix| fix.gives_up())
+    }
+}
+
+fn damage(problems: &[Problem]) -> impl Iterator<Item = &Problem> {
+    problems.iter().filter(|problem| problem.severity() > Severity::Note)
+}
+
+/// Repairs the filesystem that the staged `images` are the devices of. Nothing reaches the images.
+///
+/// # Errors
+/// The filesystem cannot be opened, a log is pending, work that was stopped, temporary files that cannot be used.
+pub fn repair(images: &[Image], options: &Options<'_>) -> Result<Repaired> {
+    let mut original: Option<(Report, Arc<Survey>)> = None;
+    let mut fixes: Vec<Fix> = Vec::new();
+    let mut stopped = None;
+    let mut last_fixes = 0..0;
+    let first_choice = first_choice(images, options, &mut fixes)?;
+    for step in 0..=MAX_STEPS {
+        let is_first = step == 0;
+        let choice = if is_first { first_choice } else { RootChoice::default() };
+        let volume = Volume::open_at(again(images)?, &choice)?;
+        let (survey, report) = know(&volume, options)?;
+        let survey = Arc::new(survey);
+        let force = if is_first { options.force } else { Force::default() };
+        let plan = decide(
+            &volume,
+            &survey,
+            &report.problems,
+            &force,
+            is_first && is_other_root(&choice),
+            (options.threads, options.progress),
+        )?;
+        let is_again = !is_first && fixes[last_fixes.clone()] == plan.fixes;
+        if plan.is_empty() || is_again || stopped.is_some() || step == MAX_STEPS {
+            let before = original.map_or_else(|| report.clone(), |(before, _)| before);
+            return Ok(Repaired { before, fixes, after: report, stopped });
+        }
+        let step =
+            Step { images, options, choice, survey: &survey, original: original.as_ref().map(|(_, survey)| &**survey) };
+        match step.stage(&plan) {
+            Ok(()) => {
+                last_fixes = fixes.len()..fixes.len() + plan.fixes.len();
+                fixes.extend(plan.fixes);
+            }
+            Err(error @ (Error::Interrupted | Error::Temporary(_))) => return Err(error),
+            Err(error) => stopped = Some(error),
+        }
+        if original.is_none() {
+            original = Some((report, survey));
+        }
+    }
+    Err(Error::Internal { problem: "a repair has no last step".to_owned() })
+}
+
+/// Where to begin: at the newest chunk root that can be found, if the one of the superblock is lost.
+fn first_choice(images: &[Image], options: &Options<'_>, fixes: &mut Vec<Fix>) -> Result<RootChoice> {
+    let choice = options.choice;
+    let error = match Volume::open_at(again(images)?, &choice) {
+        Err(error @ Error::Block { what: "chunk root", .. }) if choice.chunk_root.is_none() => error,
+        Err(error) => return Err(error),
+        Ok(_) => return Ok(choice),
+    };
+    let volume = Volume::open_without_chunk_tree(again(images)?, &choice)?;
+    let Some((block, generation)) = newest_chunk_root(&volume) else { return Err(error) };
+    fixes.push(Fix::Root { tree: objectid::CHUNK_TREE, block, generation });
+    Ok(RootChoice { chunk_root: Some(block), ..choice })
+}
+
+fn is_other_root(choice: &RootChoice) -> bool {
+    choice.backup || choice.tree_root.is_some() || choice.chunk_root.is_some() || choice.mirror.is_some()
+}
+
+/// One step, and what it begins with.
+struct Step<'s> {
+    images: &'s [Image],
+    options: &'s Options<'s>,
+    choice: RootChoice,
+    survey: &'s Arc<Survey>,
+    /// What the images themselves hold, where an earlier step staged something.
+    original: Option<&'s Survey>,
+}
+
+impl Step<'_> {
+    fn stage(&self, plan: &Plan<'_>) -> Result<()> {
+        let surveys: Vec<&Survey> = self.original.into_iter().chain([&**self.survey]).collect();
+        let has_changes = plan.changes_trees() || !plan.copies.is_empty() || plan.is_superblock_due;
+        let is_alone = self.original.is_none();
+        let free = match has_changes {
+            true => apply(plan, self.open(&self.choice)?, &surveys)?,
+            false => FreeBlocks::new(plan.volume, &surveys)?,
+        };
+        match plan.space {
+            Space::Sound if !plan.devices => Ok(()),
+            // A survey tells what is in use in its own state alone.
+            Space::Groups if is_alone && !has_changes && !plan.devices => {
+                note_free_space(self.open(&self.choice)?, Arc::clone(self.survey))
+            }
+            _ => {
+                let choice = if has_changes { RootChoice::default() } else { self.choice };
+                let Options { threads, memory, progress, .. } = *self.options;
+                let (extents, with_devices) = (&self.survey.claims.extents, plan.devices);
+                let draft = Draft::new(self.open(&choice)?, free)?;
+                Rebuild { threads, progress, memory, extents, with_devices }.run(draft)
+            }
+        }
+    }
+
+    fn open(&self, choice: &RootChoice) -> Result<WritableVolume> {
+        WritableVolume::of_images(again(self.images)?, choice, self.options.missing, stale_devices)
+    }
+}
+
+fn again(images: &[Image]) -> Result<Vec<Image>> {
+    images.iter().map(Image::again).collect()
+}
+
+fn know(volume: &Volume, options: &Options<'_>) -> Result<(Survey, Report)> {
+    let Options { threads, memory, progress, check_data_csum, .. } = *options;
+    let gathering = survey::Options { threads, memory, progress, count_qgroups: false, keep_blocks: true };
+    let mut survey = gather(volume, &gathering)?;
+    let checking = check::Options { threads, memory, progress, count_qgroups: false, check_data_csum };
+    let report = check_survey(volume, &mut survey, &checking)?;
+    Ok((survey, report))
+}

@@ -1,0 +1,104 @@
+//! `check --repair` as it is used.
+
+use std::path::PathBuf;
+
+use rbtrfs::disk::inode::InodeItem;
+use rbtrfs::disk::{Key, KeyType, objectid};
+
+use crate::support::inject::Injector;
+use crate::support::{Run, Scratch, assert_identical, kernel_image_or_skip, rbtrfs, run_rbtrfs};
+
+/// An image on which a file counts its links wrongly.
+fn damaged() -> Option<Injector> {
+    let injector = Injector::new(&kernel_image_or_skip("single")?);
+    let items = injector.items(objectid::FS_TREE);
+    let is_file = |key: &Key| key.key_type == KeyType::INODE_ITEM && key.objectid > objectid::ROOT_DIR;
+    let (key, _) = items.iter().rfind(|(key, _)| is_file(key)).unwrap();
+    injector.item_as(objectid::FS_TREE, *key, |item: &mut InodeItem| item.nbytes.set(1 << 40));
+    Some(injector)
+}
+
+/// An image on which a directory is lost, so that not all can be saved.
+fn with_loss() -> Option<Injector> {
+    let injector = Injector::new(&kernel_image_or_skip("single")?);
+    let leaf = injector.leaf_of(objectid::CSUM_TREE, Key::MIN);
+    injector.block_unstamped(leaf, |bytes| bytes.fill(0));
+    Some(injector)
+}
+
+/// Whether all of these stand on standard output.
+fn says(run: &Run, parts: &[&str]) -> bool {
+    parts.iter().all(|part| run.stdout.contains(part))
+}
+
+fn check(options: &[&str], images: &[PathBuf]) -> Run {
+    Run::of(rbtrfs("check", options, images))
+}
+
+#[test]
+fn a_plan_that_is_told_writes_nothing() {
+    let Some(injector) = damaged() else { return };
+    let scratch = Scratch::new();
+    let copy = scratch.copy(&injector.images()[0]);
+    let times = std::fs::metadata(&injector.images()[0]).unwrap().modified().unwrap();
+    let run = check(&["--dry-run"], injector.images());
+    assert!(
+        says(&run, &["to mend: item-written", "nothing was written; after the repair nothing is wrong"]),
+        "{run:?}"
+    );
+    assert_eq!(run.code, 0);
+    assert_identical(injector.images(), &[copy], "a dry run");
+    assert_eq!(std::fs::metadata(&injector.images()[0]).unwrap().modified().unwrap(), times);
+}
+
+#[test]
+fn what_is_repaired_is_clean_and_can_be_undone() {
+    let Some(injector) = damaged() else { return };
+    let scratch = Scratch::new();
+    let copy = scratch.copy(&injector.images()[0]);
+    let undo = scratch.path("undo");
+    let run = check(&["--repair", "--undo", undo.to_str().unwrap()], injector.images());
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(says(&run, &["mended: item-written", "repaired, nothing is wrong"]), "{run:?}");
+    assert_eq!(run_rbtrfs("check", injector.images()).code, 0);
+    let again = check(&["--repair"], injector.images());
+    assert!(says(&again, &["no problems found"]) && again.code == 0, "{again:?}");
+    assert_eq!(Run::of(rbtrfs("undo", &[undo.to_str().unwrap()], injector.images())).code, 0);
+    assert_identical(injector.images(), &[copy], "an undone repair");
+}
+
+#[test]
+fn nothing_is_given_up_that_nobody_agreed_to_give_up() {
+    let Some(injector) = with_loss() else { return };
+    let scratch = Scratch::new();
+    let copy = scratch.copy(&injector.images()[0]);
+    let run = check(&["--repair"], injector.images());
+    assert_eq!(run.code, 2, "{run:?}");
+    assert!(says(&run, &["given up: block-given-up", "--yes gives up what cannot be saved"]), "{run:?}");
+    assert_identical(injector.images(), &[copy], "a repair that was not agreed to");
+    let run = check(&["--repair", "--yes"], injector.images());
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!(run_rbtrfs("check", injector.images()).code, 0);
+}
+
+#[test]
+fn the_document_of_a_repair_tells_all_of_it() {
+    let Some(injector) = damaged() else { return };
+    let run = check(&["--repair", "--json"], injector.images());
+    let document: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(document["schema"], "rbtrfs.repair/1");
+    assert_eq!((&document["published"], &document["clean"]), (&true.into(), &true.into()));
+    assert_eq!(document["problems"].as_array().unwrap().iter().filter(|p| p["code"] == "inode-nbytes").count(), 1);
+    assert!(document["fixes"].as_array().unwrap().iter().any(|fix| fix["code"] == "item-written"));
+}
+
+#[test]
+fn fsck_tells_by_its_bits_whether_all_is_mended() {
+    let Some(injector) = damaged() else { return };
+    assert_eq!(Run::of(rbtrfs("fsck", &["-n"], injector.images())).code, 4);
+    assert_eq!(Run::of(rbtrfs("fsck", &["-p"], injector.images())).code, 1);
+    assert_eq!(Run::of(rbtrfs("fsck", &["-n"], injector.images())).code, 0);
+    let Some(injector) = with_loss() else { return };
+    assert_eq!(Run::of(rbtrfs("fsck", &["-p"], injector.images())).code, 8);
+    assert_eq!(Run::of(rbtrfs("fsck", &["-y"], injector.images())).code, 1);
+}
