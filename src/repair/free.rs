@@ -8,7 +8,14 @@ use crate::disk::{Logical, objectid};
 use crate::error::{Error, Result};
 use crate::space::{FreeExtents, without_excluded};
 use crate::survey::Survey;
-use crate::volume::{ChunkMapping, Volume};
+use crate::volume::{ChunkMapping, Device, Volume};
+
+/// Whether blocks can be written to a chunk: seeds are not written, and no more devices are missing than it can do without.
+fn is_writable(volume: &Volume, chunk: &ChunkMapping) -> bool {
+    let devices = || chunk.stripes.iter().map(|stripe| volume.device(stripe));
+    let missing = devices().filter(Option::is_none).count();
+    missing <= usize::from(chunk.profile.geometry().tolerated_failures) && !devices().flatten().any(Device::is_seed)
+}
 
 /// Space for tree blocks.
 #[derive(Clone)]
@@ -35,7 +42,7 @@ impl FreeBlocks {
         let nodesize = volume.format().nodesize;
         let for_blocks = |chunk: &&ChunkMapping| chunk.flags.0 & (METADATA | SYSTEM) != 0;
         let mut groups = Vec::new();
-        for chunk in volume.chunks().iter().filter(for_blocks) {
+        for chunk in volume.chunks().iter().filter(for_blocks).filter(|chunk| is_writable(volume, chunk)) {
             let mut free = without_excluded(chunk);
             for survey in surveys {
                 for extent in survey.used_over(chunk.logical, chunk.end(), nodesize) {

@@ -63,6 +63,10 @@ impl Rebuild<'_> {
     /// References that contradict each other, no space, and what cannot be read or written.
     pub fn run(&self, mut draft: Draft) -> Result<()> {
         let superblock = &draft.superblock;
+        if superblock.has_incompat(incompat::SIMPLE_QUOTA) {
+            let problem = "notes for simple quotas which subvolume made an extent, which nothing else tells";
+            return Err(Error::Tree { tree: objectid::EXTENT_TREE, problem });
+        }
         let has_free_space_tree = superblock.has_compat_ro(compat_ro::FREE_SPACE_TREE);
         let has_block_group_tree = superblock.has_compat_ro(compat_ro::BLOCK_GROUP_TREE);
         let mut of_space = vec![objectid::ROOT_TREE, objectid::EXTENT_TREE];

@@ -102,3 +102,19 @@ fn fsck_tells_by_its_bits_whether_all_is_mended() {
     assert_eq!(Run::of(rbtrfs("fsck", &["-p"], injector.images())).code, 8);
     assert_eq!(Run::of(rbtrfs("fsck", &["-y"], injector.images())).code, 1);
 }
+
+#[test]
+fn what_an_image_that_is_cut_short_lacks_is_not_given_up() {
+    let Some(images) = kernel_image_or_skip("single") else { return };
+    let injector = Injector::new(&images);
+    let volume = injector.volume();
+    let root = injector.root(objectid::FS_TREE).logical;
+    let chunk = volume.chunks().find(root).unwrap();
+    let (_, physical) = chunk.place(root, 1).unwrap();
+    injector.resize(0, physical.0);
+    let scratch = Scratch::new();
+    let copy = scratch.copy(&injector.images()[0]);
+    let run = check(&["--repair", "--yes"], injector.images());
+    assert_eq!(run.code, 2, "{run:?}");
+    assert_identical(injector.images(), &[copy], "a repair of an image that is cut short");
+}

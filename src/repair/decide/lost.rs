@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::block::item::Rules;
+use crate::block::verify::BlockError;
 use crate::block::{Block, BlockKind};
 use crate::disk::inode::InodeItem;
 use crate::disk::{Key, KeyType, Logical, Transid, flags, objectid};
@@ -12,6 +13,7 @@ use crate::progress::Progress;
 use crate::survey::{Buckets, Job, Unread};
 use crate::table::MemoryBudget;
 use crate::tree::promise;
+use crate::volume::Volume;
 
 use super::super::edits::{Instead, Items, Part};
 use super::super::fix::Fix;
@@ -36,10 +38,18 @@ pub fn decide(plan: &mut Plan<'_>, threads: usize, progress: &Progress) -> Resul
     let blocks: HashSet<Logical> = wanted.iter().map(|unread| unread.block).collect();
     let parents = parents(plan, &blocks);
     let mut loss = Loss { threads, progress, parents, older: None, lineages: HashMap::new(), seen: BTreeSet::new() };
-    for unread in wanted {
+    let volume = plan.volume;
+    for unread in wanted.into_iter().filter(|unread| !may_come_back(volume, unread)) {
         loss.decide(plan, unread)?;
     }
     Ok(())
+}
+
+/// Whether the block may be on a device that is missing, or behind the end of an image that is cut short: nothing takes its
+/// place then.
+fn may_come_back(volume: &Volume, unread: &Unread) -> bool {
+    let is_cut = || volume.devices().iter().any(|device| device.is_truncated());
+    unread.bad.iter().any(|bad| bad.is_missing() || matches!(bad.error, BlockError::Unreadable(_)) && is_cut())
 }
 
 struct Loss<'l> {
