@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use zerocopy::IntoBytes;
 
+use crate::block::verify::Expected;
 use crate::disk::root::RootItem;
-use crate::disk::{Key, KeyType, Logical, objectid};
+use crate::disk::{Key, KeyType, Logical, Transid, objectid};
 use crate::error::{Error, Result};
 use crate::survey::Survey;
 use crate::trans::Filesystem;
@@ -39,22 +40,23 @@ pub fn apply(plan: &Plan<'_>, volume: WritableVolume, surveys: &[&Survey]) -> Re
 
 fn write_copy(draft: &Draft, copy: &Copy) -> Result<()> {
     let volume = draft.volume();
-    let Copy { logical, length, mirror } = *copy;
+    let Copy { logical, length, mirror, generation } = *copy;
     let what = "copy of";
     let lost = |problem: String| Error::Block { what, logical, problem };
     let length = usize::try_from(length).map_err(|_| lost("too long".to_owned()))?;
     let mut bytes = vec![0; length];
     for other in (1..=volume.mirrors(logical)).filter(|other| *other != mirror) {
-        if volume.read(logical, other, &mut bytes).is_ok() && is_good(volume, logical, &bytes) {
+        if volume.read(logical, other, &mut bytes).is_ok() && is_good(volume, logical, generation, &bytes) {
             return draft.write_copy(logical, mirror, &bytes);
         }
     }
     Err(lost("no other one is good".to_owned()))
 }
 
-/// Whether the bytes are a tree block by themselves: the place vouches for the rest.
-fn is_good(volume: &Volume, logical: Logical, bytes: &[u8]) -> bool {
-    volume.format().verify(bytes, &crate::block::verify::Expected::at(logical)).is_ok()
+/// Whether the bytes are those of the block that the survey reached: an older version is right by itself, too.
+fn is_good(volume: &Volume, logical: Logical, generation: Transid, bytes: &[u8]) -> bool {
+    let expected = Expected { generation: Some(generation), ..Expected::at(logical) };
+    volume.format().verify(bytes, &expected).is_ok()
 }
 
 /// The new roots of the root tree and of the chunk tree.

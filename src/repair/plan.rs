@@ -1,6 +1,6 @@
 //! What is to be done in one step.
 
-use crate::disk::{Logical, Superblock};
+use crate::disk::{Logical, Superblock, Transid};
 use crate::survey::Survey;
 use crate::tree::{Tree, TreeRoot};
 use crate::volume::Volume;
@@ -17,6 +17,8 @@ pub struct Copy {
     pub length: u64,
     /// The copy, counted from 1.
     pub mirror: u16,
+    /// That of the block, which another copy has to have.
+    pub generation: Transid,
 }
 
 /// What the trees of space need.

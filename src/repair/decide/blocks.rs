@@ -2,7 +2,7 @@
 
 use crate::block::verify::Expected;
 use crate::block::{Block, BlockKind};
-use crate::disk::{Key, Logical};
+use crate::disk::{Key, Logical, Transid};
 use crate::problem::BlockProblem;
 
 use super::super::edits::{Instead, Items};
@@ -31,12 +31,15 @@ pub fn decide(plan: &mut Plan<'_>, problem: &BlockProblem) {
 pub fn mend_copies(plan: &mut Plan<'_>) {
     let length = u64::from(plan.volume.format().nodesize);
     for bad in &plan.survey.blocks.bad {
+        let record =
+            plan.survey.blocks.records.iter_from(bad.block.0).next().filter(|record| record.logical == bad.block);
+        let Some(generation) = record.map(|record| Transid(record.generation)) else { continue };
         for copy in &bad.bad {
             let Some((devid, physical)) = copy.place else { continue };
             if copy.is_missing() {
                 continue;
             }
-            plan.copies.push(Copy { logical: bad.block, length, mirror: copy.mirror });
+            plan.copies.push(Copy { logical: bad.block, length, mirror: copy.mirror, generation });
             plan.fixes.push(Fix::Copy { tree: bad.tree, block: bad.block, devid, physical });
         }
     }
