@@ -310,11 +310,7 @@ fn no_tree_is_made_of_facts_that_contradict_each_other() {
     for (what, blocks, data) in [
         ("two levels", vec![tree(0, 0, 3), BlockRef::tree_block(&block(0, 1), Transid(3), 7)], vec![]),
         ("two generations", vec![tree(0, 0, 3), BlockRef::tree_block(&block(0, 0), Transid(4), 7)], vec![]),
-        (
-            "full and not",
-            vec![tree(0, 0, 3), BlockRef::tree_block(&block(0, 0), Transid(3), 7).with_full_backref()],
-            vec![],
-        ),
+        ("a block without a reference", vec![BlockRef::full_backref(&block(0, 0), Transid(3))], vec![]),
         ("blocks overlap", vec![tree(0, 0, 3), tree(4096, 0, 3)], vec![]),
         ("data overlap", vec![], vec![sound, file((1 << 20) + 4096, 4096, 3)]),
         ("block in data", vec![tree((1 << 20) + 4096, 0, 3)], vec![sound]),
