@@ -23,7 +23,7 @@ _rbtrfs__chunk__remove() {
 
     case "${cmd}" in
         rbtrfs__chunk__remove)
-            opts="-q -h -V --chunk --unused --type --json --dry-run --degraded --allow-partial-rows --quiet --help --version"
+            opts="-q -h -V --chunk --unused --type --relocate --threads --json --dry-run --degraded --allow-partial-rows --cancel-replace --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -35,6 +35,10 @@ _rbtrfs__chunk__remove() {
                     ;;
                 --type)
                     COMPREPLY=($(compgen -W "data metadata system" -- "${cur}"))
+                    return 0
+                    ;;
+                --threads)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)

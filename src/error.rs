@@ -1,7 +1,9 @@
 //! The error of the library: the work cannot go on. Every error says where.
 
+mod balance;
 mod edit;
 mod file;
+mod relocation;
 mod undo;
 
 use std::fmt;
@@ -11,8 +13,10 @@ use std::path::PathBuf;
 use crate::disk::fields::Uuid;
 use crate::disk::{Ino, Key, Logical, Physical, Transid, TreeId};
 
+pub use balance::BalanceProblem;
 pub use edit::EditProblem;
 pub use file::{CompressedProblem, FileProblem, RangeProblem};
+pub use relocation::RelocationProblem;
 pub use undo::UndoProblem;
 
 /// A result of the library: the error is [`Error`] where no other is named.
@@ -479,13 +483,21 @@ pub enum Error {
         logical: Logical,
     },
 
+    /// The filesystem is not balanced as it was asked for.
+    #[error(transparent)]
+    Balance(#[from] BalanceProblem),
+
     /// A log tree was not replayed.
     #[error("there is a log that was not replayed: mount the filesystem once, or it would be lost")]
     PendingLog,
 
     /// A device replacement is under way.
-    #[error("a device is being replaced: mount the filesystem and let that finish, or cancel it")]
+    #[error("a device is being replaced: mount the filesystem and let that finish, or give it up (--cancel-replace)")]
     Replacing,
+
+    /// What lies in block groups cannot be moved elsewhere.
+    #[error(transparent)]
+    Relocation(#[from] RelocationProblem),
 
     /// The items that a commit writes change with every round.
     #[error("after {rounds} rounds the trees still do not say what they are: check the filesystem; nothing is written")]
@@ -518,6 +530,15 @@ pub enum Error {
     /// None of the backup roots in the superblock leads to a tree.
     #[error("there are no older backup roots that can be read")]
     NoBackupRoot,
+
+    /// A place that files are brought to cannot be made, opened or written.
+    #[error("{}: {source}", path.display())]
+    Target {
+        /// Path of the place.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
 
     /// A file that a new filesystem is filled from cannot be read.
     #[error("{}: cannot be read: {source}", path.display())]

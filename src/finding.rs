@@ -36,15 +36,10 @@ pub trait Finding: fmt::Display {
 
     /// How bad it is.
     fn severity(&self) -> Severity;
-}
 
-impl<F: Finding> Finding for &F {
-    fn code(&self) -> &'static str {
-        (**self).code()
-    }
-
-    fn severity(&self) -> Severity {
-        (**self).severity()
+    /// Whether it is more than a note, which is worth knowing and no damage.
+    fn is_damage(&self) -> bool {
+        self.severity() > Severity::Note
     }
 }
 

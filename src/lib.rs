@@ -37,6 +37,7 @@
 // Tests take fixtures in, which need no docs.
 #![cfg_attr(not(test), warn(missing_docs))]
 
+pub mod balance;
 pub mod block;
 pub mod check;
 pub mod chunk;
@@ -46,6 +47,7 @@ pub mod device;
 pub mod disk;
 pub mod dump;
 pub mod error;
+pub mod extract;
 pub mod files;
 pub mod finding;
 pub mod image;
@@ -55,6 +57,7 @@ mod parallel;
 pub mod problem;
 pub mod progress;
 pub mod rebuild;
+pub mod relocate;
 pub mod repair;
 pub mod space;
 pub mod survey;

@@ -13,6 +13,7 @@ pub struct Progress {
     done: AtomicU64,
     total: AtomicU64,
     files: AtomicU64,
+    chunks_left: AtomicU64,
     stop: Arc<AtomicBool>,
     observer: Observer,
 }
@@ -42,6 +43,8 @@ pub struct Moment {
     pub total: u64,
     /// Files of this phase; 0 if it does not count them.
     pub files: u64,
+    /// Chunks that the job has yet to do; 0 if it does not count them.
+    pub chunks_left: u64,
 }
 
 impl Progress {
@@ -77,6 +80,11 @@ impl Progress {
         self.files.fetch_add(files, Ordering::Relaxed);
     }
 
+    /// Says how many chunks are left.
+    pub fn set_chunks_left(&self, chunks: u64) {
+        self.chunks_left.store(chunks, Ordering::Relaxed);
+    }
+
     /// Whether the work is to stop.
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
@@ -87,7 +95,8 @@ impl Progress {
         let phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
         let (phase, began) = *phase;
         let elapsed = began.map(|began| began.elapsed()).unwrap_or_default();
-        let [done, total, files] = [&self.done, &self.total, &self.files].map(|count| count.load(Ordering::Relaxed));
-        Moment { phase, elapsed, done, total, files }
+        let [done, total, files, chunks_left] =
+            [&self.done, &self.total, &self.files, &self.chunks_left].map(|count| count.load(Ordering::Relaxed));
+        Moment { phase, elapsed, done, total, files, chunks_left }
     }
 }

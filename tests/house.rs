@@ -13,11 +13,12 @@ const FLOORS: &[&[&str]] = &[
     &["volume"],
     &["tree"],
     &["dump", "files", "space", "survey"],
-    &["problem", "rebuild"],
+    &["extract", "problem", "rebuild"],
     &["check", "trans"],
     &["chunk"],
+    &["relocate"],
     &["device"],
-    &["mkfs", "repair"],
+    &["balance", "mkfs", "repair"],
     &["cli"],
 ];
 

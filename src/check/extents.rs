@@ -38,8 +38,8 @@ pub fn check(job: &Job<'_>, survey: &Survey, findings: &Findings) -> io::Result<
 }
 
 fn problem_of(mismatch: &Mismatch) -> ExtentProblem {
-    let Mismatch { extent: Extent { logical: extent, length, generation, flags, level, .. }, reference, shape } =
-        *mismatch;
+    let Mismatch { extent, reference, shape } = *mismatch;
+    let Extent { logical: extent, length, generation, flags, level_or_owner: level, .. } = extent;
     match shape {
         Shape::TreeBlock { .. } if flags & TREE_BLOCK == 0 => ExtentProblem::Kind { extent, have: flags, reference },
         Shape::Data { .. } if flags & DATA == 0 => ExtentProblem::Kind { extent, have: flags, reference },

@@ -67,33 +67,46 @@ fn check_entry(volume: &Volume, entry: &Entry<'_>, chunks: &mut Chunks<'_>, find
 }
 
 fn compare(entry: &Entry<'_>, item: &ChunkItem, findings: &Findings) {
-    let fields = |chunk: &Chunk| {
-        [
-            ("length", chunk.length.get()),
-            ("owner", chunk.owner.get()),
-            ("stripe_len", chunk.stripe_len.get()),
-            ("type", chunk.r#type.get()),
-            ("io_align", chunk.io_align.get().into()),
-            ("io_width", chunk.io_width.get().into()),
-            ("sector_size", chunk.sector_size.get().into()),
-            ("num_stripes", chunk.num_stripes.get().into()),
-            ("sub_stripes", chunk.sub_stripes.get().into()),
-        ]
-        .map(|(field, value): (_, u64)| (field, Value::from(value)))
-    };
-    let stripe_fields = |stripe: &Stripe| {
-        [
-            ("devid", Value::from(stripe.devid.get())),
-            ("offset", Value::from(stripe.offset.get())),
-            ("dev_uuid", Value::Uuid(stripe.dev_uuid)),
-        ]
-    };
+    let logical = item.logical;
+    let read = read_fields(entry.chunk).into_iter().zip(read_fields(&item.chunk));
     let stripes = entry.stripes.iter().flat_map(stripe_fields).zip(item.stripes.iter().flat_map(stripe_fields));
-    for ((field, have), (_, expect)) in fields(entry.chunk).into_iter().zip(fields(&item.chunk)).chain(stripes) {
-        if have != expect {
-            findings.report(SysChunkArrayProblem::Mismatch { logical: item.logical, field, have, expect });
-        }
+    for ((field, have), (_, expect)) in read.chain(stripes).filter(|(have, expect)| have != expect) {
+        findings.report(SysChunkArrayProblem::Mismatch { logical, field, have, expect });
     }
+    let ignored = ignored_fields(entry.chunk).into_iter().zip(ignored_fields(&item.chunk));
+    for ((field, have), (_, expect)) in ignored.filter(|(have, expect)| have != expect) {
+        findings.report(SysChunkArrayProblem::Difference { logical, field, have, expect });
+    }
+}
+
+type Field = (&'static str, Value);
+
+fn read_fields(chunk: &Chunk) -> [Field; 5] {
+    [
+        ("length", chunk.length.get().into()),
+        ("stripe_len", chunk.stripe_len.get().into()),
+        ("type", chunk.r#type.get().into()),
+        ("sector_size", u64::from(chunk.sector_size.get()).into()),
+        ("num_stripes", u64::from(chunk.num_stripes.get()).into()),
+    ]
+}
+
+fn stripe_fields(stripe: &Stripe) -> [Field; 3] {
+    [
+        ("devid", stripe.devid.get().into()),
+        ("offset", stripe.offset.get().into()),
+        ("dev_uuid", Value::Uuid(stripe.dev_uuid)),
+    ]
+}
+
+/// In RAID10 `sub_stripes` is 2 in both, or the chunk is at fault.
+fn ignored_fields(chunk: &Chunk) -> [Field; 4] {
+    [
+        ("owner", chunk.owner.get().into()),
+        ("io_align", u64::from(chunk.io_align.get()).into()),
+        ("io_width", u64::from(chunk.io_width.get()).into()),
+        ("sub_stripes", u64::from(chunk.sub_stripes.get()).into()),
+    ]
 }
 
 fn check_room(superblock: &Superblock, entries: &[Entry<'_>], findings: &Findings) {

@@ -17,7 +17,8 @@ use crate::tree::edit::NewItem;
 use crate::tree::reservation::to_change_chunk;
 use crate::volume::chunk_items::{block_group_item, dev_extents};
 
-use super::create::{create, insert_item};
+use super::create::{create, create_at, insert_item};
+use super::placement::Placement;
 
 /// How much a chunk is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,8 +98,7 @@ pub fn begin_to_alloc<'f>(fs: &'f Filesystem, request: &AllocRequest, items: u64
 pub fn begin_to_free(fs: &Filesystem, items: u64) -> Result<Handle<'_>> {
     // What is kept pays for a new metadata chunk, too. Where it cannot, there is none: to run out of space while its items
     // are inserted would be the end of the transaction.
-    let is_space =
-        |error: &Error| matches!(error, Error::NoSpace { .. } | Error::SysChunkArrayFull { .. }) && !fs.is_poisoned();
+    let is_space = |error: &Error| is_lack_of_space(error) && !fs.is_poisoned();
     let begun = begin_with_chunk(fs, items, |fs| fs.begin_to_free(items_of_chunk(fs)))
         .or_else(|error| if is_space(&error) { fs.begin_to_free(items) } else { Err(error) })
         .or_else(|error| if is_space(&error) { fs.begin_to_delete(items) } else { Err(error) });
@@ -108,6 +108,11 @@ pub fn begin_to_free(fs: &Filesystem, items: u64) -> Result<Handle<'_>> {
         }
         begun => begun,
     }
+}
+
+/// Whether an error says that there is too little space for a chunk, or for its entry in the system chunk array.
+pub fn is_lack_of_space(error: &Error) -> bool {
+    matches!(error, Error::NoSpace { .. } | Error::SysChunkArrayFull { .. })
 }
 
 /// Begins with a reservation, after a METADATA chunk was allocated if there was not enough; `begin_chunk` begins that.
@@ -180,6 +185,26 @@ pub fn alloc(handle: &mut Handle<'_>, request: &AllocRequest) -> Result<Option<L
     let result = alloc_locked(handle, &mut chunks, flags, request);
     handle.release_system();
     result.map(Some)
+}
+
+/// Phase 1 of a chunk at a place that is free; no other thread allocates.
+///
+/// # Errors
+/// As those of [`alloc`].
+pub fn alloc_at(
+    handle: &mut Handle<'_>,
+    flags: BlockGroupFlags,
+    profile: Profile,
+    placement: &Placement,
+) -> Result<Logical> {
+    let mut chunks = handle.fs.chunks();
+    let bytes = of_chunk(&chunks, handle.fs, profile);
+    reserve_system(handle, &mut chunks, bytes)?;
+    let logical = create_at(handle, &mut chunks, flags, profile, placement)?;
+    insert_item(handle.fs, &mut chunks, logical)?;
+    drop(chunks);
+    handle.release_system();
+    Ok(logical)
 }
 
 /// A thread is allocating a chunk of this type. Others wait for its end, which a panic is, too.

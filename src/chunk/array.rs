@@ -43,6 +43,23 @@ pub fn remove(superblock: &mut Superblock, logical: Logical) -> Result<(), BadEn
     Ok(())
 }
 
+/// Gives the stripes of a chunk other places, wherever it stands. An array that makes no sense is left as it is.
+///
+/// # Errors
+/// The first entry that makes no sense.
+pub fn set_stripes(superblock: &mut Superblock, logical: Logical, stripes: &[Stripe]) -> Result<(), BadEntry> {
+    let mut bytes = Vec::new();
+    for entry in Entries::new(superblock.sys_chunk_array()) {
+        let entry = entry?;
+        let is_own = entry.key.offset == logical.0 && entry.stripes.len() == stripes.len();
+        bytes.extend_from_slice(DiskKey::from(entry.key).as_bytes());
+        bytes.extend_from_slice(entry.chunk.as_bytes());
+        bytes.extend_from_slice(if is_own { stripes.as_bytes() } else { entry.stripes.as_bytes() });
+    }
+    superblock.sys_chunk_array[..bytes.len()].copy_from_slice(&bytes);
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,19 @@ use crate::volume::chunk_items::{chunk_item, chunk_key, new_chunk, structs_of};
 use crate::volume::{ChunkMapping, sys_chunk_array};
 
 use super::array;
-use super::placement::{Limits, STRIPE_ALIGNMENT, place_on};
+use super::placement::{Limits, Placement, STRIPE_ALIGNMENT, place_on};
+
+/// What bounds the size of a new chunk of the filesystem as it is now.
+pub fn limits(fs: &Filesystem, chunks: &Chunks) -> Limits {
+    let sizes = chunks.rw_devices().map(|device| device.item.total_bytes.get());
+    Limits {
+        total_rw_bytes: sizes.fold(0, u64::saturating_add),
+        nodesize: fs.volume().format().nodesize,
+        array_room: sys_chunk_array::room(&chunks.superblock),
+        chunk_size: None,
+        alignment: STRIPE_ALIGNMENT,
+    }
+}
 
 /// Makes a chunk of this type and profile, and its block group, which can be used at once; the handle is to insert the
 /// items. Without room on the devices, or for a system chunk in the array, nothing is changed.
@@ -24,20 +36,30 @@ pub fn create(
     chunk_size: Option<u64>,
 ) -> Result<Logical> {
     let flags = BlockGroupFlags(type_bits | profile.geometry().bit);
-    let sizes = chunks.rw_devices().map(|device| device.item.total_bytes.get());
-    let total_rw_bytes = sizes.fold(0, u64::saturating_add);
-    let nodesize = handle.fs.volume().format().nodesize;
-    let array_room = sys_chunk_array::room(&chunks.superblock);
-    let limits = Limits { total_rw_bytes, nodesize, array_room, chunk_size, alignment: STRIPE_ALIGNMENT };
+    let limits = Limits { chunk_size, ..limits(handle.fs, chunks) };
     let devices = chunks.rw_devices().map(|DeviceState { item, holes, .. }| {
         (item.devid.get(), item.total_bytes.get().saturating_sub(item.bytes_used.get()), holes)
     });
     let geometry = profile.geometry();
     let narrowest = usize::from(geometry.devs_min * geometry.dev_stripes);
-    if flags.contains(block_group::SYSTEM) && narrowest > sys_chunk_array::max_stripes(array_room) {
+    if flags.contains(block_group::SYSTEM) && narrowest > sys_chunk_array::max_stripes(limits.array_room) {
         return Err(Error::SysChunkArrayFull { stripes: narrowest });
     }
     let placement = place_on(flags, profile, &limits, devices)?;
+    create_at(handle, chunks, flags, profile, &placement)
+}
+
+/// As [`create`], at a place that is free.
+///
+/// # Errors
+/// The chunk would make no sense.
+pub fn create_at(
+    handle: &mut Handle<'_>,
+    chunks: &mut Chunks,
+    flags: BlockGroupFlags,
+    profile: Profile,
+    placement: &Placement,
+) -> Result<Logical> {
     let logical = chunks.map.iter().last().map_or(Logical(1 << 20), ChunkMapping::end);
     let uuid_of = |devid: u64| {
         let device = chunks.devices.iter().find(|device| device.item.devid.get() == devid);

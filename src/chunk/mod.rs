@@ -10,9 +10,9 @@ mod remove;
 pub mod schedules;
 
 pub use alloc::{
-    AllocRequest, Force, alloc, begin, begin_to_alloc, begin_to_free, finish, items_of_chunk, items_to_remove,
-    profile_of, reserve_system, with_system,
+    AllocRequest, Force, alloc, alloc_at, begin, begin_to_alloc, begin_to_free, finish, is_lack_of_space,
+    items_of_chunk, items_to_remove, profile_of, reserve_system, with_system,
 };
 pub use batch::{AllocBatch, RemoveChoice, alloc_batch, remove_batch};
-pub use create::create;
+pub use create::{create, limits};
 pub use remove::{refusal, remove, unused};

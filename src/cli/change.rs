@@ -32,6 +32,10 @@ pub struct Images {
     #[arg(long)]
     allow_partial_rows: bool,
 
+    /// Give up a replacement of a device by the kernel that is not finished; its target is none of the IMAGE operands
+    #[arg(long, conflicts_with = "dry_run")]
+    cancel_replace: bool,
+
     /// Print nothing but errors
     #[arg(short, long)]
     pub quiet: bool,
@@ -44,8 +48,22 @@ pub struct Images {
 impl Images {
     /// Opens the filesystem, and warns of devices that are there and yet left out.
     pub fn open_for_change(&self, program: &str) -> crate::Result<Filesystem> {
-        let missing = if self.degraded { MissingDevices::Skip } else { MissingDevices::Refuse };
-        let mut fs = Filesystem::open(&self.images, missing)?;
+        if self.cancel_replace
+            && let Some(devid) = Filesystem::cancel_replacement(&self.images, self.missing())?
+            && !self.quiet
+        {
+            output::warning(program, &format_args!("the replacement of device {devid} was given up: wipe its target"));
+        }
+        let mut fs = Filesystem::open(&self.images, self.missing())?;
+        self.prepare(&mut fs, program)?;
+        Ok(fs)
+    }
+
+    fn missing(&self) -> MissingDevices {
+        if self.degraded { MissingDevices::Skip } else { MissingDevices::Refuse }
+    }
+
+    fn prepare(&self, fs: &mut Filesystem, program: &str) -> crate::Result<()> {
         let left_out = |notice: &&Notice| matches!(notice, Notice::StaleDevice { .. });
         for notice in fs.volume().notices().iter().filter(left_out).filter(|_| !self.quiet) {
             output::warning(program, notice);
@@ -53,7 +71,22 @@ impl Images {
         if self.allow_partial_rows {
             fs.allow_partial_rows()?;
         }
+        Ok(())
+    }
+
+    /// As [`Images::open_for_change`], for what commits more than once: a dry run goes the whole way, and nothing of it reaches the
+    /// images.
+    pub fn open_to_move(&self, program: &str) -> crate::Result<Filesystem> {
+        if !self.dry_run {
+            return self.open_for_change(program);
+        }
+        let mut fs = Filesystem::rehearse(&self.images, self.missing())?;
+        self.prepare(&mut fs, program)?;
         Ok(fs)
+    }
+
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.images
     }
 
     /// Adds to an error of space what an option would give.
@@ -112,22 +145,10 @@ impl ChunkRecord {
         Self {
             logical: chunk.logical,
             length: chunk.length,
-            r#type: type_name(chunk.flags),
+            r#type: chunk.flags.type_name(),
             profile: chunk.profile.name(),
             stripes: chunk.stripes.iter().map(stripe).collect(),
         }
-    }
-}
-
-fn type_name(flags: BlockGroupFlags) -> &'static str {
-    if flags.contains(block_group::DATA | block_group::METADATA) {
-        "data+metadata"
-    } else if flags.contains(block_group::DATA) {
-        "data"
-    } else if flags.contains(block_group::SYSTEM) {
-        "system"
-    } else {
-        "metadata"
     }
 }
 

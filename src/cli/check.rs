@@ -1,27 +1,26 @@
 //! `rbtrfs check`
 
-use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 
 use anyhow::bail;
 use clap::{ArgMatches, Args as _, FromArgMatches};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::check::{Options, Report, Totals, check, check_superblocks};
-use crate::disk::Logical;
 use crate::disk::fields::Uuid;
 use crate::error::Error;
-use crate::finding::{Finding, Severity};
-use crate::image::mount_of;
+use crate::finding::Finding;
 use crate::parallel::default_threads;
 use crate::problem::Problem;
 use crate::progress::Progress;
 use crate::repair::remedy;
-use crate::volume::{Notice, RootChoice, Volume};
+use crate::volume::{Notice, Volume};
 
 use super::exit::Exit;
-use super::open::Images;
+use super::findings::{Records, write_lines};
+use super::open::{Images, mounted};
 use super::repair::{self, RepairArgs, Wanted};
+use super::roots::Roots;
 use super::watch::{Display, watched};
 use super::{interrupt, output, qgroups, size};
 
@@ -81,37 +80,6 @@ impl Args {
     }
 }
 
-// Where to begin. A documentation comment would be taken for that of the command.
-#[derive(Debug, Default, clap::Args)]
-struct Roots {
-    /// Begin with this copy of the superblock: 0, 1 or 2
-    #[arg(short = 's', long = "super", value_name = "N", value_parser = clap::value_parser!(u8).range(0..=2))]
-    mirror: Option<u8>,
-
-    /// Begin with the newest backup roots before those of the superblock
-    #[arg(short, long)]
-    backup: bool,
-
-    /// Begin with the root tree at this address
-    #[arg(short = 'r', long, value_name = "LOGICAL", conflicts_with = "backup")]
-    tree_root: Option<u64>,
-
-    /// Begin with the chunk tree at this address
-    #[arg(long, value_name = "LOGICAL")]
-    chunk_root: Option<u64>,
-}
-
-impl Roots {
-    fn choice(&self) -> RootChoice {
-        RootChoice {
-            mirror: self.mirror.map(usize::from),
-            backup: self.backup,
-            tree_root: self.tree_root.map(Logical),
-            chunk_root: self.chunk_root.map(Logical),
-        }
-    }
-}
-
 pub fn parser() -> clap::Command {
     let command = clap::Command::new("check").about("Verify a filesystem, and repair it if that is asked for");
     Args::augment_args(command)
@@ -126,9 +94,6 @@ pub fn manual() -> String {
     }
     manual
 }
-
-/// More problems of one kind than this are counted instead of printed.
-const SHOWN_OF_A_KIND: usize = 20;
 
 pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     run_with(program, &Args::from_arg_matches(matches)?)
@@ -202,7 +167,7 @@ fn write_report(args: &Args, volume: &Volume, report: &Report) -> anyhow::Result
         }
     }
     out.flush()?;
-    Ok(if report.problems.iter().any(is_damage) { Exit::Problems } else { Exit::Done })
+    Ok(if report.problems.iter().any(Problem::is_damage) { Exit::Problems } else { Exit::Done })
 }
 
 /// A quarter of the machine's memory, in bytes.
@@ -214,15 +179,8 @@ fn default_memory() -> u64 {
     total.map_or(1 << 30, |kib| kib.saturating_mul(1024 / 4))
 }
 
-/// Notes are worth knowing, and no damage.
-fn is_damage(problem: &Problem) -> bool {
-    problem.severity() > Severity::Note
-}
-
 fn refuse_mounted(program: &str, volume: &Volume, force: bool) -> anyhow::Result<()> {
-    for device in volume.devices() {
-        let path = device.image().path();
-        let Some(mount) = mount_of(path).filter(|mount| mount.read_write) else { continue };
+    for (path, mount) in mounted(volume) {
         if !force {
             bail!("{} is mounted read-write at {} (--force checks it anyway)", path.display(), mount.point);
         }
@@ -233,19 +191,10 @@ fn refuse_mounted(program: &str, volume: &Volume, force: bool) -> anyhow::Result
 }
 
 fn write_text(problems: &[Problem], all: bool, quiet: bool, out: &mut impl Write) -> std::io::Result<()> {
-    let mut shown: BTreeMap<&str, usize> = BTreeMap::new();
-    for problem in problems.iter().filter(|problem| !quiet || is_damage(problem)) {
-        let count = shown.entry(problem.code()).or_default();
-        *count += 1;
-        if all || *count <= SHOWN_OF_A_KIND {
-            writeln!(out, "{}: {}: {problem}", problem.severity(), problem.code())?;
-        }
-    }
-    for (code, count) in shown.into_iter().filter(|(_, count)| !all && *count > SHOWN_OF_A_KIND) {
-        writeln!(out, "{code}: {} more (--all shows them)", count - SHOWN_OF_A_KIND)?;
-    }
+    let wanted = problems.iter().filter(|problem| !quiet || problem.is_damage());
+    write_lines(wanted, all, out, |problem| format!("{}: {}: {problem}", problem.severity(), problem.code()))?;
     if !quiet {
-        match problems.iter().filter(|problem| is_damage(problem)).count() {
+        match problems.iter().filter(|problem| problem.is_damage()).count() {
             0 => writeln!(out, "no problems found")?,
             1 => writeln!(out, "1 problem found")?,
             count => writeln!(out, "{count} problems found")?,
@@ -276,29 +225,7 @@ struct Document<'a> {
     totals: &'a Totals,
     #[serde(skip_serializing_if = "Option::is_none")]
     qgroups: Option<Vec<qgroups::Row>>,
-    problems: ProblemRecords<'a>,
-}
-
-/// Written one by one: there may be millions.
-struct ProblemRecords<'a>(&'a [Problem]);
-
-impl Serialize for ProblemRecords<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|problem| ProblemRecord {
-            code: problem.code(),
-            severity: problem.severity(),
-            message: problem.to_string(),
-            values: problem,
-        }))
-    }
-}
-
-#[derive(Serialize)]
-struct ProblemRecord<'a> {
-    code: &'static str,
-    severity: Severity,
-    message: String,
-    values: &'a Problem,
+    problems: Records<'a, Problem>,
 }
 
 impl<'a> Document<'a> {
@@ -306,10 +233,10 @@ impl<'a> Document<'a> {
         Self {
             schema: "rbtrfs.check/1",
             fsid: volume.superblock().fsid,
-            clean: !report.problems.iter().any(is_damage),
+            clean: !report.problems.iter().any(Problem::is_damage),
             totals: &report.totals,
             qgroups: qgroup_report.then(|| qgroups::rows(&report.qgroups)),
-            problems: ProblemRecords(&report.problems),
+            problems: Records(&report.problems),
         }
     }
 }

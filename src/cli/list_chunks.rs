@@ -1,20 +1,27 @@
 //! `rbtrfs list-chunks`
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use clap::{ArgMatches, Args as _, FromArgMatches};
 
 use crate::dump::chunks::ChunkList;
+use crate::dump::layout::Layout;
+use crate::dump::svg::Panel;
 
 use super::exit::Exit;
 use super::open::{Completeness, Images};
-use super::output;
+use super::{output, svg};
 
 #[derive(Debug, clap::Args)]
 struct Args {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
+
+    /// Draw where chunks lie, as SVG in a new file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 
     #[command(flatten)]
     images: Images,
@@ -44,6 +51,10 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
         out.push(b'\n');
     } else {
         list.put_text(&mut out);
+    }
+    if let Some(path) = &args.svg {
+        let panel = Panel { caption: "", layout: &Layout::from(&list) };
+        svg::save(path, &format!("Chunks of filesystem {}", list.fsid), &[panel])?;
     }
     output::stdout()?.write_all(&out)?;
     Ok(if complete { Exit::Done } else { Exit::Failed })

@@ -32,11 +32,18 @@ pub fn run(_program: &str, matches: &ArgMatches, commands: &[Command]) -> anyhow
 
 /// File names and contents of all pages.
 fn pages(commands: &[Command]) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
-    let programs = commands.iter().map(|command| (command.parser_of(command.program), (command.manual)()));
+    let programs = commands.iter().flat_map(|command| {
+        let mut parser = command.parser_of(command.program);
+        parser.build();
+        // Each subcommand of a command has a page of its own.
+        let below: Vec<_> = parser.get_subcommands().filter(|below| below.get_name() != "help").cloned().collect();
+        let of_command = (command.parser_of(command.program), (command.manual)());
+        std::iter::once(of_command).chain(below.into_iter().map(|parser| (parser, String::new())))
+    });
     std::iter::once((multiplexer(commands), String::new()))
         .chain(programs)
         .map(|(parser, manual)| {
-            let name = format!("{}.1", parser.get_name());
+            let name = format!("{}.1", parser.get_display_name().unwrap_or(parser.get_name()));
             let has_subcommands = parser.has_subcommands();
             let man = Man::new(parser);
             let mut page = Vec::new();

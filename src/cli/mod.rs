@@ -1,27 +1,43 @@
 //! The command line: one table of commands feeds the multiplexer, the man pages and the completions.
 
+mod balance;
+mod cat;
 mod change;
 mod check;
 mod chunk_alloc;
 mod chunk_remove;
 mod command;
 mod completions;
+mod device;
 mod dump_super;
 mod dump_tree;
 mod exit;
+mod extract;
+mod files;
+mod findings;
 mod fsck;
 mod interrupt;
 mod list_chunks;
+mod ls;
 mod man;
+mod min_size;
 mod mkfs;
+mod moved;
+mod new_device;
 mod open;
 mod output;
 mod profile;
 mod qgroups;
 mod repair;
+mod resize;
+mod roots;
 mod run;
+mod shifted;
 mod size;
+mod sprout;
+mod svg;
 mod table;
+mod tune;
 mod undo;
 mod watch;
 

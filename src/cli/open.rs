@@ -1,9 +1,9 @@
 //! Opening what the operands name.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::image::Image;
+use crate::image::{Image, Mount, mount_of};
 use crate::volume::{Notice, RootChoice, Volume};
 
 use super::output;
@@ -64,6 +64,12 @@ impl Images {
         let is_short = matches!(notice, Notice::MissingDevice { .. }) && (self.images.len() as u64) < devices;
         is_short.then(|| format!("give all {devices} images"))
     }
+}
+
+/// The devices that are mounted read-write, and where.
+pub fn mounted(volume: &Volume) -> impl Iterator<Item = (&Path, Mount)> {
+    let paths = volume.devices().iter().map(|device| device.image().path());
+    paths.filter_map(|path| Some((path, mount_of(path).filter(|mount| mount.read_write)?)))
 }
 
 /// Whether the images are as long as their devices.

@@ -38,10 +38,21 @@ pub fn after_change(printed: anyhow::Result<()>) -> anyhow::Result<()> {
     printed.map_err(|error| Untold(error).into())
 }
 
+/// Some block groups were moved, then the work ended.
+#[derive(Debug, thiserror::Error)]
+#[error("{done}, then this: {error:#}; the same command goes on with the others")]
+pub struct PartlyMoved {
+    /// What is on the disk.
+    pub done: String,
+    pub error: anyhow::Error,
+}
+
 /// Whether the work of a command is on the disk, or may be, in spite of the error.
 pub fn is_after_change(error: &anyhow::Error) -> bool {
     use crate::Error::{PartlyPublished, PartlyUndone};
-    error.is::<Untold>() || matches!(error.downcast_ref(), Some(PartlyPublished(_) | PartlyUndone(_)))
+    error.is::<Untold>()
+        || error.is::<PartlyMoved>()
+        || matches!(error.downcast_ref(), Some(PartlyPublished(_) | PartlyUndone(_)))
 }
 
 /// One line for a person; that standard error is closed is nothing to fail for.

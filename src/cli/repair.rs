@@ -1,21 +1,22 @@
 //! `rbtrfs check --repair`
 
-use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::disk::fields::Uuid;
-use crate::finding::{Finding, Severity};
-use crate::image::{Image, mount_of};
+use crate::finding::Finding;
+use crate::image::Image;
 use crate::problem::Problem;
 use crate::progress::Progress;
 use crate::repair::{Fix, Force, Options, Repaired, SpaceCache, cause_of, publish, remedy, repair};
 use crate::volume::{MissingDevices, RootChoice, Volume};
 
 use super::exit::Exit;
+use super::findings::{Records, write_lines};
+use super::open::mounted;
 use super::output;
 use super::watch::{Display, watched};
 
@@ -154,7 +155,7 @@ enum Outcome {
     Planned,
     /// It is on the images.
     Published,
-    /// It is not: it would give up what nobody agreed to give up.
+    /// It is not: it would give up something, and the person did not agree to that.
     Unasked,
     /// It is not: it made nothing better.
     NotBetter,
@@ -192,11 +193,8 @@ fn stage(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Image>> {
 fn fsid_of(images: &[Image]) -> anyhow::Result<Uuid> {
     let again = images.iter().map(Image::again).collect::<Result<Vec<_>, _>>()?;
     let volume = Volume::open_without_chunk_tree(again, &RootChoice::default())?;
-    for device in volume.devices() {
-        let path = device.image().path();
-        if let Some(mount) = mount_of(path).filter(|mount| mount.read_write) {
-            bail!("{} is mounted read-write at {}", path.display(), mount.point);
-        }
+    if let Some((path, mount)) = mounted(&volume).next() {
+        bail!("{} is mounted read-write at {}", path.display(), mount.point);
     }
     Ok(volume.superblock().fsid)
 }
@@ -235,9 +233,6 @@ fn agrees(program: &str, wanted: &Wanted<'_>, repaired: &Repaired) -> anyhow::Re
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// More of one kind than this are counted instead of printed.
-const SHOWN_OF_A_KIND: usize = 20;
-
 fn tell(wanted: &Wanted<'_>, fsid: Uuid, repaired: &Repaired, outcome: Outcome) -> anyhow::Result<()> {
     let mut out = BufWriter::new(output::stdout()?);
     if wanted.json {
@@ -250,33 +245,13 @@ fn tell(wanted: &Wanted<'_>, fsid: Uuid, repaired: &Repaired, outcome: Outcome) 
     Ok(())
 }
 
-fn write_some<F: Finding>(
-    all: bool,
-    findings: impl Iterator<Item = F>,
-    out: &mut impl Write,
-    line: impl Fn(&F) -> String,
-) -> io::Result<()> {
-    let mut shown: BTreeMap<&'static str, usize> = BTreeMap::new();
-    for finding in findings {
-        let count = shown.entry(finding.code()).or_default();
-        *count += 1;
-        if all || *count <= SHOWN_OF_A_KIND {
-            writeln!(out, "{}", line(&finding))?;
-        }
-    }
-    for (code, count) in shown.into_iter().filter(|(_, count)| !all && *count > SHOWN_OF_A_KIND) {
-        writeln!(out, "{code}: {} more (--all shows them)", count - SHOWN_OF_A_KIND)?;
-    }
-    Ok(())
-}
-
 fn damage(problems: &[Problem]) -> impl Iterator<Item = &Problem> {
-    problems.iter().filter(|problem| problem.severity() > Severity::Note)
+    problems.iter().filter(|problem| problem.is_damage())
 }
 
 fn write_text(wanted: &Wanted<'_>, repaired: &Repaired, outcome: Outcome, out: &mut impl Write) -> io::Result<()> {
     let all = wanted.all;
-    write_some(all, damage(&repaired.before.problems), out, |problem| {
+    write_lines(damage(&repaired.before.problems), all, out, |problem| {
         format!("{}: {}: {problem}", problem.severity(), problem.code())
     })?;
     if let Some(cause) = cause_of(&repaired.before.problems) {
@@ -286,7 +261,7 @@ fn write_text(wanted: &Wanted<'_>, repaired: &Repaired, outcome: Outcome, out: &
         Outcome::Published => "mended",
         _ => "to mend",
     };
-    write_some(all, repaired.fixes.iter(), out, |fix| {
+    write_lines(repaired.fixes.iter(), all, out, |fix| {
         let verb = if fix.gives_up() { "given up" } else { verb };
         format!("{verb}: {}: {fix}", fix.code())
     })?;
@@ -296,7 +271,7 @@ fn write_text(wanted: &Wanted<'_>, repaired: &Repaired, outcome: Outcome, out: &
     if outcome == Outcome::Clean {
         return writeln!(out, "no problems found");
     }
-    write_some(all, damage(&repaired.after.problems), out, |problem| {
+    write_lines(damage(&repaired.after.problems), all, out, |problem| {
         format!("left: {}: {problem}; {}", problem.code(), remedy(problem.code()))
     })?;
     let left = damage(&repaired.after.problems).count();
@@ -329,28 +304,6 @@ struct Document<'a> {
     stopped: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     undo: Option<&'a Path>,
-}
-
-/// Written one by one: there may be many.
-struct Records<'a, T>(&'a [T]);
-
-impl<T: Finding + Serialize> Serialize for Records<'_, T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|finding| Record {
-            code: finding.code(),
-            severity: finding.severity(),
-            message: finding.to_string(),
-            values: finding,
-        }))
-    }
-}
-
-#[derive(Serialize)]
-struct Record<'a, T> {
-    code: &'static str,
-    severity: Severity,
-    message: String,
-    values: &'a T,
 }
 
 impl<'a> Document<'a> {

@@ -63,7 +63,10 @@ fn run_multiplexer(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn parse(parser: clap::Command, program: &str, arguments: impl Iterator<Item = OsString>) -> Result<ArgMatches, Exit> {
-    parser.try_get_matches_from(std::iter::once(program.into()).chain(arguments)).map_err(|error| {
+    let words: Vec<OsString> = arguments.collect();
+    let letters = words.first().and_then(|word| parser.find_subcommand(word)).map_or_else(|| letters(&parser), letters);
+    let words = words.into_iter().map(|word| with_equals(word, &letters));
+    parser.try_get_matches_from(std::iter::once(program.into()).chain(words)).map_err(|error| {
         if error.use_stderr() {
             let _ = error.print();
             return Exit::Usage;
@@ -75,6 +78,27 @@ fn parse(parser: clap::Command, program: &str, arguments: impl Iterator<Item = O
             Err(error) => failed(program, &error),
         }
     })
+}
+
+/// The letters of options whose values the caller may leave out.
+fn letters(parser: &clap::Command) -> Vec<char> {
+    let may_lack_value = |argument: &&clap::Arg| {
+        argument.is_require_equals_set() && argument.get_num_args().is_some_and(|count| count.min_values() == 0)
+    };
+    parser.get_arguments().filter(may_lack_value).filter_map(clap::Arg::get_short).collect()
+}
+
+/// The word as the parser takes it: what stands right behind such a letter, as getopt(3) has it, gets an equals sign before it.
+fn with_equals(word: OsString, letters: &[char]) -> OsString {
+    let mut chars = word.to_str().unwrap_or_default().chars();
+    match (chars.next(), chars.next(), chars.as_str()) {
+        (Some('-'), Some(letter), value)
+            if letters.contains(&letter) && !value.is_empty() && !value.starts_with('=') =>
+        {
+            format!("-{letter}={value}").into()
+        }
+        _ => word,
+    }
 }
 
 fn run(command: &Command, program: &str, matches: &ArgMatches) -> Exit {

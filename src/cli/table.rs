@@ -2,7 +2,10 @@
 
 use super::command::Command;
 use super::exit::Exit;
-use super::{check, chunk_alloc, chunk_remove, completions, dump_super, dump_tree, fsck, list_chunks, man, mkfs, undo};
+use super::{
+    balance, cat, check, chunk_alloc, chunk_remove, completions, device, dump_super, dump_tree, extract, fsck,
+    list_chunks, ls, man, min_size, mkfs, resize, sprout, tune, undo,
+};
 
 /// All subcommands, in the order of the help.
 pub const COMMANDS: &[Command] = &[
@@ -47,6 +50,36 @@ pub const COMMANDS: &[Command] = &[
         code: Exit::code,
     },
     Command {
+        name: "ls",
+        program: "rbtrfs-ls",
+        installed: &[],
+        stands_for: &[],
+        parser: ls::parser,
+        manual: ls::manual,
+        run: ls::run,
+        code: Exit::code,
+    },
+    Command {
+        name: "cat",
+        program: "rbtrfs-cat",
+        installed: &[],
+        stands_for: &[],
+        parser: cat::parser,
+        manual: cat::manual,
+        run: cat::run,
+        code: Exit::code,
+    },
+    Command {
+        name: "extract",
+        program: "rbtrfs-extract",
+        installed: &[],
+        stands_for: &[],
+        parser: extract::parser,
+        manual: extract::manual,
+        run: extract::run,
+        code: Exit::code,
+    },
+    Command {
         name: "chunk-alloc",
         program: "rbtrfs-chunk-alloc",
         installed: &["rbtrfs-chunk-alloc"],
@@ -64,6 +97,66 @@ pub const COMMANDS: &[Command] = &[
         parser: chunk_remove::parser,
         manual: chunk_remove::manual,
         run: chunk_remove::run,
+        code: Exit::code,
+    },
+    Command {
+        name: "balance",
+        program: "rbtrfs-balance",
+        installed: &[],
+        stands_for: &[],
+        parser: balance::parser,
+        manual: balance::manual,
+        run: balance::run,
+        code: Exit::code,
+    },
+    Command {
+        name: "device",
+        program: "rbtrfs-device",
+        installed: &[],
+        stands_for: &[],
+        parser: device::parser,
+        manual: device::manual,
+        run: device::run,
+        code: Exit::code,
+    },
+    Command {
+        name: "resize",
+        program: "rbtrfs-resize",
+        installed: &[],
+        stands_for: &[],
+        parser: resize::parser,
+        manual: resize::manual,
+        run: resize::run,
+        code: Exit::code,
+    },
+    Command {
+        name: "min-size",
+        program: "rbtrfs-min-size",
+        installed: &[],
+        stands_for: &[],
+        parser: min_size::parser,
+        manual: min_size::manual,
+        run: min_size::run,
+        code: Exit::code,
+    },
+    Command {
+        name: "sprout",
+        program: "rbtrfs-sprout",
+        installed: &[],
+        stands_for: &[],
+        parser: sprout::parser,
+        manual: sprout::manual,
+        run: sprout::run,
+        code: Exit::code,
+    },
+    Command {
+        name: "tune",
+        program: "rbtrfs-tune",
+        installed: &[],
+        stands_for: &[],
+        parser: tune::parser,
+        manual: tune::manual,
+        run: tune::run,
         code: Exit::code,
     },
     Command {

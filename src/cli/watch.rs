@@ -67,11 +67,14 @@ fn log(progress: &Progress, ended: Receiver<()>) {
 }
 
 fn line(moment: &Moment) -> String {
-    let Moment { phase, elapsed, done, total, files } = *moment;
+    let Moment { phase, elapsed, done, total, files, chunks_left } = *moment;
     let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
     let mut line = format!("{phase}: {}, {}/s", HumanBytes(done), HumanBytes(rate as u64));
     if files > 0 {
         line += &format!(", {files} files");
+    }
+    if chunks_left > 0 {
+        line += &format!(", {chunks_left} chunks left");
     }
     if total > 0 && rate > 0.0 {
         let left = Duration::from_secs_f64(total.saturating_sub(done) as f64 / rate);
@@ -87,9 +90,11 @@ mod tests {
     #[test]
     fn a_line_tells_phase_rate_and_time_left() {
         let elapsed = Duration::from_secs(2);
-        let moment = Moment { phase: "trees", elapsed, done: 64 << 20, total: 256 << 20, files: 0 };
+        let moment = Moment { phase: "trees", elapsed, done: 64 << 20, total: 256 << 20, files: 0, chunks_left: 0 };
         assert_eq!(line(&moment), "trees: 64.00 MiB, 32.00 MiB/s, 25%, 6 seconds left");
         assert_eq!(line(&Moment { total: 0, ..moment }), "trees: 64.00 MiB, 32.00 MiB/s");
         assert_eq!(line(&Moment { total: 0, files: 7, ..moment }), "trees: 64.00 MiB, 32.00 MiB/s, 7 files");
+        let chunks = Moment { chunks_left: 3, ..moment };
+        assert_eq!(line(&chunks), "trees: 64.00 MiB, 32.00 MiB/s, 3 chunks left, 25%, 6 seconds left");
     }
 }

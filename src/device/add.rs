@@ -59,6 +59,7 @@ fn add_image(handle: &mut Handle<'_>, image: Image) -> Result<u64> {
 /// Opens an image that is to become a device.
 pub(super) fn open(fs: &Filesystem, path: &Path, occupied: Occupied) -> Result<Image> {
     let image = Image::open_for_writing(path)?;
+    let image = if fs.is_rehearsal() { image.staged() } else { image };
     let copies = read_copies(&image)?;
     let chunks = fs.chunks();
     let is_own = |device: &&DeviceState| {

@@ -3,9 +3,12 @@
 use crate::chunk::{begin_to_free, finish, items_of_chunk, with_system};
 use crate::disk::volume::DevItem;
 use crate::error::{Error, Result};
+use crate::relocate::Options;
 use crate::trans::{Chunks, Filesystem, Handle, device_key};
 use crate::tree::reservation::to_change_item;
 
+use super::leave::leave;
+use super::stripes::Shifted;
 use super::totals::{delete_stats, update_totals};
 
 /// Why a device stays.
@@ -91,4 +94,19 @@ fn delete(handle: &mut Handle<'_>, devid: u64) -> Result<()> {
     chunks.removed_devices.extend(committed);
     drop(chunks);
     delete_stats(fs, &mut device_tree, devid)
+}
+
+/// Removes a device, which may be missing, after all that lies on it has moved to others.
+///
+/// # Errors
+/// As those of [`remove`] and [`leave`]. `shifted` says what was committed.
+pub fn remove_used(mut fs: Filesystem, devid: u64, options: &Options<'_>, shifted: &mut Shifted) -> Result<Filesystem> {
+    if let Some(error) = refusal(&fs, devid).filter(|error| !matches!(error, Error::DeviceInUse { .. })) {
+        return Err(error);
+    }
+    fs = leave(fs, devid, 0, options, shifted)?;
+    remove(&fs, devid)?;
+    fs.commit()?;
+    shifted.moved.transactions += 1;
+    Ok(fs)
 }

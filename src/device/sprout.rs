@@ -31,12 +31,7 @@ use super::add::{Occupied, insert_item, join, new_item, open};
 /// The seeds cannot be opened or are no seeds; the image cannot be opened or is in use, holds something, or is too
 /// small.
 pub fn sprout(seeds: &[impl AsRef<Path>], path: &Path, occupied: Occupied) -> Result<Filesystem> {
-    let mut fs = Filesystem::open_seeds(seeds, Uuid::random())?;
-    let image = open(&fs, path, occupied)?;
-    // Nothing can be reserved before there is a chunk that can be written.
-    let mut handle = fs.begin(0)?;
-    grow(&mut handle, image)?;
-    finish(handle)?;
+    let mut fs = begin_sprout(seeds, path, occupied)?;
     fs.commit()?;
     match leave_system_chunks(&mut fs) {
         Ok(()) => Ok(fs),
@@ -46,6 +41,26 @@ pub fn sprout(seeds: &[impl AsRef<Path>], path: &Path, occupied: Occupied) -> Re
             Err(Error::PartlyPublished(Box::new(PartlyPublished { reached, devices, failures })))
         }
     }
+}
+
+/// Fails where [`sprout`] would before its first commit, and writes nothing. Returns the id that the new device would have.
+///
+/// # Errors
+/// As those of [`sprout`].
+pub fn check_sprout(seeds: &[impl AsRef<Path>], path: &Path, occupied: Occupied) -> Result<u64> {
+    let fs = begin_sprout(seeds, path, occupied)?;
+    let chunks = fs.chunks();
+    Ok(chunks.rw_devices().map(|device| device.item.devid.get()).max().unwrap_or_default())
+}
+
+fn begin_sprout(seeds: &[impl AsRef<Path>], path: &Path, occupied: Occupied) -> Result<Filesystem> {
+    let fs = Filesystem::open_seeds(seeds, Uuid::random())?;
+    let image = open(&fs, path, occupied)?;
+    // Nothing can be reserved before there is a chunk that can be written.
+    let mut handle = fs.begin(0)?;
+    grow(&mut handle, image)?;
+    finish(handle)?;
+    Ok(fs)
 }
 
 /// The second commit.

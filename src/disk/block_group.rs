@@ -34,6 +34,19 @@ impl BlockGroupFlags {
         self.0 & Self::TYPE_MASK
     }
 
+    /// What the chunk holds, for a person.
+    pub fn type_name(self) -> &'static str {
+        if self.contains(block_group::DATA | block_group::METADATA) {
+            "data+metadata"
+        } else if self.contains(block_group::DATA) {
+            "data"
+        } else if self.contains(block_group::SYSTEM) {
+            "system"
+        } else {
+            "metadata"
+        }
+    }
+
     /// The bits that tell how it is replicated; none for single.
     pub fn profile_bits(self) -> u64 {
         self.0 & Self::PROFILE_MASK

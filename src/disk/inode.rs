@@ -184,6 +184,20 @@ pub mod dir_type {
     /// Set in the type of names that are encrypted.
     pub const ENCRYPTED: u8 = 0x80;
 
+    /// The bits of a mode that make an inode of this type; those of a file for what is no type of a file.
+    pub fn to_mode(entry_type: u8) -> u32 {
+        let kind = match entry_type {
+            FIFO => 1,
+            CHRDEV => 2,
+            DIR => 4,
+            BLKDEV => 6,
+            SYMLINK => 10,
+            SOCK => 12,
+            _ => 8,
+        };
+        kind << 12
+    }
+
     /// The type that entries of an inode with this mode have; nothing where the mode tells of none.
     pub fn of_mode(mode: u32) -> Option<u8> {
         Some(match mode >> 12 {

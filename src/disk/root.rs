@@ -82,6 +82,17 @@ disk_struct! {
 }
 
 impl RootItem {
+    /// The root item of a tree that is there once and holds no files: what is left is its root, its generation and its size.
+    /// The inode means nothing but to old programs (`btrfs_set_root_node` and its callers).
+    pub fn new(nodesize: u32) -> Self {
+        const DIRECTORY: u32 = 0o040_755;
+        let mut item = Self::zeroed();
+        (item.inode.generation, item.inode.size, item.inode.nbytes) = (1.into(), 3.into(), u64::from(nodesize).into());
+        (item.inode.nlink, item.inode.mode) = (1.into(), DIRECTORY.into());
+        item.refs = 1.into();
+        item
+    }
+
     /// A root item of the present or of the legacy length, whose missing end reads as zero; nothing if it is shorter.
     pub fn read(item: &[u8]) -> Option<RootItem> {
         let mut root = RootItem::zeroed();

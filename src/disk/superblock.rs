@@ -7,7 +7,7 @@ use super::csum::{CSUM_SIZE, CsumType};
 use super::fields::{Bytes, Flags, Structures, Text, Uuid, disk_struct, trim_at_nul};
 use super::flags;
 use super::volume::DevItem;
-use super::{Logical, Physical, Transid, flags::incompat};
+use super::{Logical, Physical, Transid, flags::incompat, objectid};
 
 /// Bytes of a superblock.
 pub const SUPER_INFO_SIZE: usize = 4096;
@@ -191,6 +191,26 @@ disk_struct! {
         csum_root_level: u8,
         /// Zero.
         unused_8: [u8; 10],
+    }
+}
+
+impl RootBackup {
+    /// Notes the root of a tree, of those that a backup has room for and that the superblock itself does not name.
+    pub fn set_root(&mut self, tree: u64, root: Logical, generation: Transid, level: u8) {
+        let (logical, generation) = (root.0.into(), generation.0.into());
+        match tree {
+            objectid::EXTENT_TREE => {
+                (self.extent_root, self.extent_root_gen, self.extent_root_level) = (logical, generation, level);
+            }
+            objectid::FS_TREE => (self.fs_root, self.fs_root_gen, self.fs_root_level) = (logical, generation, level),
+            objectid::DEV_TREE => {
+                (self.dev_root, self.dev_root_gen, self.dev_root_level) = (logical, generation, level)
+            }
+            objectid::CSUM_TREE => {
+                (self.csum_root, self.csum_root_gen, self.csum_root_level) = (logical, generation, level);
+            }
+            _ => {}
+        }
     }
 }
 

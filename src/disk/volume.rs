@@ -258,10 +258,12 @@ impl DevExtent {
     }
 }
 
-/// States of a device replacement (`BTRFS_IOCTL_DEV_REPLACE_STATE_*`); finished is 2, cancelled 3.
+/// States of a device replacement (`BTRFS_IOCTL_DEV_REPLACE_STATE_*`); finished is 2.
 pub mod dev_replace_state {
     /// Under way.
     pub const STARTED: u64 = 1;
+    /// Given up.
+    pub const CANCELED: u64 = 3;
     /// Goes on with the next mount. The last of the states.
     pub const SUSPENDED: u64 = 4;
 }

@@ -102,7 +102,7 @@ pub struct DeviceMap {
 }
 
 /// A range of a device.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Range {
     /// Where it begins.
@@ -132,7 +132,7 @@ fn uuid<S: Serializer>(uuid: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(uuid)
 }
 
-fn flag_names<S: Serializer>(flags: &BlockGroupFlags, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn flag_names<S: Serializer>(flags: &BlockGroupFlags, serializer: S) -> Result<S::Ok, S::Error> {
     let types = block_group::NAMES.iter().filter(|(bit, _)| BlockGroupFlags::PROFILE_MASK & bit == 0);
     serializer.collect_seq(types.filter(|(bit, _)| flags.0 & bit != 0).map(|(_, name)| name))
 }
@@ -347,7 +347,7 @@ fn device_maps(volume: &Volume) -> Vec<DeviceMap> {
 }
 
 /// The allocated ranges in order, with what lies between them and before the end of the device.
-fn with_gaps(mut allocated: Vec<Range>, total_bytes: Option<u64>) -> Vec<Range> {
+pub(super) fn with_gaps(mut allocated: Vec<Range>, total_bytes: Option<u64>) -> Vec<Range> {
     allocated.sort_by_key(|range| range.offset);
     let mut ranges = Vec::new();
     let mut position = 0;

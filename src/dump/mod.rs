@@ -4,9 +4,12 @@
 //! its kernel name.
 
 pub mod chunks;
+pub mod devices;
 pub mod json;
+pub mod layout;
 pub mod put;
 pub mod superblock;
+pub mod svg;
 pub mod text;
 pub mod tree;
 

@@ -1,16 +1,13 @@
 //! Attributes of inodes.
 
 use crate::disk::inode::{InodeItem, Timespec};
-use crate::disk::{Ino, Key, KeyType, Transid};
+use crate::disk::{Key, KeyType, Transid};
 use crate::error::{FileProblem, Result};
 
 use super::id::{FileKind, InodeId};
 use super::store::Files;
 
-/// The number of the directory that stands where a snapshot has a subvolume of the subvolume that it is of
-/// (`BTRFS_EMPTY_SUBVOL_DIR_OBJECTID`). There is no item of it.
-pub(super) const EMPTY_SUBVOL_DIR: Ino = Ino(2);
-/// The mode that the kernel gives it (`new_simple_dir`).
+/// The mode that the kernel gives to placeholders (`new_simple_dir`).
 const EMPTY_SUBVOL_DIR_MODE: u32 = 0o040_755;
 
 const MINOR_BITS: u32 = 20;
@@ -22,6 +19,13 @@ pub struct Timestamp {
     pub sec: i64,
     /// Nanoseconds of the second.
     pub nsec: u32,
+}
+
+impl Timestamp {
+    /// Nanoseconds of the second, no more than it has.
+    pub fn nanoseconds(self) -> u32 {
+        self.nsec.min(999_999_999)
+    }
 }
 
 impl From<&Timespec> for Timestamp {
@@ -110,7 +114,7 @@ impl Files<'_> {
 
     /// The same; nothing where there is no inode item.
     pub(super) fn find_attributes(&self, id: InodeId) -> Result<Option<Attributes>> {
-        if id.ino == EMPTY_SUBVOL_DIR {
+        if id.is_placeholder() {
             let mut inode = InodeItem::zeroed();
             (inode.mode, inode.nlink) = (EMPTY_SUBVOL_DIR_MODE.into(), 1.into());
             return Ok(Some(Attributes::of_item(&inode)));

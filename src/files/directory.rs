@@ -12,7 +12,6 @@ use xxhash_rust::xxh64::xxh64;
 use crate::disk::{DiskKey, Key, KeyType, hash};
 use crate::error::{FileProblem, Result};
 
-use super::attributes::EMPTY_SUBVOL_DIR;
 use super::entries::{DirEntry, RawEntry, is_name, raw_entries};
 use super::id::{FileKind, InodeId};
 use super::notice::{NameProblem, Notice};
@@ -29,7 +28,7 @@ impl<'v> Files<'v> {
         let name = name.as_ref();
         self.refuse_other_than_directory(directory)?;
         let not_found = || directory.error(FileProblem::NotFound { name: name.to_vec() });
-        if !is_name(name) || directory.ino == EMPTY_SUBVOL_DIR {
+        if !is_name(name) || directory.is_placeholder() {
             return Err(not_found());
         }
         let key = Key::new(directory.ino.0, KeyType::DIR_ITEM, hash::dir_item(name));
@@ -97,7 +96,7 @@ impl<'v> Files<'v> {
         self.refuse_other_than_directory(directory)?;
         let subtree = self.tree(directory.tree)?;
         let mut read_dir = ReadDir { files: self, directory, subtree, pending: VecDeque::new(), next: None };
-        if directory.ino == EMPTY_SUBVOL_DIR {
+        if directory.is_placeholder() {
             return Ok(read_dir);
         }
         let key = |key_type, offset| Key::new(directory.ino.0, key_type, offset);

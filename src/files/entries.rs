@@ -7,8 +7,7 @@ use crate::disk::root::RootRef;
 use crate::disk::{Ino, Key, KeyType, NAME_LEN, TreeId, objectid};
 use crate::error::{FileProblem, Result};
 
-use super::attributes::EMPTY_SUBVOL_DIR;
-use super::id::{FileKind, InodeId};
+use super::id::{EMPTY_SUBVOL_DIR, FileKind, InodeId};
 use super::store::Files;
 
 /// An entry of a directory.

@@ -21,8 +21,10 @@ pub(super) struct Extent {
 
 #[derive(Clone, Debug)]
 pub(super) enum Source {
-    /// A hole, or preallocated: zeroes.
-    Zeroes,
+    /// A hole: zeroes.
+    Hole,
+    /// Preallocated: zeroes too.
+    Prealloc,
     Inline(Vec<u8>),
     InlineCompressed {
         method: Compression,
@@ -32,6 +34,10 @@ pub(super) enum Source {
     /// Data at an address, from there on as it is in the file.
     Plain {
         logical: Logical,
+        /// How far behind the beginning of the extent the address is.
+        offset: u64,
+        /// Length of the extent.
+        disk_num_bytes: u64,
     },
     Compressed(CompressedExtent),
     Damaged(RangeProblem),
@@ -166,7 +172,8 @@ fn extent(start: u64, item: &[u8], sectorsize: u32) -> Option<Extent> {
     }
     let source = match disk {
         _ if is_inline => inline_source(ram_bytes, method, rest),
-        Some(disk) if head.r#type == file_extent_type::PREALLOC || disk.disk_bytenr.get() == 0 => Ok(Source::Zeroes),
+        Some(disk) if disk.disk_bytenr.get() == 0 => Ok(Source::Hole),
+        Some(_) if head.r#type == file_extent_type::PREALLOC => Ok(Source::Prealloc),
         Some(disk) => disk_source(ram_bytes, method, disk, sectorsize),
         None => Err(("size", item.len() as u64)),
     };
@@ -208,7 +215,8 @@ fn disk_source(
         return Err(("offset", offset));
     }
     let Some(method) = method else {
-        return logical.checked_add(offset).map(|logical| Source::Plain { logical }).ok_or(("offset", offset));
+        let at = logical.checked_add(offset).ok_or(("offset", offset))?;
+        return Ok(Source::Plain { logical: at, offset, disk_num_bytes });
     };
     let bounded = |field, have: u64| match usize::try_from(have) {
         Ok(length) if length <= MAX_COMPRESSED => Ok(length),

@@ -3,10 +3,11 @@
 use std::io::{self, Read, Seek, SeekFrom};
 
 use crate::block::decompress::{Compression, Decompressor};
+use crate::block::verify::BlockError;
 use crate::disk::{Logical, TreeId, flags, objectid};
 use crate::error::{Error, FileProblem, RangeProblem, Result};
 use crate::tree::{DataEvent, DataReader, Sector, not_placed};
-use crate::volume::NoGoodCopy;
+use crate::volume::{BadCopy, NoGoodCopy};
 
 use super::attributes::Attributes;
 use super::extents::{CompressedExtent, Extent, Source, Window};
@@ -43,11 +44,11 @@ pub enum Content<'a> {
 ///
 /// It holds the extents of one leaf and up to a MiB of data.
 pub struct File<'f, 'v> {
-    files: &'f Files<'v>,
+    pub(super) files: &'f Files<'v>,
     id: InodeId,
     subtree: Subtree,
     attributes: Option<Attributes>,
-    size: u64,
+    pub(super) size: u64,
     window: Option<Window>,
     reader: DataReader<'f>,
     decompressor: Decompressor,
@@ -56,6 +57,8 @@ pub struct File<'f, 'v> {
     compressed: Vec<u8>,
     sectors: Vec<Sector>,
     position: u64,
+    /// Bytes are handed out that nothing vouches for.
+    takes_bad: bool,
 }
 
 /// What was read last.
@@ -120,7 +123,7 @@ impl<'v> Files<'v> {
         };
         let reader = self.data_reader();
         let (window, decompressor, loaded, compressed, sectors, position) = Default::default();
-        let files = self;
+        let (files, takes_bad) = (self, false);
         Ok(File {
             files,
             id,
@@ -134,7 +137,26 @@ impl<'v> Files<'v> {
             compressed,
             sectors,
             position,
+            takes_bad,
         })
+    }
+
+    /// The same file where its attributes are known.
+    ///
+    /// # Errors
+    ///
+    /// There is no such tree.
+    pub fn file_with(&self, id: InodeId, attributes: Attributes) -> Result<File<'_, 'v>> {
+        self.contents(id, Some(attributes))
+    }
+
+    /// A file whose inode item is lost or cannot be read. It has the size that its extents make.
+    ///
+    /// # Errors
+    ///
+    /// There is no such tree, or no extent is found.
+    pub fn file_by_extents(&self, id: InodeId) -> Result<File<'_, 'v>> {
+        self.contents(id, None)
     }
 
     /// Fills `buffer` from `offset` on: see [`File::read_at`]. A file that is read more than once is better opened
@@ -157,6 +179,19 @@ impl File<'_, '_> {
     /// In bytes.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Turns to another file, with the memory of this one.
+    ///
+    /// # Errors
+    ///
+    /// There is no such tree.
+    pub fn turn_to(&mut self, id: InodeId, attributes: Attributes) -> Result<()> {
+        self.subtree = self.files.tree(id.tree)?;
+        (self.id, self.attributes, self.size) = (id, Some(attributes), attributes.size);
+        (self.window, self.position) = (None, 0);
+        self.forget_loaded();
+        Ok(())
     }
 
     /// Nothing where the inode item is lost.
@@ -245,6 +280,27 @@ impl File<'_, '_> {
         Ok(filled)
     }
 
+    /// Fills `buffer` from `offset` on, as [`File::read_at`] does, with bytes for which nothing vouches: sectors that no copy
+    /// has as their checksum says are those of some copy, and data that lacks its checksums is read without. It is for a range that was
+    /// found to be unreadable otherwise.
+    ///
+    /// # Errors
+    ///
+    /// What begins at `offset` cannot be read at all.
+    pub fn read_bad_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        self.takes_bad = true;
+        self.forget_loaded();
+        let read = self.read_at(offset, buffer);
+        self.takes_bad = false;
+        self.forget_loaded();
+        read
+    }
+
+    fn forget_loaded(&mut self) {
+        self.loaded.end = self.loaded.start;
+        self.loaded.extent = None;
+    }
+
     /// As [`File::read_at`], and an error also where a range further on cannot be read.
     pub(super) fn read_full(&mut self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         let mut filled = 0;
@@ -268,11 +324,7 @@ impl File<'_, '_> {
             return Ok(Step::End);
         }
         if !self.loaded.holds(offset) {
-            let window = match self.window.take().filter(|window| window.holds(offset)) {
-                Some(window) => window,
-                None => self.files.window(self.id, &self.subtree, offset),
-            };
-            let window = self.window.insert(window);
+            let window = self.window_at(offset);
             if let Some(problem) = &window.unknown {
                 return Err(Gap { end: window.end, problem: problem.clone() });
             }
@@ -293,9 +345,18 @@ impl File<'_, '_> {
         self.loaded_step(offset)
     }
 
+    /// The extents around `offset`.
+    pub(super) fn window_at(&mut self, offset: u64) -> &Window {
+        let window = match self.window.take().filter(|window| window.holds(offset)) {
+            Some(window) => window,
+            None => self.files.window(self.id, &self.subtree, offset),
+        };
+        self.window.insert(window)
+    }
+
     /// What of an extent from `offset` on lies in no chunk: it is one gap however long the item says that it is.
     fn unmapped(&self, extent: &Extent, offset: u64) -> Option<Gap> {
-        let Source::Plain { logical } = extent.source else { return None };
+        let Source::Plain { logical, .. } = extent.source else { return None };
         let address = Logical(logical.0.saturating_add(offset.saturating_sub(extent.start)));
         let chunks = self.files.volume.chunks();
         if chunks.find(address).is_some() {
@@ -312,9 +373,9 @@ impl File<'_, '_> {
         self.loaded.end = self.loaded.start;
         let Extent { start, end, source } = extent;
         let skip = match source {
-            Source::Zeroes => return Ok(false),
+            Source::Hole | Source::Prealloc => return Ok(false),
             Source::Damaged(problem) => return Err(problem),
-            Source::Plain { logical } => {
+            Source::Plain { logical, .. } => {
                 let end = end.min(self.size).min(offset.saturating_add(wanted.clamp(READ_LEAST, READ_MOST)));
                 self.load_plain(logical, start, offset, end)?;
                 return Ok(true);
@@ -367,6 +428,9 @@ impl File<'_, '_> {
         bytes.resize(length as usize, 0);
         let (files, id) = (self.files, self.id);
         self.reader.read(address, bytes, sectors, &mut |event| notice_data(files, id, event));
+        if self.takes_bad {
+            read_bad(files, address, bytes, sectors);
+        }
         (self.loaded.start, self.loaded.end, self.loaded.skip) = (offset, end, skip as usize);
         self.notice_unverified();
         Ok(())
@@ -385,6 +449,9 @@ impl File<'_, '_> {
         self.compressed.resize(disk_num_bytes, 0);
         let Self { reader, compressed, sectors, .. } = self;
         reader.read(logical, compressed, sectors, &mut |event| notice_data(files, id, event));
+        if self.takes_bad {
+            read_bad(files, logical, compressed, sectors);
+        }
         let mut is_unverified = false;
         for (index, sector) in self.sectors.iter().enumerate() {
             let address = Logical(logical.0.saturating_add(index as u64 * u64::from(sectorsize)));
@@ -412,7 +479,7 @@ impl File<'_, '_> {
     fn problem_of(&self, sector: &Sector, logical: Logical) -> Option<RangeProblem> {
         match sector {
             Sector::Verified => None,
-            Sector::Unverified if !self.needs_csums() || self.files.options.read_unverified => None,
+            Sector::Unverified if !self.needs_csums() || self.files.options.read_unverified || self.takes_bad => None,
             Sector::Unverified => Some(RangeProblem::Unverified { logical }),
             Sector::Lost(lost) => Some(RangeProblem::Data { logical, problem: lost.to_string() }),
         }
@@ -470,6 +537,20 @@ impl Loaded {
     fn range(&self, start: u64, end: u64) -> &[u8] {
         let place = |offset: u64| self.skip.saturating_add(offset.saturating_sub(self.start) as usize);
         self.bytes.get(place(start)..place(end)).unwrap_or_default()
+    }
+}
+
+/// Puts the bytes of some copy in the place of sectors that are lost. Those of which no copy can be read stay so.
+fn read_bad(files: &Files<'_>, logical: Logical, bytes: &mut [u8], sectors: &mut [Sector]) {
+    let sectorsize = files.volume.format().sectorsize as usize;
+    for (index, (sector, bytes)) in sectors.iter_mut().zip(bytes.chunks_exact_mut(sectorsize)).enumerate() {
+        let Sector::Lost(lost) = sector else { continue };
+        let is_read = |copy: &&BadCopy| matches!(copy.error, BlockError::Csum { .. });
+        let Some(mirror) = lost.bad.iter().find(is_read).map(|copy| copy.mirror) else { continue };
+        let address = Logical(logical.0.saturating_add((index * sectorsize) as u64));
+        if files.volume.read(address, mirror, bytes).is_ok() {
+            *sector = Sector::Unverified;
+        }
     }
 }
 

@@ -6,6 +6,9 @@ use crate::disk::inode::dir_type;
 use crate::disk::{Ino, TreeId};
 use crate::error::{Error, FileProblem};
 
+/// `BTRFS_EMPTY_SUBVOL_DIR_OBJECTID`.
+pub(super) const EMPTY_SUBVOL_DIR: Ino = Ino(2);
+
 /// An inode of a subvolume. Whether there is one is known when it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InodeId {
@@ -19,6 +22,12 @@ impl InodeId {
     /// An inode by its subvolume and number.
     pub const fn new(tree: TreeId, ino: Ino) -> Self {
         Self { tree, ino }
+    }
+
+    /// Whether this is the empty directory that stands where a snapshot has a subvolume of the subvolume that it is of
+    /// (`BTRFS_EMPTY_SUBVOL_DIR_OBJECTID`). All of a tree have one number, and there is no item of it.
+    pub fn is_placeholder(self) -> bool {
+        self.ino == EMPTY_SUBVOL_DIR
     }
 
     /// The error of this inode.

@@ -59,8 +59,8 @@ impl<'v> Files<'v> {
         Ok(files)
     }
 
-    /// The subvolume that the entry `default` of the root tree's directory leads to.
-    fn default_subvolume(&self) -> TreeId {
+    /// The subvolume that is mounted where none is named: the entry `default` of the root tree's directory leads to it.
+    pub fn default_subvolume(&self) -> TreeId {
         const NAME: &[u8] = b"default";
         let directory = match Ino::from(self.volume.superblock().root_dir_objectid) {
             Ino(0) => Ino(objectid::ROOT_TREE_DIR),

@@ -42,12 +42,19 @@ pub struct Subvolume {
     pub received_uuid: Option<Uuid>,
     /// When it was made.
     pub otime: Timestamp,
+    /// When an inode of it was changed last.
+    pub ctime: Timestamp,
+    /// When it was sent, where it was received: by the clock of the sender.
+    pub stime: Timestamp,
+    /// When it was received.
+    pub rtime: Timestamp,
 }
 
 impl Subvolume {
     fn new(id: TreeId, root: &RootItem) -> Self {
         // A kernel that does not know the later fields leaves them as they were.
         let is_known = root.generation == root.generation_v2;
+        let time = |time| if is_known { Timestamp::from(time) } else { Timestamp::default() };
         let uuid = |uuid: Uuid| (is_known && uuid != Uuid::default()).then_some(uuid);
         Self {
             id,
@@ -60,7 +67,10 @@ impl Subvolume {
             uuid: uuid(root.uuid),
             parent_uuid: uuid(root.parent_uuid),
             received_uuid: uuid(root.received_uuid),
-            otime: if is_known { (&root.otime).into() } else { Timestamp::default() },
+            otime: time(&root.otime),
+            ctime: time(&root.ctime),
+            stime: time(&root.stime),
+            rtime: time(&root.rtime),
         }
     }
 }

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 
 use crate::error::{FileProblem, Result};
 
-use super::attributes::EMPTY_SUBVOL_DIR;
 use super::directory::ReadDir;
 use super::entries::DirEntry;
 use super::id::{FileKind, InodeId};
@@ -40,9 +39,7 @@ impl<'v> Files<'v> {
 
 impl Walk<'_, '_> {
     fn enter(&mut self, directory: InodeId) -> Result<()> {
-        // All placeholders of subvolumes in a tree have one number, and nothing is in them.
-        let is_placeholder = directory.ino == EMPTY_SUBVOL_DIR;
-        if !is_placeholder && !self.entered.insert(directory) {
+        if !directory.is_placeholder() && !self.entered.insert(directory) {
             return Err(directory.error(FileProblem::Loop));
         }
         self.open.push((self.files.read_dir(directory)?, self.path.len()));

@@ -87,6 +87,15 @@ fn numbers(device: u64) -> String {
     format!("{major}:{minor}")
 }
 
+/// Whether a file that is missing would be made among the devices, where a slip of the pen leads. What is mounted below
+/// them, such as /dev/shm, is another place.
+pub fn is_in_dev(path: &Path) -> bool {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let is_below = directory.canonicalize().is_ok_and(|directory| directory.starts_with("/dev"));
+    let filesystem_of = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    is_below && filesystem_of(directory) == filesystem_of(Path::new("/dev"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -47,7 +47,7 @@ impl Image {
         let source = source.map_err(|source| Error::Source { path: directory.to_owned(), source })?;
         // Neither changes anything, and the kernel says what stands against it: it looks at the filesystems first.
         for file in [&source, &self.file] {
-            if let Err(error) = clone(file, 0, 0, &self.file, 0)
+            if let Err(error) = clone_range(file, 0, 0, &self.file, 0)
                 && let Some(cause) = cause(&error)
             {
                 return Err(problem(cause));
@@ -70,7 +70,7 @@ impl Image {
             return Ok(0);
         }
         self.check_range(start, length)?;
-        clone(origin.file, origin.offset, length, &self.file, start.0)
+        clone_range(origin.file, origin.offset, length, &self.file, start.0)
             .map_err(|error| self.not_shared(origin.path, cause(&error).unwrap_or(&error.to_string())))?;
         Ok(length)
     }
@@ -89,9 +89,17 @@ fn cause(error: &io::Error) -> Option<&'static str> {
     }
 }
 
+/// Whether the kernel refuses to share blocks of two files whatever the range is: their filesystems cannot.
+pub fn is_sharing_impossible(error: &io::Error) -> bool {
+    cause(error).is_some()
+}
+
 /// Has a range of `target` be the same blocks as one of `source`; 0 bytes are those up to its end.
+///
+/// # Errors
+/// The kernel does not share the blocks.
 #[expect(unsafe_code, reason = "the call has no safe form")]
-fn clone(source: &File, offset: u64, length: u64, target: &File, start: u64) -> io::Result<()> {
+pub fn clone_range(source: &File, offset: u64, length: u64, target: &File, start: u64) -> io::Result<()> {
     let range = libc::file_clone_range {
         src_fd: source.as_raw_fd().into(),
         src_offset: offset,

@@ -33,7 +33,10 @@ use lock::Access;
 use map::Map;
 use overlay::Overlay;
 
+pub use block_device::is_in_dev;
 pub use clone::Origin;
+pub use clone::clone_range;
+pub use clone::is_sharing_impossible;
 pub use mounts::{Mount, mount_of};
 #[cfg(feature = "cli")]
 pub use stdout::stdout_was_closed;
@@ -143,8 +146,8 @@ impl Image {
         Ok(Self { overlay, ..self.beneath(map)? })
     }
 
-    /// A handle that writes to the file itself, and reads what is there; nothing while other handles have what is staged, whose
-    /// views would change.
+    /// A handle that writes to the file itself, and reads from it. There is none while other handles read what is staged: the file
+    /// must not change under their views.
     ///
     /// # Errors
     /// As those of [`Image::again`].
@@ -204,15 +207,21 @@ impl Image {
         (0..length).step_by(step as usize).all(|start| !progress.is_stopped() && punch(start))
     }
 
-    /// Makes a file this long; what is new is a hole.
+    /// Whether what is written is staged, and reaches no file.
+    pub fn is_staged(&self) -> bool {
+        self.overlay.is_some()
+    }
+
+    /// Makes a file this long; what is new is a hole. A file on which all is staged stays as long as it is, and only the image
+    /// has the size.
     ///
     /// # Errors
     /// [`Error::Resize`]
     pub fn set_size(&self, size: u64) -> Result<()> {
         let error = |source| Error::Resize { path: self.path.clone(), size, source };
+        let set_len = |_| if self.is_staged() { Ok(()) } else { self.file.set_len(size) };
         // The kernel counts with a sign.
-        let set =
-            i64::try_from(size).map_err(|_| io::ErrorKind::FileTooLarge.into()).and_then(|_| self.file.set_len(size));
+        let set = i64::try_from(size).map_err(|_| io::ErrorKind::FileTooLarge.into()).and_then(set_len);
         set.map_err(error)?;
         self.size.store(size, Ordering::Relaxed);
         Ok(())
@@ -242,8 +251,19 @@ impl Image {
     /// [`Error::Read`], or [`Error::Short`] for a range past the end.
     pub fn read(&self, offset: Physical, buffer: &mut [u8]) -> Result<()> {
         let Some(overlay) = &self.overlay else { return self.read_file(offset, buffer) };
-        let read = overlay.read(offset.0, buffer, |buffer| self.read_file(offset, buffer).map_err(Staging::Image));
+        let read = overlay.read(offset.0, buffer, |buffer| self.read_beneath(offset, buffer).map_err(Staging::Image));
         read.map_err(Error::from)
+    }
+
+    /// As [`Image::read_file`]; what only the image has reads as zeroes.
+    fn read_beneath(&self, offset: Physical, buffer: &mut [u8]) -> Result<()> {
+        let of_file = self.file.metadata().map_or(self.size(), |metadata| metadata.len());
+        let is_larger = !self.is_device() && self.size() > of_file;
+        let there = if is_larger { of_file.saturating_sub(offset.0) } else { u64::MAX };
+        let there = usize::try_from(there).unwrap_or(usize::MAX).min(buffer.len());
+        let (beneath, beyond) = buffer.split_at_mut(there);
+        beyond.fill(0);
+        if beneath.is_empty() { Ok(()) } else { self.read_file(offset, beneath) }
     }
 
     fn read_file(&self, offset: Physical, buffer: &mut [u8]) -> Result<()> {
@@ -289,7 +309,7 @@ impl Image {
             // The end of an image need not be that of a page.
             let below = |start: u64, buffer: &mut [u8]| {
                 let there = usize::try_from(self.size().saturating_sub(start)).unwrap_or(usize::MAX).min(buffer.len());
-                self.read_file(Physical(start), &mut buffer[..there]).map_err(Staging::Image)
+                self.read_beneath(Physical(start), &mut buffer[..there]).map_err(Staging::Image)
             };
             return overlay.write(offset.0, bytes, below).map_err(Error::from);
         }

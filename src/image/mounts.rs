@@ -18,7 +18,9 @@ pub struct Mount {
 pub fn mount_of(image: &Path) -> Option<Mount> {
     let btrfs = btrfs_devices(image);
     let numbers = BlockDevice::of(image).and_then(|device| device.numbers());
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let mounts = std::fs::read("/proc/self/mountinfo").ok()?;
+    // A mount point is any bytes: one that is no text must not hide the others.
+    let mounts = String::from_utf8_lossy(&mounts);
     let mounts = mounts.lines().filter_map(|line| mount(line, &btrfs, numbers.as_deref()));
     mounts.max_by_key(|mount| mount.read_write)
 }
@@ -44,14 +46,28 @@ fn mount(line: &str, btrfs: &[String], numbers: Option<&str>) -> Option<Mount> {
     let mut mount = mount.split(' ').skip(2);
     let (device, _root, point) = (mount.next()?, mount.next()?, mount.next()?);
     let is_of_image = if fs_type == "btrfs" {
-        let source = Path::new(source).canonicalize().unwrap_or_else(|_| PathBuf::from(source));
+        let source = PathBuf::from(unescaped(source));
+        let source = source.canonicalize().unwrap_or(source);
         let name = source.file_name()?.to_str()?;
         btrfs.iter().any(|device| device == name)
     } else {
         numbers == Some(device)
     };
     let read_write = options.split(',').any(|option| option == "rw");
-    is_of_image.then(|| Mount { point: point.to_owned(), read_write })
+    is_of_image.then(|| Mount { point: unescaped(point), read_write })
+}
+
+/// A field of mountinfo: blanks and backslashes stand there as a backslash and three octal digits.
+fn unescaped(field: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = field.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        let digits = behind.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        let escaped = digits.filter(|_| *first == b'\\').and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { &behind[3..] } else { behind };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
@@ -68,5 +84,13 @@ mod tests {
         let other = line.replace("btrfs", "ext4");
         assert_eq!(mount(&other, &devices, Some("7:77")), None);
         assert_eq!(mount(&other, &[], Some("0:31")), Some(expected));
+    }
+
+    #[test]
+    fn a_mount_point_with_blanks_is_named_as_it_is() {
+        let line = r"36 35 0:31 / /mnt/my\040disk\134a rw shared:1 - btrfs /dev/loop77 rw";
+        let point = mount(line, &["loop77".to_owned()], None).map(|mount| mount.point);
+        assert_eq!(point.as_deref(), Some(r"/mnt/my disk\a"));
+        assert_eq!(unescaped(r"\04\\9"), r"\04\\9");
     }
 }

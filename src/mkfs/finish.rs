@@ -9,7 +9,7 @@ use zerocopy::IntoBytes;
 use crate::chunk::array;
 use crate::disk::flags::{block_group, compat_ro, incompat, superblock as superblock_flags};
 use crate::disk::superblock::{MAGIC, RootBackup, SUPER_INFO_SIZE, super_offsets};
-use crate::disk::{Superblock, objectid};
+use crate::disk::{Superblock, Transid, objectid};
 use crate::error::{Error, Failure, PartlyPublished, Result};
 use crate::parallel::lock;
 use crate::progress::Progress;
@@ -186,14 +186,11 @@ fn superblock(options: &Options, state: &State) -> Result<Box<Superblock>> {
             return Err(Error::SysChunkArrayFull { stripes: stripes.len() });
         }
     }
-    let (extent, files, devices, csums) =
-        (tree(objectid::EXTENT_TREE)?, tree(objectid::FS_TREE)?, tree(objectid::DEV_TREE)?, tree(objectid::CSUM_TREE)?);
-    let of = |tree: BuiltTree| (tree.root.0.into(), generation.into(), tree.level);
     let mut backup = RootBackup::zeroed();
-    (backup.extent_root, backup.extent_root_gen, backup.extent_root_level) = of(extent);
-    (backup.fs_root, backup.fs_root_gen, backup.fs_root_level) = of(files);
-    (backup.dev_root, backup.dev_root_gen, backup.dev_root_level) = of(devices);
-    (backup.csum_root, backup.csum_root_gen, backup.csum_root_level) = of(csums);
+    for id in [objectid::EXTENT_TREE, objectid::FS_TREE, objectid::DEV_TREE, objectid::CSUM_TREE] {
+        let BuiltTree { root, level, .. } = tree(id)?;
+        backup.set_root(id, root, Transid(generation), level);
+    }
     superblock.add_backup(&backup);
     Ok(superblock)
 }

@@ -1,13 +1,12 @@
 //! The files and devices that a filesystem is made on.
 
 use std::fs::OpenOptions;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::disk::Physical;
 use crate::disk::superblock::{SUPER_INFO_SIZE, super_offsets};
 use crate::error::{Error, Result};
-use crate::image::Image;
+use crate::image::{Image, is_in_dev};
 use crate::progress::Progress;
 use crate::volume::identify;
 
@@ -144,15 +143,6 @@ fn look<'p>(path: &'p Path, preparation: &Preparation<'_>) -> Result<Candidate<'
         return Err(Error::TooSmall { path: path.to_owned(), wanted, has });
     }
     Ok(Candidate::Existing(image))
-}
-
-/// Whether a file that is missing would be made among the devices, where a slip of the pen leads. What is mounted below
-/// them, such as /dev/shm, is another place.
-fn is_in_dev(path: &Path) -> bool {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let is_below = directory.canonicalize().is_ok_and(|directory| directory.starts_with("/dev"));
-    let filesystem_of = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.dev()).ok();
-    is_below && filesystem_of(directory) == filesystem_of(Path::new("/dev"))
 }
 
 impl Preparation<'_> {

@@ -134,14 +134,10 @@ impl Roots<'_> {
 
     fn root_item(&self, id: u64, tree: &BuiltTree) -> RootItem {
         let (nodesize, generation) = (u64::from(self.options.nodesize), GENERATION.0.into());
-        let mut item = RootItem::zeroed();
-        // The inode means nothing but to old programs (`btrfs_set_root_node` and its callers).
-        (item.inode.generation, item.inode.size, item.inode.nbytes) = (1.into(), 3.into(), nodesize.into());
-        (item.inode.nlink, item.inode.mode) = (1.into(), DIRECTORY_MODE.into());
+        let mut item = RootItem::new(self.options.nodesize);
         (item.generation, item.generation_v2) = (generation, generation);
         (item.bytenr, item.level) = (tree.root.0.into(), tree.level);
         item.bytes_used = (tree.blocks * nodesize).into();
-        item.refs = 1.into();
         if objectid::is_fs_tree(id) || id == objectid::DATA_RELOC_TREE {
             item.root_dirid = objectid::ROOT_DIR.into();
         }

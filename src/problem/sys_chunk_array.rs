@@ -21,9 +21,16 @@ findings! {
         Overlap("sys-array-overlap", Fatal, "system chunk array: chunk {logical} overlaps chunk {other}") {
             logical: Logical, other: Logical,
         }
-        /// The array and the chunk tree disagree about a chunk.
+        /// The array and the chunk tree disagree about what `read_one_chunk` (fs/btrfs/volumes.c) reads of a chunk.
         Mismatch(
             "sys-array-mismatch", Fatal,
+            "system chunk array: chunk {logical}: {field} is {have}, in the chunk tree {expect}"
+        ) {
+            logical: Logical, field: &'static str, have: Value, expect: Value,
+        }
+        /// The array and the chunk tree disagree about what `read_one_chunk` passes by.
+        Difference(
+            "sys-array-difference", Note,
             "system chunk array: chunk {logical}: {field} is {have}, in the chunk tree {expect}"
         ) {
             logical: Logical, field: &'static str, have: Value, expect: Value,

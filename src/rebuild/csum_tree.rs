@@ -5,6 +5,12 @@ use crate::disk::{Key, KeyType, Logical, objectid};
 use crate::error::Result;
 use crate::tree::build::{Builder, BuiltTree, NewTree, Store};
 
+/// Bytes of the checksums in one item at the most (`__MAX_CSUM_ITEMS` in fs/btrfs/file-item.c).
+pub fn most_csum_bytes(nodesize: u32, csum_size: usize) -> usize {
+    let fits = (leaf_data_size(nodesize) as usize).saturating_sub(2 * size_of::<Item>() + csum_size);
+    fits / csum_size * csum_size
+}
+
 /// Checksums, of which the last item is still open.
 #[derive(Debug)]
 pub struct CsumTree {
@@ -23,15 +29,13 @@ impl CsumTree {
     /// A nodesize that no tree block has.
     pub fn new(tree: NewTree, sectorsize: u32) -> Result<Self> {
         let csum_size = tree.csum_type.size();
-        // `__MAX_CSUM_ITEMS` in fs/btrfs/file-item.c
-        let fits = leaf_data_size(tree.nodesize) as usize - 2 * size_of::<Item>() - csum_size;
         Ok(Self {
             builder: Builder::new(NewTree { owner: objectid::CSUM_TREE, ..tree })?,
             start: Logical(0),
             csums: Vec::new(),
             csum_size,
             sectorsize: sectorsize.into(),
-            most: fits / csum_size * csum_size,
+            most: most_csum_bytes(tree.nodesize, csum_size),
         })
     }
 

@@ -13,7 +13,7 @@ mod records;
 mod space_trees;
 
 pub use block_groups::{GroupSpace, block_group_items, free_space_tree_items};
-pub use csum_tree::CsumTree;
+pub use csum_tree::{CsumTree, most_csum_bytes};
 pub use device_tree::{chunk_tree_items, device_tree_items};
 pub use extent_tree::ExtentTree;
 pub use records::{BlockRef, DataExtent, DataExtents, DataRange, DataRef, Items};

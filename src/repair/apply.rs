@@ -4,21 +4,20 @@ use std::sync::Arc;
 
 use zerocopy::IntoBytes;
 
-use crate::block::verify::Expected;
 use crate::disk::root::RootItem;
-use crate::disk::{Key, KeyType, Logical, Transid, objectid};
+use crate::disk::{Key, KeyType, objectid};
 use crate::error::{Error, Result};
 use crate::survey::Survey;
 use crate::trans::Filesystem;
 use crate::tree::{Tree, TreeRoot};
 use crate::volume::{Volume, WritableVolume};
 
+use super::copies::{write_copies, write_data};
 use super::draft::Draft;
 use super::edits::{Edits, leaf_of};
 use super::free::FreeBlocks;
-use super::plan::{Copy, Plan};
+use super::plan::Plan;
 use super::rewrite::Rewriter;
-use super::space::new_root_item;
 
 /// Changes the trees as planned, writes the copies, and publishes superblocks that lead to the trees. `surveys` are those that
 /// tell where nothing may be written. Returns the space that is left.
@@ -26,37 +25,16 @@ use super::space::new_root_item;
 /// # Errors
 /// No space, and what cannot be written.
 pub fn apply(plan: &Plan<'_>, volume: WritableVolume, surveys: &[&Survey]) -> Result<FreeBlocks> {
-    let free = FreeBlocks::new(volume.volume(), surveys)?;
+    let mut free = FreeBlocks::new(volume.volume(), surveys)?;
+    free.spare(&plan.former);
     let mut draft = Draft::new(volume, free)?;
     draft.superblock = plan.superblock.clone();
-    for copy in &plan.copies {
-        write_copy(&draft, copy)?;
-    }
+    write_copies(&draft, &plan.copies)?;
+    write_data(&draft, &plan.data)?;
     let (root, chunk_root) = rewrite(plan, &mut draft)?;
     let free = draft.free.clone();
     draft.publish(&root, &chunk_root)?;
     Ok(free)
-}
-
-fn write_copy(draft: &Draft, copy: &Copy) -> Result<()> {
-    let volume = draft.volume();
-    let Copy { logical, length, mirror, generation } = *copy;
-    let what = "copy of";
-    let lost = |problem: String| Error::Block { what, logical, problem };
-    let length = usize::try_from(length).map_err(|_| lost("too long".to_owned()))?;
-    let mut bytes = vec![0; length];
-    for other in (1..=volume.mirrors(logical)).filter(|other| *other != mirror) {
-        if volume.read(logical, other, &mut bytes).is_ok() && is_good(volume, logical, generation, &bytes) {
-            return draft.write_copy(logical, mirror, &bytes);
-        }
-    }
-    Err(lost("no other one is good".to_owned()))
-}
-
-/// Whether the bytes are those of the block that the survey reached: an older version is right by itself, too.
-fn is_good(volume: &Volume, logical: Logical, generation: Transid, bytes: &[u8]) -> bool {
-    let expected = Expected { generation: Some(generation), ..Expected::at(logical) };
-    volume.format().verify(bytes, &expected).is_ok()
 }
 
 /// The new roots of the root tree and of the chunk tree.
@@ -93,7 +71,7 @@ fn rewrite(plan: &Plan<'_>, draft: &mut Draft) -> Result<(TreeRoot, TreeRoot)> {
     }
     for tree in &plan.new_trees {
         let mut bytes = draft.new_block(*tree, 0)?;
-        let mut item = new_root_item(plan.volume.format().nodesize);
+        let mut item = RootItem::new(plan.volume.format().nodesize);
         item.bytenr = draft.place(*tree, &mut bytes)?.0.into();
         (item.generation, item.generation_v2) = (generation.0.into(), generation.0.into());
         item.bytes_used = u64::from(plan.volume.format().nodesize).into();

@@ -7,8 +7,8 @@ use zerocopy::IntoBytes;
 use crate::block::edit::NewBlock;
 use crate::disk::flags::block_group;
 use crate::disk::superblock::RootBackup;
-use crate::disk::volume::{Chunk, DevItem};
-use crate::disk::{DiskKey, Key, KeyType, Logical, Superblock, Transid, objectid};
+use crate::disk::volume::Chunk;
+use crate::disk::{DiskKey, Logical, Superblock, Transid};
 use crate::error::{Error, Result};
 use crate::tree::TreeRoot;
 use crate::tree::build::NewTree;
@@ -36,7 +36,7 @@ impl Draft {
     /// A step that begins with `volume`, on which all that is written is staged.
     ///
     /// # Errors
-    /// The generation is the last there can be.
+    /// The generation is the last there can be, or the chunk root cannot be read.
     pub fn new(volume: WritableVolume, free: FreeBlocks) -> Result<Self> {
         let opened = volume.volume();
         let superblock = Box::new(*opened.superblock());
@@ -47,7 +47,7 @@ impl Draft {
             owner: 0,
             generation: Transid(newest.0.checked_add(1).ok_or_else(is_last)?),
             fsid: superblock.metadata_fsid(),
-            chunk_tree_uuid: chunk_tree_uuid(opened),
+            chunk_tree_uuid: TreeRoot::chunk_tree(opened).chunk_tree_uuid(opened)?,
             nodesize: format.nodesize,
             csum_type: format.csum_type,
         };
@@ -126,7 +126,7 @@ impl Draft {
         if let Some(generation) = chunk_root.generation {
             superblock.chunk_root_generation = generation.0.into();
         }
-        let dev_items = dev_items(self.volume.volume(), chunk_root)?;
+        let dev_items = chunk_root.dev_items(self.volume.volume())?;
         if !dev_items.is_empty() {
             superblock.num_devices = (dev_items.len() as u64).into();
             let total = dev_items.iter().try_fold(0_u64, |sum, item| sum.checked_add(item.total_bytes.get()));
@@ -136,7 +136,10 @@ impl Draft {
         let least = LEAST_BLOCKS * u64::from(self.form.nodesize);
         superblock.bytes_used = superblock.bytes_used.get().max(least).into();
         let chunks = fill_array(&mut superblock, self.volume.volume(), chunk_root)?;
-        let backup = backup(&self.roots);
+        let mut backup = RootBackup::zeroed();
+        for (tree, root) in &self.roots {
+            backup.set_root(*tree, root.logical, root.generation.unwrap_or_default(), root.level);
+        }
         let commit = Commit {
             staged: &[],
             mended: &[],
@@ -147,23 +150,6 @@ impl Draft {
         };
         self.volume.publish(&commit)?.wholly()
     }
-}
-
-/// What blocks carry: that of the chunk root, which was read to open the filesystem.
-fn chunk_tree_uuid(volume: &Volume) -> crate::disk::fields::Uuid {
-    let mut buffer = Vec::new();
-    let read = volume.read_block(&TreeRoot::chunk_tree(volume).expected(), &mut buffer);
-    read.map(|read| read.block.header().chunk_tree_uuid).unwrap_or_default()
-}
-
-/// The device items of the chunk tree.
-fn dev_items(volume: &Volume, chunk_root: &TreeRoot) -> Result<Vec<DevItem>> {
-    let key = |devid| Key::new(objectid::DEV_ITEMS, KeyType::DEV_ITEM, devid);
-    let mut items = Vec::new();
-    chunk_root.range(volume, key(0), key(u64::MAX), |item| {
-        items.extend(DevItem::read_prefix(item.data).map(|(item, _)| *item));
-    })?;
-    Ok(items)
 }
 
 /// Makes the system chunk array hold the system chunks of the chunk tree, as many as have room. Returns all chunks.
@@ -185,26 +171,4 @@ fn fill_array(superblock: &mut Superblock, volume: &Volume, chunk_root: &TreeRoo
     superblock.sys_chunk_array[..array.len()].copy_from_slice(&array);
     superblock.sys_chunk_array_size = (array.len() as u32).into();
     Ok(chunks)
-}
-
-fn backup(roots: &BTreeMap<u64, TreeRoot>) -> RootBackup {
-    let mut backup = RootBackup::zeroed();
-    let root = |tree| {
-        roots.get(&tree).map(|root: &TreeRoot| (root.logical.0, root.generation.unwrap_or_default().0, root.level))
-    };
-    if let Some((logical, generation, level)) = root(objectid::EXTENT_TREE) {
-        (backup.extent_root, backup.extent_root_gen) = (logical.into(), generation.into());
-        backup.extent_root_level = level;
-    }
-    if let Some((logical, generation, level)) = root(objectid::FS_TREE) {
-        (backup.fs_root, backup.fs_root_gen, backup.fs_root_level) = (logical.into(), generation.into(), level);
-    }
-    if let Some((logical, generation, level)) = root(objectid::DEV_TREE) {
-        (backup.dev_root, backup.dev_root_gen, backup.dev_root_level) = (logical.into(), generation.into(), level);
-    }
-    if let Some((logical, generation, level)) = root(objectid::CSUM_TREE) {
-        (backup.csum_root, backup.csum_root_gen) = (logical.into(), generation.into());
-        backup.csum_root_level = level;
-    }
-    backup
 }

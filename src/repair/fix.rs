@@ -21,12 +21,23 @@ findings! {
         ) {
             tree: u64, block: Logical, devid: u64, physical: Physical,
         }
-        /// Good data is written over a bad copy of it.
-        DataCopy(
+        /// A good copy of data is written over a bad one.
+        Data(
             "data-copy-written", Note,
             "data {logical}, {length} bytes: the copy on device {devid} at {physical} is written anew from a good one"
         ) {
             logical: Logical, length: u64, devid: u64, physical: Physical,
+        }
+        /// Parity is written anew, by the data of its row.
+        Parity(
+            "parity-written", Note,
+            "parity of data {logical}, {length} bytes: that on device {devid} at {physical} is written anew by its row"
+        ) {
+            logical: Logical, length: u64, devid: u64, physical: Physical,
+        }
+        /// One bit of a checksum is put back: all copies of the data agree but for it.
+        ChecksumBit("checksum-bit-put-back", Note, "data {logical}: a bit of its checksum is put back, all copies have that one") {
+            logical: Logical,
         }
         /// The trees that tell of extents and free space are built anew, out of what refers to extents.
         Space("space-rebuilt", Note, "extents, block groups and free space are noted anew, by what refers to them") {}
@@ -42,6 +53,10 @@ findings! {
         Pointer("pointer-put-back", Note, "tree={tree} block={block}: a bit of the pointer to it is put back ({field})") {
             tree: u64, block: Logical, field: String,
         }
+        /// A lost block is taken from where the disk has written it.
+        Stray("block-of-elsewhere", Note, "tree={tree} block={block}: lost, but written at {place}, and taken from there") {
+            tree: u64, block: Logical, place: Logical,
+        }
         /// A block is written anew, with what it holds and a header as it should be.
         Block("block-written", Note, "tree={tree} block={block}: it is written anew with what it holds") {
             tree: u64, block: Logical,
@@ -56,8 +71,6 @@ findings! {
         Found("inode-found", Note, "tree={tree} inode={inode}: it is given the name {name} in lost+found") {
             tree: u64, inode: u64, name: FileName,
         }
-        /// Quota groups are marked to be counted again, which the next mount does.
-        Quotas("quotas-recount", Note, "quota groups are to be counted anew by the next mount") {}
         /// Checksums of data are made of what is there.
         Checksums("checksums-made", Warning, "data {logical}, {length} bytes: checksums are made of what is there now") {
             logical: Logical, length: u64,
@@ -97,8 +110,7 @@ findings! {
 impl Fix {
     /// Whether anything is given up for it.
     pub fn gives_up(&self) -> bool {
-        use crate::finding::{Finding, Severity};
-        self.severity() > Severity::Note
+        crate::finding::Finding::is_damage(self)
     }
 
     /// That a block is lost for this reason.

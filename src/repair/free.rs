@@ -29,6 +29,8 @@ struct Group {
     flags: u64,
     /// Of chunks with parity those in rows that hold nothing else.
     free: FreeExtents,
+    /// Where earlier versions of blocks stand, which a later step may want.
+    former: FreeExtents,
     /// The rest of it: writing there changes the parity of what is in use.
     partial: FreeExtents,
 }
@@ -56,11 +58,32 @@ impl FreeBlocks {
                 Some(row) => free.split_rows(chunk.logical, row),
                 None => (free, FreeExtents::default()),
             };
-            groups.push(Group { flags: chunk.flags.0, free, partial });
+            groups.push(Group { flags: chunk.flags.0, free, former: FreeExtents::default(), partial });
         }
         match surveys.iter().find_map(|survey| survey.failure()) {
             Some(failure) => Err(Error::Temporary(failure)),
             None => Ok(Self { nodesize, groups }),
+        }
+    }
+
+    /// Has the places of `former` blocks, which are sorted, taken only if no others are left.
+    pub fn spare(&mut self, former: &[Logical]) {
+        let nodesize = u64::from(self.nodesize);
+        for Group { free, former: spared, .. } in &mut self.groups {
+            let ranges: Vec<(Logical, u64)> = free.iter().collect();
+            for (start, length) in ranges {
+                let end = Logical(start.0.saturating_add(length));
+                let mut behind = start;
+                let from = former.partition_point(|block| *block < start);
+                for block in former[from..].iter().take_while(|block| **block < end) {
+                    let next = Logical(block.0.saturating_add(nodesize));
+                    if *block >= behind && next <= end {
+                        free.remove(*block, nodesize);
+                        spared.add(*block, nodesize);
+                        behind = next;
+                    }
+                }
+            }
         }
     }
 
@@ -78,6 +101,7 @@ impl FreeBlocks {
             groups.iter_mut().filter(|group| group.flags & bit != 0).find_map(|group| take(group).take_block(nodesize))
         };
         let block = of_kind(&mut self.groups, |group| &mut group.free);
+        let block = block.or_else(|| of_kind(&mut self.groups, |group| &mut group.former));
         let block = block.or_else(|| of_kind(&mut self.groups, |group| &mut group.partial));
         let left = self.groups.iter().filter(|group| group.flags & bit != 0).map(|group| group.free.bytes()).sum();
         block.ok_or(Error::NoSpace { what, wanted: nodesize.into(), left })

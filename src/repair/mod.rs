@@ -3,6 +3,7 @@
 
 mod apply;
 mod chunk_root;
+mod copies;
 mod decide;
 mod draft;
 mod edits;

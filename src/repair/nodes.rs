@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::block::verify::Expected;
 use crate::block::{BlockKind, Node};
-use crate::disk::{Key, Logical, MAX_LEVEL, Transid};
+use crate::disk::{Logical, MAX_LEVEL, Transid};
 use crate::tree::Tree;
 use crate::volume::Volume;
 
@@ -23,15 +23,10 @@ pub fn for_each_node(volume: &Volume, trees: &[Tree], mut visit: impl FnMut(&Tre
             let Ok(read) = volume.read_block(&expected, &mut buffer) else { continue };
             let BlockKind::Node(node) = read.block.kind() else { continue };
             let (ptrs, level) = (node.ptrs(), read.block.level());
-            let kept = tree.drop_progress.filter(|(_, lowest)| on_dropped_path && level >= *lowest);
-            let first =
-                kept.map_or(0, |(key, _)| ptrs.partition_point(|ptr| Key::from(&ptr.key) <= key).saturating_sub(1));
-            if visit(tree, node, first) && level > 1 {
-                let below = ptrs.iter().enumerate().skip(first).rev();
-                pending.extend(below.map(|(index, ptr)| {
-                    let on_dropped_path = kept.is_some_and(|(_, lowest)| index == first && level > lowest);
-                    (Expected::child(ptr, level), on_dropped_path)
-                }));
+            let kept = tree.kept(ptrs, level, on_dropped_path);
+            if visit(tree, node, kept.first) && level > 1 {
+                let below = ptrs.iter().enumerate().skip(kept.first).rev();
+                pending.extend(below.map(|(index, ptr)| (Expected::child(ptr, level), kept.is_on_path(index))));
             }
         }
     }

@@ -1,25 +1,13 @@
 //! What is to be done in one step.
 
-use crate::disk::{Logical, Superblock, Transid};
+use crate::disk::{Logical, Superblock};
 use crate::survey::Survey;
 use crate::tree::{Tree, TreeRoot};
 use crate::volume::Volume;
 
+use super::copies::{Copy, StripeRange};
 use super::edits::Edits;
 use super::fix::Fix;
-
-/// A copy to be written anew from a good one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Copy {
-    /// Logical address of the range.
-    pub logical: Logical,
-    /// In bytes.
-    pub length: u64,
-    /// The copy, counted from 1.
-    pub mirror: u16,
-    /// That of the block, which another copy has to have.
-    pub generation: Transid,
-}
 
 /// What the trees of space need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -41,8 +29,10 @@ pub struct Plan<'p> {
     pub survey: &'p Survey,
     /// Changes of trees.
     pub edits: Edits,
-    /// Copies to be written anew.
+    /// Copies of blocks to be written anew.
     pub copies: Vec<Copy>,
+    /// Copies of data to be written anew, and parity after them.
+    pub data: Vec<StripeRange>,
     /// The superblock as it is to be, but for roots, generation and totals.
     pub superblock: Box<Superblock>,
     /// Whether superblocks are to be written.
@@ -53,6 +43,8 @@ pub struct Plan<'p> {
     pub devices: bool,
     /// Trees that are missing, and begin without items.
     pub new_trees: Vec<u64>,
+    /// Where earlier versions of blocks stand, sorted: what is still lost below those that come back may be there.
+    pub former: Vec<Logical>,
     /// What is done, for the report.
     pub fixes: Vec<Fix>,
 }
@@ -65,11 +57,13 @@ impl<'p> Plan<'p> {
             survey,
             edits: Edits::default(),
             copies: Vec::new(),
+            data: Vec::new(),
             superblock: Box::new(*volume.superblock()),
             is_superblock_due: false,
             space: Space::Sound,
             devices: false,
             new_trees: Vec::new(),
+            former: Vec::new(),
             fixes: Vec::new(),
         }
     }
@@ -78,6 +72,7 @@ impl<'p> Plan<'p> {
     pub fn is_empty(&self) -> bool {
         self.edits.is_empty()
             && self.copies.is_empty()
+            && self.data.is_empty()
             && !self.is_superblock_due
             && self.space == Space::Sound
             && !self.devices

@@ -1,6 +1,6 @@
 //! All references to extents that trees have, as the records that an extent tree is built of.
 //!
-//! Who refers to what is told anew. A block that its owner's tree reaches stands for references by the name of the tree; one that
+//! The repair tells anew what refers to what. A block that its owner's tree reaches stands for references by the name of the tree; one that
 //! others keep after its owner gave it up refers by its address (`BTRFS_BLOCK_FLAG_FULL_BACKREF`), as the kernel has it when it
 //! copies a shared block (`update_ref_for_cow` in fs/btrfs/ctree.c).
 
@@ -12,7 +12,7 @@ use crate::disk::flags::header::RELOC;
 use crate::disk::{Key, Logical, Transid, objectid};
 use crate::error::{Error, Result};
 use crate::rebuild::{BlockRef, DataRange, DataRef};
-use crate::survey::{Cursor, ExtentList, Job};
+use crate::survey::{Cursor, ExtentList, Job, root_reference};
 use crate::table::{MemoryBudget, Part, Table, Writer};
 use crate::tree::build::BuiltBlock;
 use crate::tree::{BlockPlace, Tree, Visit, Visitor};
@@ -37,7 +37,7 @@ struct Owned {
 }
 
 impl Owned {
-    /// No block of a tree hangs below another tree's: whoever copies a node copies what is above it.
+    /// No block of a tree hangs below another tree's: a copy of a node has copies of all nodes above it.
     fn of(job: &Job<'_>, trees: &[Tree]) -> Self {
         let mut owned = Self { nodes: HashSet::new(), leaves: HashSet::new() };
         // Each tree is walked for itself: another one may reach a node first.
@@ -72,6 +72,8 @@ impl Owned {
 struct Collector<'c> {
     owned: &'c Owned,
     extents: &'c ExtentList,
+    /// That of the filesystem: no extent is newer.
+    newest: Transid,
     blocks: &'c Writer<'c>,
     data: &'c Writer<'c>,
 }
@@ -105,7 +107,10 @@ impl Visitor for Collector<'_> {
             self.blocks.push(&mut part.blocks, BlockRef::full_backref(&own, block.generation()));
         }
         if logical == tree.root.logical && is_kept {
-            let root = BlockRef::tree_block(&own, block.generation(), tree.id());
+            let root = match root_reference(tree) {
+                (_, Reference::SharedBlock { parent }) => BlockRef::shared_block(&own, block.generation(), parent),
+                _ => BlockRef::tree_block(&own, block.generation(), tree.id()),
+            };
             self.blocks.push(&mut part.blocks, root);
         }
         match visit {
@@ -123,10 +128,11 @@ impl Visitor for Collector<'_> {
             Visit::Node(..) => {}
             Visit::Leaf(leaf) => {
                 for file in leaf.items().flatten().filter_map(|item| file_extent(&item, owner)) {
-                    // What the kernel knows of the extent; if it is lost, a generation that has it copied rather than written in
-                    // place (`check_committed_ref`).
+                    // What the kernel knows of the extent; if it is lost or cannot be, a generation that has it copied rather than
+                    // written in place (`check_committed_ref`).
                     let known = self.extents.find(file.extent, &mut part.cursor);
-                    let generation = known.map_or(Transid(1), |extent| Transid(extent.generation));
+                    let generation = known.map(|extent| Transid(extent.generation));
+                    let generation = generation.filter(|known| *known <= self.newest).unwrap_or(Transid(1));
                     let range = DataRange { start: file.extent, length: file.length, generation };
                     let record = match file.reference {
                         _ if is_full => DataRef::shared_data(range, logical, 1),
@@ -136,6 +142,9 @@ impl Visitor for Collector<'_> {
                         _ => continue,
                     };
                     self.data.push(&mut part.data, record);
+                    if let Some(owner) = known.and_then(|extent| extent.owner()) {
+                        self.data.push(&mut part.data, DataRef::owner(range, owner));
+                    }
                 }
             }
         }
@@ -149,7 +158,8 @@ impl Visitor for Collector<'_> {
 pub fn collect(job: &Job<'_>, trees: &[Tree], extents: &ExtentList, budget: &MemoryBudget) -> Result<References> {
     let owned = Owned::of(job, trees);
     let (blocks, data) = (Writer::new(budget), Writer::new(budget));
-    let collector = Collector { owned: &owned, extents, blocks: &blocks, data: &data };
+    let newest = job.volume.superblock().generation();
+    let collector = Collector { owned: &owned, extents, newest, blocks: &blocks, data: &data };
     let parts = job.scan().run(trees, &collector);
     let (mut block_parts, mut data_parts) = (Vec::new(), Vec::new());
     for part in parts {

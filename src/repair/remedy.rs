@@ -39,9 +39,10 @@ fn known(code: &str) -> Option<&'static str> {
         "super-total-bytes-overflow" => "device items have the sizes of their images, if all chunks lie within these",
         "chunk-type-missing" => "no safe repair: there is no room of that type to write to",
         "block-unreadable" => {
-            "a flipped bit is put back, else blocks that hung below are attached again, else an earlier version or a gap takes its place"
+            "a flipped bit is put back, else the block is taken from where the disk has written it, else blocks that hung below are attached again, else an earlier version or a gap takes its place"
         }
-        "block-bad-copy" | "data-bad-copy" => "a good copy is written over the bad one",
+        "block-bad-copy" => "a good copy is written over the bad one",
+        "data-bad-copy" => "a good copy is written over the bad one",
         "block-copies-differ" => "the copy that is read is written over the other",
         "block-owner"
         | "block-chunk-tree-uuid"
@@ -64,9 +65,12 @@ fn known(code: &str) -> Option<&'static str> {
         "block-pointers-disagree" => "the pointer that leads to no such block is corrected or given up",
         "leaf-empty" | "root-directory-missing" => "the root directory is made anew",
         "tree-missing" => "a tree that others know is built anew; no safe repair of others",
-        "data-lost" | "data-lost-file" => "no safe repair: the data is lost, restore the file from a backup",
+        "data-lost" | "data-lost-file" => {
+            "a flipped bit of the checksum is put back; no safe repair else: restore the file from a backup"
+        }
         "data-not-verified" => NOT_NEEDED,
-        "parity-bad" | "parity-disagrees" => "no repair here: a scrub of the mounted filesystem writes parity anew",
+        "parity-bad" => "parity is written anew by the data of its row",
+        "parity-disagrees" => "no safe repair: whether data or parity is right is not known",
         "device-extent-orphan"
         | "device-extent-length"
         | "device-extent-chunk"
@@ -100,7 +104,8 @@ fn known(code: &str) -> Option<&'static str> {
         "uuid-missing" | "uuid-unfounded" | "uuid-item-size" | "uuid-item-subvolume" => {
             "the next mount builds the uuid tree anew"
         }
-        "stripe-reserved" | "system-space-short" | "sys-array-full" | "sys-array-tail" | "other-roots" => NOT_NEEDED,
+        "stripe-reserved" | "system-space-short" | "sys-array-full" | "sys-array-tail" => NOT_NEEDED,
+        "sys-array-difference" | "other-roots" => NOT_NEEDED,
         "space-cache-inode-missing" => "the cache is dropped, which the kernel makes anew",
         "inode-item-missing" | "inode-item-not-first" => "an inode item is made of what else there is of the inode",
         "inode-orphan-missing" => "the inode gets a name in lost+found",
@@ -192,6 +197,9 @@ pub fn cause_of(problems: &[Problem]) -> Option<&'static str> {
         return Some(
             "writes were lost, as where a disk or a virtual machine lies about its cache: see cables, firmware and cache mode",
         );
+    }
+    if has(|error| matches!(error, BlockError::Bytenr { .. })) {
+        return Some("blocks were written to the places of others: see the disk, its controller and their firmware");
     }
     if has(|error| matches!(error, BlockError::Csum { found, .. } if found.iter().all(|byte| *byte == 0))) {
         return Some("blocks were zeroed, as by a discard of what was in use, or by another program");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::check::{self, Report, check_survey};
 use crate::disk::objectid;
 use crate::error::{Error, Result};
-use crate::finding::{Finding, Severity};
+use crate::finding::Finding;
 use crate::image::Image;
 use crate::problem::Problem;
 use crate::survey::{self, Survey, gather};
@@ -56,7 +56,7 @@ impl Repaired {
 
     /// Whether nothing is wrong any more.
     pub fn is_clean(&self) -> bool {
-        damage(&self.after.problems).next().is_none()
+        is_clean(&self.after)
     }
 
     /// What is given up.
@@ -65,8 +65,12 @@ impl Repaired {
     }
 }
 
+fn is_clean(report: &Report) -> bool {
+    damage(&report.problems).next().is_none()
+}
+
 fn damage(problems: &[Problem]) -> impl Iterator<Item = &Problem> {
-    problems.iter().filter(|problem| problem.severity() > Severity::Note)
+    problems.iter().filter(|problem| problem.is_damage())
 }
 
 /// Repairs the filesystem that the staged `images` are the devices of. Nothing reaches the images.
@@ -79,11 +83,19 @@ pub fn repair(images: &[Image], options: &Options<'_>) -> Result<Repaired> {
     let mut stopped = None;
     let mut last_fixes = 0..0;
     let first_choice = first_choice(images, options, &mut fixes)?;
-    for step in 0..=MAX_STEPS {
+    let (mut step, mut is_last) = (0, false);
+    let after = loop {
         let is_first = step == 0;
         let choice = if is_first { first_choice } else { RootChoice::default() };
         let volume = Volume::open_at(again(images)?, &choice)?;
-        let (survey, report) = know(&volume, options)?;
+        // Only a plan needs a record of each block.
+        let (mut survey, mut report) = know(&volume, options, !is_last)?;
+        if is_last && !is_clean(&report) {
+            (survey, report) = know(&volume, options, true)?;
+        }
+        if is_last && is_clean(&report) {
+            break report;
+        }
         let survey = Arc::new(survey);
         let force = if is_first { options.force } else { Force::default() };
         let plan = decide(
@@ -96,12 +108,13 @@ pub fn repair(images: &[Image], options: &Options<'_>) -> Result<Repaired> {
         )?;
         let is_again = !is_first && fixes[last_fixes.clone()] == plan.fixes;
         if plan.is_empty() || is_again || stopped.is_some() || step == MAX_STEPS {
-            let before = original.map_or_else(|| report.clone(), |(before, _)| before);
-            return Ok(Repaired { before, fixes, after: report, stopped });
+            break report;
         }
-        let step =
+        step += 1;
+        is_last = plan.space != Space::Sound;
+        let begun =
             Step { images, options, choice, survey: &survey, original: original.as_ref().map(|(_, survey)| &**survey) };
-        match step.stage(&plan) {
+        match begun.stage(&plan) {
             Ok(()) => {
                 last_fixes = fixes.len()..fixes.len() + plan.fixes.len();
                 fixes.extend(plan.fixes);
@@ -112,8 +125,9 @@ pub fn repair(images: &[Image], options: &Options<'_>) -> Result<Repaired> {
         if original.is_none() {
             original = Some((report, survey));
         }
-    }
-    Err(Error::Internal { problem: "a repair has no last step".to_owned() })
+    };
+    let before = original.map_or_else(|| after.clone(), |(before, _)| before);
+    Ok(Repaired { before, fixes, after, stopped })
 }
 
 /// Where to begin: at the newest chunk root that can be found, if the one of the superblock is lost.
@@ -147,7 +161,8 @@ struct Step<'s> {
 impl Step<'_> {
     fn stage(&self, plan: &Plan<'_>) -> Result<()> {
         let surveys: Vec<&Survey> = self.original.into_iter().chain([&**self.survey]).collect();
-        let has_changes = plan.changes_trees() || !plan.copies.is_empty() || plan.is_superblock_due;
+        let has_copies = !plan.copies.is_empty() || !plan.data.is_empty();
+        let has_changes = plan.changes_trees() || has_copies || plan.is_superblock_due;
         let is_alone = self.original.is_none();
         let free = match has_changes {
             true => apply(plan, self.open(&self.choice)?, &surveys)?,
@@ -178,9 +193,9 @@ fn again(images: &[Image]) -> Result<Vec<Image>> {
     images.iter().map(Image::again).collect()
 }
 
-fn know(volume: &Volume, options: &Options<'_>) -> Result<(Survey, Report)> {
+fn know(volume: &Volume, options: &Options<'_>, keep_blocks: bool) -> Result<(Survey, Report)> {
     let Options { threads, memory, progress, check_data_csum, .. } = *options;
-    let gathering = survey::Options { threads, memory, progress, count_qgroups: false, keep_blocks: true };
+    let gathering = survey::Options { threads, memory, progress, count_qgroups: false, keep_blocks };
     let mut survey = gather(volume, &gathering)?;
     let checking = check::Options { threads, memory, progress, count_qgroups: false, check_data_csum };
     let report = check_survey(volume, &mut survey, &checking)?;

@@ -63,10 +63,6 @@ impl Rebuild<'_> {
     /// References that contradict each other, no space, and what cannot be read or written.
     pub fn run(&self, mut draft: Draft) -> Result<()> {
         let superblock = &draft.superblock;
-        if superblock.has_incompat(incompat::SIMPLE_QUOTA) {
-            let problem = "notes for simple quotas which subvolume made an extent, which nothing else tells";
-            return Err(Error::Tree { tree: objectid::EXTENT_TREE, problem });
-        }
         let has_free_space_tree = superblock.has_compat_ro(compat_ro::FREE_SPACE_TREE);
         let has_block_group_tree = superblock.has_compat_ro(compat_ro::BLOCK_GROUP_TREE);
         let mut of_space = vec![objectid::ROOT_TREE, objectid::EXTENT_TREE];
@@ -79,10 +75,6 @@ impl Rebuild<'_> {
         let volume = draft.volume();
         walk(volume, &Tree::whole(TreeRoot::root_tree(volume)), &mut Entered::default(), &ReadRoots, &mut roots);
         let mut kept: Vec<Tree> = roots.trees.iter().filter(|tree| !of_space.contains(&tree.id())).copied().collect();
-        if kept.iter().any(|tree| tree.id() == objectid::TREE_RELOC) {
-            let problem = "its relocation was interrupted: mount the filesystem and let the balance finish";
-            return Err(Error::Tree { tree: objectid::TREE_RELOC, problem });
-        }
         kept.push(Tree::whole(TreeRoot::chunk_tree(volume)));
         kept.push(Tree::whole(TreeRoot::root_tree(volume)));
         let job = Job { volume, threads: self.threads, progress: self.progress };
@@ -105,7 +97,7 @@ impl Rebuild<'_> {
         let map = Map {
             free: draft.free.clone(),
             groups: groups(&chunks, &references, form.nodesize)?,
-            devices: devices(volume)?,
+            devices: TreeRoot::chunk_tree(volume).dev_items(volume)?,
             stats: stats(volume),
             roots: &roots.items,
             nodesize: form.nodesize,
@@ -206,7 +198,7 @@ impl SpaceMap for Map<'_> {
         for (tree, built) in trees.iter().filter(|(tree, _)| **tree != objectid::ROOT_TREE) {
             let key = Key::new(*tree, KeyType::ROOT_ITEM, 0);
             let old = items.get(&key).and_then(|data| RootItem::read(data));
-            let mut item = old.unwrap_or_else(|| new_root_item(self.nodesize));
+            let mut item = old.unwrap_or_else(|| RootItem::new(self.nodesize));
             (item.bytenr, item.level) = (built.root.0.into(), built.level);
             (item.generation, item.generation_v2) = (self.generation.0.into(), self.generation.0.into());
             item.bytes_used = built.blocks.saturating_mul(self.nodesize.into()).into();
@@ -214,15 +206,6 @@ impl SpaceMap for Map<'_> {
         }
         items
     }
-}
-
-/// The root item of a tree that holds no files (`btrfs_create_tree` in fs/btrfs/disk-io.c).
-pub fn new_root_item(nodesize: u32) -> RootItem {
-    let mut item = RootItem::zeroed();
-    (item.inode.generation, item.inode.size, item.inode.nbytes) = (1.into(), 3.into(), u64::from(nodesize).into());
-    (item.inode.nlink, item.inode.mode) = (1.into(), 0o040755.into());
-    item.refs = 1.into();
-    item
 }
 
 /// The block groups, one for each chunk, with what the references leave free.
@@ -253,15 +236,6 @@ fn groups<'c>(chunks: &'c ChunkMap, references: &References, nodesize: u32) -> R
     take(&mut references.blocks.iter().map(|record| (record.block().logical, nodesize.into())))?;
     take(&mut references.data.iter().map(|record| record.range()))?;
     Ok(groups)
-}
-
-fn devices(volume: &Volume) -> Result<Vec<DevItem>> {
-    let key = |devid| Key::new(objectid::DEV_ITEMS, KeyType::DEV_ITEM, devid);
-    let mut items = Vec::new();
-    TreeRoot::chunk_tree(volume).range(volume, key(0), key(u64::MAX), |item| {
-        items.extend(DevItem::read_prefix(item.data).map(|(item, _)| *item));
-    })?;
-    Ok(items)
 }
 
 /// The errors that were counted on each device, as far as they can be read.

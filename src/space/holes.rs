@@ -1,7 +1,8 @@
 //! Which ranges of a device no chunk has.
 
-use crate::disk::Physical;
+use crate::disk::superblock::SUPER_OFFSETS;
 use crate::disk::volume::DEVICE_RANGE_RESERVED as RESERVED;
+use crate::disk::{Physical, STRIPE_LEN};
 
 use super::ranges::Ranges;
 
@@ -19,6 +20,8 @@ pub struct Hole {
 #[derive(Clone, Debug)]
 pub struct Holes {
     ranges: Ranges,
+    /// Nothing is found from here on.
+    bound: u64,
 }
 
 impl Holes {
@@ -26,7 +29,45 @@ impl Holes {
     pub fn of_device(total_bytes: u64) -> Self {
         let mut ranges = Ranges::default();
         ranges.add(RESERVED, total_bytes.saturating_sub(RESERVED));
-        Self { ranges }
+        Self { ranges, bound: u64::MAX }
+    }
+
+    /// Has nothing be found from this byte of the device on.
+    pub fn set_bound(&mut self, bound: u64) {
+        self.bound = bound;
+    }
+
+    /// From which byte on nothing is found.
+    pub fn bound(&self) -> u64 {
+        self.bound
+    }
+
+    /// The holes below the bound, start and end.
+    fn below_bound(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.ranges.from(0).map(|(start, end)| (start, end.min(self.bound))).filter(|(start, end)| start < end)
+    }
+
+    /// The ranges below the bound that no copy of the superblock is in, start and end. They begin at multiples of
+    /// [`STRIPE_LEN`].
+    pub fn apart(&self) -> impl Iterator<Item = (u64, u64)> {
+        // Each copy, and what of its stripe is never given out.
+        let copies = SUPER_OFFSETS.map(|offset| (offset.0, offset.0 + STRIPE_LEN));
+        self.below_bound().flat_map(move |(start, end)| {
+            let mut parts = Vec::new();
+            let mut from = start;
+            for (copy, behind) in copies.into_iter().filter(|(copy, behind)| start < *behind && *copy < end) {
+                parts.push((from, copy));
+                from = behind;
+            }
+            parts.push((from, end));
+            let aligned = |(start, end): (u64, u64)| Some((start.checked_next_multiple_of(STRIPE_LEN)?, end));
+            parts.into_iter().filter_map(aligned).filter(|(start, end)| start < end)
+        })
+    }
+
+    /// The lowest place of `length` bytes in these ranges.
+    pub fn find_apart(&self, length: u64) -> Option<Physical> {
+        self.apart().find(|(start, end)| end - start >= length).map(|(start, _)| Physical(start))
     }
 
     /// Takes a range, of which parts may be taken already or lie outside of the device.
@@ -57,7 +98,7 @@ impl Holes {
     /// The first hole of at least `wanted` bytes, or else the largest (`find_free_dev_extent` in fs/btrfs/volumes.c).
     pub fn find(&self, wanted: u64) -> Option<Hole> {
         let mut largest: Option<Hole> = None;
-        for (start, end) in self.ranges.from(0) {
+        for (start, end) in self.below_bound() {
             let hole = Hole { start: Physical(start), length: end - start };
             if hole.length >= wanted {
                 return Some(hole);
@@ -134,6 +175,22 @@ mod tests {
         assert_eq!(holes.end_of_taken(size), RESERVED + 8192);
         assert_eq!(holes.find(8192), Some(Hole { start: Physical(RESERVED + 8192), length: 57344 }));
         assert_eq!(Holes::of_device(4096).end_of_taken(4096), 4096);
+    }
+
+    #[test]
+    fn nothing_is_found_behind_the_bound_or_over_a_superblock() {
+        let mib = 1 << 20;
+        let mut holes = Holes::of_device(200 * mib);
+        assert_eq!(holes.find_apart(63 * mib), Some(Physical(mib)));
+        assert_eq!(holes.find_apart(63 * mib + STRIPE_LEN), Some(Physical(64 * mib + STRIPE_LEN)));
+        holes.take(Physical(mib), 10 * mib + 1);
+        assert_eq!(holes.find_apart(mib), Some(Physical(11 * mib + STRIPE_LEN)));
+        assert_eq!(holes.find_apart(54 * mib), Some(Physical(64 * mib + STRIPE_LEN)));
+        holes.set_bound(100 * mib);
+        assert_eq!(holes.find(1 << 40), Some(Hole { start: Physical(11 * mib + 1), length: 89 * mib - 1 }));
+        assert_eq!(holes.find_apart(54 * mib), None);
+        holes.set_bound(0);
+        assert_eq!((holes.find(1), holes.find_apart(1)), (None, None));
     }
 
     #[test]

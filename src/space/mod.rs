@@ -86,6 +86,11 @@ impl SpaceInfo {
         order.into_iter().find(is_possible).unwrap_or(Single)
     }
 
+    /// The global reserve.
+    pub fn global_rsv(&self) -> u64 {
+        self.global_rsv
+    }
+
     /// Bytes that are not free, without those that are reserved.
     pub fn taken(&self) -> u64 {
         self.used + self.pinned + self.readonly
@@ -172,6 +177,9 @@ impl SpaceInfo {
         payer == Payer::Handle && self.reserve.reserved >= bytes
     }
 }
+
+/// Groups of the profile that is asked for, and then the others.
+const ANY: [bool; 2] = [true, false];
 
 /// All block groups and what is known of their use.
 #[derive(Debug)]
@@ -355,11 +363,59 @@ impl Space {
         if !self.infos[info].may_take(nodesize.into(), payer) {
             return Ok(None);
         }
-        let block = self.allocate(info, nodesize.into(), profile, load, |free| free.take_block(nodesize))?;
+        let block = self.allocate(info, nodesize.into(), profile, &ANY, load, |free| free.take_block(nodesize))?;
         if block.is_some() {
             self.infos[info].take(nodesize.into(), payer);
         }
         Ok(block)
+    }
+
+    /// As [`Space::allocate_block_for`] for the commit, from groups of this profile alone.
+    pub fn allocate_block_in<E>(
+        &mut self,
+        flags: BlockGroupFlags,
+        profile: Profile,
+        load: impl FnMut(&BlockGroup) -> Result<FreeExtents, E>,
+    ) -> Result<Option<Logical>, E> {
+        let (info, nodesize) = (self.index(flags), self.nodesize);
+        if self.infos[info].unreserved() < nodesize.into() {
+            return Ok(None);
+        }
+        let block = self.allocate(info, nodesize.into(), profile, &[true], load, |free| free.take_block(nodesize))?;
+        if block.is_some() {
+            self.infos[info].take(nodesize.into(), Payer::Commit);
+        }
+        Ok(block)
+    }
+
+    /// The free ranges of all groups of this type and profile that are allocated from, start and bytes, in order.
+    pub fn free_ranges<E>(
+        &mut self,
+        flags: BlockGroupFlags,
+        profile: Profile,
+        mut load: impl FnMut(&BlockGroup) -> Result<FreeExtents, E>,
+    ) -> Result<Vec<(Logical, u64)>, E> {
+        let info = self.index(flags);
+        let (space_info, groups) = (&mut self.infos[info], &mut self.groups[info]);
+        let mut ranges = Vec::new();
+        for group in groups.values_mut() {
+            if group.is_usable() && group.flags.profile() == Some(profile) && group.unused() > 0 {
+                ranges.extend(space_info.load(group, &mut load)?.iter());
+            }
+        }
+        Ok(ranges)
+    }
+
+    /// Takes a range of data out of one that [`Space::free_ranges`] has named.
+    pub fn take_range(&mut self, logical: Logical, length: u64) {
+        let Some(group) = self.group_of_mut(logical) else { return };
+        if let Some(free) = &mut group.free {
+            free.remove(logical, length);
+        }
+        group.used += length;
+        let (start, flags) = (group.logical, group.flags);
+        self.touched.insert(start);
+        self.info_mut(flags).used += length;
     }
 
     /// Space for `length` bytes of data in one piece, as above. What was reserved for trees is not taken.
@@ -374,27 +430,29 @@ impl Space {
         if self.infos[info].available() < length {
             return Ok(None);
         }
-        let data = self.allocate(info, length, profile, load, |free| free.take(length, sectorsize))?;
+        let data = self.allocate(info, length, profile, &ANY, load, |free| free.take(length, sectorsize))?;
         if data.is_some() {
             self.infos[info].used += length;
         }
         Ok(data)
     }
 
-    /// What `take` takes out of the first group that it fits in.
+    /// What `take` takes out of the first group that it fits in. `wants_profile` says in turn whether groups of the profile are
+    /// looked at, or the others.
     fn allocate<E>(
         &mut self,
         info: usize,
         length: u64,
         profile: Profile,
+        wants_profile: &[bool],
         mut load: impl FnMut(&BlockGroup) -> Result<FreeExtents, E>,
         mut take: impl FnMut(&mut FreeExtents) -> Option<Logical>,
     ) -> Result<Option<Logical>, E> {
         let (space_info, groups) = (&mut self.infos[info], &mut self.groups[info]);
-        for wants_profile in [true, false] {
+        for wants_profile in wants_profile {
             for group in groups.values_mut() {
                 let taken = group.used.saturating_add(group.pinned()).saturating_add(length);
-                let fits = (group.flags.profile() == Some(profile)) == wants_profile;
+                let fits = (group.flags.profile() == Some(profile)) == *wants_profile;
                 if !fits || taken > group.length || !group.is_usable() {
                     continue;
                 }

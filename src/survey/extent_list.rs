@@ -3,6 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::disk::Logical;
+use crate::disk::flags::extent::DATA;
 use crate::table::{self, Record, Table};
 
 /// An extent item without its references.
@@ -19,13 +20,19 @@ pub struct Extent {
     pub generation: u64,
     /// Flags as in the extent item (`disk::flags::extent`).
     pub flags: u64,
-    /// Of a tree block; [`Extent::NO_LEVEL`] if the item does not tell.
-    pub level: u64,
+    /// The level of a tree block; the tree that simple quotas count data for (`EXTENT_OWNER_REF`). [`Extent::UNTOLD`] if the
+    /// item does not tell.
+    pub level_or_owner: u64,
 }
 
 impl Extent {
-    /// The level is not known.
-    pub const NO_LEVEL: u64 = u64::MAX;
+    /// The item tells neither level nor owner.
+    pub const UNTOLD: u64 = u64::MAX;
+
+    /// The tree that simple quotas count the data for.
+    pub fn owner(&self) -> Option<u64> {
+        (self.flags & DATA != 0 && self.level_or_owner != Self::UNTOLD).then_some(self.level_or_owner)
+    }
 
     /// The first address behind the extent.
     pub fn end(&self) -> Logical {

@@ -50,15 +50,17 @@ fn extent_claims(item: &ItemRef<'_>, nodesize: u32, visit: &mut impl FnMut(Claim
     let flags = extent.flags.get();
     let is_skinny = item.key.key_type == KeyType::METADATA_ITEM;
     // The verifier reports a level that does not fit a byte.
-    let mut level = if is_skinny { item.key.offset } else { Extent::NO_LEVEL };
+    let mut level_or_owner = if is_skinny { item.key.offset } else { Extent::UNTOLD };
     if !is_skinny && flags & TREE_BLOCK != 0 {
         let Some((info, rest)) = TreeBlockInfo::read_prefix(refs) else { return };
-        level = info.level.into();
+        level_or_owner = info.level.into();
         refs = rest;
+    } else if let Some(Ok(InlineRef::Owner { root })) = InlineRefs::new(refs).next() {
+        level_or_owner = root;
     }
     let length = if is_skinny { nodesize.into() } else { item.key.offset };
     let (refs_total, generation) = (extent.refs.get(), extent.generation.get());
-    visit(Claim::Extent(Extent { logical, length, refs: refs_total, generation, flags, level }));
+    visit(Claim::Extent(Extent { logical, length, refs: refs_total, generation, flags, level_or_owner }));
     for inline_ref in InlineRefs::new(refs).map_while(Result::ok) {
         match (inline_ref, Reference::of_inline(inline_ref)) {
             (_, Some((reference, count))) => visit(claim(logical, reference, count)),

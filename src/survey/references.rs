@@ -121,7 +121,7 @@ pub struct Mismatch {
 impl Mismatch {
     fn new(extent: Extent, reference: Reference, shape: Shape) -> Option<Self> {
         let (kind, have, expect) = match shape {
-            Shape::TreeBlock { level, .. } => (TREE_BLOCK, extent.level, u64::from(level)),
+            Shape::TreeBlock { level, .. } => (TREE_BLOCK, extent.level_or_owner, u64::from(level)),
             Shape::Data { length } => (DATA, extent.length, length),
         };
         let is_generation = match shape {

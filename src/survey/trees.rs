@@ -54,13 +54,15 @@ impl Trees {
 
 /// The trees whose root items stand in a leaf.
 pub fn trees_of(leaf: Leaf<'_>) -> impl Iterator<Item = Tree> {
-    let items = leaf.items().flatten().filter(|item| item.key.key_type == KeyType::ROOT_ITEM);
-    items.filter_map(|item: ItemRef<'_>| {
-        let root_item = RootItem::read(item.data)?;
-        let made = Transid(item.key.offset.max(root_item.otransid.get()));
-        let origin = Origin { made, last_snapshot: root_item.last_snapshot.into() };
-        let origin = objectid::is_fs_tree(item.key.objectid).then_some(origin);
-        let root = TreeRoot::of_item(item.key, &root_item);
-        Some(Tree { root, drop_progress: root_item.drop_progress(), origin })
-    })
+    leaf.items().flatten().filter_map(|item| tree_of(&item))
+}
+
+/// The tree whose root item this is.
+pub fn tree_of(item: &ItemRef<'_>) -> Option<Tree> {
+    let root_item = RootItem::read(item.data).filter(|_| item.key.key_type == KeyType::ROOT_ITEM)?;
+    let made = Transid(item.key.offset.max(root_item.otransid.get()));
+    let origin = Origin { made, last_snapshot: root_item.last_snapshot.into() };
+    let origin = objectid::is_fs_tree(item.key.objectid).then_some(origin);
+    let root = TreeRoot::of_item(item.key, &root_item);
+    Some(Tree { root, drop_progress: root_item.drop_progress(), origin })
 }

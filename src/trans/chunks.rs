@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::disk::fields::Uuid;
 use crate::disk::volume::DevItem;
-use crate::disk::{Key, KeyType, Logical, Superblock, objectid};
+use crate::disk::{Key, KeyType, Logical, Physical, Superblock, objectid};
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::space::Holes;
@@ -39,6 +40,19 @@ pub struct Chunks {
     pub removed: BTreeSet<Logical>,
     /// Items of devices that this transaction removed.
     pub removed_devices: Vec<DevItem>,
+    /// Where stripes lay that this transaction gave other places.
+    pub vacated: Vec<Vacated>,
+}
+
+/// A range of a device that a stripe has left. It is free after the commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vacated {
+    /// Uuid of the device.
+    pub dev_uuid: Uuid,
+    /// First byte on the device.
+    pub physical: Physical,
+    /// Bytes of the stripe.
+    pub length: u64,
 }
 
 impl Chunks {
@@ -58,7 +72,7 @@ impl Chunks {
         self.devices.iter_mut().find(|device| device.item.devid.get() == devid)
     }
 
-    /// At the end of the transaction: the places of removed chunks can be used again.
+    /// At the end of the transaction: the places of removed chunks, and those that stripes have left, can be used again.
     pub(super) fn forget_removed(&mut self) {
         let removed = std::mem::take(&mut self.removed);
         for logical in &removed {
@@ -70,6 +84,12 @@ impl Chunks {
             }
         }
         self.map.retain(|chunk| !removed.contains(&chunk.logical));
+        for Vacated { dev_uuid, physical, length } in std::mem::take(&mut self.vacated) {
+            // That of a device that was replaced is gone with it.
+            if let Some(device) = self.devices.iter_mut().find(|device| device.item.uuid == dev_uuid) {
+                device.holes.give_back(physical, length);
+            }
+        }
     }
 }
 

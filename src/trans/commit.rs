@@ -56,7 +56,11 @@ impl Filesystem {
             return Ok(());
         }
         let global_rsv = self.global_rsv_size()?;
+        let keeps_quotas = self.quotas.are_of(self.volume().superblock().generation());
         self.publish()?;
+        if keeps_quotas {
+            self.quotas.set_generation(self.generation);
+        }
         self.begin_next(global_rsv);
         Ok(())
     }
@@ -149,19 +153,10 @@ impl Filesystem {
         let mut root = |tree| -> Result<Option<RootItem>> {
             Ok(root_tree.find(self, root_key(tree))?.as_deref().and_then(RootItem::read))
         };
-        if let Some(item) = root(objectid::EXTENT_TREE)? {
-            (backup.extent_root, backup.extent_root_gen) = (item.bytenr, item.generation);
-            backup.extent_root_level = item.level;
-        }
-        if let Some(item) = root(objectid::FS_TREE)? {
-            (backup.fs_root, backup.fs_root_gen, backup.fs_root_level) = (item.bytenr, item.generation, item.level);
-        }
-        if let Some(item) = root(objectid::DEV_TREE)? {
-            (backup.dev_root, backup.dev_root_gen, backup.dev_root_level) = (item.bytenr, item.generation, item.level);
-        }
-        if let Some(item) = root(objectid::CSUM_TREE)? {
-            (backup.csum_root, backup.csum_root_gen) = (item.bytenr, item.generation);
-            backup.csum_root_level = item.level;
+        for tree in [objectid::EXTENT_TREE, objectid::FS_TREE, objectid::DEV_TREE, objectid::CSUM_TREE] {
+            if let Some(item) = root(tree)? {
+                backup.set_root(tree, item.bytenr.into(), item.generation.into(), item.level);
+            }
         }
         Ok(backup)
     }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::disk::flags::{balance_args, block_group, incompat};
 use crate::disk::volume::{BalanceItem, BlockGroupItem, DevExtent, DevItem};
-use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Physical, Profile, objectid};
+use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Physical, Profile};
 use crate::error::{Error, Result};
 use crate::space::{BlockGroup, FreeExtents, Holes, Space};
 use crate::tree::TreeRoot;
 use crate::volume::{ChunkMapping, Volume, WritableVolume};
 
+use super::balance_item;
 use super::chunks::DeviceState;
 use super::trust::Trust;
 
@@ -20,8 +21,7 @@ fn damaged(what: &'static str, logical: Logical, problem: &str) -> Error {
 /// The profiles that a balance converts to which is interrupted or paused: it goes on with the next mount, and new chunks have
 /// its targets until then (`get_restripe_target` in fs/btrfs/block-group.c, `btrfs_recover_balance` in fs/btrfs/volumes.c).
 pub fn read_convert_targets(volume: &Volume, root_tree: &TreeRoot, space: &mut Space) -> Result<()> {
-    let key = Key::new(objectid::BALANCE, KeyType::TEMPORARY_ITEM, 0);
-    let Some(data) = root_tree.find(volume, key)? else { return Ok(()) };
+    let Some(data) = root_tree.find(volume, balance_item::KEY)? else { return Ok(()) };
     let error = |problem| damaged("balance item in the root tree at", root_tree.logical, problem);
     let (balance, _) = BalanceItem::read_prefix(&data).ok_or_else(|| error("is too short"))?;
     // Of mixed groups the filters for data are used, which come last.
@@ -40,17 +40,11 @@ pub fn read_convert_targets(volume: &Volume, root_tree: &TreeRoot, space: &mut S
 }
 
 pub fn read_devices(volume: &Volume, writable: &WritableVolume) -> Result<Vec<DeviceState>> {
-    let from = Key::new(objectid::DEV_ITEMS, KeyType::DEV_ITEM, 0);
-    let to = Key::new(objectid::DEV_ITEMS, KeyType::DEV_ITEM, u64::MAX);
-    let mut devices = Vec::new();
-    let chunk_tree = TreeRoot::chunk_tree(volume);
-    chunk_tree.range(volume, from, to, |item| {
-        let Some((device, _)) = DevItem::read_prefix(item.data) else { return };
-        let is_writable = writable.is_written(device.devid.get(), device.uuid);
-        let holes = Holes::of_device(device.total_bytes.get());
-        devices.push(DeviceState { item: *device, holes, is_writable, image: None });
-    })?;
-    Ok(devices)
+    let state = |item: DevItem| {
+        let is_writable = writable.is_written(item.devid.get(), item.uuid);
+        DeviceState { item, holes: Holes::of_device(item.total_bytes.get()), is_writable, image: None }
+    };
+    Ok(TreeRoot::chunk_tree(volume).dev_items(volume)?.into_iter().map(state).collect())
 }
 
 /// Takes what device extents have out of the holes. They overlap nowhere, and there is one for each stripe of a chunk: or

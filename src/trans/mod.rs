@@ -3,6 +3,7 @@
 //! [`Filesystem`] is the state that threads share, each part of it behind a lock of its own; `ranks` is their order. A
 //! [`Handle`] is what one thread does, [`Filesystem::commit`] the end of the transaction.
 
+mod balance_item;
 mod chunks;
 mod commit;
 mod committed;
@@ -15,6 +16,7 @@ mod open;
 mod opened_trees;
 mod quotas;
 mod ranks;
+mod relocation;
 mod rows;
 mod settle;
 mod sharing;
@@ -26,7 +28,7 @@ mod surveyed;
 mod trees;
 mod trust;
 
-pub use chunks::{Chunks, DeviceState, device_key};
+pub use chunks::{Chunks, DeviceState, Vacated, device_key};
 pub use data::CsumForm;
 pub use filesystem::Filesystem;
 pub use handle::Handle;

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::block::Block;
 use crate::disk::fields::Uuid;
 use crate::disk::flags::{block_group, compat_ro};
 use crate::disk::volume::{DevReplaceItem, dev_replace_state};
@@ -38,6 +37,15 @@ impl Filesystem {
         Self::of(WritableVolume::open_judged(paths, missing, stale_devices)?, None)
     }
 
+    /// As [`Filesystem::open`], to see what a change would come to: nothing of it reaches the images, and data that would move
+    /// is not copied.
+    ///
+    /// # Errors
+    /// As those of [`Filesystem::open`].
+    pub fn rehearse(paths: &[impl AsRef<Path>], missing: MissingDevices) -> Result<Self> {
+        Self::of(WritableVolume::open_rehearsal(paths, missing, stale_devices)?, None)
+    }
+
     /// Opens a filesystem that `survey`, a survey of just this volume with `keep_blocks`, vouches for. Space is allocated where
     /// the survey reached nothing. The items of block groups, the free space tree and the holes of devices may be missing or
     /// wrong: the commit writes the former two as they should be. The chunk tree, the root tree, and the extent items of what the
@@ -68,7 +76,46 @@ impl Filesystem {
         Self::of(WritableVolume::open_seeds(paths, fsid)?, None)
     }
 
-    fn of(writable: WritableVolume, survey: Option<Arc<Survey>>) -> Result<Self> {
+    /// Gives up a replacement of a device by the kernel that is not finished, in a transaction of its own: the device that was
+    /// to be replaced has all that it had. Returns its id; nothing if there is no such replacement.
+    ///
+    /// # Errors
+    /// As those of [`Filesystem::open`].
+    pub fn cancel_replacement(paths: &[impl AsRef<Path>], missing: MissingDevices) -> Result<Option<u64>> {
+        let writable = WritableVolume::open_judged(paths, missing, stale_devices)?;
+        let mut fs = Self::of_any(writable, None)?;
+        let handle = fs.begin_to_free(1)?;
+        let cancelled = fs.device_tree().edit(&fs, |editor| {
+            let item = editor.data_mut(REPLACEMENT)?;
+            let item = <DevReplaceItem as zerocopy::FromBytes>::mut_from_prefix(item).ok().map(|(item, _)| item);
+            let item = item.filter(|item| is_under_way(item));
+            Ok(item.map(|item| {
+                item.replace_state = dev_replace_state::CANCELED.into();
+                item.src_devid.get()
+            }))
+        });
+        handle.end();
+        match cancelled {
+            Err(Error::Edit { .. }) | Ok(None) => Ok(None),
+            cancelled => {
+                let devid = cancelled?;
+                fs.commit()?;
+                Ok(devid)
+            }
+        }
+    }
+
+    pub(super) fn of(writable: WritableVolume, survey: Option<Arc<Survey>>) -> Result<Self> {
+        let fs = Self::of_any(writable, survey)?;
+        let item = fs.device_tree().find(&fs, REPLACEMENT)?;
+        // It copies chunks that it expects to stay where they are.
+        match item.as_deref().and_then(DevReplaceItem::read_prefix) {
+            Some((item, _)) if is_under_way(item) => Err(Error::Replacing),
+            _ => Ok(fs),
+        }
+    }
+
+    fn of_any(writable: WritableVolume, survey: Option<Arc<Survey>>) -> Result<Self> {
         let volume = writable.volume();
         let superblock = volume.superblock();
         let is_harmless = |notice: &&Notice| {
@@ -100,8 +147,6 @@ impl Filesystem {
             Err(Error::NoTree { .. }) => Quotas::default(),
             Err(error) => return Err(error),
         };
-        refuse_replacement(volume, &device_root)?;
-
         let mut devices = read_devices(volume, &writable)?;
         match &survey {
             Some(_) => take_stripes(volume, &mut devices),
@@ -126,6 +171,7 @@ impl Filesystem {
             devices,
             removed: BTreeSet::new(),
             removed_devices: Vec::new(),
+            vacated: Vec::new(),
         };
         let staged = |rank, root| Mutex::new(rank, StagedTree::new(root));
         let trees = Trees {
@@ -135,7 +181,7 @@ impl Filesystem {
             free_space: free_space_root.map(|root| staged(ranks::FREE_SPACE_TREE, root)),
             root: staged(ranks::ROOT_TREE, root_tree),
             opened: Mutex::new(ranks::OPENED_TREES, Default::default()),
-            chunk_tree_uuid: chunk_tree_uuid(volume, &root_tree)?,
+            chunk_tree_uuid: root_tree.chunk_tree_uuid(volume)?,
         };
         let fs = Self {
             volume: writable,
@@ -173,18 +219,9 @@ fn find_root(volume: &Volume, root_tree: &TreeRoot, tree: u64) -> Result<TreeRoo
     root_tree.find_child(volume, tree)?.ok_or(Error::NoTree { tree, name })
 }
 
-fn chunk_tree_uuid(volume: &Volume, root_tree: &TreeRoot) -> Result<Uuid> {
-    let mut buffer = Vec::new();
-    let read = volume.read_block(&root_tree.expected(), &mut buffer)?;
-    Ok(Block::header(&read.block).chunk_tree_uuid)
-}
+/// The item of the last replacement of a device.
+const REPLACEMENT: Key = Key::new(0, KeyType::DEV_REPLACE, 0);
 
-/// A replacement copies chunks that it expects to stay where they are.
-fn refuse_replacement(volume: &Volume, device_root: &TreeRoot) -> Result<()> {
-    let data = device_root.find(volume, Key::new(0, KeyType::DEV_REPLACE, 0))?;
-    let item = data.as_deref().and_then(DevReplaceItem::read_prefix);
-    match item.map(|(item, _)| item.replace_state.get()) {
-        Some(dev_replace_state::STARTED | dev_replace_state::SUSPENDED) => Err(Error::Replacing),
-        _ => Ok(()),
-    }
+fn is_under_way(item: &DevReplaceItem) -> bool {
+    [dev_replace_state::STARTED, dev_replace_state::SUSPENDED].contains(&item.replace_state.get())
 }

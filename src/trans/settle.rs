@@ -50,7 +50,43 @@ impl Filesystem {
         is_changed |= self.update_block_group_items()?;
         is_changed |= self.update_free_space()?;
         is_changed |= self.update_root_items()?;
+        is_changed |= self.keep_quotas()?;
         Ok(is_changed)
+    }
+
+    /// Says that the counts of quotas are right up to this transaction, if they were up to the last one.
+    fn keep_quotas(&self) -> Result<bool> {
+        let is_due = self.quotas.are_of(self.volume().superblock().generation());
+        if !is_due || !self.trees.root.lock().is_changed() {
+            return Ok(false);
+        }
+        let generation = self.generation().0.into();
+        self.change_quota_status(|status| status.generation != generation, |status| status.generation = generation)
+    }
+
+    /// Changes the status of the quotas where `is_due` says so. Returns whether it did.
+    fn change_quota_status(
+        &self,
+        is_due: impl FnOnce(&QgroupStatusItem) -> bool,
+        change: impl FnOnce(&mut QgroupStatusItem),
+    ) -> Result<bool> {
+        let tree = self.tree(objectid::QUOTA_TREE)?;
+        let mut tree = ByCommit::new(tree.lock());
+        let logical = tree.root.logical;
+        let too_short = || Error::Block { what: "quota tree", logical, problem: "has a status too short".to_owned() };
+        let data = tree.find(self, quotas::STATUS)?;
+        let status = data.as_deref().and_then(QgroupStatusItem::read_prefix);
+        let mut status = *status.ok_or_else(too_short)?.0;
+        if !is_due(&status) {
+            return Ok(false);
+        }
+        change(&mut status);
+        tree.edit(self, |editor| {
+            let data = editor.data_mut(quotas::STATUS)?;
+            data[..size_of::<QgroupStatusItem>()].copy_from_slice(status.as_bytes());
+            Ok(())
+        })?;
+        Ok(true)
     }
 
     /// Tells the kernel to count quotas anew if the transaction changed what they count. A count that is under way is ended:
@@ -59,20 +95,10 @@ impl Filesystem {
         if !self.quotas.take_recount() {
             return Ok(false);
         }
-        let tree = self.tree(objectid::QUOTA_TREE)?;
-        let mut tree = tree.lock();
-        let logical = tree.root.logical;
-        tree.edit(self, |editor| {
-            let data = editor.data_mut(quotas::STATUS)?;
-            let Some((status, _)) = QgroupStatusItem::read_prefix(data) else {
-                return Err(Error::Block { what: "quota tree", logical, problem: "has a status too short".to_owned() });
-            };
-            let mut status = *status;
+        let change = |status: &mut QgroupStatusItem| {
             status.flags = ((status.flags.get() | INCONSISTENT) & !RESCAN).into();
-            data[..size_of::<QgroupStatusItem>()].copy_from_slice(status.as_bytes());
-            Ok(())
-        })?;
-        Ok(true)
+        };
+        self.change_quota_status(|_| true, change)
     }
 
     fn update_block_group_items(&self) -> Result<bool> {
@@ -136,29 +162,47 @@ impl Filesystem {
         let mut root_tree = self.trees.root.lock();
         let mut is_changed = false;
         for (root, growth) in roots {
-            let data = root_tree.find(self, root.key)?;
-            let missing = Error::NoTree { tree: root.key.objectid, name: "" };
-            let data = data.ok_or(missing)?;
-            let Some(mut item) = RootItem::read(&data) else { continue };
-            if Logical::from(item.bytenr) == root.logical && item.level == root.level && growth == 0 {
-                continue;
-            }
-            (item.bytenr, item.level) = (root.logical.0.into(), root.level);
             let bytes = growth.saturating_mul(self.volume().format().nodesize.into());
-            item.bytes_used = item.bytes_used.get().saturating_add_signed(bytes).into();
-            item.generation = self.generation().0.into();
-            item.generation_v2 = item.generation;
-            let bytes = item.as_bytes().get(..data.len()).ok_or_else(|| {
-                let (what, problem) = ("root item of the tree at", "is longer than any that is known".to_owned());
-                Error::Block { what, logical: root.logical, problem }
+            is_changed |= self.update_root_item(&mut root_tree, root.key, |item| {
+                if Logical::from(item.bytenr) == root.logical && item.level == root.level && growth == 0 {
+                    return false;
+                }
+                (item.bytenr, item.level) = (root.logical.0.into(), root.level);
+                item.bytes_used = item.bytes_used.get().saturating_add_signed(bytes).into();
+                item.generation = self.generation().0.into();
+                true
             })?;
-            root_tree.edit(self, |editor| {
-                editor.data_mut(root.key)?.copy_from_slice(bytes);
-                Ok(())
-            })?;
-            is_changed = true;
         }
         Ok(is_changed)
+    }
+
+    /// Changes a root item; `change` tells whether it did. Fields that old kernels do not know keep counting only where they
+    /// did.
+    pub(super) fn update_root_item(
+        &self,
+        root_tree: &mut StagedTree,
+        key: Key,
+        change: impl FnOnce(&mut RootItem) -> bool,
+    ) -> Result<bool> {
+        let missing = Error::NoTree { tree: key.objectid, name: "" };
+        let data = root_tree.find(self, key)?.ok_or(missing)?;
+        let Some(mut item) = RootItem::read(&data) else { return Ok(false) };
+        let is_whole = item.generation_v2 == item.generation;
+        if !change(&mut item) {
+            return Ok(false);
+        }
+        if is_whole {
+            item.generation_v2 = item.generation;
+        }
+        let bytes = item.as_bytes().get(..data.len()).ok_or_else(|| {
+            let (what, problem) = ("root item of the tree at", "is longer than any that is known".to_owned());
+            Error::Block { what, logical: item.bytenr.into(), problem }
+        })?;
+        root_tree.edit(self, |editor| {
+            editor.data_mut(key)?.copy_from_slice(bytes);
+            Ok(())
+        })?;
+        Ok(true)
     }
 }
 

@@ -135,12 +135,8 @@ impl Blocks for Store<'_> {
         self.fs.delayed_refs.lock().add_block(new, level, first_key, tree);
         let (header, _) = zerocopy::FromBytes::mut_from_prefix(&mut bytes).map_err(|_| problem(old, "is too short"))?;
         let header: &mut Header = header;
-        // Of a sprout, the block may be that of a seed.
-        header.fsid = self.fs.volume().superblock().metadata_fsid();
-        header.chunk_tree_uuid = self.fs.chunk_tree_uuid();
-        header.bytenr = new.0.into();
+        self.fs.set_place(header, new, self.fs.generation());
         header.owner = tree.into();
-        header.generation = self.fs.generation().0.into();
         header.flags = (u64::from(MIXED_BACKREF_REV) << BACKREF_REV_SHIFT | WRITTEN).into();
         self.blocks.insert(new, bytes);
         Ok(new)

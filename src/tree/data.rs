@@ -53,6 +53,11 @@ impl<'v> DataReader<'v> {
         Self { volume, cache, csums, sectors }
     }
 
+    /// Whether the checksum of a sector is known that was just read.
+    pub fn has_csum(&self, logical: Logical) -> bool {
+        self.sectors.get(logical).is_some()
+    }
+
     /// Fills `buffer` with the data at `logical`, and `sectors` with what each sector of it is worth. Both address and length
     /// are multiples of the sector size. Of a sector that is lost the bytes mean nothing.
     pub fn read(
@@ -77,7 +82,7 @@ impl<'v> DataReader<'v> {
             }
             let sum = self.sectors.get(address);
             let is_good = is_read && sum.is_none_or(|sum| volume.format().csum_type.compute(bytes).starts_with(sum));
-            let lost = if is_good { Ok(()) } else { read_sector(volume, address, sum, bytes, event) };
+            let lost = if is_good { Ok(()) } else { read_sector(volume, address, sum, bytes, event).map(drop) };
             sectors.push(match (lost, sum) {
                 (Err(lost), _) => Sector::Lost(lost),
                 (Ok(()), Some(_)) => Sector::Verified,
@@ -87,14 +92,18 @@ impl<'v> DataReader<'v> {
     }
 }
 
-/// Reads a sector from the first copy that is what `sum` says, or without one from the first that can be read.
-fn read_sector(
+/// Reads a sector from the first copy that is what `sum` says, or without one from the first that can be read. Returns which one
+/// that is.
+///
+/// # Errors
+/// There is no such copy; `bytes` mean nothing then.
+pub fn read_sector(
     volume: &Volume,
     logical: Logical,
     sum: Option<&[u8]>,
     bytes: &mut [u8],
     event: &mut dyn FnMut(DataEvent<'_>),
-) -> Result<(), NoGoodCopy> {
+) -> Result<u16, NoGoodCopy> {
     let csum_type = volume.format().csum_type;
     let mut bad: Vec<BadCopy> = Vec::new();
     for mirror in 1..=volume.mirrors(logical) {
@@ -115,7 +124,7 @@ fn read_sector(
             Ok(()) => {
                 // The volume reports missing devices, once.
                 bad.iter().filter(|copy| !copy.is_missing()).for_each(|copy| event(DataEvent::BadCopy(logical, copy)));
-                return Ok(());
+                return Ok(mirror);
             }
             Err(error) => bad.push(BadCopy { mirror, place: volume.place(logical, mirror), error }),
         }

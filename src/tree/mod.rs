@@ -17,7 +17,7 @@ mod visitor;
 mod walk;
 
 pub use cache::BlockCache;
-pub use data::{DataEvent, DataReader, Sector, not_placed};
+pub use data::{DataEvent, DataReader, Sector, not_placed, read_sector};
 pub use reached::promise;
 pub use root::TreeRoot;
 pub use scan::Scan;

@@ -36,6 +36,20 @@ pub fn to_change_chunk(nodesize: u32, profile: Profile, rw_devices: u64) -> u64 
     to_change_item(nodesize).saturating_mul(devices).saturating_add(to_insert_item(nodesize))
 }
 
+/// Blocks that the kernel keeps for itself at the least (its global reserve), and those that it wants to have beside them
+/// before it lets files be written.
+const GLOBAL_NODES: u64 = 352;
+const WRITE_NODES: u64 = 288;
+/// The global reserve is as large as the trees that describe space, up to this.
+const MAX_GLOBAL: u64 = 512 << 20;
+
+/// Bytes of metadata that must be free for the kernel to write, where the trees that describe space have so many.
+pub fn to_write_files(nodesize: u32, global: u64) -> u64 {
+    let nodes = |count: u64| count * u64::from(nodesize);
+    let least = nodes(GLOBAL_NODES);
+    global.clamp(least, MAX_GLOBAL.max(least)) + nodes(WRITE_NODES)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

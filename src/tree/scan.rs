@@ -209,16 +209,15 @@ impl<'v> Scan<'v> {
             BlockKind::Node(node) => node,
         };
         let ptrs = node.ptrs();
-        let drop_progress = place.tree.drop_progress;
-        let kept = drop_progress.filter(|(_, level)| task.on_dropped_path && block.level() >= *level);
-        let first = kept.map_or(0, |(key, _)| ptrs.partition_point(|ptr| Key::from(&ptr.key) <= key).saturating_sub(1));
+        let kept = place.tree.kept(ptrs, block.level(), task.on_dropped_path);
+        let first = kept.first;
         visitor.visit(part, &place, Visit::Node(node, first));
         let end_of = |index: usize| ptrs.get(index + 1).map(|ptr| Key::from(&ptr.key)).or(task.end);
         let child = |index: usize| Task {
             tree: task.tree,
             expected: Expected::child(&ptrs[index], block.level()),
             end: end_of(index),
-            on_dropped_path: kept.is_some_and(|(_, level)| index == first && block.level() > level),
+            on_dropped_path: kept.is_on_path(index),
             is_disputed: false,
         };
         (first..ptrs.len()).map(child).collect()

@@ -2,6 +2,7 @@
 
 use crate::block::verify::Expected;
 use crate::block::{Block, Leaf, Node};
+use crate::disk::node::KeyPtr;
 use crate::disk::{Key, Transid, flags, objectid};
 use crate::volume::BadCopy;
 
@@ -38,6 +39,14 @@ impl Tree {
         self.root.key.objectid
     }
 
+    /// What of a node's pointers is still there. `on_dropped_path` says whether the node is on the path to the first key that is;
+    /// the root of a tree that is being dropped is.
+    pub fn kept(&self, ptrs: &[KeyPtr], level: u8, on_dropped_path: bool) -> KeptPointers {
+        let kept = self.drop_progress.filter(|(_, lowest)| on_dropped_path && level >= *lowest);
+        let first = kept.map_or(0, |(key, _)| ptrs.partition_point(|ptr| Key::from(&ptr.key) <= key).saturating_sub(1));
+        KeptPointers { first, goes_on: kept.is_some_and(|(_, lowest)| level > lowest) }
+    }
+
     /// The tree that a block of this one was written for. A subvolume shares blocks below its root with others, and a
     /// relocation tree with the tree that it copies; any other owner in a header is wrong.
     pub fn owner_of(&self, block: Block<'_>) -> u64 {
@@ -48,11 +57,28 @@ impl Tree {
         // fs/btrfs/ctree.c); that of data relocation is none of files.
         let is_relocated = tree == objectid::TREE_RELOC && owner == self.root.key.offset;
         let is_of_files = objectid::is_fs_tree(owner) || owner == objectid::TREE_RELOC;
-        // What a relocation made keeps the owner of the block that it copied (`btrfs_force_cow_block`).
+        // What a relocation made keeps the owner of the block that it copied (`btrfs_force_cow_block`): a relocation by the
+        // kernel flags it so, one by this program counts as a snapshot.
         let is_copy = block.header().flag_bits() & flags::header::RELOC != 0;
-        let is_own = !is_copy && self.origin.is_some_and(|origin| block.generation() > origin.made);
+        let is_newer = |origin: Origin| block.generation() > origin.made.max(origin.last_snapshot);
+        let is_own = !is_copy && self.origin.is_some_and(is_newer);
         let is_shared = may_share && !is_root && !is_own && (is_of_files || is_relocated);
         if is_shared { owner } else { tree }
+    }
+}
+
+/// The pointers of a node that are not dropped yet.
+#[derive(Clone, Copy, Debug)]
+pub struct KeptPointers {
+    /// The first of them.
+    pub first: usize,
+    goes_on: bool,
+}
+
+impl KeptPointers {
+    /// Whether the block of this pointer is on the path to the first key that is still there.
+    pub fn is_on_path(&self, index: usize) -> bool {
+        self.goes_on && index == self.first
     }
 }
 

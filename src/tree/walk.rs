@@ -170,13 +170,12 @@ pub(super) fn walk_by<V: Visitor>(
             BlockKind::Node(node) => node,
         };
         let (ptrs, level) = (node.ptrs(), block.level());
-        let kept = tree.drop_progress.filter(|(_, lowest)| on_dropped_path && level >= *lowest);
-        let first = kept.map_or(0, |(key, _)| ptrs.partition_point(|ptr| Key::from(&ptr.key) <= key).saturating_sub(1));
+        let kept = tree.kept(ptrs, level, on_dropped_path);
+        let first = kept.first;
         visitor.visit(part, &place, Visit::Node(node, first));
         for (index, ptr) in ptrs.iter().enumerate().skip(first).rev() {
             let end = ptrs.get(index + 1).map(|next| Key::from(&next.key)).or(end);
-            let on_dropped_path = kept.is_some_and(|(_, lowest)| index == first && level > lowest);
-            pending.push((Expected::child(ptr, level), end, on_dropped_path));
+            pending.push((Expected::child(ptr, level), end, kept.is_on_path(index)));
         }
     }
 }

@@ -30,8 +30,6 @@ pub struct ChunkMapping {
     pub flags: BlockGroupFlags,
     /// How data is replicated.
     pub profile: Profile,
-    /// Stripes with the same data within a striped chunk: 2 for RAID10.
-    pub sub_stripes: u16,
     /// Where the stripes lie, in their order.
     pub stripes: Vec<StripeMapping>,
     mirrors: u16,
@@ -69,7 +67,17 @@ impl ChunkMapping {
             })
             .collect();
         let mirrors = mirrors(profile, &stripes);
-        Ok(Self { logical, length, flags, profile, sub_stripes, stripes, mirrors })
+        Ok(Self { logical, length, flags, profile, stripes, mirrors })
+    }
+
+    /// The chunk with one of its stripes at another place.
+    #[must_use]
+    pub fn with_stripe(mut self, index: usize, stripe: StripeMapping) -> Self {
+        if let Some(place) = self.stripes.get_mut(index) {
+            *place = stripe;
+        }
+        self.mirrors = mirrors(self.profile, &self.stripes);
+        self
     }
 
     /// Ways to read a range of this chunk: its copies, and where there is parity the rebuilds.
@@ -80,6 +88,12 @@ impl ChunkMapping {
     /// The first address behind the chunk.
     pub fn end(&self) -> Logical {
         Logical(self.logical.0.saturating_add(self.length))
+    }
+
+    /// Stripes with the same data within a striped chunk: 2 for RAID10. The profile says it, not the item, as to
+    /// `read_one_chunk` of the kernel (fs/btrfs/volumes.c): where it means nothing, items have 0 or 1.
+    pub fn sub_stripes(&self) -> u16 {
+        self.profile.geometry().sub_stripes
     }
 
     /// Stripes whose data differs from that of the others.

@@ -78,6 +78,10 @@ impl Device {
         &self.superblock
     }
 
+    pub(super) fn superblock_mut(&mut self) -> &mut Superblock {
+        &mut self.superblock
+    }
+
     /// Where the superblock stood that was read.
     pub fn superblock_offset(&self) -> Physical {
         self.superblock_offset

@@ -146,9 +146,12 @@ impl Volume {
     ) {
         self.chunks = chunks;
         self.devices.retain(|device| !left.contains(&device.uuid()));
+        let is_there = |uuid| self.devices.iter().any(|device| device.uuid() == uuid);
         // All superblocks were written anew.
         let is_settled = |notice: &Notice| match notice {
-            Notice::MissingDevice { uuid, .. } | Notice::StaleDevice { uuid, .. } => left.contains(uuid),
+            Notice::MissingDevice { uuid, .. } | Notice::StaleDevice { uuid, .. } => {
+                left.contains(uuid) || is_there(*uuid)
+            }
             Notice::MirrorSuperblock { .. } => true,
             _ => false,
         };
@@ -161,6 +164,17 @@ impl Volume {
         if let Some(device) = self.devices.first() {
             *self.superblock = *device.superblock();
             *self.stored_superblock = *device.superblock();
+        }
+    }
+
+    /// Has the superblock say that the filesystem is a seed, or none. Its devices are to be written either way.
+    pub(super) fn set_seeding(&mut self, is_seed: bool) {
+        let fsid = self.stored_superblock.fsid;
+        let own = self.devices.iter_mut().filter(|device| device.fsid() == fsid).map(Device::superblock_mut);
+        own.for_each(|superblock| superblock.flags &= !SEEDING);
+        for superblock in [&mut *self.superblock, &mut *self.stored_superblock] {
+            let others = superblock.flags.get() & !SEEDING;
+            superblock.flags = (others | if is_seed { SEEDING } else { 0 }).into();
         }
     }
 

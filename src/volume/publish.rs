@@ -128,6 +128,7 @@ impl WritableVolume {
             return Ok(Published::InPart(Box::new(PartlyPublished { reached, devices, failures })));
         }
         self.joining.clear();
+        self.replaced.clear();
         let primaries = primaries.into_iter().map(|(_, primary)| primary);
         self.volume.advance(commit.chunks.clone(), &std::mem::take(&mut self.leaving), primaries);
         Ok(Published::Wholly)
@@ -136,6 +137,7 @@ impl WritableVolume {
     /// Takes the superblocks of devices that leave away, and returns what of that failed.
     fn wipe_leaving(&self) -> Vec<Failure> {
         let leaving = self.written_devices().filter(|device| self.leaving.contains(&device.uuid()));
+        let leaving = leaving.chain(&self.replaced);
         let wipe = |device| wipe_superblocks(device, |_| true).and_then(|()| device.image().sync());
         let failure = |error| Failure { what: "superblocks of a device that leaves", error };
         leaving.filter_map(|device| wipe(device).err()).map(failure).collect()
@@ -209,7 +211,7 @@ impl NewCopies<'_> {
     /// Takes away what else stood on a device that joins, and superblocks behind the end of one that became smaller.
     fn wipe_former(&mut self) {
         let is_gone = |offset| self.copies.iter().all(|(kept, _)| *kept != offset);
-        let beginning = if self.is_joining { wipe_beginning(self.device) } else { Ok(()) };
+        let beginning = if self.is_joining { wipe_beginning(self.device.image()) } else { Ok(()) };
         let failed = [beginning, wipe_superblocks(self.device, is_gone)].into_iter().filter_map(Result::err);
         let failed: Vec<_> = failed.map(|error| Failure { what: "former superblocks", error }).collect();
         self.failures.extend(failed);
@@ -291,11 +293,25 @@ fn wipe_superblocks(device: &Device, is_gone: impl Fn(Physical) -> bool) -> Resu
     Ok(())
 }
 
+/// Takes away what stands on an image: superblocks wherever it has room for them, and what other filesystems are known by. It is
+/// on the disk then.
+///
+/// # Errors
+/// The image cannot be written.
+pub fn wipe(image: &Image) -> Result<()> {
+    let is_there = |offset: &Physical| offset.0 + SUPER_INFO_SIZE as u64 <= image.size();
+    for offset in SUPER_OFFSETS.into_iter().filter(is_there) {
+        image.write(offset, &[0; SUPER_INFO_SIZE])?;
+    }
+    wipe_beginning(image)?;
+    image.sync()
+}
+
 /// Zeroes what chunks leave to boot loaders, but for the superblock: there others look for what they know.
-fn wipe_beginning(device: &Device) -> Result<()> {
+fn wipe_beginning(image: &Image) -> Result<()> {
     let superblock = SUPER_OFFSETS[0].0;
     for (start, end) in [(0, superblock), (superblock + SUPER_INFO_SIZE as u64, DEVICE_RANGE_RESERVED)] {
-        device.image().write(Physical(start), &vec![0; (end - start) as usize])?;
+        image.write(Physical(start), &vec![0; (end - start) as usize])?;
     }
     Ok(())
 }

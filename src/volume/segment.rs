@@ -60,7 +60,7 @@ impl ChunkMapping {
     pub fn stripe_index(&self, row: u64, column: u64, mirror: u16) -> usize {
         let index = match self.profile {
             Profile::Raid5 | Profile::Raid6 => (column + row) % self.stripes.len() as u64,
-            Profile::Raid10 => column * u64::from(self.sub_stripes) + u64::from(mirror - 1),
+            Profile::Raid10 => column * u64::from(self.sub_stripes()) + u64::from(mirror - 1),
             Profile::Raid0 => column,
             _ => u64::from(mirror - 1),
         };
@@ -78,7 +78,7 @@ impl ChunkMapping {
         let stripes = self.stripes.len() as u64;
         let column = match self.profile {
             Profile::Raid5 | Profile::Raid6 => (stripe as u64 + stripes - row % stripes) % stripes,
-            Profile::Raid10 => stripe as u64 / u64::from(self.sub_stripes),
+            Profile::Raid10 => stripe as u64 / u64::from(self.sub_stripes()),
             _ => stripe as u64,
         };
         let first = row.checked_mul(columns * STRIPE_LEN)?.checked_add(within)?;

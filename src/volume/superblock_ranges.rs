@@ -42,7 +42,7 @@ pub fn superblock_ranges(chunk: &ChunkMapping) -> Vec<(Logical, Logical)> {
                 let number = match chunk.profile {
                     Profile::Raid0 => element.saturating_mul(columns).saturating_add(index as u64),
                     Profile::Raid10 => {
-                        let column = index as u64 / u64::from(chunk.sub_stripes.max(1));
+                        let column = index as u64 / u64::from(chunk.sub_stripes());
                         element.saturating_mul(columns).saturating_add(column)
                     }
                     _ => element,

@@ -32,9 +32,13 @@ pub enum MissingDevices {
 pub struct WritableVolume {
     pub(super) volume: Volume,
     missing: MissingDevices,
+    /// Whether all that is written is staged, only to see what would be.
+    is_rehearsal: bool,
     /// Devices that are new with the next commit, and those that are gone with it.
     pub(super) joining: HashSet<Uuid>,
     pub(super) leaving: HashSet<Uuid>,
+    /// Devices whose places others have taken that are new with the next commit.
+    pub(super) replaced: Vec<Device>,
     /// Whether the disks have, or may have, another state than this.
     pub(super) is_outdated: bool,
 }
@@ -69,6 +73,31 @@ impl WritableVolume {
         missing: MissingDevices,
         judge: impl FnOnce(&Volume) -> Vec<StaleDevice>,
     ) -> Result<Self> {
+        let images = Self::open_images(paths)?;
+        Self::of_images(images, &RootChoice::default(), missing, judge)
+    }
+
+    /// As [`WritableVolume::open_judged`], to see what a change would come to: all that is written is staged, and dropped in
+    /// the end.
+    ///
+    /// # Errors
+    /// As those of [`WritableVolume::open`].
+    pub fn open_rehearsal(
+        paths: &[impl AsRef<Path>],
+        missing: MissingDevices,
+        judge: impl FnOnce(&Volume) -> Vec<StaleDevice>,
+    ) -> Result<Self> {
+        let images = Self::open_images(paths)?.into_iter().map(Image::staged).collect();
+        let opened = Self::of_images(images, &RootChoice::default(), missing, judge)?;
+        Ok(Self { is_rehearsal: true, ..opened })
+    }
+
+    /// Whether all that is written is staged, and dropped in the end.
+    pub fn is_rehearsal(&self) -> bool {
+        self.is_rehearsal
+    }
+
+    fn open_images(paths: &[impl AsRef<Path>]) -> Result<Vec<Image>> {
         let peek = |path: &_| Device::open(Image::open_unmapped(AsRef::as_ref(path))?, None);
         let devices = paths.iter().map(peek).collect::<Result<Vec<_>>>()?;
         // Before they are locked: a device that is named twice would be found in use by itself.
@@ -77,9 +106,8 @@ impl WritableVolume {
             let path = device.image().path();
             if device.is_seed() { Image::open_unmapped(path) } else { Image::open_for_writing(path) }
         };
-        let images = devices.iter().map(reopen).collect::<Result<_>>()?;
-        // Read anew: another program may have written before the devices were held.
-        Self::of_images(images, &RootChoice::default(), missing, judge)
+        // They are read anew: another program may have written before the devices were held.
+        devices.iter().map(reopen).collect()
     }
 
     /// As [`WritableVolume::open_judged`], of images that are held for writing, or on which all that is written is staged, from
@@ -113,7 +141,11 @@ impl WritableVolume {
         Ok(opened)
     }
 
-    fn of(volume: Volume, missing: MissingDevices, problem_of: fn(&Volume, &Device) -> Option<String>) -> Result<Self> {
+    pub(super) fn of(
+        volume: Volume,
+        missing: MissingDevices,
+        problem_of: fn(&Volume, &Device) -> Option<String>,
+    ) -> Result<Self> {
         let missing_device = volume.notices().iter().find_map(|notice| match notice {
             Notice::MissingDevice { devid, uuid } => Some(volume.missing_error(*devid, *uuid)),
             _ => None,
@@ -127,8 +159,8 @@ impl WritableVolume {
                 return Err(device.superblock_error(problem));
             }
         }
-        let (joining, leaving) = Default::default();
-        Ok(Self { volume, missing, joining, leaving, is_outdated: false })
+        let (joining, leaving, replaced) = Default::default();
+        Ok(Self { volume, missing, is_rehearsal: false, joining, leaving, replaced, is_outdated: false })
     }
 
     fn without_stale(mut self, judge: impl FnOnce(&Volume) -> Vec<StaleDevice>) -> Result<Self> {
@@ -145,12 +177,14 @@ impl WritableVolume {
         }
     }
 
-    /// Makes an image, opened for writing, a device with this item: from the next commit on, which is the first to write
-    /// it.
+    /// Makes an image, opened for writing, a device with this item: from the next commit on, which is the first to write its
+    /// superblocks. It takes the place of a device with the same uuid, which holds what it held until then, and whose superblocks
+    /// that commit wipes.
     pub fn join(&mut self, image: Image, item: &DevItem) {
         let volume = &mut self.volume;
         let device = Device::new(image, &volume.superblock, item);
         self.joining.insert(device.uuid());
+        self.replaced.extend(volume.devices.extract_if(.., |other| other.uuid() == device.uuid()));
         volume.devices.push(device);
         sort_devices(&mut volume.devices, volume.superblock.fsid);
     }
@@ -188,6 +222,11 @@ impl WritableVolume {
             return Err(Error::ReadOnly { path: device.image().path().to_owned(), reason });
         }
         Ok(self.volume.devices().iter().position(|other| std::ptr::eq(other, device)))
+    }
+
+    /// Has the kernel begin to bring what was written to the devices, so that the next barrier finds less to do.
+    pub fn begin_sync(&self) {
+        self.written_devices().for_each(|device| device.image().begin_sync());
     }
 
     /// Returns when all that was written to any device is on it.
@@ -232,7 +271,7 @@ fn unwritable(volume: &Volume, device: &Device) -> Option<String> {
     None
 }
 
-fn unwritable_features(superblock: &Superblock) -> Option<String> {
+pub(super) fn unwritable_features(superblock: &Superblock) -> Option<String> {
     let (incompat, compat_ro) = (superblock.incompat_flags.get(), superblock.compat_ro_flags.get());
     let fields =
         [("incompat_flags", incompat & !WRITABLE_INCOMPAT), ("compat_ro_flags", compat_ro & !WRITABLE_COMPAT_RO)];

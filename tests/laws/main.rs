@@ -6,7 +6,7 @@ mod support;
 mod texts;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::SystemTime;
 
 use serde_json::Value;
@@ -134,15 +134,12 @@ impl Law {
     /// A reader that has seen enough is no failure. After a change it is told that the change is made.
     fn a_closed_pipe_is_no_failure_of_the_work(&self) {
         let scratch = Scratch::new();
-        let mut child = Command::new(PROGRAM)
-            .args(self.words(&scratch))
-            .args(self.images(&scratch))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        drop(child.stdout.take());
-        let run = Run::of(child.wait_with_output().unwrap());
+        // Nobody reads from before the program starts: one that is fast would else have written by then.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output =
+            Command::new(PROGRAM).args(self.words(&scratch)).args(self.images(&scratch)).stdout(writer).output();
+        let run = Run::of(output.unwrap());
         if self.changes {
             assert_eq!(run.code, 3, "{}: {}", self.command, run.stderr);
             assert!(run.says(&["the change is on the disk"]), "{}: {}", self.command, run.stderr);
@@ -262,6 +259,20 @@ laws! {
     check_data: Law { command: "check --check-data-csum", failure: 2, changes: false, schema: Some("rbtrfs.check/1") };
     fsck: Law { command: "fsck -n", failure: 8, changes: false, schema: None };
     dump_tree: Law { command: "dump-tree", failure: 2, changes: false, schema: Some("rbtrfs.dump-tree/1") };
+    ls: Law { command: "ls -d", failure: 2, changes: false, schema: Some("rbtrfs.ls/1") };
+    ls_subvolumes: Law {
+        command: "ls --subvolumes",
+        failure: 2,
+        changes: false,
+        schema: Some("rbtrfs.ls-subvolumes/1"),
+    };
+    extract: Law { command: "extract --tar -", failure: 2, changes: false, schema: None };
+    extract_roots: Law {
+        command: "extract --roots",
+        failure: 2,
+        changes: false,
+        schema: Some("rbtrfs.extract-roots/1"),
+    };
     list_chunks: Law { command: "list-chunks", failure: 2, changes: false, schema: Some("rbtrfs.list-chunks/1") };
     chunk_alloc: Law {
         command: "chunk-alloc --type data",
@@ -275,5 +286,15 @@ laws! {
         changes: true,
         schema: Some("rbtrfs.chunk-remove/1"),
     };
+    balance: Law { command: "balance --full", failure: 2, changes: true, schema: Some("rbtrfs.balance/1") };
+    device_list: Law { command: "device list", failure: 2, changes: false, schema: Some("rbtrfs.device-list/1") };
+    device_stats: Law {
+        command: "device stats --reset",
+        failure: 2,
+        changes: true,
+        schema: Some("rbtrfs.device-stats/1"),
+    };
+    resize: Law { command: "resize --devid 1 -16M", failure: 2, changes: true, schema: Some("rbtrfs.resize/1") };
+    tune: Law { command: "tune --seed on", failure: 2, changes: true, schema: Some("rbtrfs.tune/1") };
     undo: Law { command: "undo FILE", failure: 2, changes: true, schema: Some("rbtrfs.undo/1") };
 }

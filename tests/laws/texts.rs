@@ -17,6 +17,8 @@ fn a_dry_run_does_not_say_that_anything_was_done() {
     let images = images(&scratch);
     for (command, planned, done) in [
         ("chunk-alloc --type data", "would allocate chunk ", "allocated chunk "),
+        ("balance -dusage=0", "would empty data ", "moved 0 bytes of data "),
+        ("chunk-alloc --type data", "would allocate chunk ", "allocated chunk "),
         ("chunk-remove --unused", "would remove chunk ", "removed chunk "),
     ] {
         let text = output_of(&format!("{command} --dry-run"), &images);
@@ -35,6 +37,8 @@ fn what_has_nothing_to_do_says_so() {
         ("chunk-remove --unused", "nothing to remove"),
         ("chunk-remove --unused --dry-run", "nothing to remove"),
         ("chunk-alloc --type data --force no", "nothing to allocate"),
+        ("balance -dlimit=0", "nothing to balance"),
+        ("balance -dlimit=0 --dry-run", "nothing to balance"),
     ] {
         let output = output_of(command, &images);
         assert!(output.starts_with(text) && output.lines().count() == 1, "{command}: {output}");

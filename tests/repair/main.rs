@@ -3,8 +3,14 @@
 mod command;
 mod copies;
 mod corpus;
+mod crash;
+mod data;
 mod evidence;
+mod lost_writes;
+mod names;
+mod outcome;
 mod random;
+mod space;
 #[path = "../support/mod.rs"]
 mod support;
 mod undo;

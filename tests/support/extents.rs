@@ -19,15 +19,15 @@ pub fn read_extents(volume: &Volume) -> ExtentList {
         let BlockKind::Leaf(leaf) = read.block.kind() else { continue };
         for item in leaf.items().flatten() {
             let nodesize = u64::from(volume.format().nodesize);
-            let (length, level) = match item.key.key_type {
-                KeyType::EXTENT_ITEM => (item.key.offset, Extent::NO_LEVEL),
+            let (length, level_or_owner) = match item.key.key_type {
+                KeyType::EXTENT_ITEM => (item.key.offset, Extent::UNTOLD),
                 KeyType::METADATA_ITEM => (nodesize, item.key.offset),
                 _ => continue,
             };
             let Some((extent, _)) = ExtentItem::read_prefix(item.data) else { continue };
             let (refs, generation, flags) = (extent.refs.get(), extent.generation.get(), extent.flags.get());
             let logical = Logical(item.key.objectid);
-            writer.push(&mut extents, Extent { logical, length, refs, generation, flags, level });
+            writer.push(&mut extents, Extent { logical, length, refs, generation, flags, level_or_owner });
         }
     }
     ExtentList::new(writer.finish(vec![extents]).unwrap())

@@ -115,6 +115,19 @@ impl Injector {
         }
     }
 
+    /// Puts two blocks in the places of each other.
+    pub fn swap_blocks(&self, block: Logical, other: Logical) {
+        let read = |logical: Logical| {
+            let volume = self.volume();
+            let mut bytes = vec![0; volume.format().nodesize as usize];
+            volume.read(logical, 1, &mut bytes).unwrap();
+            bytes
+        };
+        let (of_block, of_other) = (read(block), read(other));
+        self.block_unstamped(block, |bytes| bytes.copy_from_slice(&of_other));
+        self.block_unstamped(other, |bytes| bytes.copy_from_slice(&of_block));
+    }
+
     /// Changes the bytes of one copy of a block. Returns the device and the place that it is at.
     pub fn block_copy(&self, logical: Logical, mirror: u16, edit: impl Fn(&mut [u8])) -> (u64, Physical) {
         let volume = self.volume();

@@ -7,6 +7,7 @@ pub mod contents;
 pub mod corpus;
 pub mod crash;
 pub mod damage;
+pub mod damages;
 pub mod extents;
 pub mod failing_disk;
 pub mod file_disk;

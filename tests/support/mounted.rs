@@ -21,20 +21,38 @@ impl Mounted {
     /// Mounts the filesystem of `images` with more `options`; an error says what the machine lacks. That the kernel does
     /// not mount it is a failure.
     pub fn new(images: &[PathBuf], options: &str, scratch: &Scratch) -> Result<Self, String> {
+        let mut mounted = Self::attached(images, scratch)?;
+        let devices: Vec<String> = mounted.loops.iter().map(|device| format!("device={device}")).collect();
+        mounted.mount(&format!("{options},{}", devices.join(",")));
+        Ok(mounted)
+    }
+
+    /// As [`Mounted::new`], where the kernel knows the devices by a scan alone.
+    pub fn by_scan(images: &[PathBuf], scratch: &Scratch) -> Result<Self, String> {
+        let mut mounted = Self::attached(images, scratch)?;
+        // That it finds one that is no device of a filesystem is no failure.
+        let scan = Command::new("btrfs").args(["device", "scan"]).args(&mounted.loops).output();
+        scan.map_err(|error| format!("btrfs: {error}"))?;
+        mounted.mount("ro");
+        Ok(mounted)
+    }
+
+    fn attached(images: &[PathBuf], scratch: &Scratch) -> Result<Self, String> {
         let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let mut mounted = Self { loops: Vec::new(), mount: scratch.new_directory(), _guard: guard };
         for image in images {
             mounted.loops.push(attach(image)?);
         }
-        let devices: Vec<String> = mounted.loops.iter().map(|device| format!("device={device}")).collect();
-        let options = format!("{options},{}", devices.join(","));
+        Ok(mounted)
+    }
+
+    fn mount(&mut self, options: &str) {
         let mount = Command::new("mount")
-            .args(["-t", "btrfs", "-o", &options, &mounted.loops[0]])
-            .arg(&mounted.mount)
+            .args(["-t", "btrfs", "-o", options, &self.loops[0]])
+            .arg(&self.mount)
             .output()
             .unwrap();
-        assert!(mount.status.success(), "{images:?}: {}", String::from_utf8_lossy(&mount.stderr));
-        Ok(mounted)
+        assert!(mount.status.success(), "{:?}: {}", self.loops, String::from_utf8_lossy(&mount.stderr));
     }
 
     pub fn path(&self) -> &Path {

@@ -124,22 +124,45 @@ impl RecordingDisk {
         mut survives: impl FnMut(usize, u64) -> bool,
         scratch: &Scratch,
     ) -> Vec<PathBuf> {
-        let images = super::copies(&self.before, &scratch.new_directory());
-        let files: Vec<File> = images.iter().map(|image| OpenOptions::new().write(true).open(image).unwrap()).collect();
         let events = lock(&self.events);
         let events = &events[..count];
+        let is_sure = |number: usize, image: usize| {
+            // What a barrier failed for, no later one makes sure.
+            let barriers = [Event::Barrier { image }, Event::FailedBarrier { image }];
+            events[number..].iter().find(|event| barriers.contains(event)) == Some(&barriers[0])
+        };
+        self.with_writes(events, sector, |number, image, at| is_sure(number, image) || survives(number, at), scratch)
+    }
+
+    /// The images as a disk leaves them that says of the first `count` events that they are done, and loses those sectors of
+    /// `sector` bytes of them that `is_lost` picks.
+    pub fn after_lost_writes(
+        &self,
+        count: usize,
+        sector: u64,
+        is_lost: impl Fn(usize, u64) -> bool,
+        scratch: &Scratch,
+    ) -> Vec<PathBuf> {
+        self.with_writes(&lock(&self.events)[..count], sector, |number, _, at| !is_lost(number, at), scratch)
+    }
+
+    /// The images with those sectors of the writes among `events` for which `is_written`, by the number of the event, the
+    /// image, and the number of the sector on it.
+    fn with_writes(
+        &self,
+        events: &[Event],
+        sector: u64,
+        mut is_written: impl FnMut(usize, usize, u64) -> bool,
+        scratch: &Scratch,
+    ) -> Vec<PathBuf> {
+        let images = super::copies(&self.before, &scratch.new_directory());
+        let files: Vec<File> = images.iter().map(|image| OpenOptions::new().write(true).open(image).unwrap()).collect();
         for (number, event) in events.iter().enumerate() {
             let Event::Write { image, offset, bytes } = event else { continue };
-            // What a barrier failed for, no later one makes sure.
-            let barriers = [Event::Barrier { image: *image }, Event::FailedBarrier { image: *image }];
-            if events[number..].iter().find(|event| barriers.contains(event)) == Some(&barriers[0]) {
-                files[*image].write_all_at(bytes, *offset).unwrap();
-                continue;
-            }
             let (mut start, end) = (*offset, offset + bytes.len() as u64);
             while start < end {
                 let next = (start / sector).saturating_add(1).saturating_mul(sector).min(end);
-                if survives(number, start / sector) {
+                if is_written(number, *image, start / sector) {
                     let part = &bytes[(start - offset) as usize..(next - offset) as usize];
                     files[*image].write_all_at(part, start).unwrap();
                 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::process::Command;
 
 use rbtrfs::finding::Finding;
 use rbtrfs::image::Image;
@@ -13,22 +14,35 @@ use super::mounted::btrfs_check_output;
 use super::soundness::{beyond_notes, describe};
 use super::staged::held;
 
-/// Repairs images, and publishes the repair if it made them better.
-pub fn repaired(images: &[PathBuf]) -> rbtrfs::Result<Repaired> {
-    let progress = Progress::default();
-    let options = Options {
+/// What a repair is asked for that has no wishes.
+pub fn options(progress: &Progress) -> Options<'_> {
+    Options {
         threads: 2,
         memory: 64 << 20,
-        progress: &progress,
+        progress,
         check_data_csum: false,
         missing: MissingDevices::Refuse,
         choice: RootChoice::default(),
         force: Force::default(),
-    };
+    }
+}
+
+/// Repairs images, and publishes the repair if it made them better.
+pub fn repaired(images: &[PathBuf]) -> rbtrfs::Result<Repaired> {
+    repaired_with(images, &options(&Progress::default()))
+}
+
+/// The same, and data is verified and mended, too.
+pub fn repaired_with_data(images: &[PathBuf]) -> rbtrfs::Result<Repaired> {
+    let progress = Progress::default();
+    repaired_with(images, &Options { check_data_csum: true, ..options(&progress) })
+}
+
+fn repaired_with(images: &[PathBuf], options: &Options<'_>) -> rbtrfs::Result<Repaired> {
     let staged: Vec<Image> = images.iter().map(|path| held(path).staged()).collect();
-    let repaired = repair(&staged, &options)?;
+    let repaired = repair(&staged, options)?;
     if repaired.is_better() {
-        publish(staged, None, &progress)?.wholly()?;
+        publish(staged, None, options.progress)?.wholly()?;
     }
     Ok(repaired)
 }
@@ -50,8 +64,18 @@ pub fn fault_of_repair(images: &[PathBuf]) -> Option<String> {
         return Some(format!("after publishing:{}", describe(&found)));
     }
     let judged = btrfs_check_output(images).expect("btrfs check runs");
-    let text = String::from_utf8_lossy(&judged.stderr).into_owned();
-    (!judged.status.success()).then(|| format!("btrfs check after {fixes:?}: {text}"))
+    if !judged.status.success() {
+        return Some(format!("btrfs check after {fixes:?}: {}", String::from_utf8_lossy(&judged.stderr)));
+    }
+    objection(images).map(|objection| format!("referee after {fixes:?}: {objection}"))
+}
+
+/// What the program in `RBTRFS_REFEREE` says against the images. It may take seconds for each, so that not every run of the tests
+/// names one.
+fn objection(images: &[PathBuf]) -> Option<String> {
+    let referee = std::env::var_os("RBTRFS_REFEREE")?;
+    let output = Command::new(referee).args(images).output().expect("the referee runs");
+    (!output.status.success()).then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Kinds of damage, as cases make them, that a repair leaves, although it mends others of some of these kinds.

@@ -1,6 +1,6 @@
 //! Tree blocks as `btrfs inspect-internal dump-tree` prints them.
 
-mod clock;
+pub mod clock;
 mod extent;
 mod form;
 mod inode;

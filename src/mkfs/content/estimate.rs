@@ -4,9 +4,9 @@ use crate::disk::Profile;
 use crate::disk::extent::{ExtentDataRef, ExtentInlineRef, ExtentItem};
 use crate::disk::inode::{DirItem, FileExtentDisk, FileExtentItem, InodeItem, InodeRef};
 use crate::disk::node::{Item, leaf_data_size};
+use crate::tree::reservation::to_write_files;
 
 use super::super::estimate::Estimate;
-use super::super::layout::metadata_left;
 use super::super::options::Options;
 use super::super::source::Totals;
 use super::compress::{self, Method};
@@ -59,7 +59,7 @@ pub fn device_size(estimate: &Estimate, options: &Options, devices: u64) -> u64 
         let (parity, copies) = (u64::from(geometry.nparity), u64::from(geometry.ncopies));
         bytes.saturating_mul(copies) / devices.saturating_sub(parity).max(1)
     };
-    let metadata = estimate.metadata.saturating_add(metadata_left(options.nodesize, estimate.global));
+    let metadata = estimate.metadata.saturating_add(to_write_files(options.nodesize, estimate.global));
     let (data, metadata) = (raw(estimate.data, options.data), raw(metadata, options.metadata));
     let leeway = if options.mixed { MIXED_LEEWAY } else { LEEWAY };
     data.saturating_add(metadata).saturating_add(leeway)

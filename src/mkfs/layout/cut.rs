@@ -1,15 +1,16 @@
 //! The end of a device that is cut behind its content.
 
 use crate::disk::STRIPE_LEN;
+use crate::tree::reservation::to_write_files;
 
-use super::expected::{DATA_LEFT, Expected, metadata_left};
+use super::expected::{DATA_LEFT, Expected};
 use super::{ChunkKind, Group, Layout, MIB};
 
 impl Layout {
     /// Makes room for what the kernel needs to write, where there is too little. `global` is what the trees that describe
     /// space have.
     pub fn leave_room(&mut self, global: u64) {
-        let metadata = metadata_left(self.nodesize, global);
+        let metadata = to_write_files(self.nodesize, global);
         if self.mixed {
             self.leave(ChunkKind::Data, metadata + DATA_LEFT);
         } else {
@@ -20,7 +21,7 @@ impl Layout {
 
     /// Cuts the chunk at the end to whole rows of what is used of it and of what the kernel needs to write.
     pub fn cut(&mut self, global: u64) {
-        let metadata = metadata_left(self.nodesize, global);
+        let metadata = to_write_files(self.nodesize, global);
         let Some(last) = (0..self.groups.len()).max_by_key(|index| end_of(&self.groups[*index])) else { return };
         let flags = self.groups[last].chunk.flags;
         let wanted = match flags {

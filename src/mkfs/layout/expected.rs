@@ -1,6 +1,7 @@
 //! What is expected to come into a new filesystem, and what of it stays free.
 
 use crate::disk::Profile;
+use crate::tree::reservation::to_write_files;
 
 use super::super::estimate::Estimate;
 use super::super::options::Options;
@@ -13,24 +14,11 @@ pub const DATA_LEFT: u64 = MIB;
 const DATA_LOST: u64 = MIB;
 /// What of the expected data is none.
 pub const DATA_SPARE: u64 = DATA_LEFT + DATA_LOST;
-/// Blocks that the kernel keeps for itself at the least (its global reserve), and those that it wants to have beside them
-/// before it lets files be written.
-const GLOBAL_NODES: u64 = 352;
-const WRITE_NODES: u64 = 288;
-/// The global reserve is as large as the trees that describe space, up to this.
-const MAX_GLOBAL: u64 = 512 * MIB;
 /// Copies on one device lie side by side: what is too much of a chunk stays between them. Where it is not known how much
 /// data comes, a chunk has this part of what comes at the least.
 pub const STEPS: u64 = 8;
 /// Chunks are laid out beforehand for no more than this, whatever the sizes of files say.
 const MOST: u64 = 1 << 50;
-
-/// Bytes of metadata that must be free for the kernel to write, where the trees that describe space have so many.
-pub fn metadata_left(nodesize: u32, global: u64) -> u64 {
-    let nodes = |count: u64| count * u64::from(nodesize);
-    let least = nodes(GLOBAL_NODES);
-    global.clamp(least, MAX_GLOBAL.max(least)) + nodes(WRITE_NODES)
-}
 
 /// What is yet to come, and what is to be left free.
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,7 +41,7 @@ impl Expected {
             return Self::default();
         }
         let most = |bytes: u64| bytes.min(MOST);
-        let metadata = most(estimate.metadata) + metadata_left(options.nodesize, most(estimate.global));
+        let metadata = most(estimate.metadata) + to_write_files(options.nodesize, most(estimate.global));
         let data = most(estimate.data) + DATA_SPARE;
         let (least_metadata, least_data) = (most(estimate.least_metadata), most(estimate.least_data));
         let together = |metadata: u64, data: u64| if options.mixed { (0, data + metadata) } else { (metadata, data) };

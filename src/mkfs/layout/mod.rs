@@ -19,8 +19,6 @@ use super::estimate::Estimate;
 use super::options::Options;
 use expected::{Expected, MIB};
 
-pub use expected::metadata_left;
-
 /// Where the first chunk begins.
 const FIRST_LOGICAL: Logical = Logical(MIB);
 /// What a device that grows may grow to.

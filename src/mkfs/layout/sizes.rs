@@ -4,8 +4,9 @@ use crate::chunk::placement::{Limits, MAX_STRIPE, STRIPE_ALIGNMENT};
 use crate::disk::flags::block_group;
 use crate::disk::superblock::SYSTEM_CHUNK_ARRAY_SIZE;
 use crate::disk::{BlockGroupFlags, Profile, STRIPE_LEN};
+use crate::tree::reservation::to_write_files;
 
-use super::expected::{Expected, MIB, STEPS, metadata_left};
+use super::expected::{Expected, MIB, STEPS};
 use super::{ChunkKind, Layout};
 
 /// Blocks of metadata with which the kernel fills all of a device with data, if the device has much beside them, as was found
@@ -27,7 +28,7 @@ struct Stripes {
 impl Layout {
     /// Bytes of metadata without which the kernel writes to no filesystem.
     pub(super) fn writable_metadata(&self) -> u64 {
-        metadata_left(self.nodesize, 0)
+        to_write_files(self.nodesize, 0)
     }
 
     /// Bytes of metadata that a filesystem without content begins with at the least.

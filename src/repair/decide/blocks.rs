@@ -5,9 +5,10 @@ use crate::block::{Block, BlockKind};
 use crate::disk::{Key, Logical, Transid};
 use crate::problem::BlockProblem;
 
+use super::super::copies::Copy;
 use super::super::edits::{Instead, Items};
 use super::super::fix::Fix;
-use super::super::plan::{Copy, Plan};
+use super::super::plan::Plan;
 
 /// A problem of a block that can be read.
 pub fn decide(plan: &mut Plan<'_>, problem: &BlockProblem) {
@@ -29,7 +30,6 @@ pub fn decide(plan: &mut Plan<'_>, problem: &BlockProblem) {
 
 /// Good copies over bad ones.
 pub fn mend_copies(plan: &mut Plan<'_>) {
-    let length = u64::from(plan.volume.format().nodesize);
     for bad in &plan.survey.blocks.bad {
         let record =
             plan.survey.blocks.records.iter_from(bad.block.0).next().filter(|record| record.logical == bad.block);
@@ -39,7 +39,7 @@ pub fn mend_copies(plan: &mut Plan<'_>) {
             if copy.is_missing() {
                 continue;
             }
-            plan.copies.push(Copy { logical: bad.block, length, mirror: copy.mirror, generation });
+            plan.copies.push(Copy { logical: bad.block, mirror: copy.mirror, generation });
             plan.fixes.push(Fix::Copy { tree: bad.tree, block: bad.block, devid, physical });
         }
     }

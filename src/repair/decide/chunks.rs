@@ -21,7 +21,7 @@ use super::super::plan::Plan;
 
 /// Blocks and sectors of a chunk that are looked at.
 const SAMPLES: usize = 24;
-/// Stripes whose order is tried out.
+/// The repair tries all orders of so many stripes at the most.
 const MAX_ORDERED: usize = 6;
 
 /// What is known of one chunk beside its item.

@@ -2,12 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::block::verify::BlockError;
 use crate::disk::node::leaf_data_size;
 use crate::disk::{Key, KeyType, Logical, objectid};
 use crate::problem::ChecksumProblem;
 use crate::survey::Coverage;
-use crate::tree::TreeRoot;
+use crate::tree::csums::CsumRoot;
+use crate::tree::{BlockCache, DataReader, Sector, TreeRoot};
+use crate::volume::{BadCopy, Content};
 
+use super::super::copies::StripeRange;
 use super::super::fix::Fix;
 use super::super::plan::Plan;
 use super::inode_items::{data_of, items_of};
@@ -48,6 +52,29 @@ impl Checksums {
                 continue;
             }
             plan.fix(Fix::Checksums { logical: Logical(start), length });
+        }
+    }
+
+    /// Puts back the bits that have flipped in the checksums of a range: all copies of a sector are the same, and differ from its
+    /// checksum in one bit of it. Other data would differ in half of its bits.
+    pub fn put_bits_back(&mut self, plan: &mut Plan<'_>, range: StripeRange) {
+        let (volume, cache) = (plan.volume, BlockCache::default());
+        let Ok(root) = CsumRoot::of(volume, &TreeRoot::root_tree(volume)) else { return };
+        let mut reader = DataReader::new(volume, &cache, Some(root));
+        let sectorsize = volume.format().sectorsize;
+        let (mut bytes, mut sectors) = (vec![0; sectorsize as usize], Vec::new());
+        for (content, _) in range.sectors(volume) {
+            let Content::Data(logical) = content else { continue };
+            if self.made.contains_key(&logical.0) {
+                continue;
+            }
+            reader.read(logical, &mut bytes, &mut sectors, &mut |_| ());
+            let [Sector::Lost(lost)] = sectors.as_slice() else { continue };
+            if let Some(sum) = sum_of_all(&lost.bad).filter(|(sum, stored)| differ_in_one_bit(sum, stored)) {
+                self.gone.push((logical.0, logical.0.saturating_add(sectorsize.into())));
+                self.made.insert(logical.0, sum.0.to_vec());
+                plan.fix(Fix::ChecksumBit { logical });
+            }
         }
     }
 
@@ -124,6 +151,21 @@ impl Checksums {
     }
 }
 
+/// The checksum that all copies have, and the one that is stored.
+fn sum_of_all(bad: &[BadCopy]) -> Option<(&[u8], &[u8])> {
+    let sums = bad.iter().map(|copy| match &copy.error {
+        BlockError::Csum { found, expected } => Some((found.as_slice(), expected.as_slice())),
+        _ => None,
+    });
+    let sums: Vec<(&[u8], &[u8])> = sums.collect::<Option<_>>()?;
+    let first = *sums.first()?;
+    sums.iter().all(|sum| *sum == first).then_some(first)
+}
+
+fn differ_in_one_bit(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).map(|(one, other)| (one ^ other).count_ones()).sum::<u32>() == 1
+}
+
 /// Of several checksums the one that some copy of the sector has; else the first.
 fn agreed(plan: &Plan<'_>, sector: u64, sums: BTreeSet<Vec<u8>>) -> Option<Vec<u8>> {
     if sums.len() > 1 {
@@ -143,7 +185,7 @@ fn agreed(plan: &Plan<'_>, sector: u64, sums: BTreeSet<Vec<u8>>) -> Option<Vec<u
 
 /// Packs checksums into items.
 fn insert(plan: &mut Plan<'_>, root: &TreeRoot, sums: BTreeMap<u64, Vec<u8>>, sectorsize: u64, size: usize) {
-    // `__MAX_CSUM_ITEMS` in fs/btrfs/file-item.c
+    // Two of them leave room in a leaf for others.
     let most = (leaf_data_size(plan.volume.format().nodesize) as usize / 2 / size).max(1);
     let mut items: Vec<(u64, Vec<u8>)> = Vec::new();
     for (sector, sum) in sums {

@@ -3,7 +3,7 @@
 use zerocopy::IntoBytes;
 
 use crate::disk::inode::{DirItem, Entries, InodeExtref, InodeRef};
-use crate::disk::{Key, KeyType, Transid};
+use crate::disk::{Key, Transid};
 
 /// A name in a directory, or an attribute: what stands before the name, the name, and the value behind it.
 pub struct DirEntry {
@@ -77,9 +77,4 @@ pub fn inode_extref_data(refs: &[(u64, u64, Vec<u8>)]) -> Option<Vec<u8>> {
         [item.as_bytes(), name].concat()
     };
     (!refs.is_empty()).then(|| refs.iter().flat_map(one).collect())
-}
-
-/// All keys of an inode from this type to that one.
-pub fn keys(inode: u64, from: KeyType, to: KeyType) -> (Key, Key) {
-    (Key::new(inode, from, 0), Key::new(inode, to, u64::MAX))
 }

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use zerocopy::IntoBytes;
 
+use crate::block::ItemRef;
 use crate::disk::flags::inode::NODATASUM;
 use crate::disk::inode::{FileExtentDisk, FileExtentItem, InodeItem, dir_type, file_extent_type};
 use crate::disk::{Key, KeyType, hash, objectid};
 use crate::problem::{FileName, FileProblem};
+use crate::survey::files::{Holder, names_of};
 use crate::tree::TreeRoot;
 
 use super::super::fix::Fix;
@@ -227,16 +229,11 @@ fn edit_inode(plan: &mut Plan<'_>, tree: u64, inode: u64, what: &'static str, ed
 fn names_of_inode(items: &BTreeMap<Key, Vec<u8>>) -> Vec<(u64, Vec<u8>)> {
     let mut names = Vec::new();
     for (key, data) in items {
-        match key.key_type {
-            KeyType::INODE_REF => {
-                names.extend(super::entries::inode_refs(data).into_iter().map(|(_, name)| (key.offset, name)));
+        names_of(&ItemRef { slot: 0, key: *key, offset: 0, data }, |holder, name| {
+            if holder == Holder::Reference {
+                names.push((name.directory, name.name.to_vec()));
             }
-            KeyType::INODE_EXTREF => {
-                let refs = super::entries::inode_extrefs(data);
-                names.extend(refs.into_iter().map(|(parent, _, name)| (parent, name)));
-            }
-            _ => {}
-        }
+        });
     }
     names
 }
@@ -288,15 +285,7 @@ fn fit_items(plan: &mut Plan<'_>, tree: u64, inode: u64, mode: u32) {
         && own != Some(named)
         && items.keys().all(|key| fits(key.key_type, named))
     {
-        let kind: u32 = match named {
-            dir_type::REG_FILE => 0o100_000,
-            dir_type::DIR => 0o040_000,
-            dir_type::SYMLINK => 0o120_000,
-            dir_type::CHRDEV => 0o020_000,
-            dir_type::BLKDEV => 0o060_000,
-            dir_type::FIFO => 0o010_000,
-            _ => 0o140_000,
-        };
+        let kind = dir_type::to_mode(named);
         return edit_inode(plan, tree, inode, "its type is that of its names and items", |item| {
             item.mode = (item.mode.get() & !TYPE | kind).into();
         });
@@ -317,16 +306,8 @@ pub fn mend_mode(plan: &mut Plan<'_>, tree: u64, inode: u64) {
     let refs = names_of_inode(&items);
     let named = refs.iter().find_map(|(directory, name)| type_in(plan, &root, *directory, name, inode));
     let has_entries = items.keys().any(|key| key.key_type == KeyType::DIR_INDEX);
-    let kind: u32 = match named {
-        _ if has_entries || inode == objectid::ROOT_DIR => 0o040_000,
-        Some(dir_type::DIR) => 0o040_000,
-        Some(dir_type::SYMLINK) => 0o120_000,
-        Some(dir_type::CHRDEV) => 0o020_000,
-        Some(dir_type::BLKDEV) => 0o060_000,
-        Some(dir_type::FIFO) => 0o010_000,
-        Some(dir_type::SOCK) => 0o140_000,
-        _ => 0o100_000,
-    };
+    let is_directory = has_entries || inode == objectid::ROOT_DIR;
+    let kind = dir_type::to_mode(if is_directory { dir_type::DIR } else { named.unwrap_or(dir_type::REG_FILE) });
     edit_inode(plan, tree, inode, "its kind is that of its names and items", |item| {
         item.mode = (item.mode.get() & 0o7777 | kind).into();
     });
@@ -362,7 +343,7 @@ fn drop_overlaps(plan: &mut Plan<'_>, tree: u64, inode: u64) {
     let mut last: Option<(Key, u64, u64)> = None;
     for (key, data) in extents {
         let Some((start, end, generation)) = covers(*key, data, sectorsize) else { continue };
-        if let Some((other, other_end, other_generation)) = last.filter(|(_, other_end, _)| *other_end > start) {
+        if let Some((other, _, other_generation)) = last.filter(|(_, other_end, _)| *other_end > start) {
             let is_older = generation < other_generation;
             let why = "another extent holds the same part of the file".to_owned();
             if is_older {
@@ -370,7 +351,7 @@ fn drop_overlaps(plan: &mut Plan<'_>, tree: u64, inode: u64) {
                 plan.fix(Fix::ItemGone { tree, key: *key, why });
                 continue;
             }
-            shorten(plan, &root, other, start, other_end);
+            shorten(plan, &root, other, start);
             plan.fix(Fix::ItemGone { tree, key: other, why: format!("{why}: from {start} on") });
         }
         last = Some((*key, end, generation));
@@ -378,7 +359,7 @@ fn drop_overlaps(plan: &mut Plan<'_>, tree: u64, inode: u64) {
 }
 
 /// Ends an extent of a file at `end`; one that begins there goes, and so does an inline one.
-fn shorten(plan: &mut Plan<'_>, root: &TreeRoot, key: Key, end: u64, _: u64) {
+fn shorten(plan: &mut Plan<'_>, root: &TreeRoot, key: Key, end: u64) {
     let Some(mut data) = plan.edits.get(plan.volume, root, key) else { return };
     let at = size_of::<FileExtentItem>();
     let kind = FileExtentItem::read_prefix(&data).map(|(extent, _)| extent.r#type);

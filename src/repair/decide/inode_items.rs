@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use crate::block::ItemRef;
 use crate::block::reference::file_extent;
+use crate::disk::Key;
 use crate::disk::inode::{FileExtentDisk, FileExtentItem, file_extent_type};
-use crate::disk::{Key, KeyType};
+use crate::survey::keys_of;
 use crate::tree::TreeRoot;
 
 use super::super::plan::Plan;
-use super::entries::keys;
 
 /// The items of an inode as they are, as far as they can be read.
 pub fn items_of(plan: &Plan<'_>, root: &TreeRoot, inode: u64) -> BTreeMap<Key, Vec<u8>> {
     let mut items = BTreeMap::new();
-    let (from, to) = keys(inode, KeyType(0), KeyType(u8::MAX));
+    let (from, to) = keys_of(inode);
     let _ = root.range(plan.volume, from, to, |item| {
         items.insert(item.key, item.data.to_vec());
     });

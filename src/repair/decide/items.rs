@@ -6,6 +6,7 @@ use zerocopy::FromBytes;
 
 use crate::block::item::{
     CsumDamage, Damage, DeviceDamage, FileExtentDamage, InodeDamage, ItemProblem, LayoutDamage, NameDamage, RootDamage,
+    SpaceDamage,
 };
 use crate::disk::inode::{FileExtentItem, InodeItem};
 use crate::disk::root::RootItem;
@@ -32,6 +33,11 @@ impl Decider {
         let (tree, block) = (problem.place.tree, problem.place.block);
         // What others know is built anew.
         match tree {
+            objectid::EXTENT_TREE | objectid::BLOCK_GROUP_TREE
+                if matches!(problem.damage, Damage::Space(SpaceDamage::GroupUsed { .. })) =>
+            {
+                return plan.need(Space::Groups);
+            }
             objectid::EXTENT_TREE | objectid::FREE_SPACE_TREE | objectid::BLOCK_GROUP_TREE => {
                 return plan.need(Space::All);
             }

@@ -1,5 +1,5 @@
-//! Blocks that are lost: a flipped bit is put back, what hung below them is attached again, earlier versions take their place, and
-//! what is still lost is given up.
+//! Blocks that are lost: a flipped bit is put back, a block that the disk has written elsewhere is taken from there, what hung
+//! below them is attached again, earlier versions take their place, and what is still lost is given up.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -37,11 +37,20 @@ pub fn decide(plan: &mut Plan<'_>, threads: usize, progress: &Progress) -> Resul
     let wanted: Vec<&Unread> = unread.iter().filter(|unread| first.is_none_or(|tree| unread.tree == tree)).collect();
     let blocks: HashSet<Logical> = wanted.iter().map(|unread| unread.block).collect();
     let parents = parents(plan, &blocks);
-    let mut loss = Loss { threads, progress, parents, older: None, lineages: HashMap::new(), seen: BTreeSet::new() };
+    let mut loss = Loss {
+        threads,
+        progress,
+        parents,
+        older: None,
+        lineages: HashMap::new(),
+        lacking: HashMap::new(),
+        seen: BTreeSet::new(),
+    };
     let volume = plan.volume;
     for unread in wanted.into_iter().filter(|unread| !may_come_back(volume, unread)) {
         loss.decide(plan, unread)?;
     }
+    plan.former = loss.older.map(|older| older.places()).unwrap_or_default();
     Ok(())
 }
 
@@ -59,6 +68,8 @@ struct Loss<'l> {
     /// What lies about, once it was looked for.
     older: Option<OlderBlocks>,
     lineages: HashMap<u64, Lineage>,
+    /// Trees of whose lost nodes something is lost, too, that they led to.
+    lacking: HashMap<u64, bool>,
     seen: BTreeSet<(Logical, u64)>,
 }
 
@@ -86,7 +97,9 @@ impl Loss<'_> {
             return Ok(());
         }
         if let Some(parent) = parent
-            && (self.put_bit_back(plan, unread, &parent) || self.correct_pointer(plan, unread, &parent))
+            && (self.put_bit_back(plan, unread, &parent)
+                || self.correct_pointer(plan, unread, &parent)
+                || self.bring_home(plan, unread, &parent)?)
         {
             return Ok(());
         }
@@ -139,6 +152,22 @@ impl Loss<'_> {
         true
     }
 
+    /// The block itself, where the disk has written it to another place.
+    fn bring_home(&mut self, plan: &mut Plan<'_>, unread: &Unread, parent: &Parent) -> Result<bool> {
+        self.scan(plan)?;
+        let Some(older) = &self.older else { return Ok(false) };
+        let rules = Rules::new(plan.volume.format(), plan.volume.superblock());
+        let home = place_of(plan, unread.tree, parent, unread.end, &rules);
+        let (tree, block) = (unread.tree, unread.block);
+        let Some((place, bytes)) = older.stray(plan.volume, block, |bytes| home.is_held_by(bytes)) else {
+            return Ok(false);
+        };
+        let Some(instead) = Block::new(&bytes).map(whole) else { return Ok(false) };
+        plan.edits.lost.insert(block, instead);
+        plan.fix(Fix::Stray { tree, block, place });
+        Ok(true)
+    }
+
     /// What hung below the block, and earlier versions of it.
     fn bring_back(&mut self, plan: &mut Plan<'_>, unread: &Unread, parent: Option<&Parent>) -> Result<bool> {
         let newest =
@@ -148,6 +177,8 @@ impl Loss<'_> {
         let lineage = self.lineages.entry(unread.tree).or_insert_with(|| Lineage::of(volume, unread.tree));
         let Some(older) = &self.older else { return Ok(false) };
         let pieces = older.cover(0, (unread.first, unread.end), lineage, newest);
+        let is_root = unread.first.is_none() && unread.end.is_none();
+        let pieces = older.of_one_state(volume, pieces, is_root);
         if let Some(failure) = older.failure() {
             return Err(Error::Temporary(failure));
         }
@@ -161,10 +192,12 @@ impl Loss<'_> {
         let (mut parts, mut fixes) = (Vec::new(), Vec::new());
         let mut generation = Transid(0);
         let mut is_attached = true;
-        // What a lost node led to is known by the references that the extent tree alone has; what else lies there was deleted.
+        // What a lost node led to is known by the references that the extent tree alone has. If all of it is there, what else lies
+        // there was deleted.
         let is_known = unread.level > 0
             && !plan.survey.blocks.lack_of(objectid::EXTENT_TREE)
-            && plan.survey.trees.extent_tree.is_some();
+            && plan.survey.trees.extent_tree.is_some()
+            && !*self.lacking.entry(unread.tree).or_insert_with(|| older.lacks_wanted(lineage));
         for piece in pieces.iter().filter(|piece| !is_known || piece.is_wanted) {
             let Some(part) = part_of(&judge, unread.tree, piece, &mut fixes) else { continue };
             generation = generation.max(piece.block.generation);
@@ -194,7 +227,7 @@ impl Loss<'_> {
         let job = Job { volume: plan.volume, threads: self.threads, progress: self.progress };
         let buckets = plan.survey.claims.unequal_references(&plan.survey.found).unwrap_or_else(Buckets::all);
         let references = plan.survey.references(&job, &buckets).map_err(Error::Temporary)?;
-        self.older = Some(OlderBlocks::scan(&job, plan.survey, Some(&references), &MemoryBudget::new(MEMORY))?);
+        self.older = Some(OlderBlocks::scan(&job, Some(plan.survey), Some(&references), &MemoryBudget::new(MEMORY))?);
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 mod blocks;
 mod chunks;
 mod csums;
+mod data;
 mod devices;
 mod entries;
 mod extents;
@@ -20,7 +21,7 @@ mod superblock;
 use crate::disk::flags::compat_ro;
 use crate::disk::{KeyType, Logical, objectid};
 use crate::error::{Error, Result};
-use crate::finding::{Finding, Severity};
+use crate::finding::Finding;
 use crate::problem::{
     BlockGroupProblem, ChunkProblem, DeviceExtentProblem, DeviceProblem, ExtentProblem, Problem, SpaceCacheProblem,
     StructureProblem,
@@ -68,7 +69,7 @@ pub fn decide<'p>(
         }
     }
     let flipped = flips::decide(&mut plan, threads);
-    let damage = || problems.iter().filter(|problem| problem.severity() > Severity::Note);
+    let damage = || problems.iter().filter(|problem| problem.is_damage());
     if flipped.is_empty() {
         decide_structure(&mut plan, damage());
     }
@@ -80,6 +81,7 @@ pub fn decide<'p>(
         match problem {
             Problem::Extent(problem) => decide_extent(&mut plan, problem),
             Problem::Checksum(problem) => csums.decide(&mut plan, problem),
+            Problem::Data(problem) => data::decide(&mut plan, &mut csums, problem),
             Problem::Subvolume(problem) => subvolumes::decide(&mut plan, &mut names, problem),
             Problem::Quota(problem) => quotas::decide(&mut plan, problem),
             Problem::Name(problem) => names.decide(&mut plan, problem),

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::disk::inode::{InodeItem, dir_type};
 use crate::disk::{Key, KeyType, hash, objectid};
 use crate::problem::{FileName, NameProblem};
+use crate::survey::keys_of_type;
 use crate::tree::TreeRoot;
 
 use super::super::fix::Fix;
 use super::super::plan::Plan;
 use super::entries::{
-    dir_entries, dir_entry, dir_item_data, inode_extref_data, inode_extrefs, inode_ref_data, inode_refs, keys,
+    dir_entries, dir_entry, dir_item_data, inode_extref_data, inode_extrefs, inode_ref_data, inode_refs,
 };
 
 /// The least index of a name: 0 and 1 are for "." and "..".
@@ -53,7 +54,7 @@ impl Names {
     fn directory<'n>(&'n mut self, plan: &Plan<'_>, root: &TreeRoot, directory: u64) -> &'n mut Indexes {
         self.directories.entry((root.key.objectid, directory)).or_insert_with(|| {
             let mut names = BTreeMap::new();
-            let (from, to) = keys(directory, KeyType::DIR_INDEX, KeyType::DIR_INDEX);
+            let (from, to) = keys_of_type(directory, KeyType::DIR_INDEX);
             // What cannot be read has no names that could be in the way.
             let _ = root.range(plan.volume, from, to, |item| {
                 for entry in dir_entries(item.data) {
@@ -88,7 +89,7 @@ impl Names {
             .chain(entry.iter().chain(indexes.iter().map(|(_, target)| target)).map(|target| &target.objectid))
             .filter_map(|number| Some((*number, reference_index(plan, &root, *number, directory, name)?)))
             .collect();
-        // Who is named by most; of equals the index counts, which is what a person sees.
+        // The target that most holders name counts; of equals that of the index, by which a directory is listed.
         let candidates =
             indexes.iter().map(|(_, target)| *target).chain(entry).chain(references.keys().map(|n| inode(*n)));
         let votes = |target: &Target| {
@@ -109,10 +110,23 @@ impl Names {
             return plan.fix(Fix::NameGone { tree, directory, name, why: "it leads to nothing that exists" });
         };
         let is_reference_alone = entry != Some(target) && indexes.iter().all(|(_, other)| *other != target);
-        if is_reference_alone && has_other_name(plan, &root, target.objectid, directory, name) {
+        if is_reference_alone && let Some(right) = self.flipped(plan, &root, target.objectid, directory, name) {
+            drop_reference(plan, &root, target.objectid, directory, name);
+            let what = "a bit of the directory's number in the inode's reference is put back";
+            plan.fix(Fix::Name { tree, directory: right, name: FileName(name.to_vec()), inode: target.objectid, what });
+            return self.settle(plan, tree, right, name, &[target.objectid]);
+        }
+        let why = match is_reference_alone {
+            true if has_other_name(plan, &root, target.objectid, directory, name) => {
+                Some("the directory has another name")
+            }
+            true if is_no_directory(plan, &root, directory) => Some("it would stand in an inode that is no directory"),
+            _ => None,
+        };
+        if let Some(why) = why {
             drop_reference(plan, &root, target.objectid, directory, name);
             let name = FileName(name.to_vec());
-            return plan.fix(Fix::NameGone { tree, directory, name, why: "the directory has another name" });
+            return plan.fix(Fix::NameGone { tree, directory, name, why });
         }
         let entry_type = match target.location {
             KeyType::ROOT_ITEM => dir_type::DIR,
@@ -148,6 +162,21 @@ impl Names {
         let name = FileName(name.to_vec());
         let what = "entry, index and reference are made to agree";
         plan.fix(Fix::Name { tree, directory, name, inode: target.objectid, what });
+    }
+
+    /// The directory that has a name for an inode which has no reference for that, where the reference names this `directory`,
+    /// whose number differs in one bit.
+    fn flipped(&mut self, plan: &Plan<'_>, root: &TreeRoot, inode: u64, directory: u64, name: &[u8]) -> Option<u64> {
+        let index = reference_index(plan, root, inode, directory, name)?;
+        let target = Target { objectid: inode, location: KeyType::INODE_ITEM };
+        let mut others = (0..u64::BITS).map(|bit| directory ^ 1 << bit);
+        others.find(|other| {
+            let names = self.directory(plan, root, *other);
+            let has_name = names.get(&index).is_some_and(|(known, of)| known == name && *of == target);
+            // It was given its reference if the name was looked at there first.
+            let is_settled = || self.settled.contains(&(root.key.objectid, *other, name.to_vec()));
+            has_name && (is_settled() || reference_index(plan, root, inode, *other, name).is_none())
+        })
     }
 
     /// Takes a name of an inode out of its directory and of the inode.
@@ -245,9 +274,14 @@ fn inode_type(plan: &Plan<'_>, root: &TreeRoot, inode: u64) -> u8 {
     item.and_then(|(item, _)| dir_type::of_mode(item.mode.get())).unwrap_or(dir_type::UNKNOWN)
 }
 
+/// Whether there is an inode of this number, and it holds no names.
+fn is_no_directory(plan: &Plan<'_>, root: &TreeRoot, inode: u64) -> bool {
+    ![dir_type::DIR, dir_type::UNKNOWN].contains(&inode_type(plan, root, inode))
+}
+
 /// Whether an inode is a directory that has a name beside this one: it can have one only.
 fn has_other_name(plan: &Plan<'_>, root: &TreeRoot, inode: u64, directory: u64, name: &[u8]) -> bool {
-    let (from, to) = keys(inode, KeyType::INODE_REF, KeyType::INODE_REF);
+    let (from, to) = keys_of_type(inode, KeyType::INODE_REF);
     let mut names = 0;
     let _ = root.range(plan.volume, from, to, |item| {
         let is_other = |other: &Vec<u8>| item.key.offset != directory || other != name;

@@ -6,11 +6,11 @@ use crate::disk::root::RootRef;
 use crate::disk::space::FreeSpaceHeader;
 use crate::disk::{Key, KeyType, Logical, hash, objectid};
 use crate::problem::{FileName, SubvolumeProblem};
-use crate::survey::DirPlace;
+use crate::survey::{DirPlace, keys_of};
 
 use super::super::fix::Fix;
 use super::super::plan::Plan;
-use super::entries::{dir_entries, dir_entry, dir_item_data, keys};
+use super::entries::{dir_entries, dir_entry, dir_item_data};
 use super::names::Names;
 use super::superblock;
 
@@ -175,7 +175,7 @@ pub fn drop_cache(plan: &mut Plan<'_>, block_group: Logical) {
     let Some(inode) = location.filter(|key| key.key_type == KeyType::INODE_ITEM).map(|key| key.objectid) else {
         return;
     };
-    let (from, to) = keys(inode, KeyType(0), KeyType(u8::MAX));
+    let (from, to) = keys_of(inode);
     let mut own = Vec::new();
     let _ = root.range(plan.volume, from, to, |item| own.push(item.key));
     for key in own {

@@ -11,7 +11,7 @@ const CASTAGNOLI: u32 = 0x82f6_3b78;
 /// Bytes that are hashed at most to find a bit: a few seconds of work.
 const MOST_HASHED: u64 = 4 << 30;
 const MOST_XXHASHED: u64 = 40 << 30;
-/// Bytes of a block whose bits are a thread's at once.
+/// A thread tries the bits of so many bytes at once.
 const SHARE: usize = 64;
 
 /// A bit of a block: its byte, and its number there, 0 for the lowest.
@@ -28,8 +28,8 @@ pub(super) fn stored_bit(csum_type: CsumType, bytes: &[u8]) -> Option<Bit> {
     (difference.count_ones() == 1).then_some((index, difference.trailing_zeros() as u8))
 }
 
-/// The bit behind the checksum without whose flip the stored CRC-32C would be right. There is one at most: words of a block's
-/// length that the code does not tell apart differ in four bits at least.
+/// The bit that flipped behind the checksum, if the stored CRC-32C is right without the flip. One bit at most explains it: two blocks
+/// with the same CRC-32C differ in four bits at least.
 pub(super) fn crc32c_bit(bytes: &[u8]) -> Option<Bit> {
     let (stored, data) = bytes.split_first_chunk::<CSUM_SIZE>()?;
     let stored = u32::from_le_bytes(*stored.first_chunk()?);

@@ -50,6 +50,11 @@ pub struct Place<'p> {
 }
 
 impl Place<'_> {
+    /// Whether these bytes are the block.
+    pub fn is_held_by(&self, bytes: &[u8]) -> bool {
+        self.format.csum_type.matches(bytes) && self.agrees(bytes)
+    }
+
     /// Whether all but the checksum is as it should be.
     pub(super) fn agrees(&self, bytes: &[u8]) -> bool {
         self.agrees_but_for(bytes, usize::MAX)

@@ -10,7 +10,7 @@ use crate::volume::Volume;
 
 use super::place::Witness;
 
-/// A pointer whose block is not what it says, and the node that it stands in.
+/// A pointer that leads to another block than it describes, and the node that holds the pointer.
 pub struct PointerPlace<'p> {
     /// The pointer.
     pub ptr: KeyPtr,

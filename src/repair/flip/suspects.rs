@@ -12,7 +12,7 @@ use crate::disk::{Key, KeyType};
 
 use super::place::{Place, newer_pointer};
 
-/// Items before a damaged one whose header may be what is damaged.
+/// The search looks at the headers of so many items before the damaged one, too.
 const BEFORE: usize = 2;
 /// All of the header but the checksum.
 const HEADER: Range<usize> = CSUM_SIZE..HEADER_SIZE;

@@ -35,8 +35,6 @@ pub struct OlderBlock {
     pub first: Key,
     /// Its last key.
     pub last: Key,
-    /// Items or pointers.
-    pub count: u32,
     /// Whether something leads to it.
     pub state: State,
 }
@@ -65,7 +63,8 @@ pub struct OlderRecord {
     generation: u64,
     owner: u64,
     logical: Logical,
-    count: u32,
+    /// Makes the size a multiple of the alignment.
+    unused: u32,
     first_type: u8,
     last_type: u8,
     mirror: u8,
@@ -90,7 +89,7 @@ impl OlderRecord {
             generation: block.generation().0,
             owner: block.header().owner.get(),
             logical: block.logical(),
-            count: block.nritems(),
+            unused: 0,
             first_type: first.key_type.0,
             last_type: last.key_type.0,
             mirror: u8::try_from(mirror).ok()?,
@@ -108,7 +107,6 @@ impl OlderRecord {
             generation: Transid(self.generation),
             first: Key::new(self.first_objectid, KeyType(self.first_type), self.first_offset),
             last: Key::new(self.last_objectid, KeyType(self.last_type), self.last_offset),
-            count: self.count,
             state: [State::Older, State::Claimed, State::Reached][usize::from(self.state.min(2))],
         }
     }
@@ -122,6 +120,10 @@ pub struct PointerRecord {
     pub child: Logical,
     /// Generation of that block.
     pub generation: u64,
+    /// Address of the node.
+    pub node: Logical,
+    /// Generation of the node.
+    pub node_generation: u64,
 }
 
 impl Record for PointerRecord {
@@ -141,6 +143,24 @@ pub struct WantedRecord {
 }
 
 impl Record for WantedRecord {
+    fn key(&self) -> u64 {
+        self.logical.0
+    }
+}
+
+/// A block at another address than its own, which a lost block had: the disk wrote it to the wrong place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct StrayRecord {
+    /// The address that it names.
+    pub logical: Logical,
+    /// Where it stands.
+    pub place: Logical,
+    /// The copy of that place, from 1.
+    pub mirror: u64,
+}
+
+impl Record for StrayRecord {
     fn key(&self) -> u64 {
         self.logical.0
     }

@@ -8,10 +8,10 @@
 mod block;
 mod blocks;
 mod cover;
-mod find;
 mod lineage;
 mod roots;
 mod scan;
+mod siblings;
 mod stretches;
 mod usable;
 
@@ -20,4 +20,4 @@ pub use blocks::OlderBlocks;
 pub use cover::Piece;
 pub use lineage::Lineage;
 pub use roots::{RootCandidate, RootSource};
-pub use usable::{Dropped, Judge, UsableItems, UsablePointers};
+pub use usable::{Dropped, Judge, UsableItems};

@@ -132,6 +132,14 @@ fn root(tree: u64, logical: Logical, level: u8, generation: Transid) -> TreeRoot
     TreeRoot { key: Key::new(tree, KeyType::ROOT_ITEM, 0), logical, level, generation: Some(generation) }
 }
 
+/// All roots that the superblock has backups of, with their generations.
+pub(super) fn backup_roots(volume: &Volume) -> Vec<(Logical, Transid)> {
+    use objectid::{CHUNK_TREE, CSUM_TREE, DEV_TREE, EXTENT_TREE, FS_TREE, ROOT_TREE};
+    let trees = [ROOT_TREE, CHUNK_TREE, EXTENT_TREE, FS_TREE, DEV_TREE, CSUM_TREE];
+    let roots = trees.into_iter().flat_map(|tree| backups(volume, tree));
+    roots.filter_map(|(root, _)| Some((root.logical, root.generation?))).collect()
+}
+
 /// The roots of a tree in the backups of the superblock, each once.
 fn backups(volume: &Volume, tree: u64) -> Vec<(TreeRoot, RootSource)> {
     let mut roots: Vec<(TreeRoot, RootSource)> = Vec::new();

@@ -1,5 +1,6 @@
 //! The search of all metadata chunks for blocks that no tree leads to.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Mutex;
 
@@ -14,16 +15,20 @@ use crate::survey::{BlockRecord, Cursor, Extent, ExtentReferences, Job, Referenc
 use crate::table::{self, MemoryBudget, Part, Table, Writer};
 use crate::volume::{Content, Volume};
 
-use super::block::{OlderRecord, PointerRecord, State, WantedRecord};
+use super::block::{OlderRecord, PointerRecord, State, StrayRecord, WantedRecord};
 use super::blocks::OlderBlocks;
+use super::roots::backup_roots;
 use super::stretches::{Stretch, Window, stretches, windows};
 
 /// What threads of the scan share.
 struct Search<'s> {
     volume: &'s Volume,
-    survey: &'s Survey,
+    survey: Option<&'s Survey>,
+    /// Addresses of blocks that could not be read.
+    lost: HashSet<Logical>,
     blocks: [Writer<'s>; MAX_LEVEL],
     pointers: Writer<'s>,
+    strays: Writer<'s>,
 }
 
 /// What one thread finds, and its buffers.
@@ -31,6 +36,7 @@ struct Search<'s> {
 struct Found {
     blocks: [Part<OlderRecord>; MAX_LEVEL],
     pointers: Part<PointerRecord>,
+    strays: Part<StrayRecord>,
     reached: table::Cursor<BlockRecord>,
     extents: Cursor,
     window: Vec<u8>,
@@ -41,7 +47,8 @@ impl OlderBlocks {
     /// Reads all copies of all chunks that may hold metadata. Found is each block that has the fsid of the filesystem, stands at
     /// the address that it names, is not newer than the superblock and has the right checksum. Those that the survey reached, which is
     /// one with `keep_blocks`, are noted once, and only of trees that may share blocks; a version of another generation at an
-    /// address that it reached is one that it did not reach.
+    /// address that it reached is one that it did not reach. Without a survey all blocks are such. A block that names the address of
+    /// a lost one and stands elsewhere is found, too.
     ///
     /// `references` are those that the extent tree and the trees do not agree about ([`Survey::references`]): those that the extent
     /// tree alone has tell what lost nodes led to.
@@ -50,7 +57,7 @@ impl OlderBlocks {
     /// [`Error::Interrupted`], or [`Error::Temporary`] where temporary files cannot be used.
     pub fn scan(
         job: &Job<'_>,
-        survey: &Survey,
+        survey: Option<&Survey>,
         references: Option<&ReferenceRecords>,
         memory: &MemoryBudget,
     ) -> Result<Self> {
@@ -59,7 +66,10 @@ impl OlderBlocks {
         let total = stretches.iter().fold(0_u64, |sum, stretch| sum.saturating_add(stretch.length));
         job.progress.begin("older blocks", total);
         let blocks = std::array::from_fn(|_| Writer::new(memory));
-        let search = Search { volume, survey, blocks, pointers: Writer::new(memory) };
+        let unread = survey.into_iter().flat_map(|survey| &survey.blocks.unread);
+        let lost = unread.map(|unread| unread.block).collect();
+        let (pointers, strays) = (Writer::new(memory), Writer::new(memory));
+        let search = Search { volume, survey, lost, blocks, pointers, strays };
         let source = Mutex::new(windows(&stretches, volume.format().sectorsize.into()));
         let parts = on_threads(job.threads, || {
             let mut found = Found::default();
@@ -76,16 +86,18 @@ impl OlderBlocks {
             return Err(Error::Interrupted);
         }
         let mut of_levels: [Vec<Part<OlderRecord>>; MAX_LEVEL] = Default::default();
-        let mut pointers = Vec::new();
+        let (mut pointers, mut strays) = (Vec::new(), Vec::new());
         for found in parts {
             of_levels.iter_mut().zip(found.blocks).for_each(|(parts, part)| parts.push(part));
             pointers.push(found.pointers);
+            strays.push(found.strays);
         }
-        let mut older = Self::default();
+        let mut older = Self { backups: backup_roots(volume), ..Self::default() };
         for ((table, writer), parts) in older.levels.iter_mut().zip(search.blocks).zip(of_levels) {
             *table = writer.finish(parts).map_err(Error::Temporary)?;
         }
         older.pointers = search.pointers.finish(pointers).map_err(Error::Temporary)?;
+        older.strays = search.strays.finish(strays).map_err(Error::Temporary)?;
         if let Some(references) = references {
             older.wanted = wanted(references, memory).map_err(Error::Temporary)?;
         }
@@ -128,16 +140,16 @@ impl Search<'_> {
                 continue;
             }
             let offset = window.offset + within as u64;
-            let Some(logical) = self.place(&window.stretch, offset, header) else { continue };
+            let Some(place) = self.place(&window.stretch, offset, header) else { continue };
             let mirror = window.stretch.mirror();
             let is_whole = !window.stretch.chunk.is_striped() || offset % STRIPE_LEN + nodesize as u64 <= STRIPE_LEN;
             match bytes.get(within..within + nodesize).filter(|_| is_whole) {
-                Some(bytes) => self.take(bytes, logical, mirror, found),
+                Some(bytes) => self.take(bytes, place, mirror, found),
                 None => {
                     let mut block = std::mem::take(&mut found.block);
                     block.resize(nodesize, 0);
-                    if self.volume.read(logical, mirror, &mut block).is_ok() {
-                        self.take(&block, logical, mirror, found);
+                    if self.volume.read(place, mirror, &mut block).is_ok() {
+                        self.take(&block, place, mirror, found);
                     }
                     found.block = block;
                 }
@@ -175,19 +187,20 @@ impl Search<'_> {
         }
     }
 
-    /// The address of what stands at `offset` of a stretch, if the header may be that of a block which is wanted.
+    /// The address of `offset` of a stretch, if the header there may be that of a block which is wanted.
     fn place(&self, stretch: &Stretch<'_>, offset: u64, header: &Header) -> Option<Logical> {
-        let Some(Content::Data(logical)) = stretch.chunk.content(stretch.stripe, offset) else { return None };
+        let Some(Content::Data(place)) = stretch.chunk.content(stretch.stripe, offset) else { return None };
+        let logical = Logical::from(header.bytenr);
         let format = self.volume.format();
         let most = match header.level {
             0 => leaf_data_size(format.nodesize) / size_of::<Item>() as u32,
             _ => node_ptrs(format.nodesize),
         };
-        let is_likely = Logical::from(header.bytenr) == logical
+        let is_likely = (logical == place || self.lost.contains(&logical))
             && usize::from(header.level) < MAX_LEVEL
             && (1..=most).contains(&header.nritems.get())
             && (1..=self.newest()).contains(&header.generation.get());
-        is_likely.then_some(logical)
+        is_likely.then_some(place)
     }
 
     /// Log trees are written for the commit after the superblock's.
@@ -195,10 +208,17 @@ impl Search<'_> {
         self.volume.superblock().generation().0.saturating_add(1)
     }
 
-    fn take(&self, bytes: &[u8], logical: Logical, mirror: u16, found: &mut Found) {
+    fn take(&self, bytes: &[u8], place: Logical, mirror: u16, found: &mut Found) {
         let Some(block) = Block::new(bytes) else { return };
+        let logical = block.logical();
+        if logical != place {
+            if self.volume.format().csum_type.matches(bytes) {
+                self.strays.push(&mut found.strays, StrayRecord { logical, place, mirror: mirror.into() });
+            }
+            return;
+        }
         let generation = block.generation().0;
-        let reached = self.survey.blocks.records.find(logical.0, &mut found.reached);
+        let reached = self.survey.and_then(|survey| survey.blocks.records.find(logical.0, &mut found.reached));
         let reached = reached.filter(|reached| reached.generation == generation);
         if let Some(reached) = reached {
             let is_first_good = reached.bad_mirrors.trailing_ones() + 1 == u32::from(mirror);
@@ -214,14 +234,16 @@ impl Search<'_> {
         let is_this = |extent: &Extent| {
             extent.flags & TREE_BLOCK != 0
                 && extent.generation == generation
-                && [level, Extent::NO_LEVEL].contains(&extent.level)
+                && [level, Extent::UNTOLD].contains(&extent.level_or_owner)
         };
-        let claim = self.survey.claims.extents.find(logical, &mut found.extents);
+        let claim = self.survey.and_then(|survey| survey.claims.extents.find(logical, &mut found.extents));
         let state = if claim.is_some_and(|claim| is_this(&claim)) { State::Claimed } else { State::Older };
         self.note(block, mirror, state, found);
         if let BlockKind::Node(node) = block.kind() {
             for ptr in node.ptrs() {
-                let record = PointerRecord { child: ptr.blockptr.into(), generation: ptr.generation.get() };
+                let (child, node) = (ptr.blockptr.into(), logical);
+                let record =
+                    PointerRecord { child, generation: ptr.generation.get(), node, node_generation: generation };
                 self.pointers.push(&mut found.pointers, record);
             }
         }

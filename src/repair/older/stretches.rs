@@ -36,7 +36,7 @@ impl Stretch<'_> {
         match self.device {
             None => 2,
             Some(_) if self.chunk.profile.geometry().nparity > 0 => 1,
-            Some(_) if self.chunk.is_striped() => (self.stripe as u16) % self.chunk.sub_stripes.max(1) + 1,
+            Some(_) if self.chunk.is_striped() => (self.stripe as u16) % self.chunk.sub_stripes() + 1,
             Some(_) => self.stripe as u16 + 1,
         }
     }

@@ -3,17 +3,15 @@
 use crate::block::extent_item::ExtentKind;
 use crate::block::item::{Rules, check_block};
 use crate::block::reference::file_extent;
-use crate::block::verify::Expected;
-use crate::block::{ItemRef, Leaf, Node};
+use crate::block::{ItemRef, Leaf};
 use crate::disk::flags::block_group;
 use crate::disk::flags::extent::DATA;
 use crate::disk::flags::inode::NODATASUM;
 use crate::disk::inode::{FileExtentDisk, FileExtentItem, InodeItem, compression, file_extent_type};
-use crate::disk::node::KeyPtr;
 use crate::disk::{Key, KeyType, Logical, Transid};
 use crate::finding::{Finding, Severity};
 use crate::survey::{Coverage, Survey, UsedExtent};
-use crate::volume::{NoGoodCopy, Volume};
+use crate::volume::Volume;
 
 /// What an item or a pointer is judged by.
 pub struct Judge<'j> {
@@ -58,15 +56,6 @@ pub struct UsableItems {
     pub dropped: Vec<(Key, Dropped)>,
 }
 
-/// What of a node may be brought back.
-#[derive(Debug, Default)]
-pub struct UsablePointers {
-    /// Pointers that lead to a block which is as they say.
-    pub pointers: Vec<KeyPtr>,
-    /// The others, and what is wrong with the copies of their blocks.
-    pub lost: Vec<(KeyPtr, NoGoodCopy)>,
-}
-
 impl Judge<'_> {
     /// What a leaf of the tree `tree` may bring back of the keys from `from` to before `end`.
     pub fn items(&self, leaf: Leaf<'_>, tree: u64, (from, end): (Option<Key>, Option<Key>)) -> UsableItems {
@@ -101,26 +90,6 @@ impl Judge<'_> {
                     }
                 }
                 Err(dropped) => usable.dropped.push((key, dropped)),
-            }
-        }
-        usable
-    }
-
-    /// What a node may bring back of the keys from `from` to before `end`. The block of a pointer before `from` may reach behind
-    /// it; such a pointer is the caller's to cut.
-    pub fn pointers(&self, node: Node<'_>, (from, end): (Option<Key>, Option<Key>)) -> UsablePointers {
-        let mut usable = UsablePointers::default();
-        let mut buffer = Vec::new();
-        let ptrs = node.ptrs();
-        for (slot, ptr) in ptrs.iter().enumerate() {
-            let next = ptrs.get(slot + 1).map(|next| Key::from(&next.key));
-            let is_before = from.is_some_and(|from| next.is_some_and(|next| next <= from));
-            if is_before || end.is_some_and(|end| Key::from(&ptr.key) >= end) {
-                continue;
-            }
-            match self.volume.read_block(&Expected::child(ptr, node.block().level()), &mut buffer) {
-                Ok(_) => usable.pointers.push(*ptr),
-                Err(bad) => usable.lost.push((*ptr, bad)),
             }
         }
         usable

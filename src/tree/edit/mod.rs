@@ -9,6 +9,7 @@ mod cursor;
 mod descend;
 mod editor;
 mod path;
+mod renew;
 mod split;
 
 pub use crate::block::edit::NewItem;

@@ -32,7 +32,7 @@ fn cuts(events: &[Event], random: &mut Random) -> Vec<(usize, usize)> {
 #[test]
 fn a_crash_leaves_the_devices_of_before_or_those_of_after() {
     for name in ["single", "raid1", "nodesize-4k"] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(mut images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let own = images.len();
         let going = scratch.zeros("going.img", 100 * MIB);
@@ -68,7 +68,7 @@ fn a_crash_leaves_the_devices_of_before_or_those_of_after() {
         for (number, (count, how)) in cuts(&events, &mut random).into_iter().enumerate() {
             let survivors: Vec<bool> = events.iter().map(|_| random.below(2) == 1).collect();
             let survives = |event: usize| if how == 2 { survivors[event] } else { how == 1 };
-            let crashed = Scratch::new();
+            let crashed = Scratch::in_memory();
             let left = disk.after_crash(count, survives, &crashed);
             let what = format!("{name}: after {count} of {} events", events.len());
             let (old, new) = (&left[..own + 1], with_new(&left));
@@ -107,7 +107,7 @@ fn a_crash_leaves_the_devices_of_before_or_those_of_after() {
 #[test]
 fn a_crash_while_a_filesystem_grows_leaves_its_seed_or_what_grew_from_it() {
     for name in ["single", "nodesize-4k"] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(seed) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let Some(expected) = contents(&seed) else { return };
         let Some(()) = make_seed(&seed) else { return };
@@ -133,7 +133,7 @@ fn a_crash_while_a_filesystem_grows_leaves_its_seed_or_what_grew_from_it() {
                 2 => survivors[event],
                 how => how == 1,
             };
-            let crashed = Scratch::new();
+            let crashed = Scratch::in_memory();
             let sector = if how == 3 { 512 } else { u64::MAX };
             let left = disk.after_torn_crash(count, sector, survives, &crashed);
             let what = format!("{name}: after {count} of {} events ({how})", events.len());
@@ -174,7 +174,7 @@ fn a_crash_while_a_filesystem_grows_leaves_its_seed_or_what_grew_from_it() {
 #[test]
 fn a_device_joins_or_stays_what_it_was_whatever_call_fails() {
     for (name, error) in [("single", Errno::EIO), ("raid1", Errno::ENOSPC)] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(mut images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let own = images.len();
         let coming = scratch.path("coming.img");
@@ -186,7 +186,7 @@ fn a_device_joins_or_stays_what_it_was_whatever_call_fails() {
         for (failing, how_many) in (0..=own).flat_map(|image| [(image, 1), (image, usize::MAX)]) {
             for from in 0_usize.. {
                 let calls = from..from.saturating_add(how_many);
-                let directory = Scratch::new();
+                let directory = Scratch::in_memory();
                 let Some(disk) = or_skip(RecordingDisk::failing_calls(&images, &directory, failing, calls, error))
                 else {
                     return;

@@ -8,7 +8,7 @@ use rbtrfs::internals::MemoryBudget;
 use rbtrfs::progress::Progress;
 use rbtrfs::repair::flip::{Place, Witness, unflip};
 use rbtrfs::repair::older::{Judge, Lineage, OlderBlocks};
-use rbtrfs::survey::{Job, Unread};
+use rbtrfs::survey::Job;
 use zerocopy::FromBytes;
 
 use crate::support::inject::Injector;
@@ -52,22 +52,20 @@ fn headers_that_lie_cost_neither_a_panic_nor_a_loop() {
     let survey = survey_with(&volume, 2, 1 << 30, true);
     let progress = Progress::default();
     let job = Job { volume: &volume, threads: 2, progress: &progress };
-    let older = OlderBlocks::scan(&job, &survey, None, &MemoryBudget::new(0)).unwrap();
+    let older = OlderBlocks::scan(&job, Some(&survey), None, &MemoryBudget::new(0)).unwrap();
     assert!(older.count() > 20);
     let rules = Rules::new(&format, volume.superblock());
     let judge = Judge { volume: &volume, survey: &survey, rules: &rules, is_nodatasum: &|_| None };
     let mut buffer = Vec::new();
     let lineages = [1, 5, 7, 257].map(|tree| Lineage::of(&volume, tree));
     for (level, lineage) in (0..8).flat_map(|level| lineages.iter().map(move |lineage| (level, lineage))) {
-        let lost =
-            Unread { tree: 5, block: Logical(0), level, first: None, end: None, bad: Vec::new(), is_disputed: false };
         let cover = older.cover(level, (None, None), lineage, Transid(u64::MAX));
         assert!(cover.windows(2).all(|pair| pair[0].to < pair[1].from));
-        for block in older.find(&lost, lineage, Transid(u64::MAX)) {
+        older.of_one_state(&volume, cover, level == 0);
+        for block in older.of_level(level).filter(|block| lineage.has(block)) {
             let Some(read) = OlderBlocks::read(&volume, &block, &mut buffer) else { panic!("{block:?}") };
-            match read.kind() {
-                BlockKind::Leaf(leaf) => drop(judge.items(leaf, block.owner, (None, None))),
-                BlockKind::Node(node) => drop(judge.pointers(node, (None, None))),
+            if let BlockKind::Leaf(leaf) = read.kind() {
+                drop(judge.items(leaf, block.owner, (None, None)));
             }
             let place = Place {
                 expected: block.expected(),

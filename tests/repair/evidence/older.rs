@@ -27,7 +27,7 @@ fn scan(volume: &Volume, survey: &Survey, threads: usize, memory: u64) -> OlderB
     let job = Job { volume, threads, progress: &progress };
     let buckets = survey.claims.unequal_references(&survey.found);
     let references = buckets.map(|buckets| survey.references(&job, &buckets).unwrap());
-    OlderBlocks::scan(&job, survey, references.as_ref(), &MemoryBudget::new(memory)).unwrap()
+    OlderBlocks::scan(&job, Some(survey), references.as_ref(), &MemoryBudget::new(memory)).unwrap()
 }
 
 fn all(older: &OlderBlocks) -> Vec<OlderBlock> {
@@ -105,20 +105,22 @@ fn a_leaf_that_is_lost_is_found_in_the_version_before() {
         let older = scan(&volume, &survey, 2, 1 << 30);
         let lineage = Lineage::of(&volume, objectid::FS_TREE);
         let newest = leaf.generation.unwrap();
-        let candidates = older.find(lost, &lineage, newest);
-        let Some(best) = candidates.first() else { continue };
-        assert!(best.generation <= newest && best.logical != leaf.logical && best.state == State::Older, "{best:?}");
-        assert!(candidates.is_sorted_by_key(|candidate| Reverse(candidate.generation)));
+        let cover = older.cover(0, (lost.first, lost.end), &lineage, newest);
+        for Piece { block, .. } in &cover {
+            assert!(
+                block.generation <= newest && block.logical != leaf.logical && block.state == State::Older,
+                "{block:?}"
+            );
+        }
         // Nothing of the files themselves was changed since: their data is as it was.
         let was = keys_of(&bytes);
-        let back: BTreeSet<Key> = older
-            .cover(0, (lost.first, lost.end), &lineage, newest)
+        let back: BTreeSet<Key> = cover
             .iter()
             .flat_map(|piece| judged(&volume, &survey, &piece.block, lost).items)
             .map(|(key, _)| key)
             .filter(|key| was.contains(key))
             .collect();
-        println!("{}: {} candidates, {} of {} keys back", leaf.logical, candidates.len(), back.len(), was.len());
+        println!("{}: {} pieces, {} of {} keys back", leaf.logical, cover.len(), back.len(), was.len());
         keys += was.len();
         found += back.len();
     }

@@ -85,8 +85,12 @@ pub fn array_cases() -> Vec<Case> {
             json!({"logical": system(injector).logical})
         }),
         Case::new("sys-array-mismatch", |injector| {
-            edit_array(injector, |chunk| chunk.io_align.set(512));
-            json!({"logical": system(injector).logical, "field": "io_align", "have": "512", "expect": "65536"})
+            edit_array(injector, |chunk| chunk.length.set(chunk.length.get() / 2));
+            json!({"logical": system(injector).logical, "field": "length"})
+        }),
+        Case::new("sys-array-difference", |injector| {
+            edit_array(injector, |chunk| chunk.sub_stripes.set(0));
+            json!({"logical": system(injector).logical, "field": "sub_stripes", "have": "0", "expect": "1"})
         }),
         Case::new("sys-array-orphan", |injector| {
             injector.superblocks(|superblock| {
