@@ -49,7 +49,7 @@ pub fn manual() -> String {
 pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let args = Args::from_arg_matches(matches)?;
     let mut out = output::stdout()?;
-    let volume = args.files.open_volume(program)?;
+    let volume = args.files.open_for_some(program)?;
     let notices = Notices::new(program, args.files.images.quiet);
     let files = args.files.open(&volume, &notices)?;
     let range = args.range.unwrap_or(Range { offset: 0, length: u64::MAX });

@@ -7,12 +7,15 @@ use std::sync::Mutex;
 
 use crate::disk::TreeId;
 use crate::files::{Files, Notice, Options, Start};
-use crate::parallel::lock;
+use crate::parallel::{default_threads, lock};
+use crate::progress::Progress;
 use crate::volume::Volume;
 
 use super::open::Images;
 use super::output;
+use super::recover::{self, Opened, Search, When};
 use super::roots::Roots;
+use super::watch::Display;
 
 /// More notices than this are counted instead of printed.
 const SHOWN: usize = 20;
@@ -22,6 +25,10 @@ pub struct FileArgs {
     /// Begin at the subvolume at this path from the top level, or with this id; 5 is the top level itself
     #[arg(long, value_name = "PATH|ID")]
     subvol: Option<OsString>,
+
+    /// When tree blocks that are lost are looked for elsewhere: a flipped bit is put back, earlier versions are found
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    recover: When,
 
     #[command(flatten)]
     pub roots: Roots,
@@ -35,9 +42,29 @@ pub struct FileArgs {
 }
 
 impl FileArgs {
-    /// The volume that the images are.
+    /// The volume that the images are, as it is.
     pub fn open_volume(&self, program: &str) -> anyhow::Result<Volume> {
         Ok(self.images.open_at(program, &self.roots.choice())?.0)
+    }
+
+    /// The volume, to read some files of.
+    pub fn open_for_some(&self, program: &str) -> anyhow::Result<Volume> {
+        let display = Display::choose(false, self.images.quiet);
+        let progress = &Progress::default();
+        let search = Search { when: self.recover, is_whole: false, threads: default_threads(), progress, display };
+        Ok(recover::open(program, &self.images, &self.roots.choice(), &search)?.volume)
+    }
+
+    /// The volume, to read all files of it if no path is given.
+    pub fn open_for_all(
+        &self,
+        program: &str,
+        threads: usize,
+        progress: &Progress,
+        display: Display,
+    ) -> anyhow::Result<Opened> {
+        let search = Search { when: self.recover, is_whole: self.paths.is_empty(), threads, progress, display };
+        recover::open(program, &self.images, &self.roots.choice(), &search)
     }
 
     /// The files from the subvolume that was chosen on; what is odd about them goes to `notices`.

@@ -28,6 +28,7 @@ mod open;
 mod output;
 mod profile;
 mod qgroups;
+mod recover;
 mod repair;
 mod resize;
 mod roots;

@@ -30,7 +30,8 @@ impl Images {
         self.open_at(program, &RootChoice::default())
     }
 
-    fn open_images(&self) -> Result<Vec<Image>, Error> {
+    /// Opens the images alone.
+    pub fn open_images(&self) -> Result<Vec<Image>, Error> {
         let open = |path: &PathBuf| if self.no_map { Image::open_unmapped(path) } else { Image::open(path) };
         self.images.iter().map(open).collect()
     }

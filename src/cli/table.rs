@@ -60,6 +60,16 @@ pub const COMMANDS: &[Command] = &[
         code: Exit::code,
     },
     Command {
+        name: "stat",
+        program: "rbtrfs-stat",
+        installed: &[],
+        stands_for: &[],
+        parser: ls::stat::parser,
+        manual: ls::stat::manual,
+        run: ls::stat::run,
+        code: Exit::code,
+    },
+    Command {
         name: "cat",
         program: "rbtrfs-cat",
         installed: &[],

@@ -34,6 +34,7 @@
 
 mod batch;
 mod directories;
+mod doubts;
 mod folder;
 mod glob;
 mod link;
@@ -47,6 +48,7 @@ mod tar;
 mod visited;
 mod walker;
 
+pub use doubts::Doubt;
 pub use glob::Glob;
 pub use options::{BadSectors, Options, Summary, Target};
 pub use problem::{Problem, ProblemKind};

@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::parallel::default_threads;
 use crate::progress::Progress;
 
+use super::doubts::Doubt;
 use super::glob::Glob;
 use super::problem::Problem;
 
@@ -45,6 +46,8 @@ pub struct Options<'o> {
     pub resume: bool,
     /// Whether ranges that files share are shared in the directory, where its filesystem can do that.
     pub reflink: bool,
+    /// What may not be as it was, though it can be read.
+    pub doubts: Vec<Doubt>,
     /// Number of threads.
     pub threads: usize,
     /// How far the work has come, and whether it is to stop.
@@ -63,6 +66,7 @@ impl<'o> Options<'o> {
             bad_sectors: BadSectors::default(),
             resume: false,
             reflink: true,
+            doubts: Vec::new(),
             threads: default_threads(),
             progress,
             on_problem: Box::new(drop),

@@ -38,6 +38,8 @@ pub enum ProblemKind {
     Incomplete,
     /// Owner, mode, times, an attribute or the size are not as they were, or not known.
     Attribute,
+    /// What leads to it was lost, and is taken from an earlier commit: it may be as it was then.
+    Doubtful,
     /// It comes out under another path, or under one that no directory has: what should lead to it is lost.
     Found,
 }
@@ -51,6 +53,7 @@ impl ProblemKind {
             Self::Missing => "missing",
             Self::Incomplete => "incomplete",
             Self::Attribute => "attribute",
+            Self::Doubtful => "doubtful",
             Self::Found => "found",
         }
     }
@@ -58,7 +61,8 @@ impl ProblemKind {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path.escape_ascii(), self.kind.code())?;
+        let path = if self.path.is_empty() { b"." } else { &self.path[..] };
+        write!(f, "{}: {}", path.escape_ascii(), self.kind.code())?;
         if let Some(range) = &self.range {
             write!(f, ", {} bytes at offset {}", range.end.saturating_sub(range.start), range.start)?;
         }

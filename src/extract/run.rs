@@ -4,10 +4,11 @@ use std::collections::HashSet;
 
 use crate::disk::TreeId;
 use crate::error::{Error, Result};
-use crate::files::{FileKind, Files};
+use crate::files::{FileKind, Files, InodeId};
 
 use super::batch::{Prepared, prepare};
 use super::directories::Directories;
+use super::doubts::Doubts;
 use super::folder::Folder;
 use super::link::Links;
 use super::lost::Lost;
@@ -51,6 +52,7 @@ pub fn extract(files: &Files<'_>, target: Target<'_>, options: &Options<'_>) -> 
             reports.tell_of(ProblemKind::Missing, path.clone(), None, error);
         }
     }
+    let doubts = Doubts::new(files, &options.doubts);
     let snapshots = if options.snapshots { HashSet::new() } else { snapshots(files) };
     let mut walker = Walker::new(files, selection, snapshots, &reports)?;
     let mut output = match target {
@@ -85,7 +87,11 @@ pub fn extract(files: &Files<'_>, target: Target<'_>, options: &Options<'_>) -> 
         links.resolve(&mut batch);
         output.write(&walker.directories, written, &batch)?;
         tell_links(&reports, &walker.directories, &batch);
+        tell_doubts(&reports, &doubts, &walker.directories, written, &batch);
         written = walker.directories.count();
+    }
+    for text in doubts.texts(&walker.trees) {
+        reports.tell_of(ProblemKind::Incomplete, Vec::new(), None, text);
     }
     let mut summary = Summary::default();
     match output {
@@ -107,6 +113,22 @@ fn tell_links(reports: &Reports<'_>, directories: &Directories, batch: &[Prepare
             let reason = format_args!("it is another name of {}", first.escape_ascii());
             reports.tell_of(kind, path, Some(entry.inode), reason);
         }
+    }
+}
+
+/// Tells of what may not be as it was: files of a batch, and the directories from the number `first` on.
+fn tell_doubts(reports: &Reports<'_>, doubts: &Doubts, directories: &Directories, first: usize, batch: &[Prepared]) {
+    let tell = |path: Vec<u8>, inode: InodeId| {
+        let reason = "its items are of an earlier commit, or some of them are lost";
+        reports.tell_of(ProblemKind::Doubtful, path, Some(inode), reason);
+    };
+    for number in directories.numbers_from(first) {
+        if let Some(inode) = directories.get(number).inode.filter(|inode| doubts.has(*inode)) {
+            tell(directories.path(number), inode);
+        }
+    }
+    for entry in batch.iter().map(|prepared| &prepared.entry).filter(|entry| doubts.has(entry.inode)) {
+        tell(directories.path_of(entry.directory, &entry.name), entry.inode);
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::chunk::is_lack_of_space;
 use crate::disk::flags::block_group::{DATA, METADATA, SYSTEM};
-use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Profile, objectid};
+use crate::disk::{BlockGroupFlags, Logical, Profile, objectid};
 use crate::error::{Error, RelocationProblem, Result};
 use crate::trans::Filesystem;
 use crate::tree::TreeRoot;
@@ -117,15 +117,9 @@ impl<'m> Mover<'m> {
 
     /// Deletes the v1 caches of free space: files whose data the mover would have to move, and which no commit leaves valid.
     fn remove_space_caches(&mut self, fs: &mut Filesystem) -> Result<()> {
-        let mut cached = Vec::new();
-        let key = |offset| Key::new(objectid::FREE_SPACE, KeyType::FREE_SPACE_HEADER, offset);
-        TreeRoot::root_tree(fs.volume()).range(fs.volume(), key(0), key(u64::MAX), |item| {
-            cached.push(Logical(item.key.offset));
-        })?;
-        if cached.is_empty() {
+        if !fs.remove_space_caches()? {
             return Ok(());
         }
-        cached.into_iter().try_for_each(|logical| fs.remove_space_cache(logical))?;
         self.commit(fs)
     }
 

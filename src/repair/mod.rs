@@ -15,6 +15,7 @@ pub mod older;
 mod options;
 mod plan;
 mod publish;
+mod recover;
 mod references;
 mod remedy;
 mod rewrite;
@@ -26,7 +27,9 @@ pub mod undo_format;
 
 pub use fix::Fix;
 pub use options::{Force, Options, SpaceCache};
+pub use plan::DoubtfulInodes;
 pub use publish::publish;
+pub use recover::{Recovered, recover};
 pub use remedy::{cause_of, remedy};
 pub use run::{Repaired, repair};
 pub use undo::{PutBack, UndoOptions, undo};

@@ -1,6 +1,6 @@
 //! What is to be done in one step.
 
-use crate::disk::{Logical, Superblock};
+use crate::disk::{Ino, Key, Logical, Superblock, TreeId, objectid};
 use crate::survey::Survey;
 use crate::tree::{Tree, TreeRoot};
 use crate::volume::Volume;
@@ -19,6 +19,29 @@ pub enum Space {
     Groups,
     /// All of them are built anew.
     All,
+}
+
+/// Keys of a tree, from the first one to before the end, whose items may be of an earlier commit, or missing in part.
+#[derive(Clone, Copy, Debug)]
+pub struct Doubt {
+    pub tree: u64,
+    pub first: Option<Key>,
+    pub end: Option<Key>,
+}
+
+/// Inodes, from the first to the last, whose items may be of an earlier commit or missing in part, and the tree in which that was
+/// found. Snapshots may share them. Of the root tree they are subvolumes.
+pub type DoubtfulInodes = (TreeId, Ino, Ino);
+
+impl Doubt {
+    /// The inodes that it is about, if it is about any.
+    pub fn inodes(&self) -> Option<DoubtfulInodes> {
+        let has_inodes = objectid::is_fs_tree(self.tree) || self.tree == objectid::ROOT_TREE;
+        let first = self.first.map_or(0, |first| first.objectid);
+        // The end is the key of another inode, or of the same one.
+        let last = self.end.map_or(u64::MAX, |end| end.predecessor().map_or(0, |last| last.objectid));
+        (has_inodes && first <= last).then_some((TreeId(self.tree), Ino(first), Ino(last)))
+    }
 }
 
 /// The plan of one step.
@@ -45,6 +68,8 @@ pub struct Plan<'p> {
     pub new_trees: Vec<u64>,
     /// Where earlier versions of blocks stand, sorted: what is still lost below those that come back may be there.
     pub former: Vec<Logical>,
+    /// Items that may not be what was lost.
+    pub doubts: Vec<Doubt>,
     /// What is done, for the report.
     pub fixes: Vec<Fix>,
 }
@@ -64,6 +89,7 @@ impl<'p> Plan<'p> {
             devices: false,
             new_trees: Vec::new(),
             former: Vec::new(),
+            doubts: Vec::new(),
             fixes: Vec::new(),
         }
     }

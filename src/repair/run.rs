@@ -19,11 +19,11 @@ use super::draft::Draft;
 use super::fix::Fix;
 use super::free::FreeBlocks;
 use super::options::{Force, Options};
-use super::plan::{Plan, Space};
+use super::plan::{Doubt, DoubtfulInodes, Plan, Space};
 use super::space::Rebuild;
 
 /// Steps at the most: each but the last makes something better, or the repair ends.
-const MAX_STEPS: usize = 64;
+pub(super) const MAX_STEPS: usize = 64;
 
 /// What a repair came to. Nothing of it is on the images yet: all is staged.
 pub struct Repaired {
@@ -31,6 +31,8 @@ pub struct Repaired {
     pub before: Report,
     /// What was done, in order.
     pub fixes: Vec<Fix>,
+    /// What may not be as it was.
+    pub doubts: Vec<DoubtfulInodes>,
     /// What a check of the staged filesystem finds.
     pub after: Report,
     /// Why the repair went no further, if an error kept it from that.
@@ -79,7 +81,7 @@ fn damage(problems: &[Problem]) -> impl Iterator<Item = &Problem> {
 /// The filesystem cannot be opened, a log is pending, work that was stopped, temporary files that cannot be used.
 pub fn repair(images: &[Image], options: &Options<'_>) -> Result<Repaired> {
     let mut original: Option<(Report, Arc<Survey>)> = None;
-    let mut fixes: Vec<Fix> = Vec::new();
+    let (mut fixes, mut doubts): (Vec<Fix>, Vec<DoubtfulInodes>) = (Vec::new(), Vec::new());
     let mut stopped = None;
     let mut last_fixes = 0..0;
     let first_choice = first_choice(images, options, &mut fixes)?;
@@ -118,6 +120,7 @@ pub fn repair(images: &[Image], options: &Options<'_>) -> Result<Repaired> {
             Ok(()) => {
                 last_fixes = fixes.len()..fixes.len() + plan.fixes.len();
                 fixes.extend(plan.fixes);
+                doubts.extend(plan.doubts.iter().filter_map(Doubt::inodes));
             }
             Err(error @ (Error::Interrupted | Error::Temporary(_))) => return Err(error),
             Err(error) => stopped = Some(error),
@@ -127,11 +130,11 @@ pub fn repair(images: &[Image], options: &Options<'_>) -> Result<Repaired> {
         }
     };
     let before = original.map_or_else(|| after.clone(), |(before, _)| before);
-    Ok(Repaired { before, fixes, after, stopped })
+    Ok(Repaired { before, fixes, doubts, after, stopped })
 }
 
 /// Where to begin: at the newest chunk root that can be found, if the one of the superblock is lost.
-fn first_choice(images: &[Image], options: &Options<'_>, fixes: &mut Vec<Fix>) -> Result<RootChoice> {
+pub(super) fn first_choice(images: &[Image], options: &Options<'_>, fixes: &mut Vec<Fix>) -> Result<RootChoice> {
     let choice = options.choice;
     let error = match Volume::open_at(again(images)?, &choice) {
         Err(error @ Error::Block { what: "chunk root", .. }) if choice.chunk_root.is_none() => error,
@@ -144,22 +147,22 @@ fn first_choice(images: &[Image], options: &Options<'_>, fixes: &mut Vec<Fix>) -
     Ok(RootChoice { chunk_root: Some(block), ..choice })
 }
 
-fn is_other_root(choice: &RootChoice) -> bool {
+pub(super) fn is_other_root(choice: &RootChoice) -> bool {
     choice.backup || choice.tree_root.is_some() || choice.chunk_root.is_some() || choice.mirror.is_some()
 }
 
 /// One step, and what it begins with.
-struct Step<'s> {
-    images: &'s [Image],
-    options: &'s Options<'s>,
-    choice: RootChoice,
-    survey: &'s Arc<Survey>,
+pub(super) struct Step<'s> {
+    pub images: &'s [Image],
+    pub options: &'s Options<'s>,
+    pub choice: RootChoice,
+    pub survey: &'s Arc<Survey>,
     /// What the images themselves hold, where an earlier step staged something.
-    original: Option<&'s Survey>,
+    pub original: Option<&'s Survey>,
 }
 
 impl Step<'_> {
-    fn stage(&self, plan: &Plan<'_>) -> Result<()> {
+    pub fn stage(&self, plan: &Plan<'_>) -> Result<()> {
         let surveys: Vec<&Survey> = self.original.into_iter().chain([&**self.survey]).collect();
         let has_copies = !plan.copies.is_empty() || !plan.data.is_empty();
         let has_changes = plan.changes_trees() || has_copies || plan.is_superblock_due;
@@ -189,7 +192,7 @@ impl Step<'_> {
     }
 }
 
-fn again(images: &[Image]) -> Result<Vec<Image>> {
+pub(super) fn again(images: &[Image]) -> Result<Vec<Image>> {
     images.iter().map(Image::again).collect()
 }
 

@@ -47,6 +47,9 @@ impl Filesystem {
     fn try_commit(&mut self) -> Result<()> {
         self.give_back_unreferenced()?;
         until_settled(|| self.settle())?;
+        if self.trees.root.lock().is_changed() && self.remove_used_space_caches()? {
+            until_settled(|| self.settle())?;
+        }
         if let Some(group) = self.space().groups().find(|group| group.item_used.is_none()) {
             let (what, logical) = ("block group", group.logical);
             return Err(Error::Block { what, logical, problem: "has no item".to_owned() });

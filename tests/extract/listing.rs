@@ -150,3 +150,40 @@ fn contents_and_ranges_are_those_of_the_mount() {
         assert!(run.code == 1 && run.stdout.is_empty() && run.says(&[path]), "{path}: {}", run.stderr);
     }
 }
+
+#[test]
+fn stat_prints_what_stat_and_filefrag_say() {
+    let scratch = Scratch::in_memory();
+    let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
+    let paths = ["files/random", "files/bookend", "inodes", "inodes/xattrs", "links"];
+    let own = run(&["stat", "--subvol", "5"], &images, &paths);
+    assert_eq!((own.code, own.stderr.as_str()), (0, ""));
+    let Some(mounted) = or_skip(Mounted::new(&images, "ro,noatime,subvolid=5", &scratch)) else { return };
+    let blocks: Vec<&str> = own.stdout.split("  File: ").skip(1).collect();
+    assert_eq!(blocks.len(), paths.len(), "{}", own.stdout);
+    for (path, block) in paths.iter().zip(blocks) {
+        let metadata = mounted.path().join(path).symlink_metadata().unwrap();
+        let (mode, links) = (metadata.mode() & 0o7777, metadata.nlink());
+        for line in [
+            format!("{path}\n"),
+            format!("Links: {links}\n"),
+            format!(" Inode: {}  Subvolume: 5\n", metadata.ino()),
+            format!("  Mode: {mode:04o} "),
+            format!("  Uid: {}  Gid: {}\n", metadata.uid(), metadata.gid()),
+            format!(".{:09}\n", metadata.mtime_nsec()),
+        ] {
+            assert!(block.contains(&line), "{path}: {line:?} in {block}");
+        }
+        if metadata.is_file() {
+            assert!(block.contains(&format!("  Size: {}  ", metadata.len())), "{path}: {block}");
+            let lengths = block.lines().filter_map(|line| line.strip_prefix("Extent: offset ")?.split(' ').nth(2));
+            let sum: u64 = lengths.map(|length| length.parse::<u64>().unwrap()).sum();
+            assert!(sum >= metadata.len(), "{path}: {block}");
+        }
+    }
+    let document: Value =
+        serde_json::from_str(&run(&["stat", "--json", "--subvol", "5"], &images, &paths).stdout).unwrap();
+    assert_eq!((document["schema"].as_str(), document["entries"].as_array().unwrap().len()), (Some("rbtrfs.ls/1"), 5));
+    let missing = run(&["stat"], &images, &["nowhere"]);
+    assert!(missing.code == 1 && missing.says(&["nowhere"]), "{}", missing.stderr);
+}

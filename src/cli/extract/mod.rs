@@ -19,6 +19,7 @@ use crate::progress::Progress;
 
 use super::exit::Exit;
 use super::files::{FileArgs, Notices};
+use super::recover::Opened;
 use super::watch::{Display, watched};
 use super::{interrupt, output};
 use report::Report;
@@ -121,7 +122,7 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
         refuse_image(path, &args.files.images.images)?;
     }
     let stdout = if args.tar.as_deref() == Some(Path::new("-")) { Some(output::stdout()?) } else { None };
-    let volume = args.files.open_volume(program)?;
+    let Opened { volume, doubts } = args.files.open_for_all(program, threads, &progress, display)?;
     let notices = Notices::new(program, args.files.images.quiet);
     let files = args.files.open(&volume, &notices)?;
     if volume.superblock().log_root.get() != 0 && !args.files.images.quiet {
@@ -140,6 +141,7 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
         },
         resume: args.resume,
         reflink: args.reflink == Reflink::Auto,
+        doubts,
         threads,
         progress: &progress,
         on_problem: Box::new(|problem| report.add(&problem)),

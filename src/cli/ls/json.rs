@@ -105,7 +105,7 @@ fn put_named(files: &Files<'_>, named: &Named, errors: &mut Errors<'_>, out: &mu
     });
 }
 
-fn kind_name(kind: FileKind) -> &'static str {
+pub(super) fn kind_name(kind: FileKind) -> &'static str {
     match kind {
         FileKind::File => "file",
         FileKind::Directory => "directory",

@@ -2,6 +2,7 @@
 
 mod json;
 mod names;
+pub mod stat;
 mod subvolumes;
 mod text;
 
@@ -68,7 +69,7 @@ pub fn manual() -> String {
 pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let args = Args::from_arg_matches(matches)?;
     let mut out = BufWriter::with_capacity(1 << 16, output::stdout()?);
-    let volume = args.files.open_volume(program)?;
+    let volume = args.files.open_for_some(program)?;
     let notices = Notices::new(program, args.files.images.quiet);
     let files = args.files.open(&volume, &notices)?;
     let mut errors = Errors { program, met: false };

@@ -109,7 +109,7 @@ impl<W: Write> Form for Text<'_, W> {
 }
 
 /// Kind and permissions in ten letters.
-fn mode(attributes: &Attributes) -> String {
+pub(super) fn mode(attributes: &Attributes) -> String {
     let kind = match attributes.kind() {
         FileKind::File => '-',
         FileKind::Directory => 'd',

@@ -19,25 +19,52 @@ use super::super::edits::{Instead, Items, Part};
 use super::super::fix::Fix;
 use super::super::flip::{Place, PointerPlace, Witness, unflip_copies, unflip_pointer};
 use super::super::older::{Judge, Lineage, OlderBlocks, Piece, State};
-use super::super::plan::{Plan, Space};
+use super::super::plan::{Doubt, Plan, Space};
 use super::parents::{Parent, parents};
 
 /// Bytes for the records of a scan for older blocks.
 const MEMORY: u64 = 64 << 20;
 
+/// What becomes of a lost block that nothing can take the place of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Otherwise {
+    /// What only it held is given up.
+    GivenUp,
+    /// It stays, and is met by each reader.
+    Stays,
+}
+
 /// Decides what takes the place of all blocks that could not be read.
 ///
 /// # Errors
 /// Work that was stopped, temporary files that cannot be used.
-pub fn decide(plan: &mut Plan<'_>, threads: usize, progress: &Progress) -> Result<()> {
+pub fn decide(plan: &mut Plan<'_>, otherwise: Otherwise, threads: usize, progress: &Progress) -> Result<()> {
     let survey = plan.survey;
-    let unread = &survey.blocks.unread;
     // Without chunks nothing else is known, and without the root tree no other tree.
-    let first = [objectid::CHUNK_TREE, objectid::ROOT_TREE].into_iter().find(|tree| survey.blocks.lack_of(*tree));
-    let wanted: Vec<&Unread> = unread.iter().filter(|unread| first.is_none_or(|tree| unread.tree == tree)).collect();
+    for tree in [objectid::CHUNK_TREE, objectid::ROOT_TREE] {
+        if survey.blocks.lack_of(tree) {
+            decide_some(plan, |unread| unread.tree == tree, otherwise, threads, progress)?;
+            if otherwise == Otherwise::GivenUp || plan.changes_trees() {
+                return Ok(());
+            }
+        }
+    }
+    decide_some(plan, |_| true, otherwise, threads, progress)
+}
+
+fn decide_some(
+    plan: &mut Plan<'_>,
+    is_wanted: impl Fn(&Unread) -> bool,
+    otherwise: Otherwise,
+    threads: usize,
+    progress: &Progress,
+) -> Result<()> {
+    let survey = plan.survey;
+    let wanted: Vec<&Unread> = survey.blocks.unread.iter().filter(|unread| is_wanted(unread)).collect();
     let blocks: HashSet<Logical> = wanted.iter().map(|unread| unread.block).collect();
     let parents = parents(plan, &blocks);
     let mut loss = Loss {
+        otherwise,
         threads,
         progress,
         parents,
@@ -62,6 +89,7 @@ fn may_come_back(volume: &Volume, unread: &Unread) -> bool {
 }
 
 struct Loss<'l> {
+    otherwise: Otherwise,
     threads: usize,
     progress: &'l Progress,
     parents: HashMap<Logical, Vec<Parent>>,
@@ -107,7 +135,11 @@ impl Loss<'_> {
         if unread.tree != objectid::CSUM_TREE && self.bring_back(plan, unread, parent.as_ref())? {
             return Ok(());
         }
+        if self.otherwise == Otherwise::Stays {
+            return Ok(());
+        }
         plan.edits.lost.insert(unread.block, Instead::Items(Items::new()));
+        plan.doubts.push(Doubt { tree: unread.tree, first: unread.first, end: unread.end });
         let error = unread.bad.first().map(|bad| &bad.error);
         plan.fix(Fix::block_gone(unread.tree, unread.block, unread.level, error));
         Ok(())
@@ -208,6 +240,9 @@ impl Loss<'_> {
             return Ok(false);
         }
         let (tree, block, count) = (unread.tree, unread.block, parts.len() as u64);
+        if !is_known {
+            plan.doubts.push(Doubt { tree, first: unread.first, end: unread.end });
+        }
         plan.edits.lost.insert(block, Instead::Leaves(parts));
         plan.fix(match is_attached && unread.level > 0 {
             true => Fix::Attached { tree, block, count },

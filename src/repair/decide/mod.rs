@@ -18,7 +18,7 @@ mod quotas;
 mod subvolumes;
 mod superblock;
 
-use crate::disk::flags::compat_ro;
+use crate::disk::flags::{compat_ro, header};
 use crate::disk::{KeyType, Logical, objectid};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
@@ -39,6 +39,7 @@ use csums::Checksums;
 use devices::DeviceDecider;
 use files::Files;
 use items::Decider;
+use lost::Otherwise;
 use names::Names;
 
 /// Decides what the next step does about `problems`. Roots that were chosen (`is_other_root`) are to be written down.
@@ -63,7 +64,7 @@ pub fn decide<'p>(
     let is_unread = survey.blocks.unread.iter().any(|unread| unread.tree != objectid::TREE_LOG);
     if is_unread {
         // What is below them is not known before they are back.
-        lost::decide(&mut plan, threads, progress)?;
+        lost::decide(&mut plan, Otherwise::GivenUp, threads, progress)?;
         if plan.changes_trees() {
             return defer_space(plan);
         }
@@ -97,6 +98,30 @@ pub fn decide<'p>(
     refuse_log(plan)
 }
 
+/// Decides what takes the place of blocks that are lost, or in which a bit has flipped, and nothing else: what is still lost stays
+/// so.
+///
+/// # Errors
+/// Work that was stopped, temporary files that cannot be used.
+pub fn decide_blocks<'p>(
+    volume: &'p Volume,
+    survey: &'p Survey,
+    is_other_root: bool,
+    (threads, progress): (usize, &Progress),
+) -> Result<Plan<'p>> {
+    let mut plan = Plan::new(volume, survey);
+    lost::decide(&mut plan, Otherwise::Stays, threads, progress)?;
+    if !plan.changes_trees() {
+        flips::decide(&mut plan, threads);
+    }
+    if is_other_root && plan.changes_trees() {
+        superblock::write(&mut plan);
+    }
+    plan.space = Space::Sound;
+    plan.devices = false;
+    Ok(plan)
+}
+
 /// Superblocks, chunks, devices, blocks and single items: what files, names and extents are told by.
 fn decide_structure<'a>(plan: &mut Plan<'_>, problems: impl Iterator<Item = &'a Problem>) {
     let (mut chunks, mut devices, mut items) = (ChunkDecider::default(), DeviceDecider::default(), Decider::default());
@@ -110,13 +135,13 @@ fn decide_structure<'a>(plan: &mut Plan<'_>, problems: impl Iterator<Item = &'a 
             Problem::DeviceExtent(_) => plan.devices = true,
             Problem::Structure(StructureProblem::TreeMissing { tree, .. }) => decide_missing(plan, *tree),
             Problem::BlockGroup(problem) => decide_group(plan, &mut chunks, problem),
-            // The kernel does not use a v1 cache of another generation.
             Problem::FreeSpace(_) if !plan.superblock.has_compat_ro(compat_ro::FREE_SPACE_TREE) => {
-                superblock::write(plan);
+                subvolumes::drop_caches(plan);
             }
             Problem::FreeSpace(_) => plan.need(Space::Groups),
-            Problem::SpaceCache(SpaceCacheProblem::File { .. }) => superblock::write(plan),
-            Problem::SpaceCache(SpaceCacheProblem::Orphan { logical }) => subvolumes::drop_cache(plan, *logical),
+            Problem::SpaceCache(SpaceCacheProblem::File { logical, .. } | SpaceCacheProblem::Orphan { logical }) => {
+                subvolumes::drop_cache(plan, *logical);
+            }
             Problem::Block(problem) => blocks::decide(plan, problem),
             Problem::Item(problem) => match problem.place.key {
                 Some(key) if problem.place.tree == objectid::CHUNK_TREE && key.key_type == KeyType::DEV_ITEM => {
@@ -207,6 +232,14 @@ fn decide_device(plan: &mut Plan<'_>, devices: &mut DeviceDecider, problem: &Dev
 
 fn decide_extent(plan: &mut Plan<'_>, problem: &ExtentProblem) {
     plan.need(Space::All);
+    // No relocation makes a block the root of a tree of files (`merge_reloc_root`): the kernel does not look at the flag there, and
+    // takes the blocks below for those of the tree.
+    if let ExtentProblem::BackrefFlag { extent, tree, header_flags, .. } = *problem
+        && header_flags & header::RELOC != 0
+        && let Some(root) = plan.root(tree).filter(|root| root.logical == extent)
+    {
+        blocks::write_anew(plan, tree, extent, root.level);
+    }
     // Where the longer one of two lengths reaches into another extent, it is the file that is wrong.
     if let ExtentProblem::Length { extent, have, expect, reference } = *problem
         && have < expect
@@ -236,6 +269,9 @@ fn decide_missing(plan: &mut Plan<'_>, tree: u64) {
 fn settle(plan: &mut Plan<'_>) {
     if plan.changes_trees() || plan.devices {
         plan.need(Space::All);
+    }
+    if plan.space == Space::All && !plan.superblock.has_compat_ro(compat_ro::FREE_SPACE_TREE) {
+        subvolumes::drop_caches(plan);
     }
     match plan.space {
         Space::Sound => {}

@@ -165,7 +165,18 @@ fn mend_default(plan: &mut Plan<'_>, name: &FileName) {
     set_root_item(plan, key, dir_item_data(&entries), "the default subvolume is the top-level one");
 }
 
-/// A v1 cache of free space that belongs to no block group, or that has no file: the kernel makes a new one.
+/// Drops all v1 caches of free space. The next mount does not use any of another generation, but it writes only those of block
+/// groups that it changes, and the mount after it would use the others.
+pub fn drop_caches(plan: &mut Plan<'_>) {
+    let key = |offset| Key::new(objectid::FREE_SPACE, KeyType::FREE_SPACE_HEADER, offset);
+    let mut cached = Vec::new();
+    let root = plan.survey.trees.root_tree.root;
+    // What of the root tree cannot be read has no caches either.
+    let _ = root.range(plan.volume, key(0), key(u64::MAX), |item| cached.push(Logical(item.key.offset)));
+    cached.into_iter().for_each(|logical| drop_cache(plan, logical));
+}
+
+/// Drops a v1 cache of free space: the kernel makes a new one.
 pub fn drop_cache(plan: &mut Plan<'_>, block_group: Logical) {
     let header = Key::new(objectid::FREE_SPACE, KeyType(0), block_group.0);
     let root = plan.survey.trees.root_tree.root;

@@ -1,0 +1,101 @@
+//! Inodes whose items may not be those of the last commit.
+
+use std::collections::HashMap;
+
+use crate::disk::fields::Uuid;
+use crate::disk::{Ino, TreeId, objectid};
+use crate::files::{Files, InodeId};
+
+/// Inodes of a subvolume, the first and the last of them, whose items may be of an earlier commit or missing in part, because something
+/// else was put in the place of lost blocks. Snapshots share blocks, so that it holds of them too. Of the root tree, subvolumes.
+pub type Doubt = (TreeId, Ino, Ino);
+
+/// What is doubtful, by subvolume.
+#[derive(Default)]
+pub struct Doubts {
+    of_trees: HashMap<TreeId, Vec<(Ino, Ino)>>,
+    /// Subvolumes of which all is doubtful.
+    trees: Vec<(Ino, Ino)>,
+}
+
+impl Doubts {
+    /// What `doubts` mean for the subvolumes of a filesystem.
+    pub fn new(files: &Files<'_>, doubts: &[Doubt]) -> Self {
+        let mut all = Self::default();
+        if doubts.is_empty() {
+            return all;
+        }
+        let families = families(files);
+        for (tree, first, last) in doubts {
+            if tree.0 == objectid::ROOT_TREE {
+                all.trees.push((*first, *last));
+                continue;
+            }
+            let family = families.get(tree);
+            let relatives = families.iter().filter(|(_, other)| Some(*other) == family).map(|(tree, _)| *tree);
+            for relative in relatives.chain([*tree].into_iter().filter(|_| family.is_none())) {
+                all.of_trees.entry(relative).or_default().push((*first, *last));
+            }
+        }
+        for ranges in all.of_trees.values_mut().chain([&mut all.trees]) {
+            merge(ranges);
+        }
+        all
+    }
+
+    pub fn has(&self, inode: InodeId) -> bool {
+        let is_in = |ranges: &[(Ino, Ino)], ino: Ino| {
+            let index = ranges.partition_point(|(first, _)| *first <= ino);
+            index.checked_sub(1).and_then(|index| ranges.get(index)).is_some_and(|(_, last)| ino <= *last)
+        };
+        is_in(&self.trees, Ino(inode.tree.0))
+            || self.of_trees.get(&inode.tree).is_some_and(|ranges| is_in(ranges, inode.ino))
+    }
+
+    /// What may be missing besides what has a name.
+    pub fn texts(&self, trees: &[TreeId]) -> Vec<String> {
+        let text = |what: String, (first, last): &(Ino, Ino)| match first == last {
+            true => format!("{what} {first} may be missing, or of an earlier commit"),
+            false => format!("{what} {first} to {last} may be missing, or of an earlier commit"),
+        };
+        let mut texts: Vec<String> = self.trees.iter().map(|range| text("subvolumes".to_owned(), range)).collect();
+        for tree in trees {
+            let ranges = self.of_trees.get(tree).into_iter().flatten();
+            texts.extend(ranges.map(|range| text(format!("subvolume {tree}: inodes"), range)));
+        }
+        texts
+    }
+}
+
+/// The first known ancestor of each subvolume.
+fn families(files: &Files<'_>) -> HashMap<TreeId, TreeId> {
+    let subvolumes = files.subvolumes();
+    let by_uuid: HashMap<Uuid, usize> =
+        subvolumes.iter().enumerate().filter_map(|(index, subvolume)| Some((subvolume.uuid?, index))).collect();
+    let mut families: HashMap<TreeId, TreeId> = HashMap::new();
+    for subvolume in &subvolumes {
+        let (mut ancestor, mut left) = (subvolume, subvolumes.len());
+        while let Some(parent) =
+            ancestor.parent_uuid.and_then(|uuid| by_uuid.get(&uuid)).map(|index| &subvolumes[*index])
+            && left > 0
+        {
+            ancestor = parent;
+            left -= 1;
+        }
+        families.insert(subvolume.id, ancestor.id);
+    }
+    families
+}
+
+/// Sorts ranges, and makes one of those that touch.
+fn merge(ranges: &mut Vec<(Ino, Ino)>) {
+    ranges.sort_unstable();
+    let mut merged: Vec<(Ino, Ino)> = Vec::new();
+    for (first, last) in ranges.drain(..) {
+        match merged.last_mut() {
+            Some((_, end)) if first.0 <= end.0.saturating_add(1) => *end = last.max(*end),
+            _ => merged.push((first, last)),
+        }
+    }
+    *ranges = merged;
+}
