@@ -10,6 +10,14 @@ findings! {
     Fix {
         /// All copies of the superblock are written anew.
         Superblocks("superblocks-written", Note, "all copies of the superblock are written anew") {}
+        /// No superblock is left, and one is made of the trees that were found.
+        SuperblockMade(
+            "superblock-made", Warning,
+            "no superblock is left: one is made that leads to the trees found at {root} and {chunk_root} (chunk tree), of generation \
+             {generation}; the label and what a log held are lost"
+        ) {
+            root: Logical, chunk_root: Logical, generation: Transid,
+        }
         /// A field of the superblock is set.
         SuperblockField("superblock-field-set", Note, "superblock: {field} is set to {value}") {
             field: &'static str, value: u64,

@@ -10,6 +10,7 @@ mod edits;
 mod fix;
 pub mod flip;
 mod free;
+mod made_superblock;
 mod nodes;
 pub mod older;
 mod options;

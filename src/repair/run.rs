@@ -18,6 +18,7 @@ use super::decide::decide;
 use super::draft::Draft;
 use super::fix::Fix;
 use super::free::FreeBlocks;
+use super::made_superblock;
 use super::options::{Force, Options};
 use super::plan::{Doubt, DoubtfulInodes, Plan, Space};
 use super::space::Rebuild;
@@ -84,6 +85,7 @@ pub fn repair(images: &[Image], options: &Options<'_>) -> Result<Repaired> {
     let (mut fixes, mut doubts): (Vec<Fix>, Vec<DoubtfulInodes>) = (Vec::new(), Vec::new());
     let mut stopped = None;
     let mut last_fixes = 0..0;
+    fixes.extend(made_superblock::stage(images, options.progress)?);
     let first_choice = first_choice(images, options, &mut fixes)?;
     let (mut step, mut is_last) = (0, false);
     let after = loop {
