@@ -38,7 +38,8 @@ fn no_random_damage_makes_a_repair_call_clean_what_others_do_not() {
             let given_up = outcome.as_ref().map_or(0, |repaired| repaired.given_up().count());
             println!("{image} {round}: {verdict}, {saved} of {all} files, {given_up} given up; {}", done.join(", "));
             if let (false, Ok(repaired)) = (verdict == "clean", &outcome) {
-                println!("{image} {round} left:{}", describe(&beyond_notes(repaired.after.problems.clone())));
+                let left = describe(&beyond_notes(repaired.after.problems.clone()));
+                println!("{image} {round} left:{left}\nstopped by {:?}", repaired.stopped);
             }
             if verdict == "clean" && saved != all && given_up == 0 {
                 // A bit that flipped in what nothing is known of, such as inline data, shows in nothing.
