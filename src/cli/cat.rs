@@ -56,9 +56,10 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let range = args.range.unwrap_or(Range { offset: 0, length: u64::MAX });
     let progress = Progress::default();
     progress.begin("files", 0);
+    let display = Display::beside_output(&out, args.files.images.quiet);
     let mut out = Counted { out, progress: &progress };
     let mut exit = Exit::Done;
-    watched(Display::beside_output(args.files.images.quiet), &progress, || {
+    watched(display, &progress, || {
         for path in args.files.paths() {
             match print(&files, path, range, &mut out) {
                 Err(Error::Output(error)) => return Err(Error::Output(error)),

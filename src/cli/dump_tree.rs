@@ -132,7 +132,8 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     progress.begin("trees", 0);
     let mut out = Counted { out: output::stdout()?, progress: &progress };
     let (threads, complain) = (default_threads(), &mut complain);
-    watched(Display::beside_output(quiet), &progress, || match (args.json, args.json_lines) {
+    let display = Display::beside_output(&out.out, quiet);
+    watched(display, &progress, || match (args.json, args.json_lines) {
         (true, _) => dump(&volume, &selection, &Json { style }, threads, &mut Document::new(out), complain),
         (_, true) => dump(&volume, &selection, &JsonLines { style }, threads, &mut Document::new(out), complain),
         _ => dump(&volume, &selection, &Text { style }, threads, &mut out, complain),

@@ -270,6 +270,9 @@ fn write_text(wanted: &Wanted<'_>, repaired: &Repaired, outcome: Outcome, out: &
         let verb = palette.paint(style, verb);
         format!("{verb}: {}: {fix}", fix.code())
     })?;
+    if repaired.fixes.iter().any(Fix::is_of_flipped_bit) {
+        writeln!(out, "bits had flipped: test the memory (memtest86+) before more is written with it")?;
+    }
     if let Some(error) = &repaired.stopped {
         writeln!(out, "the repair went no further: {error}")?;
     }

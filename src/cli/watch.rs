@@ -1,5 +1,6 @@
 //! Telling how far a long job has come.
 
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
@@ -29,9 +30,11 @@ impl Display {
         }
     }
 
-    /// As [`Display::choose`], for work whose output would run through the bar: none where both are on a terminal.
-    pub fn beside_output(quiet: bool) -> Self {
-        if io::stdout().is_terminal() { Self::Nothing } else { Self::choose(false, quiet) }
+    /// As [`Display::choose`], for work that writes to `out` as it goes on: nothing but a file leaves the terminal to the bar. What
+    /// reads a pipe may be a pager.
+    pub fn beside_output(out: &File, quiet: bool) -> Self {
+        let is_file = out.metadata().is_ok_and(|metadata| metadata.is_file());
+        if is_file { Self::choose(false, quiet) } else { Self::Nothing }
     }
 }
 

@@ -114,6 +114,11 @@ impl Fix {
         crate::finding::Finding::is_damage(self)
     }
 
+    /// Whether it puts back a bit that had flipped.
+    pub fn is_of_flipped_bit(&self) -> bool {
+        matches!(self, Self::Flip { .. } | Self::Pointer { .. } | Self::ChecksumBit { .. })
+    }
+
     /// That a block is lost for this reason.
     pub fn block_gone(tree: u64, block: Logical, level: u8, error: Option<&BlockError>) -> Self {
         let problem = error.map_or("no chunk holds this address".to_owned(), ToString::to_string);

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use rbtrfs::disk::{Key, KeyType, objectid};
 use serde_json::Value;
+use zerocopy::FromZeros;
 
 use crate::support::inject::Injector;
 use crate::support::{PROGRAM, Run, Scratch, kernel_image_or_skip, output_of, run_rbtrfs};
@@ -132,7 +133,8 @@ fn what_is_advised_can_be_done_as_it_is_written() {
     assert_eq!(commands.len(), 4, "a copy of each image, the files, the repair: {}", run.stdout);
     for command in &commands {
         let run = follow(command, &scratch);
-        assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{command}: {}", run.stdout);
+        // 1 is what was found to be wrong, as it is.
+        assert!(run.code < 2, "{command}: {}{}", run.stdout, run.stderr);
     }
     assert!(commands[3].starts_with("rbtrfs check --repair --dry-run "), "{commands:?}");
     assert!(PathBuf::from(format!("{}.copy", injector.images()[1].display())).exists());
@@ -188,7 +190,7 @@ fn a_lost_root_leads_to_the_one_that_can_be_read() {
     assert!(!again.stdout.contains("The root is lost"), "{}", again.stdout);
 
     // Without backup roots those that a search finds are left.
-    injector.superblocks(|superblock| superblock.super_roots = Default::default());
+    injector.superblocks(|superblock| superblock.super_roots = FromZeros::new_zeroed());
     let run = run_rbtrfs("check", injector.images());
     let commands = self::commands(&run.stdout);
     let roots = commands

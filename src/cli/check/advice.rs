@@ -70,10 +70,14 @@ pub fn steps(images: &Images, roots: &[String], volume: &Volume, problems: &[Pro
         }
         None => roots.iter().map(String::as_str).collect(),
     };
+    let of_extract = match other {
+        Some(Other::Unknown) => &["--tree-root ADDRESS"][..],
+        _ => options.as_slice(),
+    };
     if worst <= Harm::Files {
         let text =
             "Get the files out: that reads what can be read, writes nothing to the images and lists what is missing.";
-        steps.push(Step::with(text, command("extract -C FILES", &options, images)));
+        steps.push(Step::with(text, command("extract -C FILES", of_extract, images)));
     }
     let text = "See what a repair would do and what would be left; without --dry-run it does it, --undo FILE keeps a way back.";
     steps.push(Step::with(text, command("check --repair --dry-run", &options, images)));

@@ -72,13 +72,15 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let args = Args::from_arg_matches(matches)?;
     let progress = Progress::default();
     progress.begin("names", 0);
-    let out = Counted { out: output::stdout()?, progress: &progress };
+    let out = output::stdout()?;
+    let display = Display::beside_output(&out, args.files.images.quiet);
+    let out = Counted { out, progress: &progress };
     let mut out = BufWriter::with_capacity(1 << 16, out);
     let volume = args.files.open_volume(program)?;
     let notices = Notices::new(program, args.files.images.quiet);
     let files = args.files.open(&volume, &notices)?;
     let mut errors = Errors { program, met: false };
-    watched(Display::beside_output(args.files.images.quiet), &progress, || {
+    watched(display, &progress, || {
         args.print(&files, &mut out, &mut errors)?;
         Ok::<_, anyhow::Error>(out.flush()?)
     })?;
