@@ -1,7 +1,11 @@
+complete -c fsck.rbtrfs -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
 complete -c fsck.rbtrfs -s n -d 'Verify, and change nothing'
 complete -c fsck.rbtrfs -s a -s p -d 'Repair without asking, as at boot'
 complete -c fsck.rbtrfs -s y -d 'Repair, and take every answer for yes'
+complete -c fsck.rbtrfs -s v -l verbose -d 'Print notes too, which are no damage'
 complete -c fsck.rbtrfs -s q -l quiet -d 'Print nothing but errors'
 complete -c fsck.rbtrfs -l no-map -d 'Read the images instead of mapping them'
-complete -c fsck.rbtrfs -s h -l help -d 'Print help'
+complete -c fsck.rbtrfs -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fsck.rbtrfs -s V -l version -d 'Print version'

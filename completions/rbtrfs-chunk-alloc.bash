@@ -23,7 +23,7 @@ _rbtrfs__chunk__alloc() {
 
     case "${cmd}" in
         rbtrfs__chunk__alloc)
-            opts="-q -h -V --type --profile --count --size --threads --force --json --dry-run --degraded --allow-partial-rows --cancel-replace --quiet --help --version"
+            opts="-q -h -V --type --profile --count --size --threads --force --json --dry-run --degraded --allow-partial-rows --cancel-replace --quiet --json-u64-strings --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -51,6 +51,10 @@ _rbtrfs__chunk__alloc() {
                     ;;
                 --force)
                     COMPREPLY=($(compgen -W "no limited force" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)

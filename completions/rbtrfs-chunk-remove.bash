@@ -23,7 +23,7 @@ _rbtrfs__chunk__remove() {
 
     case "${cmd}" in
         rbtrfs__chunk__remove)
-            opts="-q -h -V --chunk --unused --type --relocate --threads --json --dry-run --degraded --allow-partial-rows --cancel-replace --quiet --help --version"
+            opts="-q -h -V --chunk --unused --type --relocate --threads --json --dry-run --degraded --allow-partial-rows --cancel-replace --quiet --json-u64-strings --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -39,6 +39,10 @@ _rbtrfs__chunk__remove() {
                     ;;
                 --threads)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)

@@ -23,7 +23,7 @@ _rbtrfs__dump__tree() {
 
     case "${cmd}" in
         rbtrfs__dump__tree)
-            opts="-e -d -r -R -u -b -t -q -h -V --extents --device --roots --backups --uuid --block --tree --follow --bfs --dfs --hide-names --csum-headers --csum-items --noscan --json --json-lines --quiet --no-map --help --version"
+            opts="-e -d -r -R -u -b -t -q -h -V --extents --device --roots --backups --uuid --block --tree --follow --bfs --dfs --hide-names --csum-headers --csum-items --noscan --json --json-lines --quiet --no-map --json-u64-strings --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -43,6 +43,10 @@ _rbtrfs__dump__tree() {
                     ;;
                 -t)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)

@@ -1,5 +1,8 @@
 complete -c rbtrfs-dump-tree -s b -l block -d 'Print only the block at this logical address; may be given more than once' -r
 complete -c rbtrfs-dump-tree -s t -l tree -d 'Print only the tree with this id, a number or a name such as fs, extent, csum or raid_stripe' -r
+complete -c rbtrfs-dump-tree -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
 complete -c rbtrfs-dump-tree -s e -l extents -d 'Print only the leaves of the extent tree and the device tree'
 complete -c rbtrfs-dump-tree -s d -l device -d 'Print only the root, chunk and device trees'
 complete -c rbtrfs-dump-tree -s r -l roots -d 'Print only where the root of each tree is'
@@ -16,5 +19,6 @@ complete -c rbtrfs-dump-tree -l json -d 'Print one JSON document'
 complete -c rbtrfs-dump-tree -l json-lines -d 'Print one JSON object for each item, a line each'
 complete -c rbtrfs-dump-tree -s q -l quiet -d 'Print nothing but errors'
 complete -c rbtrfs-dump-tree -l no-map -d 'Read the images instead of mapping them'
-complete -c rbtrfs-dump-tree -s h -l help -d 'Print help'
+complete -c rbtrfs-dump-tree -l json-u64-strings -d 'Write integers above 2^53-1 as text, for readers of JSON that round them, as jq before 1.7 does'
+complete -c rbtrfs-dump-tree -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs-dump-tree -s V -l version -d 'Print version'

@@ -23,12 +23,16 @@ _rbtrfs__fsck() {
 
     case "${cmd}" in
         rbtrfs__fsck)
-            opts="-n -p -a -y -q -h -V --quiet --no-map --help --version"
+            opts="-n -p -a -y -v -q -h -V --verbose --quiet --no-map --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -1,7 +1,11 @@
+complete -c rbtrfs-fsck -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
 complete -c rbtrfs-fsck -s n -d 'Verify, and change nothing'
 complete -c rbtrfs-fsck -s a -s p -d 'Repair without asking, as at boot'
 complete -c rbtrfs-fsck -s y -d 'Repair, and take every answer for yes'
+complete -c rbtrfs-fsck -s v -l verbose -d 'Print notes too, which are no damage'
 complete -c rbtrfs-fsck -s q -l quiet -d 'Print nothing but errors'
 complete -c rbtrfs-fsck -l no-map -d 'Read the images instead of mapping them'
-complete -c rbtrfs-fsck -s h -l help -d 'Print help'
+complete -c rbtrfs-fsck -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs-fsck -s V -l version -d 'Print version'

@@ -23,7 +23,7 @@ _rbtrfs__mkfs() {
 
     case "${cmd}" in
         rbtrfs__mkfs)
-            opts="-d -m -M -n -l -s -O -R -L -U -b -r -u -A -K -f -q -v -h -V --data --metadata --mixed --checksum --csum --nodesize --leafsize --sectorsize --features --runtime-features --label --uuid --device-uuid --byte-count --size --rootdir --compress --subvol --inode-flags --reflink --shrink --shrink-slack-size --threads --progress --alloc-start --nodiscard --force --json --quiet --verbose --help --version"
+            opts="-d -m -M -n -l -s -O -R -L -U -b -r -u -A -K -f -q -v -h -V --data --metadata --mixed --checksum --csum --nodesize --leafsize --sectorsize --features --runtime-features --label --uuid --device-uuid --byte-count --size --rootdir --compress --subvol --inode-flags --reflink --shrink --shrink-slack-size --threads --progress --alloc-start --nodiscard --force --json --quiet --verbose --json-u64-strings --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -163,6 +163,10 @@ _rbtrfs__mkfs() {
                     ;;
                 -A)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)

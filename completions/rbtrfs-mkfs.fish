@@ -18,6 +18,9 @@ complete -c rbtrfs-mkfs -l inode-flags -d 'Give a file or a directory inode flag
 complete -c rbtrfs-mkfs -l shrink-slack-size -d 'Bytes to leave behind the content' -r
 complete -c rbtrfs-mkfs -l threads -d 'Number of threads; as many as there are processors by default' -r
 complete -c rbtrfs-mkfs -s A -l alloc-start -d 'Has no effect' -r
+complete -c rbtrfs-mkfs -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
 complete -c rbtrfs-mkfs -s M -l mixed -d 'Data and metadata in the same block groups'
 complete -c rbtrfs-mkfs -l reflink -d 'Share the data with the files in the directory instead of copying it'
 complete -c rbtrfs-mkfs -l shrink -d 'Cut the device behind the content'
@@ -27,5 +30,6 @@ complete -c rbtrfs-mkfs -s f -l force -d 'Overwrite other filesystems and partit
 complete -c rbtrfs-mkfs -l json -d 'Print one JSON document'
 complete -c rbtrfs-mkfs -s q -l quiet -d 'Print nothing but errors'
 complete -c rbtrfs-mkfs -s v -l verbose -d 'Has no effect'
-complete -c rbtrfs-mkfs -s h -l help -d 'Print help'
+complete -c rbtrfs-mkfs -l json-u64-strings -d 'Write integers above 2^53-1 as text, for readers of JSON that round them, as jq before 1.7 does'
+complete -c rbtrfs-mkfs -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs-mkfs -s V -l version -d 'Print version'

@@ -200,12 +200,16 @@ _rbtrfs() {
 
     case "${cmd}" in
         rbtrfs)
-            opts="-h -V --help --version check dump-tree dump-super list-chunks ls cat extract chunk-alloc chunk-remove balance device resize min-size sprout tune undo mkfs completions fsck man help"
+            opts="-h -V --color --help --version check dump-tree dump-super list-chunks ls cat extract chunk-alloc chunk-remove balance device resize min-size sprout tune undo mkfs completions fsck man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -214,7 +218,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__balance)
-            opts="-d -m -s -f -p -q -h -V --data --metadata --system --full --force --resume --cancel --threads --progress --svg --json --dry-run --degraded --allow-partial-rows --cancel-replace --quiet --help --version"
+            opts="-d -m -s -f -p -q -h -V --data --metadata --system --full --force --resume --cancel --threads --progress --svg --json --dry-run --degraded --allow-partial-rows --cancel-replace --quiet --json-u64-strings --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -252,6 +256,10 @@ _rbtrfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -260,7 +268,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__cat)
-            opts="-s -b -r -q -h -V --range --subvol --super --backup --tree-root --chunk-root --quiet --no-map --help --version"
+            opts="-s -b -r -q -h -V --range --subvol --super --backup --tree-root --chunk-root --quiet --no-map --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -294,6 +302,10 @@ _rbtrfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -302,7 +314,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__check)
-            opts="-s -b -r -y -q -h -V --json --all --threads --memory --progress --check-data-csum --force --qgroup-report --super --backup --tree-root --chunk-root --repair --dry-run --undo --yes --degraded --init-extent-tree --init-csum-tree --clear-space-cache --clear-log --clear-uuid-tree --quiet --no-map --help --version"
+            opts="-v -s -b -r -y -q -h -V --json --all --verbose --threads --memory --progress --check-data-csum --force --qgroup-report --super --backup --tree-root --chunk-root --repair --dry-run --undo --yes --degraded --init-extent-tree --init-csum-tree --clear-space-cache --clear-log --clear-uuid-tree --quiet --no-map --json-u64-strings --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -344,6 +356,10 @@ _rbtrfs() {
                     COMPREPLY=($(compgen -W "v1 v2" -- "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -352,7 +368,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__chunk__subcmd__alloc)
-            opts="-q -h -V --type --profile --count --size --threads --force --json --dry-run --degraded --allow-partial-rows --cancel-replace --quiet --help --version"
+            opts="-q -h -V --type --profile --count --size --threads --force --json --dry-run --degraded --allow-partial-rows --cancel-replace --quiet --json-u64-strings --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -382,6 +398,10 @@ _rbtrfs() {
                     COMPREPLY=($(compgen -W "no limited force" -- "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -390,7 +410,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__chunk__subcmd__remove)
-            opts="-q -h -V --chunk --unused --type --relocate --threads --json --dry-run --degraded --allow-partial-rows --cancel-replace --quiet --help --version"
+            opts="-q -h -V --chunk --unused --type --relocate --threads --json --dry-run --degraded --allow-partial-rows --cancel-replace --quiet --json-u64-strings --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -408,6 +428,10 @@ _rbtrfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -416,12 +440,16 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__completions)
-            opts="-h -V --help --version bash elvish fish powershell zsh"
+            opts="-h -V --color --help --version bash elvish fish powershell zsh"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -430,12 +458,16 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__device)
-            opts="-h -V --help --version add list remove replace stats help"
+            opts="-h -V --color --help --version add list remove replace stats help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -444,7 +476,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__device__subcmd__add)
-            opts="-f -q -h -V --new --size --force --json --dry-run --degraded --allow-partial-rows --cancel-replace --quiet --help --version"
+            opts="-f -q -h -V --new --size --force --json --dry-run --degraded --allow-partial-rows --cancel-replace --quiet --json-u64-strings --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -456,6 +488,10 @@ _rbtrfs() {
                     ;;
                 --size)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -564,12 +600,16 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__device__subcmd__list)
-            opts="-q -h -V --json --quiet --no-map --help --version"
+            opts="-q -h -V --json --quiet --no-map --json-u64-strings --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -578,7 +618,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__device__subcmd__remove)
-            opts="-p -q -h -V --devid --threads --progress --json --dry-run --degraded --allow-partial-rows --cancel-replace --quiet --help --version"
+            opts="-p -q -h -V --devid --threads --progress --json --dry-run --degraded --allow-partial-rows --cancel-replace --quiet --json-u64-strings --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -592,6 +632,10 @@ _rbtrfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -600,7 +644,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__device__subcmd__replace)
-            opts="-f -p -q -h -V --devid --new --size --force --threads --progress --json --dry-run --degraded --allow-partial-rows --cancel-replace --quiet --help --version"
+            opts="-f -p -q -h -V --devid --new --size --force --threads --progress --json --dry-run --degraded --allow-partial-rows --cancel-replace --quiet --json-u64-strings --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -622,6 +666,10 @@ _rbtrfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -630,12 +678,16 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__device__subcmd__stats)
-            opts="-z -q -h -V --reset --json --dry-run --degraded --allow-partial-rows --cancel-replace --quiet --help --version"
+            opts="-z -q -h -V --reset --json --dry-run --degraded --allow-partial-rows --cancel-replace --quiet --json-u64-strings --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -644,7 +696,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__dump__subcmd__super)
-            opts="-f -a -s -F -h -V --full --all --super --bytenr --force --json --help --version"
+            opts="-f -a -s -F -h -V --full --all --super --bytenr --force --json --json-u64-strings --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -662,6 +714,10 @@ _rbtrfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -670,7 +726,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__dump__subcmd__tree)
-            opts="-e -d -r -R -u -b -t -q -h -V --extents --device --roots --backups --uuid --block --tree --follow --bfs --dfs --hide-names --csum-headers --csum-items --noscan --json --json-lines --quiet --no-map --help --version"
+            opts="-e -d -r -R -u -b -t -q -h -V --extents --device --roots --backups --uuid --block --tree --follow --bfs --dfs --hide-names --csum-headers --csum-items --noscan --json --json-lines --quiet --no-map --json-u64-strings --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -692,6 +748,10 @@ _rbtrfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -700,7 +760,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__extract)
-            opts="-C -s -b -r -q -h -V --directory --tar --exclude --snapshots --resume --bad-sectors --reflink --report --roots --json --threads --progress --subvol --super --backup --tree-root --chunk-root --quiet --no-map --help --version"
+            opts="-C -s -b -r -q -h -V --directory --tar --exclude --snapshots --resume --bad-sectors --reflink --report --roots --json --threads --progress --subvol --super --backup --tree-root --chunk-root --quiet --no-map --json-u64-strings --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -762,6 +822,10 @@ _rbtrfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -770,12 +834,16 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__fsck)
-            opts="-n -p -a -y -q -h -V --quiet --no-map --help --version"
+            opts="-n -p -a -y -v -q -h -V --verbose --quiet --no-map --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1162,7 +1230,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__list__subcmd__chunks)
-            opts="-q -h -V --json --svg --quiet --no-map --help --version"
+            opts="-q -h -V --json --raw --svg --quiet --no-map --json-u64-strings --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1170,6 +1238,10 @@ _rbtrfs() {
             case "${prev}" in
                 --svg)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -1180,7 +1252,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__ls)
-            opts="-l -R -a -i -d -s -b -r -q -h -V --long --recursive --all --inode --directory --subvolumes --json --json-lines --subvol --super --backup --tree-root --chunk-root --quiet --no-map --help --version"
+            opts="-l -R -a -i -d -s -b -r -q -h -V --long --recursive --all --inode --directory --subvolumes --json --json-lines --subvol --super --backup --tree-root --chunk-root --quiet --no-map --json-u64-strings --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1210,6 +1282,10 @@ _rbtrfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1218,12 +1294,16 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__man)
-            opts="-h -V --help --version"
+            opts="-h -V --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1232,7 +1312,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__min__subcmd__size)
-            opts="-p -h -V --devid --slack --threads --progress --degraded --json --help --version"
+            opts="-p -h -V --devid --slack --threads --progress --degraded --json --json-u64-strings --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1250,6 +1330,10 @@ _rbtrfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1258,7 +1342,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__mkfs)
-            opts="-d -m -M -n -l -s -O -R -L -U -b -r -u -A -K -f -q -v -h -V --data --metadata --mixed --checksum --csum --nodesize --leafsize --sectorsize --features --runtime-features --label --uuid --device-uuid --byte-count --size --rootdir --compress --subvol --inode-flags --reflink --shrink --shrink-slack-size --threads --progress --alloc-start --nodiscard --force --json --quiet --verbose --help --version"
+            opts="-d -m -M -n -l -s -O -R -L -U -b -r -u -A -K -f -q -v -h -V --data --metadata --mixed --checksum --csum --nodesize --leafsize --sectorsize --features --runtime-features --label --uuid --device-uuid --byte-count --size --rootdir --compress --subvol --inode-flags --reflink --shrink --shrink-slack-size --threads --progress --alloc-start --nodiscard --force --json --quiet --verbose --json-u64-strings --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1400,6 +1484,10 @@ _rbtrfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1408,7 +1496,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__resize)
-            opts="-p -q -h -V --devid --slack --keep-file-size --threads --progress --json --dry-run --degraded --allow-partial-rows --cancel-replace --quiet --help --version"
+            opts="-p -q -h -V --devid --slack --keep-file-size --threads --progress --json --dry-run --degraded --allow-partial-rows --cancel-replace --quiet --json-u64-strings --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1426,6 +1514,10 @@ _rbtrfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1434,7 +1526,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__sprout)
-            opts="-f -q -h -V --new --size --force --json --dry-run --quiet --help --version"
+            opts="-f -q -h -V --new --size --force --json --dry-run --quiet --json-u64-strings --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1448,6 +1540,10 @@ _rbtrfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1456,7 +1552,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__tune)
-            opts="-f -q -h -V --seed --force --json --dry-run --quiet --help --version"
+            opts="-f -q -h -V --seed --force --json --dry-run --quiet --json-u64-strings --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1464,6 +1560,10 @@ _rbtrfs() {
             case "${prev}" in
                 --seed)
                     COMPREPLY=($(compgen -W "on off" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -1474,7 +1574,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__undo)
-            opts="-q -h -V --redo --dry-run --json --quiet --help --version"
+            opts="-q -h -V --redo --dry-run --json --quiet --json-u64-strings --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1482,6 +1582,10 @@ _rbtrfs() {
             case "${prev}" in
                 --redo)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)

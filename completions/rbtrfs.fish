@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_rbtrfs_global_optspecs
-    string join \n h/help V/version
+    string join \n color= h/help V/version
 end
 
 function __fish_rbtrfs_needs_command
@@ -24,7 +24,10 @@ function __fish_rbtrfs_using_subcommand
     contains -- $cmd[1] $argv
 end
 
-complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
+complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "check" -d 'Verify a filesystem, and repair it if that is asked for'
 complete -c rbtrfs -n "__fish_rbtrfs_needs_command" -f -a "dump-tree" -d 'Print the trees of a filesystem as text or JSON'
@@ -55,8 +58,12 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l chunk-root -d 'B
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l undo -d 'Save what a repair overwrites in this new file, for rbtrfs undo' -r -F
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l clear-space-cache -d 'Build the cache of free space anew: the hidden files (v1) or the free space tree (v2)' -r -f -a "v1\t''
 v2\t''"
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l json -d 'Print one JSON document with all problems'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l all -d 'Print every problem, also where there are many of one kind'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -s v -l verbose -d 'Print notes too, which are no damage'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l progress -d 'Tell each second how far the check has come, where there is no terminal for a bar'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l check-data-csum -d 'Read all data and verify its checksums on every copy, and parity'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l force -d 'Check a filesystem that is mounted read-write; what is found may be transient'
@@ -72,10 +79,14 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l clear-log -d 'Gi
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l clear-uuid-tree -d 'Have the next mount build the uuid tree anew'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -s q -l quiet -d 'Print nothing but errors'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l no-map -d 'Read the images instead of mapping them'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -l json-u64-strings -d 'Write integers above 2^53-1 as text, for readers of JSON that round them, as jq before 1.7 does'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand check" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s b -l block -d 'Print only the block at this logical address; may be given more than once' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s t -l tree -d 'Print only the tree with this id, a number or a name such as fs, extent, csum or raid_stripe' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s e -l extents -d 'Print only the leaves of the extent tree and the device tree'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s d -l device -d 'Print only the root, chunk and device trees'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s r -l roots -d 'Print only where the root of each tree is'
@@ -92,26 +103,39 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -l json -d 'Pri
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -l json-lines -d 'Print one JSON object for each item, a line each'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s q -l quiet -d 'Print nothing but errors'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -l no-map -d 'Read the images instead of mapping them'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -l json-u64-strings -d 'Write integers above 2^53-1 as text, for readers of JSON that round them, as jq before 1.7 does'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-tree" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -s s -l super -d 'Print this copy: 0, 1 or 2' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -l bytenr -d 'Print what stands at this byte offset' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -s f -l full -d 'Print the system chunk array and the backup roots too'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -s a -l all -d 'Print all superblocks of each device'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -s F -l force -d 'Print a superblock even if its magic is wrong'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -l json -d 'Print one JSON document'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -l json-u64-strings -d 'Write integers above 2^53-1 as text, for readers of JSON that round them, as jq before 1.7 does'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand dump-super" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand list-chunks" -l svg -d 'Draw where chunks lie, as SVG in a new file' -r -F
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand list-chunks" -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand list-chunks" -l json -d 'Print one JSON document'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand list-chunks" -l raw -d 'Print all numbers as they are, and every range of every device'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand list-chunks" -s q -l quiet -d 'Print nothing but errors'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand list-chunks" -l no-map -d 'Read the images instead of mapping them'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand list-chunks" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand list-chunks" -l json-u64-strings -d 'Write integers above 2^53-1 as text, for readers of JSON that round them, as jq before 1.7 does'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand list-chunks" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand list-chunks" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand ls" -l subvol -d 'Begin at the subvolume at this path from the top level, or with this id; 5 is the top level itself' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand ls" -s s -l super -d 'Begin with this copy of the superblock: 0, 1 or 2' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand ls" -s r -l tree-root -d 'Begin with the root tree at this address' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand ls" -l chunk-root -d 'Begin with the chunk tree at this address' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand ls" -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand ls" -s l -l long -d 'Mode, links, owner, group, size, time, and what a link points to'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand ls" -s R -l recursive -d 'All that is below the directories'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand ls" -s a -l all -d 'Names that begin with a dot too'
@@ -123,17 +147,21 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand ls" -l json-lines -d 'Prin
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand ls" -s b -l backup -d 'Begin with the newest backup roots before those of the superblock'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand ls" -s q -l quiet -d 'Print nothing but errors'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand ls" -l no-map -d 'Read the images instead of mapping them'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand ls" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand ls" -l json-u64-strings -d 'Write integers above 2^53-1 as text, for readers of JSON that round them, as jq before 1.7 does'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand ls" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand ls" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand cat" -l range -d 'Print the bytes from this offset on, and no more than LENGTH of them' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand cat" -l subvol -d 'Begin at the subvolume at this path from the top level, or with this id; 5 is the top level itself' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand cat" -s s -l super -d 'Begin with this copy of the superblock: 0, 1 or 2' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand cat" -s r -l tree-root -d 'Begin with the root tree at this address' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand cat" -l chunk-root -d 'Begin with the chunk tree at this address' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand cat" -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand cat" -s b -l backup -d 'Begin with the newest backup roots before those of the superblock'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand cat" -s q -l quiet -d 'Print nothing but errors'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand cat" -l no-map -d 'Read the images instead of mapping them'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand cat" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand cat" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand cat" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand extract" -s C -l directory -d 'Extract into this directory, which is made if it is not there' -r -F
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand extract" -l tar -d 'Write a tar stream to this file, or to standard output for -' -r -F
@@ -149,6 +177,9 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand extract" -l subvol -d 'Beg
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand extract" -s s -l super -d 'Begin with this copy of the superblock: 0, 1 or 2' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand extract" -s r -l tree-root -d 'Begin with the root tree at this address' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand extract" -l chunk-root -d 'Begin with the chunk tree at this address' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand extract" -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand extract" -l snapshots -d 'Extract snapshots too; without it they come out as empty directories'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand extract" -l resume -d 'Go on in a directory where an earlier run has ended: pass over files of the right size and time'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand extract" -l roots -d 'List the roots that backup roots and a search of all metadata offer for --tree-root, and extract nothing'
@@ -157,6 +188,7 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand extract" -l progress -d 'T
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand extract" -s b -l backup -d 'Begin with the newest backup roots before those of the superblock'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand extract" -s q -l quiet -d 'Print nothing but errors'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand extract" -l no-map -d 'Read the images instead of mapping them'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand extract" -l json-u64-strings -d 'Write integers above 2^53-1 as text, for readers of JSON that round them, as jq before 1.7 does'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand extract" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand extract" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -l type -d 'What the chunks are for' -r -f -a "data\t''
@@ -169,19 +201,26 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -l threads -d
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -l force -d 'Whether to allocate although there is space left: "no", "limited" (if it is little) or "force"' -r -f -a "no\t''
 limited\t''
 force\t''"
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -l json -d 'Print one JSON document'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -l dry-run -d 'Say what would be done, and write nothing'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -l degraded -d 'Write the devices that are there and whole, although others are missing or stale'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -l allow-partial-rows -d 'Write to rows of RAID5 and RAID6 chunks that hold something already, too'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -l cancel-replace -d 'Give up a replacement of a device by the kernel that is not finished; its target is none of the IMAGE operands'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -s q -l quiet -d 'Print nothing but errors'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -l json-u64-strings -d 'Write integers above 2^53-1 as text, for readers of JSON that round them, as jq before 1.7 does'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-alloc" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l chunk -d 'Remove the chunk at this address; may be given several times' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l type -d 'Only those of this type' -r -f -a "data\t''
 metadata\t''
 system\t''"
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l threads -d 'Number of threads that move; as many as there are processors by default' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l unused -d 'Remove all chunks that are empty, but for one of each profile of each type'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l relocate -d 'Move what is in the chunks to others first'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l json -d 'Print one JSON document'
@@ -190,13 +229,17 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l degraded 
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l allow-partial-rows -d 'Write to rows of RAID5 and RAID6 chunks that hold something already, too'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l cancel-replace -d 'Give up a replacement of a device by the kernel that is not finished; its target is none of the IMAGE operands'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -s q -l quiet -d 'Print nothing but errors'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -l json-u64-strings -d 'Write integers above 2^53-1 as text, for readers of JSON that round them, as jq before 1.7 does'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand chunk-remove" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand balance" -s d -l data -d 'Balance data block groups, those that pass the filters' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand balance" -s m -l metadata -d 'Balance metadata block groups; system ones with the same filters if nothing is said of them' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand balance" -s s -l system -d 'Balance system block groups' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand balance" -l threads -d 'Number of threads; as many as there are processors by default' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand balance" -l svg -d 'Draw the layouts before and after, as SVG in a new file' -r -F
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand balance" -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand balance" -l full -d 'Balance all block groups'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand balance" -s f -l force -d 'Give metadata a profile of less redundancy, too'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand balance" -l resume -d 'Go on with a balance of the kernel that is paused or was interrupted, with its filters'
@@ -208,9 +251,13 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand balance" -l degraded -d 'W
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand balance" -l allow-partial-rows -d 'Write to rows of RAID5 and RAID6 chunks that hold something already, too'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand balance" -l cancel-replace -d 'Give up a replacement of a device by the kernel that is not finished; its target is none of the IMAGE operands'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand balance" -s q -l quiet -d 'Print nothing but errors'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand balance" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand balance" -l json-u64-strings -d 'Write integers above 2^53-1 as text, for readers of JSON that round them, as jq before 1.7 does'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand balance" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand balance" -s V -l version -d 'Print version'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and not __fish_seen_subcommand_from add list remove replace stats help" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and not __fish_seen_subcommand_from add list remove replace stats help" -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and not __fish_seen_subcommand_from add list remove replace stats help" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and not __fish_seen_subcommand_from add list remove replace stats help" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and not __fish_seen_subcommand_from add list remove replace stats help" -f -a "add" -d 'Add devices'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and not __fish_seen_subcommand_from add list remove replace stats help" -f -a "list" -d 'Print sizes, profiles and counted errors of devices'
@@ -220,6 +267,9 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and not __fish_see
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and not __fish_seen_subcommand_from add list remove replace stats help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from add" -l new -d 'A file or block device that is to become a device; may be given several times' -r -F
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from add" -l size -d 'Bytes of a file that is made, or that is enlarged to it' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from add" -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from add" -s f -l force -d 'Overwrite another filesystem or a partition table on the new device'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from add" -l json -d 'Print one JSON document'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from add" -l dry-run -d 'Say what would be done, and write nothing'
@@ -227,15 +277,23 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_su
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from add" -l allow-partial-rows -d 'Write to rows of RAID5 and RAID6 chunks that hold something already, too'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from add" -l cancel-replace -d 'Give up a replacement of a device by the kernel that is not finished; its target is none of the IMAGE operands'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from add" -s q -l quiet -d 'Print nothing but errors'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from add" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from add" -l json-u64-strings -d 'Write integers above 2^53-1 as text, for readers of JSON that round them, as jq before 1.7 does'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from add" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from add" -s V -l version -d 'Print version'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from list" -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from list" -l json -d 'Print one JSON document'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Print nothing but errors'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from list" -l no-map -d 'Read the images instead of mapping them'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from list" -l json-u64-strings -d 'Write integers above 2^53-1 as text, for readers of JSON that round them, as jq before 1.7 does'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from list" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from remove" -l devid -d 'The device by its number, or "missing" for the first that is missing' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from remove" -l threads -d 'Number of threads; as many as there are processors by default' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from remove" -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from remove" -s p -l progress -d 'Print progress once a second where there is no terminal'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from remove" -l json -d 'Print one JSON document'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from remove" -l dry-run -d 'Say what would be done, and write nothing'
@@ -243,12 +301,16 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_su
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from remove" -l allow-partial-rows -d 'Write to rows of RAID5 and RAID6 chunks that hold something already, too'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from remove" -l cancel-replace -d 'Give up a replacement of a device by the kernel that is not finished; its target is none of the IMAGE operands'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Print nothing but errors'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from remove" -l json-u64-strings -d 'Write integers above 2^53-1 as text, for readers of JSON that round them, as jq before 1.7 does'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from remove" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from replace" -l devid -d 'The device by its number, or "missing" for the first that is missing' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from replace" -l new -d 'A file or block device that takes its place; a missing file is made as large' -r -F
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from replace" -l size -d 'Bytes of a file that is made, or that is enlarged to it' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from replace" -l threads -d 'Number of threads; as many as there are processors by default' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from replace" -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from replace" -s f -l force -d 'Overwrite another filesystem or a partition table on the new device'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from replace" -s p -l progress -d 'Print progress once a second where there is no terminal'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from replace" -l json -d 'Print one JSON document'
@@ -257,8 +319,12 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_su
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from replace" -l allow-partial-rows -d 'Write to rows of RAID5 and RAID6 chunks that hold something already, too'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from replace" -l cancel-replace -d 'Give up a replacement of a device by the kernel that is not finished; its target is none of the IMAGE operands'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from replace" -s q -l quiet -d 'Print nothing but errors'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from replace" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from replace" -l json-u64-strings -d 'Write integers above 2^53-1 as text, for readers of JSON that round them, as jq before 1.7 does'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from replace" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from replace" -s V -l version -d 'Print version'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from stats" -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from stats" -s z -l reset -d 'Print the counts, and set them to zero'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from stats" -l json -d 'Print one JSON document'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from stats" -l dry-run -d 'Say what would be done, and write nothing'
@@ -266,7 +332,8 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_su
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from stats" -l allow-partial-rows -d 'Write to rows of RAID5 and RAID6 chunks that hold something already, too'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from stats" -l cancel-replace -d 'Give up a replacement of a device by the kernel that is not finished; its target is none of the IMAGE operands'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from stats" -s q -l quiet -d 'Print nothing but errors'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from stats" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from stats" -l json-u64-strings -d 'Write integers above 2^53-1 as text, for readers of JSON that round them, as jq before 1.7 does'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from stats" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from stats" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from help" -f -a "add" -d 'Add devices'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_subcommand_from help" -f -a "list" -d 'Print sizes, profiles and counted errors of devices'
@@ -277,6 +344,9 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand device; and __fish_seen_su
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand resize" -l devid -d 'The device by its number; needed where there are several' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand resize" -l slack -d 'Leave so many bytes behind the last chunk, with "min"' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand resize" -l threads -d 'Number of threads; as many as there are processors by default' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand resize" -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand resize" -l keep-file-size -d 'Leave a file as long as it is'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand resize" -s p -l progress -d 'Print progress once a second where there is no terminal'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand resize" -l json -d 'Print one JSON document'
@@ -285,37 +355,54 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand resize" -l degraded -d 'Wr
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand resize" -l allow-partial-rows -d 'Write to rows of RAID5 and RAID6 chunks that hold something already, too'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand resize" -l cancel-replace -d 'Give up a replacement of a device by the kernel that is not finished; its target is none of the IMAGE operands'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand resize" -s q -l quiet -d 'Print nothing but errors'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand resize" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand resize" -l json-u64-strings -d 'Write integers above 2^53-1 as text, for readers of JSON that round them, as jq before 1.7 does'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand resize" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand resize" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand min-size" -l devid -d 'The device by its number; needed where there are several' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand min-size" -l slack -d 'Leave so many bytes behind the last chunk' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand min-size" -l threads -d 'Number of threads; as many as there are processors by default' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand min-size" -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand min-size" -s p -l progress -d 'Print progress once a second where there is no terminal'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand min-size" -l degraded -d 'Go on although other devices are missing or stale'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand min-size" -l json -d 'Print one JSON document'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand min-size" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand min-size" -l json-u64-strings -d 'Write integers above 2^53-1 as text, for readers of JSON that round them, as jq before 1.7 does'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand min-size" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand min-size" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand sprout" -l new -d 'A file or block device that the filesystem grows onto' -r -F
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand sprout" -l size -d 'Bytes of a file that is made, or that is enlarged to it' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand sprout" -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand sprout" -s f -l force -d 'Overwrite another filesystem or a partition table on the new device'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand sprout" -l json -d 'Print one JSON document'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand sprout" -l dry-run -d 'Say what would be done, and write nothing'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand sprout" -s q -l quiet -d 'Print nothing but errors'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand sprout" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand sprout" -l json-u64-strings -d 'Write integers above 2^53-1 as text, for readers of JSON that round them, as jq before 1.7 does'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand sprout" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand sprout" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand tune" -l seed -d 'Make the filesystem a seed, or none' -r -f -a "on\t''
 off\t''"
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand tune" -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand tune" -s f -l force -d 'Clear the flag of a seed, although what has grown from it may be lost with that'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand tune" -l json -d 'Print one JSON document'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand tune" -l dry-run -d 'Say what would be done, and write nothing'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand tune" -s q -l quiet -d 'Print nothing but errors'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand tune" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand tune" -l json-u64-strings -d 'Write integers above 2^53-1 as text, for readers of JSON that round them, as jq before 1.7 does'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand tune" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand tune" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand undo" -l redo -d 'Save what is overwritten in a new file, with which the undo can be undone' -r -F
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand undo" -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand undo" -l dry-run -d 'Verify the file and the images, say what would be put back, and write nothing'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand undo" -l json -d 'Print one JSON document'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand undo" -s q -l quiet -d 'Print nothing but errors'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand undo" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand undo" -l json-u64-strings -d 'Write integers above 2^53-1 as text, for readers of JSON that round them, as jq before 1.7 does'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand undo" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand undo" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s d -l data -d 'How data is replicated' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s m -l metadata -d 'How metadata is replicated; on one device DUP by default, on several RAID1' -r
@@ -337,6 +424,9 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -l inode-flags -d 'G
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -l shrink-slack-size -d 'Bytes to leave behind the content' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -l threads -d 'Number of threads; as many as there are processors by default' -r
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s A -l alloc-start -d 'Has no effect' -r
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s M -l mixed -d 'Data and metadata in the same block groups'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -l reflink -d 'Share the data with the files in the directory instead of copying it'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -l shrink -d 'Cut the device behind the content'
@@ -346,18 +436,29 @@ complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s f -l force -d 'Ov
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -l json -d 'Print one JSON document'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s q -l quiet -d 'Print nothing but errors'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s v -l verbose -d 'Has no effect'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -l json-u64-strings -d 'Write integers above 2^53-1 as text, for readers of JSON that round them, as jq before 1.7 does'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand mkfs" -s V -l version -d 'Print version'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand completions" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand completions" -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand completions" -s V -l version -d 'Print version'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -s n -d 'Verify, and change nothing'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -s a -s p -d 'Repair without asking, as at boot'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -s y -d 'Repair, and take every answer for yes'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -s v -l verbose -d 'Print notes too, which are no damage'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -s q -l quiet -d 'Print nothing but errors'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -l no-map -d 'Read the images instead of mapping them'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand fsck" -s V -l version -d 'Print version'
-complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand man" -s h -l help -d 'Print help'
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand man" -l color -d 'When to use colours; on terminals by default' -r -f -a "auto\t'On terminals, if NO_COLOR is not set; elsewhere if CLICOLOR_FORCE is'
+always\t'Always'
+never\t'Never'"
+complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand man" -s V -l version -d 'Print version'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks ls cat extract chunk-alloc chunk-remove balance device resize min-size sprout tune undo mkfs completions fsck man help" -f -a "check" -d 'Verify a filesystem, and repair it if that is asked for'
 complete -c rbtrfs -n "__fish_rbtrfs_using_subcommand help; and not __fish_seen_subcommand_from check dump-tree dump-super list-chunks ls cat extract chunk-alloc chunk-remove balance device resize min-size sprout tune undo mkfs completions fsck man help" -f -a "dump-tree" -d 'Print the trees of a filesystem as text or JSON'

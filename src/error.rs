@@ -1,6 +1,7 @@
 //! The error of the library: the work cannot go on. Every error says where.
 
 mod balance;
+mod code;
 mod edit;
 mod file;
 mod relocation;

@@ -55,13 +55,13 @@ pub struct ProblemKind {
 }
 
 /// Declares an enum of findings. Each variant has its code, its severity, the sentence that is printed and the values
-/// in it; its doc comment is its meaning in the manual. Values serialize under their names. The order of variants and
-/// values is the order in which findings are reported.
+/// in it; its doc comment is its meaning in the manual. Values serialize under their names; `as` names the function that
+/// makes what the sentence says of a value. The order of variants and values is the order in which findings are reported.
 macro_rules! findings {
     ($(#[$doc:meta])* $name:ident {
         $(
             #[doc = $meaning:literal]
-            $variant:ident($code:literal, $severity:ident, $message:literal) { $($field:ident: $type:ty),* $(,)? }
+            $variant:ident($code:literal, $severity:ident, $message:literal) { $($field:ident: $type:ty $(as $shown:ident)?),* $(,)? }
         )*
     }) => {
         $(#[$doc])*
@@ -72,7 +72,7 @@ macro_rules! findings {
                 #[doc = $meaning]
                 #[doc = ""]
                 #[doc = concat!(" The check prints `", $code, "`: ", $message)]
-                #[error($message)]
+                #[error($message $($(, $field = $shown(.$field))?)*)]
                 $variant {
                     $(
                         #[doc = concat!("`{", stringify!($field), "}` in the message.")]

@@ -21,7 +21,7 @@ use crate::trans::Filesystem;
 use super::change::Images;
 use super::exit::Exit;
 use super::moved::{self, MovedRecord};
-use super::{output, svg};
+use super::{document, output, svg};
 
 #[derive(Debug, clap::Args)]
 struct Args {
@@ -227,8 +227,7 @@ impl Args {
     fn print<'a>(&self, text: &str, document: impl FnOnce() -> Document<'a>) -> anyhow::Result<()> {
         let mut out = output::stdout()?;
         if self.images.json {
-            serde_json::to_writer(&mut out, &document())?;
-            out.write_all(b"\n")?;
+            document::write(&mut out, &document())?;
         } else if !self.images.quiet {
             out.write_all(text.as_bytes())?;
         }

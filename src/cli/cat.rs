@@ -1,15 +1,16 @@
 //! `rbtrfs cat`
 
-use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 
 use clap::{ArgMatches, Args as _, FromArgMatches};
 
 use crate::Error;
 use crate::files::{Content, Files};
+use crate::progress::Progress;
 
 use super::exit::Exit;
 use super::files::{FileArgs, Notices};
+use super::watch::{Counted, Display, watched};
 use super::{output, size};
 
 #[derive(Debug, clap::Args)]
@@ -48,27 +49,34 @@ pub fn manual() -> String {
 
 pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let args = Args::from_arg_matches(matches)?;
-    let mut out = output::stdout()?;
+    let out = output::stdout()?;
     let volume = args.files.open_for_some(program)?;
     let notices = Notices::new(program, args.files.images.quiet);
     let files = args.files.open(&volume, &notices)?;
     let range = args.range.unwrap_or(Range { offset: 0, length: u64::MAX });
+    let progress = Progress::default();
+    progress.begin("files", 0);
+    let display = Display::beside_output(&out, args.files.images.quiet);
+    let mut out = Counted { out, progress: &progress };
     let mut exit = Exit::Done;
-    for path in args.files.paths() {
-        match print(&files, path, range, &mut out) {
-            Err(Error::Output(error)) => return Err(Error::Output(error).into()),
-            Err(error) => {
-                output::error(program, &format_args!("{}: {error}", path.escape_ascii()));
-                exit = Exit::Problems;
+    watched(display, &progress, || {
+        for path in args.files.paths() {
+            match print(&files, path, range, &mut out) {
+                Err(Error::Output(error)) => return Err(Error::Output(error)),
+                Err(error) => {
+                    output::error(program, &format_args!("{}: {error}", path.escape_ascii()));
+                    exit = Exit::Problems;
+                }
+                Ok(()) => {}
             }
-            Ok(()) => {}
         }
-    }
+        Ok(())
+    })?;
     Ok(exit)
 }
 
 /// Prints a range of a file, up to the first byte that cannot be read.
-fn print(files: &Files<'_>, path: &[u8], range: Range, out: &mut File) -> Result<(), Error> {
+fn print(files: &Files<'_>, path: &[u8], range: Range, out: &mut impl Write) -> Result<(), Error> {
     const ZEROES: &[u8] = &[0; 1 << 16];
     let mut file = files.file(files.lookup(path)?)?;
     file.seek(SeekFrom::Start(range.offset)).map_err(Error::Output)?;

@@ -12,7 +12,8 @@ use crate::error::Error;
 use crate::trans::Filesystem;
 use crate::volume::{ChunkMapping, MissingDevices, Notice};
 
-use super::output;
+use super::watch::busy;
+use super::{document, output};
 
 #[derive(Debug, clap::Args)]
 pub struct Images {
@@ -212,7 +213,7 @@ impl Changed {
         if images.dry_run || self.chunks.is_empty() {
             return self.tell(images);
         }
-        match fs.commit() {
+        match busy("writing", images.quiet, || fs.commit()) {
             Ok(()) => output::after_change(self.tell(images)),
             // It was done all the same. Of two errors that of the disk counts.
             Err(Error::PartlyPublished(partly)) if partly.is_sure() => {
@@ -241,8 +242,7 @@ impl Changed {
         let mut out = output::stdout()?;
         if images.json {
             let Self { schema, chunks, after: system, .. } = self;
-            serde_json::to_writer(&mut out, &Document { schema, dry_run: images.dry_run, chunks, system })?;
-            out.write_all(b"\n")?;
+            document::write(&mut out, &Document { schema, dry_run: images.dry_run, chunks, system })?;
         } else if !images.quiet {
             out.write_all(self.text(images.dry_run).as_bytes())?;
         }

@@ -7,6 +7,7 @@ use crate::disk::Profile;
 
 use super::change::{Changed, ChunkKind, ChunkRecord, Images, SystemRecord, Words};
 use super::exit::Exit;
+use super::watch::busy;
 use super::{profile, size};
 
 #[derive(Debug, clap::Args)]
@@ -69,7 +70,8 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     };
     let before = SystemRecord::of(&fs);
     let batch = AllocBatch { request, count: args.count, threads: args.threads.into() };
-    let allocated = alloc_batch(&fs, &batch, |_| {}).map_err(|error| args.images.explain(&fs, error))?;
+    let allocated = busy("allocating chunks", args.images.quiet, || alloc_batch(&fs, &batch, |_| {}));
+    let allocated = allocated.map_err(|error| args.images.explain(&fs, error))?;
     let chunks = allocated.iter().map(ChunkRecord::new).collect();
     let after = SystemRecord::of(&fs);
     let words = Words {

@@ -17,7 +17,8 @@ use crate::volume::ChunkMapping;
 use super::change::{Changed, ChunkKind, ChunkRecord, Images, SystemRecord, Words};
 use super::exit::Exit;
 use super::moved::{self, Job, MovedRecord};
-use super::output;
+use super::watch::busy;
+use super::{document, output};
 
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("choice").args(["chunk", "unused"]).required(true))]
@@ -65,7 +66,8 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
         true => RemoveChoice::Unused { type_bits: args.kind.map_or(u64::MAX, ChunkKind::type_bits) },
         false => RemoveChoice::Chunks(args.chunk.iter().copied().map(Logical).collect()),
     };
-    let removed = remove_batch(&fs, &choice, |_| {}).map_err(|error| args.images.explain(&fs, error))?;
+    let removed = busy("removing chunks", args.images.quiet, || remove_batch(&fs, &choice, |_| {}));
+    let removed = removed.map_err(|error| args.images.explain(&fs, error))?;
     let chunks = removed.iter().map(ChunkRecord::new).collect();
     let after = SystemRecord::of(&fs);
     let words = Words {
@@ -127,8 +129,7 @@ impl Args {
         let mut out = output::stdout()?;
         if self.images.json {
             let moved = MovedRecord::new(moved);
-            serde_json::to_writer(&mut out, &MovedDocument { schema: SCHEMA, dry_run, chunks, system, moved })?;
-            out.write_all(b"\n")?;
+            document::write(&mut out, &MovedDocument { schema: SCHEMA, dry_run, chunks, system, moved })?;
         } else if !self.images.quiet {
             let verb = if dry_run { "would remove" } else { "removed" };
             let lines: String = chunks.iter().map(|chunk| format!("{verb} {chunk}\n")).collect();

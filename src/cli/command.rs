@@ -3,6 +3,7 @@
 use clap::ArgMatches;
 
 use super::exit::Exit;
+use super::global::with_options;
 
 /// A subcommand of `rbtrfs`.
 pub struct Command {
@@ -45,7 +46,7 @@ impl Command {
 
     /// The parser for a program of this name that is the command alone.
     pub fn parser_of(&self, program: &str) -> clap::Command {
-        let parser = (self.parser)().name(self.program).bin_name(program);
+        let parser = with_options((self.parser)()).name(self.program).bin_name(program);
         match self.stands_for.contains(&program) {
             // Scripts take the fifth word for the version.
             true => parser.display_name(format!("{program}, part of btrfs-progs")).version(AS_BTRFS_PROGS),
@@ -56,11 +57,12 @@ impl Command {
 
 /// The parser of `rbtrfs` with all its subcommands.
 pub fn multiplexer(commands: &[Command]) -> clap::Command {
-    clap::Command::new(MULTIPLEXER)
+    let multiplexer = clap::Command::new(MULTIPLEXER)
         .about(ABOUT)
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
         .propagate_version(true)
-        .subcommands(commands.iter().map(|command| (command.parser)().display_name(command.name_of_subcommand())))
+        .subcommands(commands.iter().map(|command| (command.parser)().display_name(command.name_of_subcommand())));
+    with_options(multiplexer)
 }

@@ -12,6 +12,7 @@ use crate::dump::superblock::{put_json, put_superblock};
 use crate::image::Image;
 use crate::volume::{SuperblockCopy, identify};
 
+use super::document::Document;
 use super::exit::Exit;
 use super::output;
 
@@ -103,7 +104,11 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
             }
         }
     }
-    output::stdout()?.write_all(&out)?;
+    let mut stdout = output::stdout()?;
+    match args.json {
+        true => Document::new(stdout).write_all(&out)?,
+        false => stdout.write_all(&out)?,
+    }
     Ok(exit)
 }
 

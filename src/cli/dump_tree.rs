@@ -10,10 +10,13 @@ use crate::dump::json::{Json, JsonLines};
 use crate::dump::text::Text;
 use crate::dump::tree::{Complaint, Order, Selection, dump};
 use crate::parallel::default_threads;
+use crate::progress::Progress;
 
+use super::document::Document;
 use super::exit::Exit;
 use super::open::{Completeness, Images};
 use super::output;
+use super::watch::{Counted, Display, watched};
 
 #[derive(Debug, clap::Args)]
 struct Args {
@@ -125,13 +128,16 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
             output::error(program, complaint);
         }
     };
-    let mut stdout = output::stdout()?;
-    let (threads, out) = (default_threads(), &mut stdout);
-    match (args.json, args.json_lines) {
-        (true, _) => dump(&volume, &selection, &Json { style }, threads, out, &mut complain)?,
-        (_, true) => dump(&volume, &selection, &JsonLines { style }, threads, out, &mut complain)?,
-        _ => dump(&volume, &selection, &Text { style }, threads, out, &mut complain)?,
-    }
+    let progress = Progress::default();
+    progress.begin("trees", 0);
+    let mut out = Counted { out: output::stdout()?, progress: &progress };
+    let (threads, complain) = (default_threads(), &mut complain);
+    let display = Display::beside_output(&out.out, quiet);
+    watched(display, &progress, || match (args.json, args.json_lines) {
+        (true, _) => dump(&volume, &selection, &Json { style }, threads, &mut Document::new(out), complain),
+        (_, true) => dump(&volume, &selection, &JsonLines { style }, threads, &mut Document::new(out), complain),
+        _ => dump(&volume, &selection, &Text { style }, threads, &mut out, complain),
+    })?;
     Ok(if complete { Exit::Done } else { Exit::Failed })
 }
 

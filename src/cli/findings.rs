@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use serde::{Serialize, Serializer};
 
 use crate::finding::{Finding, Severity};
+use crate::problem::{Harm, Problem};
 
 /// More of one kind than this are counted instead of printed.
 const SHOWN_OF_A_KIND: usize = 20;
@@ -16,7 +17,7 @@ pub fn write_lines<'f, F: Finding + 'f>(
     findings: impl Iterator<Item = &'f F>,
     all: bool,
     out: &mut impl Write,
-    line: impl Fn(&F) -> String,
+    mut line: impl FnMut(&F) -> String,
 ) -> io::Result<()> {
     let mut shown: BTreeMap<&'static str, usize> = BTreeMap::new();
     for finding in findings {
@@ -37,12 +38,16 @@ pub struct Records<'a, T>(pub &'a [T]);
 
 impl<T: Finding + Serialize> Serialize for Records<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|finding| Record {
-            code: finding.code(),
-            severity: finding.severity(),
-            message: finding.to_string(),
-            values: finding,
-        }))
+        serializer.collect_seq(self.0.iter().map(|finding| Record::new(finding, None)))
+    }
+}
+
+/// Problems in a document, with what each means.
+pub struct Problems<'a>(pub &'a [Problem]);
+
+impl Serialize for Problems<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|problem| Record::new(problem, Some(problem.harm()))))
     }
 }
 
@@ -50,6 +55,15 @@ impl<T: Finding + Serialize> Serialize for Records<'_, T> {
 struct Record<'a, T> {
     code: &'static str,
     severity: Severity,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    harm: Option<Harm>,
     message: String,
     values: &'a T,
+}
+
+impl<'a, T: Finding> Record<'a, T> {
+    fn new(finding: &'a T, harm: Option<Harm>) -> Self {
+        let (code, severity, message) = (finding.code(), finding.severity(), finding.to_string());
+        Self { code, severity, harm, message, values: finding }
+    }
 }

@@ -24,6 +24,10 @@ struct Args {
     #[arg(short = 'y', conflicts_with = "no_changes")]
     yes: bool,
 
+    /// Print notes too, which are no damage
+    #[arg(short, long)]
+    verbose: bool,
+
     #[command(flatten)]
     images: Images,
 }
@@ -45,9 +49,9 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
         return as_the_system(&args);
     }
     if !args.automatic && !args.yes {
-        return check::run_with(program, &check::Args::of(args.images));
+        return check::run_with(program, &check::Args::of(args.images, args.verbose));
     }
-    check::run_with(program, &check::Args::repair_of(args.images, RepairArgs::unasked(args.yes)))
+    check::run_with(program, &check::Args::repair_of(args.images, RepairArgs::unasked(args.yes), args.verbose))
 }
 
 /// Nothing but that the devices must exist: a mount does all that a boot needs, and scripts rely on it.

@@ -9,15 +9,21 @@ use crate::dump::chunks::ChunkList;
 use crate::dump::layout::Layout;
 use crate::dump::svg::Panel;
 
+use super::color::Palette;
 use super::exit::Exit;
 use super::open::{Completeness, Images};
-use super::{output, svg};
+use super::watch::busy;
+use super::{document, output, svg, usage};
 
 #[derive(Debug, clap::Args)]
 struct Args {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
+
+    /// Print all numbers as they are, and every range of every device
+    #[arg(long, conflicts_with = "json")]
+    raw: bool,
 
     /// Draw where chunks lie, as SVG in a new file
     #[arg(long, value_name = "FILE")]
@@ -39,23 +45,25 @@ pub fn manual() -> String {
 pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let args = Args::from_arg_matches(matches)?;
     let (volume, completeness) = args.images.open(program)?;
-    let list = ChunkList::new(&volume);
+    let list = busy("reading chunks", args.images.quiet, || ChunkList::new(&volume));
     let mut complete = completeness == Completeness::Whole;
     for (logical, problem) in list.unreadable() {
         complete = false;
         output::error(program, &format_args!("block {logical}: {problem}"));
     }
-    let mut out = Vec::new();
-    if args.json {
-        serde_json::to_writer(&mut out, &list)?;
-        out.push(b'\n');
-    } else {
-        list.put_text(&mut out);
-    }
     if let Some(path) = &args.svg {
         let panel = Panel { caption: "", layout: &Layout::from(&list) };
         svg::save(path, &format!("Chunks of filesystem {}", list.fsid), &[panel])?;
     }
-    output::stdout()?.write_all(&out)?;
+    let mut out = output::stdout()?;
+    if args.json {
+        document::write(out, &list)?;
+    } else if args.raw {
+        let mut text = Vec::new();
+        list.put_text(&mut text);
+        out.write_all(&text)?;
+    } else {
+        out.write_all(usage::text(&list, Palette::of_stdout()).as_bytes())?;
+    }
     Ok(if complete { Exit::Done } else { Exit::Failed })
 }

@@ -13,7 +13,7 @@ use crate::volume::MissingDevices;
 use super::exit::Exit;
 use super::resize::only_device;
 use super::shifted::{DeviceRecord, Moving, refuse_balance};
-use super::{output, size};
+use super::{document, output, size};
 
 #[derive(Debug, clap::Args)]
 struct Args {
@@ -70,8 +70,7 @@ pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let mut out = output::stdout()?;
     if args.json {
         let document = Document { schema: "rbtrfs.min-size/1", devid, total_bytes, min_bytes };
-        serde_json::to_writer(&mut out, &document)?;
-        out.write_all(b"\n")?;
+        document::write(&mut out, &document)?;
     } else {
         out.write_all(format!("{min_bytes}\n").as_bytes())?;
     }

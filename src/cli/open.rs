@@ -30,6 +30,11 @@ impl Images {
         self.open_at(program, &RootChoice::default())
     }
 
+    /// As [`Images::open_at`], without a word of what is unusual.
+    pub fn open_silently(&self, choice: &RootChoice) -> Result<Volume, Error> {
+        Volume::open_at(self.open_images()?, choice)
+    }
+
     /// Opens the images alone.
     pub fn open_images(&self) -> Result<Vec<Image>, Error> {
         let open = |path: &PathBuf| if self.no_map { Image::open_unmapped(path) } else { Image::open(path) };
@@ -43,7 +48,7 @@ impl Images {
 
     /// As [`Images::open`], from the superblock and the roots that were chosen.
     pub fn open_at(&self, program: &str, choice: &RootChoice) -> anyhow::Result<(Volume, Completeness)> {
-        let volume = Volume::open_at(self.open_images()?, choice)?;
+        let volume = self.open_silently(choice)?;
         let mut completeness = Completeness::Whole;
         for notice in volume.notices() {
             if let Notice::Truncated { .. } = notice {

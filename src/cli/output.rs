@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 
+use super::color::{self, Palette};
+
 /// Standard output without the buffer of the standard library: dumps come in large pieces.
 ///
 /// # Errors
@@ -55,11 +57,23 @@ pub fn is_after_change(error: &anyhow::Error) -> bool {
         || matches!(error.downcast_ref(), Some(PartlyPublished(_) | PartlyUndone(_)))
 }
 
+/// The code of an error for programs: that of the library's error, or one of what the programs refuse themselves.
+pub fn code_of(error: &anyhow::Error) -> &'static str {
+    match error.downcast_ref::<crate::Error>() {
+        Some(error) => error.code(),
+        None if error.is::<Untold>() => "untold",
+        None if error.is::<PartlyMoved>() => "partly-moved",
+        None => "failed",
+    }
+}
+
 /// One line for a person; that standard error is closed is nothing to fail for.
 pub fn error(program: &str, message: &dyn Display) {
-    let _ = writeln!(io::stderr(), "{program}: {message}");
+    let program = Palette::of_stderr().paint(color::ERROR, format!("{program}:"));
+    let _ = writeln!(io::stderr(), "{program} {message}");
 }
 
 pub fn warning(program: &str, message: &dyn Display) {
-    let _ = writeln!(io::stderr(), "{program}: warning: {message}");
+    let warning = Palette::of_stderr().paint(color::WARNING, "warning:");
+    let _ = writeln!(io::stderr(), "{program}: {warning} {message}");
 }

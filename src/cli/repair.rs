@@ -14,11 +14,12 @@ use crate::progress::Progress;
 use crate::repair::{Fix, Force, Options, Repaired, SpaceCache, cause_of, publish, remedy, repair};
 use crate::volume::{MissingDevices, RootChoice, Volume};
 
+use super::color::{self, Palette};
 use super::exit::Exit;
-use super::findings::{Records, write_lines};
+use super::findings::{Problems, Records, write_lines};
 use super::open::mounted;
-use super::output;
 use super::watch::{Display, watched};
+use super::{document, output};
 
 // A documentation comment would be taken for that of the command.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -115,6 +116,8 @@ pub struct Wanted<'w> {
     pub json: bool,
     pub quiet: bool,
     pub all: bool,
+    /// Notes too.
+    pub notes: bool,
     pub display: Display,
     pub progress: &'w Progress,
 }
@@ -236,8 +239,7 @@ fn agrees(program: &str, wanted: &Wanted<'_>, repaired: &Repaired) -> anyhow::Re
 fn tell(wanted: &Wanted<'_>, fsid: Uuid, repaired: &Repaired, outcome: Outcome) -> anyhow::Result<()> {
     let mut out = BufWriter::new(output::stdout()?);
     if wanted.json {
-        serde_json::to_writer(&mut out, &Document::new(wanted, fsid, repaired, outcome))?;
-        out.write_all(b"\n")?;
+        document::write(&mut out, &Document::new(wanted, fsid, repaired, outcome))?;
     } else if !wanted.quiet {
         write_text(wanted, repaired, outcome, &mut out)?;
     }
@@ -250,9 +252,11 @@ fn damage(problems: &[Problem]) -> impl Iterator<Item = &Problem> {
 }
 
 fn write_text(wanted: &Wanted<'_>, repaired: &Repaired, outcome: Outcome, out: &mut impl Write) -> io::Result<()> {
-    let all = wanted.all;
-    write_lines(damage(&repaired.before.problems), all, out, |problem| {
-        format!("{}: {}: {problem}", problem.severity(), problem.code())
+    let (all, palette) = (wanted.all, Palette::of_stdout());
+    let is_wanted = |problem: &&Problem| wanted.notes || problem.is_damage();
+    write_lines(repaired.before.problems.iter().filter(is_wanted), all, out, |problem| {
+        let severity = palette.paint(color::of_severity(problem.severity()), problem.severity());
+        format!("{severity}: {}: {problem}", problem.code())
     })?;
     if let Some(cause) = cause_of(&repaired.before.problems) {
         writeln!(out, "likely cause: {cause}")?;
@@ -262,9 +266,13 @@ fn write_text(wanted: &Wanted<'_>, repaired: &Repaired, outcome: Outcome, out: &
         _ => "to mend",
     };
     write_lines(repaired.fixes.iter(), all, out, |fix| {
-        let verb = if fix.gives_up() { "given up" } else { verb };
+        let (verb, style) = if fix.gives_up() { ("given up", color::WARNING) } else { (verb, color::GOOD) };
+        let verb = palette.paint(style, verb);
         format!("{verb}: {}: {fix}", fix.code())
     })?;
+    if repaired.fixes.iter().any(Fix::is_of_flipped_bit) {
+        writeln!(out, "bits had flipped: test the memory (memtest86+) before more is written with it")?;
+    }
     if let Some(error) = &repaired.stopped {
         writeln!(out, "the repair went no further: {error}")?;
     }
@@ -272,7 +280,8 @@ fn write_text(wanted: &Wanted<'_>, repaired: &Repaired, outcome: Outcome, out: &
         return writeln!(out, "no problems found");
     }
     write_lines(damage(&repaired.after.problems), all, out, |problem| {
-        format!("left: {}: {problem}; {}", problem.code(), remedy(problem.code()))
+        let left = palette.paint(color::ERROR, "left");
+        format!("{left}: {}: {problem}; {}", problem.code(), remedy(problem.code()))
     })?;
     let left = damage(&repaired.after.problems).count();
     let rest = match left {
@@ -297,9 +306,9 @@ struct Document<'a> {
     clean: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<&'static str>,
-    problems: Records<'a, Problem>,
+    problems: Problems<'a>,
     fixes: Records<'a, Fix>,
-    left: Records<'a, Problem>,
+    left: Problems<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stopped: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -315,9 +324,9 @@ impl<'a> Document<'a> {
             published: outcome == Outcome::Published,
             clean: repaired.is_clean(),
             cause: cause_of(&repaired.before.problems),
-            problems: Records(&repaired.before.problems),
+            problems: Problems(&repaired.before.problems),
             fixes: Records(&repaired.fixes),
-            left: Records(&repaired.after.problems),
+            left: Problems(&repaired.after.problems),
             stopped: repaired.stopped.as_ref().map(ToString::to_string),
             undo: wanted.args.undo.as_deref(),
         }

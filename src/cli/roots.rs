@@ -24,6 +24,16 @@ pub struct Roots {
 }
 
 impl Roots {
+    /// The options that say the same.
+    pub fn words(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        words.extend(self.mirror.map(|mirror| format!("-s {mirror}")));
+        words.extend(self.backup.then(|| "-b".to_owned()));
+        words.extend(self.tree_root.map(|logical| format!("-r {logical}")));
+        words.extend(self.chunk_root.map(|logical| format!("--chunk-root {logical}")));
+        words
+    }
+
     pub fn choice(&self) -> RootChoice {
         RootChoice {
             mirror: self.mirror.map(usize::from),

@@ -9,8 +9,9 @@ use clap::ArgMatches;
 
 use super::command::{Command, MULTIPLEXER, multiplexer};
 use super::exit::Exit;
+use super::global::Spoken;
 use super::table::COMMANDS;
-use super::{interrupt, output};
+use super::{document, interrupt, output};
 
 /// What the program is called, and its arguments.
 fn called() -> (String, impl Iterator<Item = OsString>) {
@@ -43,39 +44,45 @@ pub fn main_of(name: &str) -> ExitCode {
 }
 
 fn run_command(command: &Command, program: &str, arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let exit = match parse(command.parser_of(program), program, arguments) {
-        Ok(matches) => run(command, program, &matches),
+    let words: Vec<OsString> = arguments.collect();
+    let spoken = Spoken::in_words(&words);
+    let exit = match parse(command.parser_of(program), program, words, spoken) {
+        Ok(matches) => run(command, program, &matches, spoken),
         Err(exit) => exit,
     };
     ExitCode::from((command.code)(exit))
 }
 
 fn run_multiplexer(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let matches = match parse(multiplexer(COMMANDS), MULTIPLEXER, arguments) {
+    let words: Vec<OsString> = arguments.collect();
+    let spoken = Spoken::in_words(&words);
+    let matches = match parse(multiplexer(COMMANDS), MULTIPLEXER, words, spoken) {
         Ok(matches) => matches,
         Err(exit) => return ExitCode::from(exit.code()),
     };
     let chosen = matches.subcommand().and_then(|(name, matches)| {
         let command = COMMANDS.iter().find(|command| command.name == name)?;
-        Some((command.code)(run(command, &command.name_of_subcommand(), matches)))
+        Some((command.code)(run(command, &command.name_of_subcommand(), matches, spoken)))
     });
     ExitCode::from(chosen.unwrap_or(Exit::Usage.code()))
 }
 
-fn parse(parser: clap::Command, program: &str, arguments: impl Iterator<Item = OsString>) -> Result<ArgMatches, Exit> {
-    let words: Vec<OsString> = arguments.collect();
+fn parse(parser: clap::Command, program: &str, words: Vec<OsString>, spoken: Spoken) -> Result<ArgMatches, Exit> {
     let letters = words.first().and_then(|word| parser.find_subcommand(word)).map_or_else(|| letters(&parser), letters);
     let words = words.into_iter().map(|word| with_equals(word, &letters));
     parser.try_get_matches_from(std::iter::once(program.into()).chain(words)).map_err(|error| {
         if error.use_stderr() {
             let _ = error.print();
+            let text = error.render().to_string();
+            let first = text.lines().next().unwrap_or_default();
+            write_error(spoken, "usage", first.strip_prefix("error: ").unwrap_or(first), None);
             return Exit::Usage;
         }
         // Help and versions are what was asked for.
         let printed = output::stdout().and_then(|_| error.print()).and_then(|()| std::io::stdout().flush());
         match printed.map_err(|error| crate::Error::Output(error).into()) {
             Ok(()) => Exit::Done,
-            Err(error) => failed(program, &error),
+            Err(error) => failed(program, &error, spoken),
         }
     })
 }
@@ -101,21 +108,29 @@ fn with_equals(word: OsString, letters: &[char]) -> OsString {
     }
 }
 
-fn run(command: &Command, program: &str, matches: &ArgMatches) -> Exit {
+fn run(command: &Command, program: &str, matches: &ArgMatches, spoken: Spoken) -> Exit {
     interrupt::fail_at_file_size_limit();
     match (command.run)(program, matches) {
         Ok(exit) => exit,
-        Err(error) => failed(program, &error),
+        Err(error) => failed(program, &error, spoken),
     }
 }
 
 /// Says why a command failed. A reader that has seen enough is no failure.
-fn failed(program: &str, error: &anyhow::Error) -> Exit {
+fn failed(program: &str, error: &anyhow::Error, spoken: Spoken) -> Exit {
     if output::is_closed_pipe(error) {
         return Exit::Done;
     }
     output::error(program, error);
+    write_error(spoken, output::code_of(error), &error.to_string(), error.downcast_ref());
     if output::is_after_change(error) { Exit::Partly } else { Exit::Failed }
+}
+
+/// Writes the document of an error, where programs expect one. That it cannot be written changes nothing: the error is told.
+fn write_error(spoken: Spoken, code: &str, message: &str, error: Option<&crate::Error>) {
+    if let Some(document) = spoken.document(code, message, error) {
+        let _ = output::stdout().map(|out| document::write(out, &document));
+    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::volume::Device;
 use super::change::Images;
 use super::exit::Exit;
 use super::moved::{self, Job, MovedRecord};
-use super::output;
+use super::{document, output};
 
 /// How blocks are moved.
 #[derive(Debug, clap::Args)]
@@ -89,8 +89,7 @@ impl Changed<'_> {
                 stripe_bytes: shifted.bytes,
                 moved: MovedRecord::new(&shifted.moved),
             };
-            serde_json::to_writer(&mut out, &document)?;
-            out.write_all(b"\n")?;
+            document::write(&mut out, &document)?;
         } else if !images.quiet {
             let verb = if images.dry_run { planned } else { done };
             let mut text: String = devices.iter().map(|device| format!("{verb} {}\n", device.text())).collect();

@@ -11,8 +11,9 @@ use crate::disk::fields::Uuid;
 
 use super::exit::Exit;
 use super::new_device;
-use super::output;
 use super::shifted::DeviceRecord;
+use super::watch::busy;
+use super::{document, output};
 
 #[derive(Debug, clap::Args)]
 struct Args {
@@ -66,7 +67,8 @@ pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
         args.tell(None, Vec::new(), &format!("would grow onto device {devid} ({path})\n"))?;
         return Ok(Exit::Done);
     }
-    let grown = sprout(&args.seeds, &prepared.path, args.options.occupied());
+    let grow = || sprout(&args.seeds, &prepared.path, args.options.occupied());
+    let grown = busy("growing", args.quiet, grow);
     prepared.settle(&grown);
     let fs = grown.map_err(new_device::with_hint)?;
     let superblock = fs.volume().superblock();
@@ -82,8 +84,7 @@ impl Args {
         let mut out = output::stdout()?;
         if self.json {
             let document = Document { schema: "rbtrfs.sprout/1", dry_run: self.dry_run, fsid, devices };
-            serde_json::to_writer(&mut out, &document)?;
-            out.write_all(b"\n")?;
+            document::write(&mut out, &document)?;
         } else if !self.quiet {
             out.write_all(text.as_bytes())?;
         }

@@ -11,7 +11,8 @@ use crate::device::set_seeding;
 use crate::volume::Seeding;
 
 use super::exit::Exit;
-use super::output;
+use super::watch::busy;
+use super::{document, output};
 
 #[derive(Debug, clap::Args)]
 struct Args {
@@ -80,7 +81,7 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
             &"filesystems that have grown from this seed cannot be mounted once it was written to",
         );
     }
-    let is_changed = set_seeding(&args.images, seeding, args.dry_run)?;
+    let is_changed = busy("writing", args.quiet, || set_seeding(&args.images, seeding, args.dry_run))?;
     let told = args.tell(is_changed, word);
     if is_changed && !args.dry_run { output::after_change(told) } else { told }?;
     Ok(Exit::Done)
@@ -92,8 +93,7 @@ impl Args {
         if self.json {
             let (dry_run, seed) = (self.dry_run, self.seed == State::On);
             let document = Document { schema: "rbtrfs.tune/1", dry_run, seed, changed: is_changed };
-            serde_json::to_writer(&mut out, &document)?;
-            out.write_all(b"\n")?;
+            document::write(&mut out, &document)?;
         } else if !self.quiet {
             let text = match (is_changed, self.dry_run) {
                 (false, _) => format!("the filesystem is {word} already\n"),

@@ -12,7 +12,7 @@ use crate::repair::{PutBack, UndoOptions, undo};
 
 use super::exit::Exit;
 use super::watch::{Display, watched};
-use super::{interrupt, output};
+use super::{document, interrupt, output};
 
 #[derive(Debug, clap::Args)]
 struct Args {
@@ -107,8 +107,7 @@ impl Args {
                 DeviceRecord { devid, uuid, ranges, bytes, unreadable }
             };
             let devices = put_back.iter().map(record).collect();
-            serde_json::to_writer(&mut out, &Document { schema: "rbtrfs.undo/1", dry_run: self.dry_run, devices })?;
-            out.write_all(b"\n")?;
+            document::write(&mut out, &Document { schema: "rbtrfs.undo/1", dry_run: self.dry_run, devices })?;
         } else if !self.quiet {
             out.write_all(self.text(put_back).as_bytes())?;
         }

@@ -1,5 +1,6 @@
 //! Telling how far a long job has come.
 
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
@@ -27,6 +28,38 @@ impl Display {
             false if wanted => Self::Lines,
             false => Self::Nothing,
         }
+    }
+
+    /// As [`Display::choose`], for work that writes to `out` as it goes on: nothing but a file leaves the terminal to the bar. What
+    /// reads a pipe may be a pager.
+    pub fn beside_output(out: &File, quiet: bool) -> Self {
+        let is_file = out.metadata().is_ok_and(|metadata| metadata.is_file());
+        if is_file { Self::choose(false, quiet) } else { Self::Nothing }
+    }
+}
+
+/// Does `work` that counts nothing, and tells that it goes on.
+pub fn busy<T>(phase: &'static str, quiet: bool, work: impl FnOnce() -> T) -> T {
+    let progress = Progress::default();
+    progress.begin(phase, 0);
+    watched(Display::choose(false, quiet), &progress, work)
+}
+
+/// Output that counts as done what was written.
+pub struct Counted<'p, W> {
+    pub out: W,
+    pub progress: &'p Progress,
+}
+
+impl<W: Write> Write for Counted<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.progress.add(written as u64);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 
@@ -69,18 +102,24 @@ fn log(progress: &Progress, ended: Receiver<()>) {
 fn line(moment: &Moment) -> String {
     let Moment { phase, elapsed, done, total, files, chunks_left } = *moment;
     let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
-    let mut line = format!("{phase}: {}, {}/s", HumanBytes(done), HumanBytes(rate as u64));
+    let mut counts = Vec::new();
+    if done > 0 || total > 0 {
+        counts.push(format!("{}, {}/s", HumanBytes(done), HumanBytes(rate as u64)));
+    }
     if files > 0 {
-        line += &format!(", {files} files");
+        counts.push(format!("{files} files"));
     }
     if chunks_left > 0 {
-        line += &format!(", {chunks_left} chunks left");
+        counts.push(format!("{chunks_left} chunks left"));
     }
     if total > 0 && rate > 0.0 {
         let left = Duration::from_secs_f64(total.saturating_sub(done) as f64 / rate);
-        line += &format!(", {}%, {} left", done.min(total) * 100 / total, HumanDuration(left));
+        counts.push(format!("{}%, {} left", done.min(total) * 100 / total, HumanDuration(left)));
     }
-    line
+    if counts.is_empty() {
+        counts.push(HumanDuration(elapsed).to_string());
+    }
+    format!("{phase}: {}", counts.join(", "))
 }
 
 #[cfg(test)]
@@ -94,6 +133,7 @@ mod tests {
         assert_eq!(line(&moment), "trees: 64.00 MiB, 32.00 MiB/s, 25%, 6 seconds left");
         assert_eq!(line(&Moment { total: 0, ..moment }), "trees: 64.00 MiB, 32.00 MiB/s");
         assert_eq!(line(&Moment { total: 0, files: 7, ..moment }), "trees: 64.00 MiB, 32.00 MiB/s, 7 files");
+        assert_eq!(line(&Moment { total: 0, done: 0, ..moment }), "trees: 2 seconds");
         let chunks = Moment { chunks_left: 3, ..moment };
         assert_eq!(line(&chunks), "trees: 64.00 MiB, 32.00 MiB/s, 3 chunks left, 25%, 6 seconds left");
     }

@@ -1,5 +1,7 @@
 //! Reserved object ids: the ids of trees, and of what is not an inode.
 
+use std::fmt;
+
 /// In the device tree, the object id of the errors that are counted.
 pub const DEV_STATS: u64 = 0;
 /// The tree of the roots of all trees but the chunk tree, the log trees and itself.
@@ -106,4 +108,35 @@ pub fn name(objectid: u64) -> Option<&'static str> {
         MULTIPLE => "MULTIPLE",
         _ => return None,
     })
+}
+
+/// The id of a tree as messages have it: its name, or its number where it has none. Reserved ids that are not known are the
+/// negative numbers that the format documents have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TreeName(pub u64);
+
+impl fmt::Display for TreeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match name(self.0) {
+            Some(name) => f.write_str(name),
+            None if self.0 > LAST_FREE => self.0.cast_signed().fmt(f),
+            None => self.0.fmt(f),
+        }
+    }
+}
+
+/// What messages have of the id of a tree.
+pub fn tree_name(tree: &u64) -> TreeName {
+    TreeName(*tree)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_tree_goes_by_a_number_that_only_computers_read() {
+        let names = [FS_TREE, 256, DATA_RELOC_TREE, LAST_FREE + 9].map(|tree| TreeName(tree).to_string());
+        assert_eq!(names, ["FS_TREE", "256", "DATA_RELOC_TREE", "-247"]);
+    }
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use crate::disk::inode::{Entries, InodeExtref, InodeRef};
 use crate::disk::{Ino, Key, KeyType, TreeId, hash};
-use crate::error::{FileProblem, Result};
+use crate::error::{Error, FileProblem, Result};
 
 use super::entries::{RawEntry, is_name};
 use super::id::InodeId;
@@ -40,8 +40,21 @@ impl Files<'_> {
     /// A reference is missing ([`FileProblem::NoInode`]) or cannot be read, or directories form a loop
     /// ([`FileProblem::Loop`]).
     pub fn path_in_subvolume(&self, id: InodeId) -> Result<Vec<u8>> {
+        let (path, lost) = self.known_path(id);
+        lost.map_or(Ok(path), Err)
+    }
+
+    /// The end of the path that [`Self::path_in_subvolume`] returns, as much of it as can be told, and what keeps the rest from it.
+    pub fn known_path(&self, id: InodeId) -> (Vec<u8>, Option<Error>) {
+        let mut names = Vec::new();
+        let lost = self.names_upwards(id, &mut names).err();
+        names.reverse();
+        (names.join(&b'/'), lost)
+    }
+
+    fn names_upwards(&self, id: InodeId, names: &mut Vec<Vec<u8>>) -> Result<()> {
         let root = self.tree(id.tree)?.directory;
-        let (mut current, mut met, mut names) = (id, HashSet::new(), Vec::new());
+        let (mut current, mut met) = (id, HashSet::new());
         while current.ino != root {
             if !met.insert(current.ino) {
                 return Err(current.error(FileProblem::Loop));
@@ -50,8 +63,7 @@ impl Files<'_> {
             names.push(name);
             current.ino = parent;
         }
-        names.reverse();
-        Ok(names.join(&b'/'))
+        Ok(())
     }
 
     /// The first directory and name that an inode refers to.

@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 
 use crate::block::verify::BlockError;
 use crate::disk::fields::Uuid;
+use crate::disk::objectid::tree_name;
 use crate::disk::{Key, Logical, Physical};
 use crate::finding::findings;
 
@@ -14,7 +15,7 @@ findings! {
     BlockProblem {
         /// No copy of a tree block can be used: what it holds, and what is below it, is unknown.
         Unreadable("block-unreadable", Fatal, "tree={tree} block={block} level={level}, {problem}") {
-            tree: u64, block: Logical, level: u8, problem: Unusable,
+            tree: u64 as tree_name, block: Logical, level: u8, problem: Unusable,
         }
         /// The root of the root tree or of the chunk tree cannot be read: other roots may lead to what was there.
         OtherRoots(
@@ -22,14 +23,14 @@ findings! {
             "the root of tree {tree} at {block} is lost: try the backup roots (-b), another superblock (-s 1, -s 2), or a root \
             that is known otherwise (--tree-root, --chunk-root)"
         ) {
-            tree: u64, block: Logical,
+            tree: u64 as tree_name, block: Logical,
         }
         /// A copy of a tree block is damaged while another one is good.
         BadCopy(
             "block-bad-copy", Error,
             "tree={tree} block={block}, bad copy on device {devid} at {physical}: {problem}; another one is good"
         ) {
-            tree: u64, block: Logical, devid: u64, physical: Physical, problem: BlockError,
+            tree: u64 as tree_name, block: Logical, devid: u64, physical: Physical, problem: BlockError,
         }
         /// Two copies of a tree block are right by themselves, and differ: which of them is read is a matter of chance.
         CopiesDiffer(
@@ -37,33 +38,33 @@ findings! {
             "tree={tree} block={block}, the copy on device {devid} at {physical} differs from another one, and both are right \
             by themselves"
         ) {
-            tree: u64, block: Logical, devid: u64, physical: Physical,
+            tree: u64 as tree_name, block: Logical, devid: u64, physical: Physical,
         }
         /// A tree block lies across the end of a stripe, as btrfs-convert placed them long ago: it cannot be scrubbed.
         CrossesStripe("block-crosses-stripe", Warning, "tree={tree} block={block} lies across the end of a stripe") {
-            tree: u64, block: Logical,
+            tree: u64 as tree_name, block: Logical,
         }
         /// The owner in a block's header is not the tree that the block belongs to.
         Owner("block-owner", Error, "tree={tree} block={block}, invalid owner, have {have} expect {expect}") {
-            tree: u64, block: Logical, have: u64, expect: u64,
+            tree: u64 as tree_name, block: Logical, have: u64 as tree_name, expect: u64 as tree_name,
         }
         /// A block carries the UUID of another chunk tree.
         ChunkTreeUuid(
             "block-chunk-tree-uuid", Warning,
             "tree={tree} block={block}, invalid chunk tree uuid, have {have} expect {expect}"
         ) {
-            tree: u64, block: Logical, have: Uuid, expect: Uuid,
+            tree: u64 as tree_name, block: Logical, have: Uuid, expect: Uuid,
         }
         /// A block holds keys that, by the keys of its parent, belong into its right neighbour.
         LastKey("block-last-key", Error, "tree={tree} block={block}, last key {have} expect less than {expect}") {
-            tree: u64, block: Logical, have: Key, expect: Key,
+            tree: u64 as tree_name, block: Logical, have: Key, expect: Key,
         }
         /// A pointer promises a level, generation or first key that the block, to which another one leads, does not have.
         Disagreement(
             "block-pointers-disagree", Error,
             "tree={tree} block={block}, another pointer to it promises another level, generation or first key"
         ) {
-            tree: u64, block: Logical,
+            tree: u64 as tree_name, block: Logical,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Block groups, and where extents lie.
 
 use crate::disk::Logical;
+use crate::disk::objectid::tree_name;
 use crate::finding::findings;
 
 findings! {
@@ -32,7 +33,7 @@ findings! {
         }
         /// A block group item stands in a tree where the kernel does not look for it.
         Tree("block-group-tree", Error, "block group {logical}: its item is in tree {have}, expect tree {expect}") {
-            logical: Logical, have: u64, expect: u64,
+            logical: Logical, have: u64 as tree_name, expect: u64 as tree_name,
         }
         /// An extent does not lie within one chunk.
         Outside("extent-outside", Fatal, "extent {logical} of {length} bytes does not lie within one chunk") {
@@ -48,7 +49,7 @@ findings! {
         }
         /// A block of another tree lies in a chunk for the chunk tree.
         Foreign("system-chunk-foreign", Error, "block {logical} of tree {owner} lies in a system chunk") {
-            logical: Logical, owner: u64,
+            logical: Logical, owner: u64 as tree_name,
         }
         /// An extent lies below the address of the primary superblock, where none is ever allocated.
         Low("extent-low", Error, "extent {logical} of {length} bytes begins below address {limit}, where nothing may be") {

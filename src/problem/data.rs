@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use crate::block::verify::BlockError;
+use crate::disk::objectid::tree_name;
 use crate::disk::{Logical, Physical};
 use crate::finding::findings;
 
@@ -28,7 +29,7 @@ findings! {
         }
         /// A file refers to data of which no copy is good.
         LostFile("data-lost-file", Fatal, "tree={tree} inode={inode} offset={offset}, {length} bytes are lost") {
-            tree: u64, inode: u64, offset: u64, length: u64,
+            tree: u64 as tree_name, inode: u64, offset: u64, length: u64,
         }
         /// Parity cannot be read or is not that of its row, all data of which is good.
         Parity(

@@ -2,6 +2,7 @@
 
 use crate::block::reference::Reference;
 use crate::disk::Logical;
+use crate::disk::objectid::tree_name;
 use crate::finding::findings;
 
 findings! {
@@ -51,7 +52,7 @@ findings! {
             "extent-backref-flag", Error,
             "extent {extent}, invalid flags {have:#x} of a block of tree {tree} with header flags {header_flags:#x}"
         ) {
-            extent: Logical, tree: u64, have: u64, header_flags: u64,
+            extent: Logical, tree: u64 as tree_name, have: u64, header_flags: u64,
         }
         /// A block of a tree that is never shared has full back references.
         FullBackref("extent-never-shared", Error, "extent {extent}, flags {have:#x} with FULL_BACKREF, {reference} refers to it") {

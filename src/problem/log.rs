@@ -1,5 +1,6 @@
 //! Log trees.
 
+use crate::disk::objectid::tree_name;
 use crate::disk::{Logical, Transid};
 use crate::finding::findings;
 
@@ -23,21 +24,21 @@ findings! {
             "log-extent-outside", Error,
             "logged extent {extent} of {length} bytes of inode {inode} in tree {tree} lies in no data chunk"
         ) {
-            tree: u64, inode: u64, extent: Logical, length: u64,
+            tree: u64 as tree_name, inode: u64, extent: Logical, length: u64,
         }
         /// Logged data lies partly over an extent that is in use.
         ExtentUsed(
             "log-extent-used", Error,
             "logged extent {extent} of {length} bytes of inode {inode} in tree {tree} overlaps extent {other}"
         ) {
-            tree: u64, inode: u64, extent: Logical, length: u64, other: Logical,
+            tree: u64 as tree_name, inode: u64, extent: Logical, length: u64, other: Logical,
         }
         /// Logged data has no checksums: once it is replayed it cannot be read.
         Csums(
             "log-csum-missing", Error,
             "logged data of inode {inode} in tree {tree} from {start} to {end} has no checksums, in the log or else"
         ) {
-            tree: u64, inode: u64, start: Logical, end: Logical,
+            tree: u64 as tree_name, inode: u64, start: Logical, end: Logical,
         }
     }
 }

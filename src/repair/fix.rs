@@ -1,6 +1,7 @@
 //! What a repair does, as data.
 
 use crate::block::verify::BlockError;
+use crate::disk::objectid::tree_name;
 use crate::disk::{Key, Logical, Physical, Transid};
 use crate::finding::findings;
 use crate::problem::FileName;
@@ -27,7 +28,7 @@ findings! {
             "copy-written", Note,
             "tree={tree} block={block}: the copy on device {devid} at {physical} is written anew from a good one"
         ) {
-            tree: u64, block: Logical, devid: u64, physical: Physical,
+            tree: u64 as tree_name, block: Logical, devid: u64, physical: Physical,
         }
         /// A good copy of data is written over a bad one.
         Data(
@@ -55,29 +56,29 @@ findings! {
         DeviceTree("device-tree-rebuilt", Note, "the device tree is built anew out of the chunks") {}
         /// One bit is put back: it is the only one with which everything agrees.
         Flip("bit-put-back", Note, "tree={tree} block={block}: bit {bit} of byte {offset} is put back ({field})") {
-            tree: u64, block: Logical, offset: u64, bit: u8, field: String,
+            tree: u64 as tree_name, block: Logical, offset: u64, bit: u8, field: String,
         }
         /// A pointer leads to the block that it was to lead to: it is the only one that one flipped bit leads to.
         Pointer("pointer-put-back", Note, "tree={tree} block={block}: a bit of the pointer to it is put back ({field})") {
-            tree: u64, block: Logical, field: String,
+            tree: u64 as tree_name, block: Logical, field: String,
         }
         /// A lost block is taken from where the disk has written it.
         Stray("block-of-elsewhere", Note, "tree={tree} block={block}: lost, but written at {place}, and taken from there") {
-            tree: u64, block: Logical, place: Logical,
+            tree: u64 as tree_name, block: Logical, place: Logical,
         }
         /// A block is written anew, with what it holds and a header as it should be.
         Block("block-written", Note, "tree={tree} block={block}: it is written anew with what it holds") {
-            tree: u64, block: Logical,
+            tree: u64 as tree_name, block: Logical,
         }
         /// An item is written anew.
-        Item("item-written", Note, "tree={tree} item {key}: {what}") { tree: u64, key: Key, what: &'static str }
+        Item("item-written", Note, "tree={tree} item {key}: {what}") { tree: u64 as tree_name, key: Key, what: &'static str }
         /// A name is put back in its place, by what still knows of it.
         Name("name-written", Note, "tree={tree} directory={directory} name={name} inode={inode}: {what}") {
-            tree: u64, directory: u64, name: FileName, inode: u64, what: &'static str,
+            tree: u64 as tree_name, directory: u64, name: FileName, inode: u64, what: &'static str,
         }
         /// An inode without a name gets one in lost+found.
         Found("inode-found", Note, "tree={tree} inode={inode}: it is given the name {name} in lost+found") {
-            tree: u64, inode: u64, name: FileName,
+            tree: u64 as tree_name, inode: u64, name: FileName,
         }
         /// Checksums of data are made of what is there.
         Checksums("checksums-made", Warning, "data {logical}, {length} bytes: checksums are made of what is there now") {
@@ -85,30 +86,30 @@ findings! {
         }
         /// An item that makes no sense is taken out.
         ItemGone("item-given-up", Warning, "tree={tree} item {key} is given up: {why}") {
-            tree: u64, key: Key, why: String,
+            tree: u64 as tree_name, key: Key, why: String,
         }
         /// A name that leads to nothing is taken out.
         NameGone("name-given-up", Warning, "tree={tree} directory={directory} name={name}: the name is given up, {why}") {
-            tree: u64, directory: u64, name: FileName, why: &'static str,
+            tree: u64 as tree_name, directory: u64, name: FileName, why: &'static str,
         }
         /// An earlier version of a lost block is taken.
         Older(
             "block-of-before", Warning,
             "tree={tree} block={block}: lost ({problem}), an earlier version of generation {generation} takes its place"
         ) {
-            tree: u64, block: Logical, problem: String, generation: Transid,
+            tree: u64 as tree_name, block: Logical, problem: String, generation: Transid,
         }
         /// The root of a tree is lost, and an earlier one takes its place.
         Root("root-of-before", Warning, "the root of tree {tree} is lost, the one at {block} of generation {generation} takes its place") {
-            tree: u64, block: Logical, generation: Transid,
+            tree: u64 as tree_name, block: Logical, generation: Transid,
         }
         /// Blocks that hung below a lost node hang below a new one.
         Attached("blocks-attached", Warning, "tree={tree} block={block}: lost, {count} blocks below it are attached again") {
-            tree: u64, block: Logical, count: u64,
+            tree: u64 as tree_name, block: Logical, count: u64,
         }
         /// A block is lost, and with it all that only it held.
         BlockGone("block-given-up", Warning, "tree={tree} block={block} level={level} is given up: {problem}") {
-            tree: u64, block: Logical, level: u8, problem: String,
+            tree: u64 as tree_name, block: Logical, level: u8, problem: String,
         }
         /// Writes that a log was to save are given up.
         Log("log-given-up", Warning, "the log tree is given up: what was written since the last commit and saved by fsync is lost") {}
@@ -119,6 +120,11 @@ impl Fix {
     /// Whether anything is given up for it.
     pub fn gives_up(&self) -> bool {
         crate::finding::Finding::is_damage(self)
+    }
+
+    /// Whether it puts back a bit that had flipped.
+    pub fn is_of_flipped_bit(&self) -> bool {
+        matches!(self, Self::Flip { .. } | Self::Pointer { .. } | Self::ChecksumBit { .. })
     }
 
     /// That a block is lost for this reason.

@@ -14,3 +14,4 @@ mod structure;
 #[path = "../support/mod.rs"]
 mod support;
 mod survey;
+mod told;

@@ -271,7 +271,7 @@ fn counts_that_are_known_to_be_wrong_are_no_damage() {
     let injector = Injector::new(&images);
     edit_status(&injector, |status| status.flags = (ON | INCONSISTENT).into());
     edit_info(&injector, FS_TREE, |info| info.rfer = 1.into());
-    let run = run_rbtrfs("check --qgroup-report", injector.images());
+    let run = run_rbtrfs("check -v --qgroup-report", injector.images());
     assert_eq!(run.code, 0, "{}", run.stdout);
     let line = run.stdout.lines().find(|line| line.starts_with("0/5 ")).expect("the group is shown");
     assert!(line.ends_with(" no") && line.split_whitespace().nth(1) == Some("1"), "{line}");

@@ -130,7 +130,7 @@ fn every_line_of_the_readme_does_what_it_is_there_for() {
         assert!(!run.stdout.is_empty() || line.contains("install"), "{line} prints nothing");
         assert!(run.stdout.lines().count() < 300, "{line} prints {} lines", run.stdout.lines().count());
         if line.starts_with("image=") {
-            assert!(run.stdout.contains("no problems found\nchunk "), "{}", run.stdout);
+            assert!(run.stdout.contains("no problems found\nTYPE "), "{}", run.stdout);
         }
     }
     assert_eq!(names_in(checkout()), before, "something is left in the checkout");

@@ -62,7 +62,7 @@ fn fatal(problems: Vec<Problem>) -> BTreeSet<&'static str> {
     problems.iter().filter(|problem| problem.severity() == Severity::Fatal).map(Finding::code).collect()
 }
 
-/// The chunks that `list-chunks` prints.
+/// The chunks that `list-chunks --raw` prints.
 fn chunks(listed: &str) -> Vec<String> {
     let is_chunk = |line: &&str| line.starts_with("chunk") || line.starts_with("\tstripe");
     listed.lines().filter(is_chunk).map(|line| line.replace(" in sys_chunk_array", "")).collect()
@@ -83,7 +83,7 @@ fn assert_refused_and_untouched(injector: &Injector, what: &str) {
 fn a_useless_array_costs_no_reader_anything_and_nothing_is_written() {
     for (number, Redundancy { name, .. }) in PROFILES.into_iter().enumerate() {
         let Some(images) = kernel_image_or_skip(name) else { return };
-        let (dump, list) = (output_of("dump-tree", &images), chunks(&output_of("list-chunks", &images)));
+        let (dump, list) = (output_of("dump-tree", &images), chunks(&output_of("list-chunks --raw", &images)));
         // All of them where it is cheap, and each where stripes differ.
         let damages = if images.len() == 1 { &DAMAGES[..] } else { &DAMAGES[number % DAMAGES.len()..][..1] };
         for (damaged, codes, damage) in damages.iter().copied() {
@@ -94,7 +94,7 @@ fn a_useless_array_costs_no_reader_anything_and_nothing_is_written() {
             assert_eq!(run.code, 0, "{what}: {}", run.stderr);
             assert!(run.stdout == dump, "{what}: the dump is not the same");
             assert!(run.says(&["warning", "chunk tree block", "found"]), "{what}: {}", run.stderr);
-            let run = run_rbtrfs("list-chunks", injector.images());
+            let run = run_rbtrfs("list-chunks --raw", injector.images());
             assert_eq!((run.code, chunks(&run.stdout)), (0, list.clone()), "{what}: {}", run.stderr);
             assert_eq!(fatal(check(&injector.volume(), 2)), codes.iter().copied().collect(), "{what}");
             assert_eq!(run_rbtrfs("check", injector.images()).code, 1, "{what}");
@@ -260,7 +260,7 @@ fn what_the_kernel_leaves_of_forty_devices_is_read() {
     }
     assert!(volume.notices().iter().any(|notice| matches!(notice, Notice::SysChunk { .. })), "{:?}", volume.notices());
     assert_eq!(fatal(check(&volume, 2)), BTreeSet::from(["sys-array-missing"]));
-    assert!(chunks(&run_rbtrfs("list-chunks", &images).stdout).len() > 5 * 40);
+    assert!(chunks(&run_rbtrfs("list-chunks --raw", &images).stdout).len() > 5 * 40);
     drop(volume);
     let run = run_rbtrfs("chunk-alloc --type data", &images);
     assert!(run.code == 2 && run.says(&["check it first"]), "{}", run.stderr);

@@ -24,6 +24,7 @@ use serde::Serialize;
 
 use crate::disk::csum::CsumType;
 use crate::disk::flags::incompat;
+use crate::disk::objectid::TreeName;
 use crate::disk::superblock::Superblock;
 use crate::disk::{Key, KeyType, Logical, flags, objectid};
 use crate::finding::{Finding, ProblemKind, Severity};
@@ -111,7 +112,7 @@ pub struct ItemPlace {
 impl fmt::Display for ItemPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let form = if self.level == 0 { "leaf" } else { "node" };
-        write!(f, "{form}: root={} block={}", self.tree, self.block)?;
+        write!(f, "{form}: root={} block={}", TreeName(self.tree), self.block)?;
         if let Some(slot) = self.slot {
             write!(f, " slot={slot}")?;
         }

@@ -12,6 +12,7 @@ use super::super::exit::Exit;
 use super::super::new_device::{self, Prepared};
 use super::super::output;
 use super::super::shifted::{Changed, DeviceRecord};
+use super::super::watch::busy;
 
 #[derive(Debug, clap::Args)]
 struct Args {
@@ -65,7 +66,7 @@ impl Args {
             devices.push(DeviceRecord { path, ..DeviceRecord::of(fs, devid)? });
         }
         if !self.images.dry_run {
-            fs.commit()?;
+            busy("writing", self.images.quiet, || fs.commit())?;
         }
         Ok(devices)
     }

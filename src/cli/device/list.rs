@@ -8,7 +8,8 @@ use crate::dump::devices::DeviceList;
 
 use super::super::exit::Exit;
 use super::super::open::{Completeness, Images};
-use super::super::output;
+use super::super::watch::busy;
+use super::super::{document, output};
 
 #[derive(Debug, clap::Args)]
 struct Args {
@@ -27,11 +28,10 @@ pub fn parser() -> clap::Command {
 pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let args = Args::from_arg_matches(matches)?;
     let (volume, completeness) = args.images.open(program)?;
-    let list = DeviceList::new(&volume)?;
+    let list = busy("reading devices", args.images.quiet, || DeviceList::new(&volume))?;
     let mut out = Vec::new();
     if args.json {
-        serde_json::to_writer(&mut out, &list)?;
-        out.push(b'\n');
+        document::write(&mut out, &list)?;
     } else {
         list.put_text(&mut out);
     }

@@ -11,7 +11,8 @@ use crate::volume::Volume;
 
 use super::super::change;
 use super::super::exit::Exit;
-use super::super::output;
+use super::super::watch::busy;
+use super::super::{document, output};
 use crate::image::Image;
 
 #[derive(Debug, clap::Args)]
@@ -61,7 +62,7 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     list.devices.iter().try_for_each(|device| reset_stats(&fs, device.devid))?;
-    fs.commit()?;
+    busy("writing", args.images.quiet, || fs.commit())?;
     output::after_change(args.tell(&list))?;
     Ok(Exit::Done)
 }
@@ -77,8 +78,7 @@ impl Args {
         let mut out = output::stdout()?;
         if self.images.json {
             let (dry_run, reset) = (self.images.dry_run, self.reset);
-            serde_json::to_writer(&mut out, &Document { schema: "rbtrfs.device-stats/1", dry_run, reset, devices })?;
-            out.write_all(b"\n")?;
+            document::write(&mut out, &Document { schema: "rbtrfs.device-stats/1", dry_run, reset, devices })?;
             return Ok(());
         }
         let mut text = String::new();

@@ -12,6 +12,8 @@ use crate::survey::Job;
 use crate::table::MemoryBudget;
 use crate::volume::Volume;
 
+use super::super::document::Document;
+
 /// Memory for what the search finds; more goes to temporary files.
 const MEMORY: u64 = 64 << 20;
 
@@ -57,5 +59,8 @@ pub fn print(roots: &[RootCandidate], is_json: bool, mut out: File) -> std::io::
             text.extend(line.bytes());
         }
     }
-    out.write_all(&text)
+    match is_json {
+        true => Document::new(out).write_all(&text),
+        false => out.write_all(&text),
+    }
 }

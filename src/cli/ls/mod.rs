@@ -13,10 +13,13 @@ use clap::{ArgMatches, Args as _, FromArgMatches};
 
 use crate::error::{Error, FileProblem};
 use crate::files::{FileKind, Files, InodeId};
+use crate::progress::Progress;
 
+use super::document::Document;
 use super::exit::Exit;
 use super::files::{FileArgs, Notices};
 use super::output;
+use super::watch::{Counted, Display, watched};
 use names::{Errors, Form, Named, join, named};
 
 #[derive(Debug, clap::Args)]
@@ -68,25 +71,36 @@ pub fn manual() -> String {
 
 pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let args = Args::from_arg_matches(matches)?;
-    let mut out = BufWriter::with_capacity(1 << 16, output::stdout()?);
+    let progress = Progress::default();
+    progress.begin("names", 0);
+    let out = output::stdout()?;
+    let display = Display::beside_output(&out, args.files.images.quiet);
+    let out = Counted { out, progress: &progress };
+    let mut out = BufWriter::with_capacity(1 << 16, out);
     let volume = args.files.open_for_some(program)?;
     let notices = Notices::new(program, args.files.images.quiet);
     let files = args.files.open(&volume, &notices)?;
     let mut errors = Errors { program, met: false };
-    if args.subvolumes {
-        subvolumes::print(&files, args.json, &mut out)?;
-    } else if args.json || args.json_lines {
-        let style = if args.json { json::Style::Document } else { json::Style::Lines };
-        args.list(&files, &mut json::Json::new(&files, style, &mut out), &mut errors)?;
-    } else {
-        let mut text = text::Text::new(args.long, args.inode, &mut out);
-        args.list(&files, &mut text, &mut errors)?;
-    }
-    out.flush()?;
+    watched(display, &progress, || {
+        args.print(&files, &mut out, &mut errors)?;
+        Ok::<_, anyhow::Error>(out.flush()?)
+    })?;
     Ok(if errors.met { Exit::Problems } else { Exit::Done })
 }
 
 impl Args {
+    fn print(&self, files: &Files<'_>, out: &mut impl Write, errors: &mut Errors<'_>) -> anyhow::Result<()> {
+        if self.subvolumes {
+            return Ok(subvolumes::print(files, self.json, out)?);
+        }
+        if self.json || self.json_lines {
+            let style = if self.json { json::Style::Document } else { json::Style::Lines };
+            let mut out = Document::new(out);
+            return self.list(files, &mut json::Json::new(files, style, &mut out), errors);
+        }
+        self.list(files, &mut text::Text::new(self.long, self.inode, out), errors)
+    }
+
     fn list(&self, files: &Files<'_>, form: &mut dyn Form, errors: &mut Errors<'_>) -> anyhow::Result<()> {
         let mut paths: Vec<&[u8]> = self.files.paths().collect();
         if paths.is_empty() {

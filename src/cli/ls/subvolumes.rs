@@ -9,6 +9,7 @@ use crate::dump::put::put;
 use crate::dump::text::clock::Clock;
 use crate::files::{Files, Subvolume};
 
+use super::super::document::Document;
 use super::json::put_time;
 
 pub fn print(files: &Files<'_>, is_json: bool, out: &mut impl Write) -> std::io::Result<()> {
@@ -26,7 +27,10 @@ pub fn print(files: &Files<'_>, is_json: bool, out: &mut impl Write) -> std::io:
         let mut clock = Clock::default();
         subvolumes.iter().for_each(|subvolume| put_text(subvolume, default, &mut clock, &mut text));
     }
-    out.write_all(&text)
+    match is_json {
+        true => Document::new(out).write_all(&text),
+        false => out.write_all(&text),
+    }
 }
 
 fn put_text(subvolume: &Subvolume, default: TreeId, clock: &mut Clock, out: &mut Vec<u8>) {

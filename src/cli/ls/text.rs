@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 use crate::dump::text::clock::Clock;
 use crate::files::{Attributes, FileKind, Files};
 
+use super::super::color::{self, Palette};
 use super::names::{Errors, Form, Named};
 
 pub struct Text<'o, W> {
@@ -12,6 +13,7 @@ pub struct Text<'o, W> {
     has_inodes: bool,
     /// What a terminal would take for commands is escaped.
     is_terminal: bool,
+    palette: Palette,
     out: &'o mut W,
     clock: Clock,
     is_first: bool,
@@ -20,7 +22,15 @@ pub struct Text<'o, W> {
 impl<'o, W: Write> Text<'o, W> {
     pub fn new(is_long: bool, has_inodes: bool, out: &'o mut W) -> Self {
         let is_terminal = std::io::stdout().is_terminal();
-        Self { is_long, has_inodes, is_terminal, out, clock: Clock::default(), is_first: true }
+        Self {
+            is_long,
+            has_inodes,
+            is_terminal,
+            palette: Palette::of_stdout(),
+            out,
+            clock: Clock::default(),
+            is_first: true,
+        }
     }
 
     fn put_name(&self, name: &[u8], line: &mut Vec<u8>) {
@@ -87,7 +97,10 @@ impl<W: Write> Form for Text<'_, W> {
                 let is_mode = self.is_long && index == usize::from(self.has_inodes);
                 line.extend(if is_mode { format!("{text:<width$} ") } else { format!("{text:>width$} ") }.bytes());
             }
+            let style = self.palette.style(color::of_file(named.kind));
+            line.extend(style.to_string().bytes());
             self.put_name(&named.name, &mut line);
+            line.extend(format!("{style:#}").bytes());
             if self.is_long && named.kind == FileKind::Symlink {
                 line.extend(b" -> ");
                 let target = errors.told(&named.path, files.read_link(named.inode));

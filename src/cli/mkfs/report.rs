@@ -13,6 +13,7 @@ use crate::disk::{BlockGroupFlags, Profile};
 use crate::mkfs::features::{Quotas, names};
 use crate::mkfs::{Made, Options};
 
+use super::super::document::Document;
 use super::super::output;
 use super::rootdir::SubvolumeRecord;
 
@@ -84,7 +85,7 @@ pub fn text(made: &Made, paths: &[PathBuf]) -> String {
 }
 
 #[derive(Serialize)]
-struct Document {
+struct MadeRecord {
     schema: &'static str,
     label: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,7 +129,7 @@ pub fn json(made: &Made, paths: &[PathBuf], subvolumes: Vec<SubvolumeRecord>) ->
         path: path.display().to_string(),
         total_bytes: device.size,
     });
-    let document = Document {
+    let document = MadeRecord {
         schema: "rbtrfs.mkfs/1",
         label,
         label_bytes: (!is_text).then(|| superblock.label().to_vec()),
@@ -145,7 +146,7 @@ pub fn json(made: &Made, paths: &[PathBuf], subvolumes: Vec<SubvolumeRecord>) ->
     };
     let mut text = serde_json::to_vec_pretty(&document)?;
     text.push(b'\n');
-    Ok(output::stdout()?.write_all(&text)?)
+    Ok(Document::new(output::stdout()?).write_all(&text)?)
 }
 
 #[cfg(test)]

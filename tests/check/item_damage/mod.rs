@@ -164,7 +164,7 @@ fn problems_say_where_and_what() {
     let found = leaf.problems();
     assert_eq!(
         found[0].to_string(),
-        "corrupt leaf: root=5 block=31457280 slot=5 key=(257 INODE_ITEM 0), \
+        "corrupt leaf: root=FS_TREE block=31457280 slot=5 key=(257 INODE_ITEM 0), \
          invalid inode item size, have 5 expect 160"
     );
     assert_eq!(
@@ -180,7 +180,7 @@ fn problems_say_where_and_what() {
     assert_eq!(found[0].damage, LayoutDamage::LeafEmpty {}.into());
     assert_eq!(
         found[0].to_string(),
-        "corrupt leaf: root=5 block=31457280, invalid nritems, this tree must not be empty"
+        "corrupt leaf: root=FS_TREE block=31457280, invalid nritems, this tree must not be empty"
     );
 }
 

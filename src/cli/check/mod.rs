@@ -1,6 +1,11 @@
 //! `rbtrfs check`
 
+mod advice;
+mod paths;
+mod text;
+
 use std::io::{BufWriter, Write};
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::{ArgMatches, Args as _, FromArgMatches};
@@ -14,15 +19,16 @@ use crate::parallel::default_threads;
 use crate::problem::Problem;
 use crate::progress::Progress;
 use crate::repair::remedy;
-use crate::volume::{Notice, Volume};
+use crate::volume::Volume;
 
+use super::color::Palette;
 use super::exit::Exit;
-use super::findings::{Records, write_lines};
+use super::findings::Problems;
 use super::open::{Images, mounted};
 use super::repair::{self, RepairArgs, Wanted};
 use super::roots::Roots;
 use super::watch::{Display, watched};
-use super::{interrupt, output, qgroups, size};
+use super::{document, interrupt, output, qgroups, size};
 
 #[derive(Debug, Default, clap::Args)]
 pub struct Args {
@@ -33,6 +39,10 @@ pub struct Args {
     /// Print every problem, also where there are many of one kind
     #[arg(long)]
     all: bool,
+
+    /// Print notes too, which are no damage
+    #[arg(short, long)]
+    verbose: bool,
 
     /// Number of threads; as many as there are processors by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -70,13 +80,17 @@ pub struct Args {
 
 impl Args {
     /// A repair of `images`.
-    pub fn repair_of(images: Images, repair: RepairArgs) -> Self {
-        Self { images, repair, ..Self::default() }
+    pub fn repair_of(images: Images, repair: RepairArgs, verbose: bool) -> Self {
+        Self { images, repair, verbose, ..Self::default() }
     }
 
-    /// A check of `images` without options.
-    pub fn of(images: Images) -> Self {
-        Self { images, ..Self::default() }
+    /// A check of `images`.
+    pub fn of(images: Images, verbose: bool) -> Self {
+        Self { images, verbose, ..Self::default() }
+    }
+
+    fn is_for_people(&self) -> bool {
+        !self.json && !self.images.quiet
     }
 }
 
@@ -87,7 +101,7 @@ pub fn parser() -> clap::Command {
 
 /// The manual, with the codes of all kinds of problems.
 pub fn manual() -> String {
-    let mut manual = include_str!("check.manual").to_owned();
+    let mut manual = include_str!("../check.manual").to_owned();
     manual += "\n# PROBLEMS\n";
     for kind in Problem::kinds() {
         manual += &format!("- {} ({}): {} Repair: {}.\n", kind.code, kind.severity, kind.meaning, remedy(kind.code));
@@ -117,9 +131,21 @@ pub fn run_with(program: &str, args: &Args) -> anyhow::Result<Exit> {
         count_qgroups: args.qgroup_report,
         check_data_csum: args.check_data_csum,
     };
+    write_header(args, &volume)?;
     let display = Display::choose(args.progress, args.images.quiet);
+    let began = Instant::now();
     let report = watched(display, &progress, || check(&volume, &options))?;
-    write_report(args, &volume, &report)
+    write_report(args, &volume, &report, began.elapsed())
+}
+
+/// Before the check, which may take long.
+fn write_header(args: &Args, volume: &Volume) -> anyhow::Result<()> {
+    if args.is_for_people() {
+        let mut header = Vec::new();
+        text::write_header(volume, Palette::of_stdout(), &mut header)?;
+        output::stdout()?.write_all(&header)?;
+    }
+    Ok(())
 }
 
 fn run_repair(program: &str, args: &Args) -> anyhow::Result<Exit> {
@@ -134,6 +160,7 @@ fn run_repair(program: &str, args: &Args) -> anyhow::Result<Exit> {
         json: args.json,
         quiet: args.images.quiet,
         all: args.all,
+        notes: args.verbose,
         display: Display::choose(args.progress, args.images.quiet),
         progress: &progress,
     };
@@ -149,21 +176,26 @@ fn is_of_chunk_root(error: &anyhow::Error) -> bool {
 fn tell_lost_chunk_root(program: &str, args: &Args) -> anyhow::Result<Exit> {
     let volume = args.images.open_without_chunk_tree(&args.roots.choice())?;
     refuse_mounted(program, &volume, args.force)?;
-    write_report(args, &volume, &check_superblocks(&volume))
+    write_header(args, &volume)?;
+    write_report(args, &volume, &check_superblocks(&volume), Duration::ZERO)
 }
 
-fn write_report(args: &Args, volume: &Volume, report: &Report) -> anyhow::Result<Exit> {
+fn write_report(args: &Args, volume: &Volume, report: &Report, time: Duration) -> anyhow::Result<Exit> {
     let mut out = BufWriter::with_capacity(1 << 20, output::stdout()?);
     if args.json {
-        serde_json::to_writer(&mut out, &Document::new(volume, report, args.qgroup_report))?;
-        out.write_all(b"\n")?;
+        document::write(&mut out, &Document::new(volume, report, args.qgroup_report))?;
     } else {
         if args.qgroup_report {
             qgroups::write_text(&report.qgroups, &mut out)?;
         }
-        write_text(&report.problems, args.all, args.images.quiet, &mut out)?;
+        let wanted = text::Wanted { all: args.all, quiet: args.images.quiet, notes: args.verbose };
+        let palette = Palette::of_stdout();
+        text::write_problems(volume, &report.problems, wanted, palette, &mut out)?;
         if !args.images.quiet {
-            write_missing(volume, &mut out)?;
+            text::write_summary(report, time, wanted, palette, &mut out)?;
+            text::write_missing(volume, &mut out)?;
+            let steps = advice::steps(&args.images, &args.roots.words(), volume, &report.problems);
+            text::write_steps(&steps, palette, &mut out)?;
         }
     }
     out.flush()?;
@@ -190,33 +222,6 @@ fn refuse_mounted(program: &str, volume: &Volume, force: bool) -> anyhow::Result
     Ok(())
 }
 
-fn write_text(problems: &[Problem], all: bool, quiet: bool, out: &mut impl Write) -> std::io::Result<()> {
-    let wanted = problems.iter().filter(|problem| !quiet || problem.is_damage());
-    write_lines(wanted, all, out, |problem| format!("{}: {}: {problem}", problem.severity(), problem.code()))?;
-    if !quiet {
-        match problems.iter().filter(|problem| problem.is_damage()).count() {
-            0 => writeln!(out, "no problems found")?,
-            1 => writeln!(out, "1 problem found")?,
-            count => writeln!(out, "{count} problems found")?,
-        }
-    }
-    Ok(())
-}
-
-/// What the result does not tell of.
-fn write_missing(volume: &Volume, out: &mut impl Write) -> std::io::Result<()> {
-    let missing = volume.notices().iter().filter_map(|notice| match notice {
-        Notice::MissingDevice { devid, .. } => Some(devid.to_string()),
-        _ => None,
-    });
-    let missing: Vec<String> = missing.collect();
-    let (noun, verb) = if missing.len() == 1 { ("device", "is") } else { ("devices", "are") };
-    match missing.is_empty() {
-        true => Ok(()),
-        false => writeln!(out, "{noun} {} {verb} missing: what stands there was not verified", missing.join(", ")),
-    }
-}
-
 #[derive(Serialize)]
 struct Document<'a> {
     schema: &'static str,
@@ -225,7 +230,7 @@ struct Document<'a> {
     totals: &'a Totals,
     #[serde(skip_serializing_if = "Option::is_none")]
     qgroups: Option<Vec<qgroups::Row>>,
-    problems: Records<'a, Problem>,
+    problems: Problems<'a>,
 }
 
 impl<'a> Document<'a> {
@@ -236,7 +241,7 @@ impl<'a> Document<'a> {
             clean: !report.problems.iter().any(Problem::is_damage),
             totals: &report.totals,
             qgroups: qgroup_report.then(|| qgroups::rows(&report.qgroups)),
-            problems: Records(&report.problems),
+            problems: Problems(&report.problems),
         }
     }
 }

@@ -1,0 +1,181 @@
+//! What a person does next about what was found.
+
+use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use crate::finding::{Finding, Severity};
+use crate::problem::{BlockProblem, Harm, Problem};
+use crate::repair::cause_of;
+use crate::tree::TreeRoot;
+use crate::volume::{Notice, RootChoice, Volume};
+
+use super::super::open::Images;
+
+/// A step, and the commands that do it.
+pub struct Step {
+    pub text: String,
+    pub commands: Vec<String>,
+}
+
+impl Step {
+    fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), commands: Vec::new() }
+    }
+
+    fn with(text: impl Into<String>, command: String) -> Self {
+        Self { text: text.into(), commands: vec![command] }
+    }
+}
+
+/// The steps, in their order; none where nothing is wrong that matters. `roots` are the options that chose where the filesystem
+/// is begun.
+pub fn steps(images: &Images, roots: &[String], volume: &Volume, problems: &[Problem]) -> Vec<Step> {
+    let Some(worst) = problems.iter().map(Problem::harm).min().filter(|harm| *harm < Harm::Harmless) else {
+        return Vec::new();
+    };
+    let mut steps = Vec::new();
+    let is_missing = |notice: &Notice| matches!(notice, Notice::MissingDevice { .. });
+    if volume.notices().iter().any(is_missing) {
+        let devices = volume.superblock().num_devices;
+        steps.push(Step::new(format!(
+            "Give all {devices} images: what the others tell of a missing device is not sure."
+        )));
+    }
+    if let Some(cause) = cause_of(problems) {
+        steps.push(Step::new(format!("Likely cause: {cause}.")));
+    }
+    if problems.iter().any(is_of_memory) {
+        steps.push(Step::new(
+            "Test the memory (memtest86+): a block has a right checksum and wrong contents, so it was wrong before it was written, \
+             as bits that flip in memory make it.",
+        ));
+    }
+    if worst <= Harm::Redundancy {
+        let text = "Copy the disk first, and work on the copy where you can:".to_owned();
+        steps.push(Step { text, commands: images.images.iter().map(|image| copy_of(image)).collect() });
+    }
+    let other = if roots.is_empty() { other_roots(images, problems) } else { None };
+    let options = match &other {
+        Some(Other::Readable(options)) => {
+            let text = "The root is lost, and another one can be read: check what it leads to.";
+            steps.push(Step::with(text, command("check", &[options], images)));
+            vec![*options]
+        }
+        Some(Other::Unknown) => {
+            let text = "The root is lost, and so are the backup roots: list the roots that are found, for --tree-root.";
+            steps.push(Step::with(text, command("extract --roots", &[], images)));
+            Vec::new()
+        }
+        None => roots.iter().map(String::as_str).collect(),
+    };
+    let of_extract = match other {
+        Some(Other::Unknown) => &["--tree-root ADDRESS"][..],
+        _ => options.as_slice(),
+    };
+    if worst <= Harm::Files {
+        let text =
+            "Get the files out: that reads what can be read, writes nothing to the images and lists what is missing.";
+        steps.push(Step::with(text, command("extract -C FILES", of_extract, images)));
+    }
+    let text = "See what a repair would do and what would be left; without --dry-run it does it, --undo FILE keeps a way back.";
+    steps.push(Step::with(text, command("check --repair --dry-run", &options, images)));
+    steps
+}
+
+/// Contents that make no sense in a block whose checksum is right.
+fn is_of_memory(problem: &Problem) -> bool {
+    matches!(problem, Problem::Item(_)) && problem.severity() >= Severity::Error
+}
+
+fn copy_of(image: &Path) -> String {
+    let name = quoted(image);
+    if image.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device()) {
+        return format!("ddrescue {name} COPY.img COPY.map");
+    }
+    let mut copy = image.as_os_str().to_owned();
+    copy.push(".copy");
+    format!("cp --sparse=always --reflink=auto {name} {}", quoted(Path::new(&copy)))
+}
+
+/// Where the filesystem can be begun to be read instead of at a root that is lost.
+enum Other {
+    /// With these options.
+    Readable(&'static str),
+    Unknown,
+}
+
+/// Looks for another root, if one is lost.
+fn other_roots(images: &Images, problems: &[Problem]) -> Option<Other> {
+    let is_lost = |problem: &Problem| matches!(problem, Problem::Block(BlockProblem::OtherRoots { .. }));
+    if !problems.iter().any(is_lost) {
+        return None;
+    }
+    let choices = [
+        ("-b", RootChoice { backup: true, ..RootChoice::default() }),
+        ("-s 1", RootChoice { mirror: Some(1), ..RootChoice::default() }),
+        ("-s 2", RootChoice { mirror: Some(2), ..RootChoice::default() }),
+    ];
+    let is_readable = |choice: &RootChoice| images.open_silently(choice).is_ok_and(|volume| has_root_tree(&volume));
+    let found = choices.iter().find(|(_, choice)| is_readable(choice));
+    Some(found.map_or(Other::Unknown, |(options, _)| Other::Readable(options)))
+}
+
+fn has_root_tree(volume: &Volume) -> bool {
+    let (root, mut buffer) = (TreeRoot::root_tree(volume), Vec::new());
+    volume.read_block(&root.expected(), &mut buffer).is_ok()
+}
+
+fn command(command: &str, options: &[&str], images: &Images) -> String {
+    let mut line = format!("rbtrfs {command}");
+    for option in options {
+        let _ = write!(line, " {option}");
+    }
+    for image in &images.images {
+        let _ = write!(line, " {}", quoted(image));
+    }
+    line
+}
+
+/// The path as a shell takes it for one word, and for no option.
+fn quoted(path: &Path) -> String {
+    let bytes = path.as_os_str().as_bytes();
+    let before = if bytes.starts_with(b"-") { "./" } else { "" };
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_./+:@%=,-".contains(byte);
+    match path.to_str() {
+        Some(text) if !bytes.is_empty() && bytes.iter().all(is_plain) => format!("{before}{text}"),
+        Some(text) if !text.contains(char::is_control) => format!("'{before}{}'", text.replace('\'', r"'\''")),
+        _ => {
+            let mut quoted = format!("$'{before}");
+            for byte in bytes {
+                let _ = match byte {
+                    b'\'' | b'\\' => write!(quoted, "\\{}", char::from(*byte)),
+                    b' '..=b'~' => write!(quoted, "{}", char::from(*byte)),
+                    _ => write!(quoted, "\\x{byte:02x}"),
+                };
+            }
+            quoted + "'"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_shell_reads_back_the_very_path() {
+        for path in
+            [&b"/dev/sda1"[..], b"my disk.img", b"it's", b"-x", b"a\nb", b"\xff'\\", "müll $HOME".as_bytes(), b""]
+        {
+            let word = quoted(Path::new(OsStr::from_bytes(path)));
+            let printed = Command::new("bash").args(["-c", &format!("printf %s {word}")]).output().unwrap().stdout;
+            let printed = printed.strip_prefix(b"./").filter(|_| path.starts_with(b"-")).unwrap_or(&printed);
+            assert_eq!(printed, path, "{word}");
+        }
+    }
+}
