@@ -17,7 +17,7 @@ pub struct Command {
     pub stands_for: &'static [&'static str],
     /// Its options and operands.
     pub parser: fn() -> clap::Command,
-    /// The rest of its man page: `# HEADING` lines, paragraphs, `- ` lists, and indented lines that stay as they are.
+    /// Its man page but for the options, as `man::source` reads it.
     pub manual: fn() -> String,
     /// Gets the name for its messages.
     pub run: fn(&str, &ArgMatches) -> anyhow::Result<Exit>,

@@ -24,6 +24,10 @@ pub fn parser() -> clap::Command {
     Args::augment_args(clap::Command::new("completions").about("Print a completion script for a shell"))
 }
 
+pub fn manual() -> String {
+    include_str!("completions.manual").to_owned()
+}
+
 pub fn run(_program: &str, matches: &ArgMatches, commands: &[Command]) -> anyhow::Result<Exit> {
     let args = Args::from_arg_matches(matches)?;
     let Some(mut parser) = parser_of(&args.program, commands) else {

@@ -15,7 +15,7 @@ use super::exit::Exit;
 use super::moved::{self, Job, MovedRecord};
 use super::{document, output};
 
-/// How blocks are moved.
+// How blocks are moved. A documentation comment would be taken for that of the command.
 #[derive(Debug, clap::Args)]
 pub struct Moving {
     /// Number of threads; as many as there are processors by default

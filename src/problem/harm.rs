@@ -1,7 +1,7 @@
 //! What a problem means for a person.
 
 use crate::disk::superblock::SUPER_OFFSETS;
-use crate::finding::{Finding, Severity};
+use crate::finding::{Finding, ProblemKind, Severity};
 
 use super::{Problem, SuperblockProblem};
 
@@ -37,6 +37,16 @@ impl Harm {
             Self::Derived => "Only derived data: a repair makes it anew",
             Self::Harmless => "No harm yet",
             Self::Note => "Notes: no damage",
+        }
+    }
+}
+
+impl Harm {
+    /// What problems of a kind mean at the worst.
+    pub fn of_kind(kind: &ProblemKind) -> Self {
+        match kind.severity {
+            Severity::Note => Self::Note,
+            _ => known(kind.code).unwrap_or(Self::Reach),
         }
     }
 }

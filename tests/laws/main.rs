@@ -218,7 +218,7 @@ impl Law {
         let name = self.name();
         let help = run_rbtrfs(&format!("{name} --help"), &[]);
         assert_eq!((help.code, help.stderr.as_str()), (0, ""), "{name}");
-        let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("man/rbtrfs-{name}.1"));
+        let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("man/rbtrfs-{name}.8"));
         let manual = std::fs::read_to_string(manual).unwrap().replace("\\-", "-");
         let words =
             help.stdout.split([' ', ',', '\n', '=', '[']).filter(|word| word.starts_with("--") && word.len() > 2);

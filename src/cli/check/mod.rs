@@ -18,7 +18,6 @@ use crate::finding::Finding;
 use crate::parallel::default_threads;
 use crate::problem::Problem;
 use crate::progress::Progress;
-use crate::repair::remedy;
 use crate::volume::Volume;
 
 use super::color::Palette;
@@ -99,14 +98,8 @@ pub fn parser() -> clap::Command {
     Args::augment_args(command)
 }
 
-/// The manual, with the codes of all kinds of problems.
 pub fn manual() -> String {
-    let mut manual = include_str!("../check.manual").to_owned();
-    manual += "\n# PROBLEMS\n";
-    for kind in Problem::kinds() {
-        manual += &format!("- {} ({}): {} Repair: {}.\n", kind.code, kind.severity, kind.meaning, remedy(kind.code));
-    }
-    manual
+    include_str!("../check.manual").to_owned()
 }
 
 pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {

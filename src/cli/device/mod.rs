@@ -20,7 +20,7 @@ pub fn parser() -> clap::Command {
 }
 
 pub fn manual() -> String {
-    include_str!("manual").to_owned()
+    include_str!("device.manual").to_owned()
 }
 
 pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
