@@ -12,6 +12,7 @@ mod command;
 mod completions;
 mod device;
 mod document;
+mod doubtful;
 mod dump_super;
 mod dump_tree;
 mod exit;

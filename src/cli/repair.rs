@@ -8,18 +8,21 @@ use serde::Serialize;
 
 use crate::disk::fields::Uuid;
 use crate::finding::Finding;
-use crate::image::Image;
+use crate::image::{Image, mount_of};
 use crate::problem::Problem;
 use crate::progress::Progress;
 use crate::repair::{Fix, Force, Options, Repaired, SpaceCache, cause_of, publish, remedy, repair};
 use crate::volume::{MissingDevices, RootChoice, Volume};
 
 use super::color::{self, Palette};
+use super::doubtful::{self, Doubtful};
 use super::exit::Exit;
 use super::findings::{Problems, Records, write_lines};
-use super::open::mounted;
 use super::watch::{Display, watched};
 use super::{document, output};
+
+/// More doubtful files than this are counted instead of printed.
+const SHOWN: usize = 20;
 
 // A documentation comment would be taken for that of the command.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -128,7 +131,7 @@ pub fn run(program: &str, wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
         bail!("--undo saves what a repair overwrites, and --dry-run writes nothing");
     }
     let staged = stage(wanted)?;
-    let fsid = fsid_of(&staged)?;
+    refuse_mounted(&staged)?;
     let options = Options {
         threads: wanted.threads,
         memory: wanted.memory,
@@ -139,14 +142,23 @@ pub fn run(program: &str, wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
         force: args.force(),
     };
     let repaired = watched(wanted.display, wanted.progress, || repair(&staged, &options))?;
-    let outcome = decide(program, wanted, &repaired, staged)?;
-    let told = tell(wanted, fsid, &repaired, outcome);
+    let (fsid, doubtful) = view(&staged, &repaired)?;
+    let plan = Plan { repaired: &repaired, doubtful: &doubtful };
+    let outcome = decide(program, wanted, &plan, staged)?;
+    let told = tell(wanted, fsid, &plan, outcome);
     if outcome == Outcome::Published {
         output::after_change(told)?
     } else {
         told?
     };
     Ok(outcome.exit(&repaired))
+}
+
+/// What is to be done, and what may come of it.
+struct Plan<'p> {
+    repaired: &'p Repaired,
+    /// Files that may not be as they were.
+    doubtful: &'p [Doubtful],
 }
 
 /// What became of a repair.
@@ -185,7 +197,8 @@ fn stage(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Image>> {
     }
     // Before they are held: one that is named twice would be found in use by itself.
     let peek = wanted.images.iter().map(|path| Image::open_unmapped(path)).collect::<Result<Vec<_>, _>>()?;
-    let seeds: Vec<bool> = crate::volume::seeds_among(peek)?;
+    // What has no superblock is found to have none again, where that matters.
+    let seeds = crate::volume::seeds_among(peek).unwrap_or_else(|_| vec![false; wanted.images.len()]);
     let open = |(path, is_seed): (&PathBuf, bool)| match is_seed {
         true => Image::open_unmapped(path),
         false => Image::open_for_writing(path),
@@ -193,18 +206,27 @@ fn stage(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Image>> {
     Ok(wanted.images.iter().zip(seeds).map(open).map(|image| image.map(Image::staged)).collect::<Result<_, _>>()?)
 }
 
-fn fsid_of(images: &[Image]) -> anyhow::Result<Uuid> {
-    let again = images.iter().map(Image::again).collect::<Result<Vec<_>, _>>()?;
-    let volume = Volume::open_without_chunk_tree(again, &RootChoice::default())?;
-    if let Some((path, mount)) = mounted(&volume).next() {
-        bail!("{} is mounted read-write at {}", path.display(), mount.point);
+/// The uuid of the repaired filesystem, and files of it that may not be as they were.
+fn view(staged: &[Image], repaired: &Repaired) -> anyhow::Result<(Uuid, Vec<Doubtful>)> {
+    let again = || staged.iter().map(Image::again).collect::<Result<Vec<_>, _>>();
+    let fsid = Volume::open_without_chunk_tree(again()?, &RootChoice::default())?.superblock().fsid;
+    // A tree that still cannot be opened has no files.
+    let volume = Volume::open(again()?).ok().filter(|_| !repaired.doubts.is_empty());
+    Ok((fsid, volume.map(|volume| doubtful::files(&volume, &repaired.doubts)).unwrap_or_default()))
+}
+
+fn refuse_mounted(images: &[Image]) -> anyhow::Result<()> {
+    for path in images.iter().map(Image::path) {
+        if let Some(mount) = mount_of(path).filter(|mount| mount.read_write) {
+            bail!("{} is mounted read-write at {}", path.display(), mount.point);
+        }
     }
-    Ok(volume.superblock().fsid)
+    Ok(())
 }
 
 /// Publishes the repair, if it is to be, and if it is worth it.
-fn decide(program: &str, wanted: &Wanted<'_>, repaired: &Repaired, staged: Vec<Image>) -> anyhow::Result<Outcome> {
-    let args = wanted.args;
+fn decide(program: &str, wanted: &Wanted<'_>, plan: &Plan<'_>, staged: Vec<Image>) -> anyhow::Result<Outcome> {
+    let (args, repaired) = (wanted.args, plan.repaired);
     if repaired.fixes.is_empty() && repaired.is_clean() && repaired.stopped.is_none() {
         return Ok(Outcome::Clean);
     }
@@ -214,7 +236,7 @@ fn decide(program: &str, wanted: &Wanted<'_>, repaired: &Repaired, staged: Vec<I
     if !repaired.is_better() && (!args.is_forced() || !repaired.is_no_worse()) {
         return Ok(Outcome::NotBetter);
     }
-    if repaired.given_up().next().is_some() && !args.yes && !agrees(program, wanted, repaired)? {
+    if repaired.given_up().next().is_some() && !args.yes && !agrees(program, wanted, plan)? {
         return Ok(Outcome::Unasked);
     }
     let publish = || publish(staged, args.undo.as_deref(), wanted.progress);
@@ -223,12 +245,15 @@ fn decide(program: &str, wanted: &Wanted<'_>, repaired: &Repaired, staged: Vec<I
 }
 
 /// Lists what would be given up, and asks for it on a terminal.
-fn agrees(program: &str, wanted: &Wanted<'_>, repaired: &Repaired) -> anyhow::Result<bool> {
+fn agrees(program: &str, wanted: &Wanted<'_>, plan: &Plan<'_>) -> anyhow::Result<bool> {
     if wanted.json || wanted.quiet || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Ok(false);
     }
-    for fix in repaired.given_up() {
+    for fix in plan.repaired.given_up() {
         output::error(program, &format_args!("to be given up: {fix}"));
+    }
+    for file in plan.doubtful {
+        output::error(program, &format_args!("may be of an earlier commit, or lack something: {file}"));
     }
     let _ = write!(io::stderr(), "{program}: go on and give this up? [y/N] ");
     let mut answer = String::new();
@@ -236,12 +261,12 @@ fn agrees(program: &str, wanted: &Wanted<'_>, repaired: &Repaired) -> anyhow::Re
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-fn tell(wanted: &Wanted<'_>, fsid: Uuid, repaired: &Repaired, outcome: Outcome) -> anyhow::Result<()> {
+fn tell(wanted: &Wanted<'_>, fsid: Uuid, plan: &Plan<'_>, outcome: Outcome) -> anyhow::Result<()> {
     let mut out = BufWriter::new(output::stdout()?);
     if wanted.json {
-        document::write(&mut out, &Document::new(wanted, fsid, repaired, outcome))?;
+        document::write(&mut out, &Document::new(wanted, fsid, plan, outcome))?;
     } else if !wanted.quiet {
-        write_text(wanted, repaired, outcome, &mut out)?;
+        write_text(wanted, plan, outcome, &mut out)?;
     }
     out.flush()?;
     Ok(())
@@ -251,8 +276,8 @@ fn damage(problems: &[Problem]) -> impl Iterator<Item = &Problem> {
     problems.iter().filter(|problem| problem.is_damage())
 }
 
-fn write_text(wanted: &Wanted<'_>, repaired: &Repaired, outcome: Outcome, out: &mut impl Write) -> io::Result<()> {
-    let (all, palette) = (wanted.all, Palette::of_stdout());
+fn write_text(wanted: &Wanted<'_>, plan: &Plan<'_>, outcome: Outcome, out: &mut impl Write) -> io::Result<()> {
+    let (all, palette, repaired) = (wanted.all, Palette::of_stdout(), plan.repaired);
     let is_wanted = |problem: &&Problem| wanted.notes || problem.is_damage();
     write_lines(repaired.before.problems.iter().filter(is_wanted), all, out, |problem| {
         let severity = palette.paint(color::of_severity(problem.severity()), problem.severity());
@@ -270,6 +295,14 @@ fn write_text(wanted: &Wanted<'_>, repaired: &Repaired, outcome: Outcome, out: &
         let verb = palette.paint(style, verb);
         format!("{verb}: {}: {fix}", fix.code())
     })?;
+    let shown = if all { usize::MAX } else { SHOWN };
+    for file in plan.doubtful.iter().take(shown) {
+        let doubtful = palette.paint(color::WARNING, "doubtful");
+        writeln!(out, "{doubtful}: {file}: may be of an earlier commit, or lack something")?;
+    }
+    if let Some(more) = plan.doubtful.len().checked_sub(shown).filter(|more| *more > 0) {
+        writeln!(out, "doubtful: {more} more (--all shows them)")?;
+    }
     if repaired.fixes.iter().any(Fix::is_of_flipped_bit) {
         writeln!(out, "bits had flipped: test the memory (memtest86+) before more is written with it")?;
     }
@@ -309,6 +342,9 @@ struct Document<'a> {
     problems: Problems<'a>,
     fixes: Records<'a, Fix>,
     left: Problems<'a>,
+    /// Files that may not be as they were, a thousand at the most.
+    #[serde(skip_serializing_if = "<[Doubtful]>::is_empty")]
+    doubtful: &'a [Doubtful],
     #[serde(skip_serializing_if = "Option::is_none")]
     stopped: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -316,7 +352,8 @@ struct Document<'a> {
 }
 
 impl<'a> Document<'a> {
-    fn new(wanted: &'a Wanted<'_>, fsid: Uuid, repaired: &'a Repaired, outcome: Outcome) -> Self {
+    fn new(wanted: &'a Wanted<'_>, fsid: Uuid, plan: &Plan<'a>, outcome: Outcome) -> Self {
+        let repaired = plan.repaired;
         Self {
             schema: "rbtrfs.repair/1",
             fsid,
@@ -327,6 +364,7 @@ impl<'a> Document<'a> {
             problems: Problems(&repaired.before.problems),
             fixes: Records(&repaired.fixes),
             left: Problems(&repaired.after.problems),
+            doubtful: plan.doubtful,
             stopped: repaired.stopped.as_ref().map(ToString::to_string),
             undo: wanted.args.undo.as_deref(),
         }

@@ -43,6 +43,7 @@ impl Doubts {
         all
     }
 
+    /// Whether the inode may not be as it was.
     pub fn has(&self, inode: InodeId) -> bool {
         let is_in = |ranges: &[(Ino, Ino)], ino: Ino| {
             let index = ranges.partition_point(|(first, _)| *first <= ino);
@@ -52,8 +53,18 @@ impl Doubts {
             || self.of_trees.get(&inode.tree).is_some_and(|ranges| is_in(ranges, inode.ino))
     }
 
+    /// What is doubtful of a subvolume: its inodes from the first to the last, in order.
+    pub fn of_tree(&self, tree: TreeId) -> Vec<(Ino, Ino)> {
+        let is_whole = self.trees.iter().any(|(first, last)| (*first..=*last).contains(&Ino(tree.0)));
+        match self.of_trees.get(&tree) {
+            _ if is_whole => vec![(Ino(0), Ino(u64::MAX))],
+            Some(ranges) => ranges.clone(),
+            None => Vec::new(),
+        }
+    }
+
     /// What may be missing besides what has a name.
-    pub fn texts(&self, trees: &[TreeId]) -> Vec<String> {
+    pub(super) fn texts(&self, trees: &[TreeId]) -> Vec<String> {
         let text = |what: String, (first, last): &(Ino, Ino)| match first == last {
             true => format!("{what} {first} may be missing, or of an earlier commit"),
             false => format!("{what} {first} to {last} may be missing, or of an earlier commit"),

@@ -1,7 +1,7 @@
 //! `rbtrfs check`
 
 mod advice;
-mod paths;
+pub(super) mod paths;
 mod text;
 
 use std::io::{BufWriter, Write};
@@ -162,7 +162,7 @@ fn run_repair(program: &str, args: &Args) -> anyhow::Result<Exit> {
 
 /// Whether the filesystem cannot be opened for nothing but its chunk tree.
 fn is_of_chunk_root(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(Error::Block { what: "chunk root", .. }))
+    matches!(error.downcast_ref(), Some(Error::Block { what: "chunk root", .. } | Error::Truncated { .. }))
 }
 
 /// Reports what the superblocks say of a filesystem that lost its chunk root.

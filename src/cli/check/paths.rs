@@ -37,6 +37,12 @@ impl<'v> Paths<'v> {
         Self { volume, known: None, left: LOOKED_UP }
     }
 
+    /// The path of an inode from the top level, as far as it can be told.
+    pub fn of_inode(&mut self, inode: InodeId) -> Option<FileName> {
+        let volume = self.volume;
+        self.known.get_or_insert_with(|| Known::read(volume)).path(inode.tree, Some(inode.ino)).map(FileName)
+    }
+
     /// The path from the top level of what the problem is of, as far as it can be told: `...` stands for what cannot.
     pub fn of(&mut self, problem: &Problem) -> Option<FileName> {
         let Place { tree, inode, name } = place_of(problem)?;
