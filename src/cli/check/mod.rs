@@ -87,10 +87,6 @@ impl Args {
     pub fn of(images: Images, verbose: bool) -> Self {
         Self { images, verbose, ..Self::default() }
     }
-
-    fn is_for_people(&self) -> bool {
-        !self.json && !self.images.quiet
-    }
 }
 
 pub fn parser() -> clap::Command {
@@ -124,21 +120,10 @@ pub fn run_with(program: &str, args: &Args) -> anyhow::Result<Exit> {
         count_qgroups: args.qgroup_report,
         check_data_csum: args.check_data_csum,
     };
-    write_header(args, &volume)?;
     let display = Display::choose(args.progress, args.images.quiet);
     let began = Instant::now();
     let report = watched(display, &progress, || check(&volume, &options))?;
     write_report(args, &volume, &report, began.elapsed())
-}
-
-/// Before the check, which may take long.
-fn write_header(args: &Args, volume: &Volume) -> anyhow::Result<()> {
-    if args.is_for_people() {
-        let mut header = Vec::new();
-        text::write_header(volume, Palette::of_stdout(), &mut header)?;
-        output::stdout()?.write_all(&header)?;
-    }
-    Ok(())
 }
 
 fn run_repair(program: &str, args: &Args) -> anyhow::Result<Exit> {
@@ -169,7 +154,6 @@ fn is_of_chunk_root(error: &anyhow::Error) -> bool {
 fn tell_lost_chunk_root(program: &str, args: &Args) -> anyhow::Result<Exit> {
     let volume = args.images.open_without_chunk_tree(&args.roots.choice())?;
     refuse_mounted(program, &volume, args.force)?;
-    write_header(args, &volume)?;
     write_report(args, &volume, &check_superblocks(&volume), Duration::ZERO)
 }
 
@@ -178,11 +162,14 @@ fn write_report(args: &Args, volume: &Volume, report: &Report, time: Duration) -
     if args.json {
         document::write(&mut out, &Document::new(volume, report, args.qgroup_report))?;
     } else {
+        let palette = Palette::of_stdout();
+        if !args.images.quiet {
+            text::write_header(volume, palette, &mut out)?;
+        }
         if args.qgroup_report {
             qgroups::write_text(&report.qgroups, &mut out)?;
         }
         let wanted = text::Wanted { all: args.all, quiet: args.images.quiet, notes: args.verbose };
-        let palette = Palette::of_stdout();
         text::write_problems(volume, &report.problems, wanted, palette, &mut out)?;
         if !args.images.quiet {
             text::write_summary(report, time, wanted, palette, &mut out)?;
