@@ -73,6 +73,9 @@ _rbtrfs() {
             rbtrfs,sprout)
                 cmd="rbtrfs__subcmd__sprout"
                 ;;
+            rbtrfs,stat)
+                cmd="rbtrfs__subcmd__stat"
+                ;;
             rbtrfs,tune)
                 cmd="rbtrfs__subcmd__tune"
                 ;;
@@ -172,6 +175,9 @@ _rbtrfs() {
             rbtrfs__subcmd__help,sprout)
                 cmd="rbtrfs__subcmd__help__subcmd__sprout"
                 ;;
+            rbtrfs__subcmd__help,stat)
+                cmd="rbtrfs__subcmd__help__subcmd__stat"
+                ;;
             rbtrfs__subcmd__help,tune)
                 cmd="rbtrfs__subcmd__help__subcmd__tune"
                 ;;
@@ -200,7 +206,7 @@ _rbtrfs() {
 
     case "${cmd}" in
         rbtrfs)
-            opts="-h -V --color --help --version check dump-tree dump-super list-chunks ls cat extract chunk-alloc chunk-remove balance device resize min-size sprout tune undo mkfs completions fsck man help"
+            opts="-h -V --color --help --version check dump-tree dump-super list-chunks ls stat cat extract chunk-alloc chunk-remove balance device resize min-size sprout tune undo mkfs completions fsck man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -268,7 +274,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__cat)
-            opts="-s -b -r -q -h -V --range --subvol --super --backup --tree-root --chunk-root --quiet --no-map --color --help --version"
+            opts="-s -b -r -q -h -V --range --subvol --recover --super --backup --tree-root --chunk-root --quiet --no-map --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -280,6 +286,10 @@ _rbtrfs() {
                     ;;
                 --subvol)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --recover)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 --super)
@@ -760,7 +770,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__extract)
-            opts="-C -s -b -r -q -h -V --directory --tar --exclude --snapshots --resume --bad-sectors --reflink --report --roots --json --threads --progress --subvol --super --backup --tree-root --chunk-root --quiet --no-map --json-u64-strings --color --help --version"
+            opts="-C -s -b -r -q -h -V --directory --tar --exclude --snapshots --resume --bad-sectors --reflink --report --roots --json --threads --progress --subvol --recover --super --backup --tree-root --chunk-root --quiet --no-map --json-u64-strings --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -800,6 +810,10 @@ _rbtrfs() {
                     ;;
                 --subvol)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --recover)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 --super)
@@ -852,7 +866,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__help)
-            opts="check dump-tree dump-super list-chunks ls cat extract chunk-alloc chunk-remove balance device resize min-size sprout tune undo mkfs completions fsck man help"
+            opts="check dump-tree dump-super list-chunks ls stat cat extract chunk-alloc chunk-remove balance device resize min-size sprout tune undo mkfs completions fsck man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1201,6 +1215,20 @@ _rbtrfs() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rbtrfs__subcmd__help__subcmd__stat)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rbtrfs__subcmd__help__subcmd__tune)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -1252,7 +1280,7 @@ _rbtrfs() {
             return 0
             ;;
         rbtrfs__subcmd__ls)
-            opts="-l -R -a -i -d -s -b -r -q -h -V --long --recursive --all --inode --directory --subvolumes --json --json-lines --subvol --super --backup --tree-root --chunk-root --quiet --no-map --json-u64-strings --color --help --version"
+            opts="-l -R -a -i -d -s -b -r -q -h -V --long --recursive --all --inode --directory --subvolumes --json --json-lines --subvol --recover --super --backup --tree-root --chunk-root --quiet --no-map --json-u64-strings --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1260,6 +1288,10 @@ _rbtrfs() {
             case "${prev}" in
                 --subvol)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --recover)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 --super)
@@ -1537,6 +1569,52 @@ _rbtrfs() {
                     return 0
                     ;;
                 --size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbtrfs__subcmd__stat)
+            opts="-s -b -r -q -h -V --json --subvol --recover --super --backup --tree-root --chunk-root --quiet --no-map --json-u64-strings --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --subvol)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --recover)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --super)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -s)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tree-root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -r)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --chunk-root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -11,6 +11,7 @@ mod names;
 mod outcome;
 mod random;
 mod space;
+mod superblock;
 #[path = "../support/mod.rs"]
 mod support;
 mod undo;

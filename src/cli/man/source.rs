@@ -7,17 +7,20 @@ use std::fmt::Write as _;
 use crate::disk::profile::Profile;
 
 /// What several pages have.
-const COMMON: &[(&str, fn() -> String)] = &[
-    ("exit", || include_str!("exit.manual").to_owned()),
-    ("after-change", || include_str!("after-change.manual").to_owned()),
-    ("refused", || include_str!("refused.manual").to_owned()),
-    ("behind", || include_str!("behind.manual").to_owned()),
-    ("parity", || include_str!("parity.manual").to_owned()),
-    ("sizes", || include_str!("sizes.manual").to_owned()),
-    ("profiles", profiles),
-    ("files", || include_str!("files.manual").to_owned()),
-    ("environment", || include_str!("environment.manual").to_owned()),
-];
+fn common(name: &str) -> Option<String> {
+    Some(match name {
+        "profiles" => profiles(),
+        "exit" => include_str!("exit.manual").to_owned(),
+        "after-change" => include_str!("after-change.manual").to_owned(),
+        "refused" => include_str!("refused.manual").to_owned(),
+        "behind" => include_str!("behind.manual").to_owned(),
+        "parity" => include_str!("parity.manual").to_owned(),
+        "sizes" => include_str!("sizes.manual").to_owned(),
+        "files" => include_str!("files.manual").to_owned(),
+        "environment" => include_str!("environment.manual").to_owned(),
+        _ => return None,
+    })
+}
 
 /// The sections of a page, each with its heading and its text.
 #[derive(Debug, Default)]
@@ -55,15 +58,11 @@ fn included(text: &str) -> String {
     let mut all = String::new();
     for line in text.lines() {
         match line.strip_prefix("@include ").and_then(common) {
-            Some(common) => all += &common(),
+            Some(common) => all += &common,
             None => writeln!(all, "{line}").unwrap_or_default(),
         }
     }
     all
-}
-
-fn common(name: &str) -> Option<fn() -> String> {
-    COMMON.iter().find(|(other, _)| *other == name).map(|(_, text)| *text)
 }
 
 /// The profiles, by what the format says of them.

@@ -135,7 +135,9 @@ impl Loss<'_> {
         if unread.tree != objectid::CSUM_TREE && self.bring_back(plan, unread, parent.as_ref())? {
             return Ok(());
         }
-        if self.otherwise == Otherwise::Stays {
+        // With the root of the root tree all files would be given up, although their trees may be there.
+        let is_all = unread.tree == objectid::ROOT_TREE && unread.first.is_none() && unread.end.is_none();
+        if self.otherwise == Otherwise::Stays || is_all {
             return Ok(());
         }
         plan.edits.lost.insert(unread.block, Instead::Items(Items::new()));
