@@ -19,6 +19,17 @@ findings! {
         ) {
             root: Logical, chunk_root: Logical, generation: Transid,
         }
+        /// The chunk tree is lost, and made of what else knows of chunks.
+        ChunkTreeMade("chunk-tree-made", Note, "the chunk tree is made anew: {count} chunks, by device extents and block groups") {
+            count: u64,
+        }
+        /// The root tree is lost, and made of the roots that are found.
+        RootTreeMade(
+            "root-tree-made", Warning,
+            "the root tree is made anew, of {count} trees that are found: uuids, times and flags of subvolumes are lost"
+        ) {
+            count: u64,
+        }
         /// A field of the superblock is set.
         SuperblockField("superblock-field-set", Note, "superblock: {field} is set to {value}") {
             field: &'static str, value: u64,

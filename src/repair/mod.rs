@@ -2,6 +2,7 @@
 //! only if they made things better.
 
 mod apply;
+mod bare;
 mod chunk_root;
 mod copies;
 mod decide;
@@ -10,7 +11,6 @@ mod edits;
 mod fix;
 pub mod flip;
 mod free;
-mod made_superblock;
 mod nodes;
 pub mod older;
 mod options;

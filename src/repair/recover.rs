@@ -7,9 +7,9 @@ use crate::image::Image;
 use crate::survey::{self, Survey, gather};
 use crate::volume::{RootChoice, Volume};
 
+use super::bare;
 use super::decide::decide_blocks;
 use super::fix::Fix;
-use super::made_superblock;
 use super::options::Options;
 use super::plan::{Doubt, DoubtfulInodes};
 use super::run::{MAX_STEPS, Step, again, first_choice, is_other_root};
@@ -34,7 +34,7 @@ pub struct Recovered {
 pub fn recover(images: &[Image], options: &Options<'_>) -> Result<Recovered> {
     let mut recovered = Recovered::default();
     let mut original: Option<Arc<Survey>> = None;
-    recovered.fixes.extend(made_superblock::stage(images, options.progress)?);
+    recovered.fixes.extend(bare::superblock::stage(images, options.progress)?);
     recovered.choice = first_choice(images, options, &mut recovered.fixes)?;
     let mut last_fixes = Vec::new();
     for _ in 0..MAX_STEPS {

@@ -13,12 +13,12 @@ use crate::tree::stale_devices;
 use crate::volume::{RootChoice, Volume, WritableVolume};
 
 use super::apply::{apply, note_free_space};
+use super::bare;
 use super::chunk_root::newest_chunk_root;
 use super::decide::decide;
 use super::draft::Draft;
 use super::fix::Fix;
 use super::free::FreeBlocks;
-use super::made_superblock;
 use super::options::{Force, Options};
 use super::plan::{Doubt, DoubtfulInodes, Plan, Space};
 use super::space::Rebuild;
@@ -85,7 +85,7 @@ pub fn repair(images: &[Image], options: &Options<'_>) -> Result<Repaired> {
     let (mut fixes, mut doubts): (Vec<Fix>, Vec<DoubtfulInodes>) = (Vec::new(), Vec::new());
     let mut stopped = None;
     let mut last_fixes = 0..0;
-    fixes.extend(made_superblock::stage(images, options.progress)?);
+    fixes.extend(bare::superblock::stage(images, options.progress)?);
     let first_choice = first_choice(images, options, &mut fixes)?;
     let (mut step, mut is_last) = (0, false);
     let after = loop {
@@ -144,7 +144,11 @@ pub(super) fn first_choice(images: &[Image], options: &Options<'_>, fixes: &mut 
         Ok(_) => return Ok(choice),
     };
     let volume = Volume::open_without_chunk_tree(again(images)?, &choice)?;
-    let Some((block, generation)) = newest_chunk_root(&volume) else { return Err(error) };
+    let Some((block, generation)) = newest_chunk_root(&volume) else {
+        let made = bare::chunk_tree::stage(images, &volume, options.progress)?;
+        fixes.push(made.ok_or(error)?);
+        return Ok(choice);
+    };
     fixes.push(Fix::Root { tree: objectid::CHUNK_TREE, block, generation });
     Ok(RootChoice { chunk_root: Some(block), ..choice })
 }

@@ -326,7 +326,7 @@ fn panicking_in(phase: &'static str, has_panicked: Arc<AtomicBool>) -> Progress 
             return;
         }
         if current().id() == caller {
-            let deadline = Instant::now() + Duration::from_millis(500);
+            let deadline = Instant::now() + Duration::from_secs(2);
             while !has_panicked.load(Ordering::Relaxed) && Instant::now() < deadline {
                 sleep(Duration::from_millis(1));
             }

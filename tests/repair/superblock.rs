@@ -1,5 +1,6 @@
 //! Filesystems whose superblocks are all lost, and roots that nothing can replace.
 
+use rbtrfs::disk::objectid::FS_TREE;
 use rbtrfs::disk::superblock::{SUPER_INFO_SIZE, SUPER_OFFSETS};
 use rbtrfs::tree::TreeRoot;
 
@@ -33,18 +34,49 @@ fn a_filesystem_without_any_superblock_is_found_by_its_trees() {
     }
 }
 
+/// A filesystem each of whose blocks was written once, so that nothing has an earlier version.
+fn fresh(scratch: &Scratch) -> [std::path::PathBuf; 1] {
+    let tree = scratch.path("tree");
+    std::fs::create_dir_all(tree.join("subvolume/below")).unwrap();
+    for number in 0..300 {
+        std::fs::write(tree.join(format!("file-{number}")), vec![number as u8; number * 40]).unwrap();
+        std::fs::write(tree.join(format!("subvolume/below/{number}")), number.to_string()).unwrap();
+    }
+    let images = [scratch.path("image")];
+    let options = format!("mkfs -q --size 256m --rootdir {} --subvol subvolume", tree.display());
+    let made = run_rbtrfs(&options, &images);
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    images
+}
+
+#[test]
+fn roots_without_an_earlier_version_are_made_of_what_they_led_to() {
+    let scratch = Scratch::in_memory();
+    let images = fresh(&scratch);
+    let before = contents(&images);
+    let volume = open(&images);
+    let roots = [("chunk", TreeRoot::chunk_tree(&volume)), ("root", TreeRoot::root_tree(&volume))];
+    drop(volume);
+    for (name, root) in roots {
+        let injector = Injector::new(&images);
+        injector.block_unstamped(root.logical, |bytes| bytes.fill(0));
+        let listed = run_rbtrfs("ls --recover always", injector.images());
+        assert!(listed.code == 0 && listed.stdout.contains("file-299"), "{name}: {}", listed.stderr);
+        let outcome = repaired(injector.images());
+        assert_eq!(judge(injector.images(), &outcome), "clean", "{name}: {:?}", outcome.map(|outcome| outcome.fixes));
+        assert_eq!(contents(injector.images()), before, "{name}");
+    }
+}
+
 #[test]
 fn no_repair_gives_up_all_files_for_the_root_of_the_root_tree() {
     let scratch = Scratch::in_memory();
-    let (tree, image) = (scratch.path("tree"), scratch.path("image"));
-    std::fs::create_dir(&tree).unwrap();
-    std::fs::write(tree.join("kept"), "kept").unwrap();
-    let images = [image];
-    let made = run_rbtrfs(&format!("mkfs -q --size 256m --rootdir {}", tree.display()), &images);
-    assert_eq!(made.code, 0, "{}", made.stderr);
+    let images = fresh(&scratch);
     let injector = Injector::new(&images);
-    let root = TreeRoot::root_tree(&open(&images)).logical;
-    injector.block_unstamped(root, |bytes| bytes.fill(0));
+    // Without the top-level subvolume nothing tells what the filesystem was.
+    for root in [TreeRoot::root_tree(&open(&images)), injector.root(FS_TREE)] {
+        injector.block_unstamped(root.logical, |bytes| bytes.fill(0));
+    }
     let repaired = repaired(injector.images()).unwrap();
     assert!(!repaired.is_better(), "{:?}", repaired.fixes);
 }

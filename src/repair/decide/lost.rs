@@ -21,6 +21,7 @@ use super::super::flip::{Place, PointerPlace, Witness, unflip_copies, unflip_poi
 use super::super::older::{Judge, Lineage, OlderBlocks, Piece, State};
 use super::super::plan::{Doubt, Plan, Space};
 use super::parents::{Parent, parents};
+use super::root_tree;
 
 /// Bytes for the records of a scan for older blocks.
 const MEMORY: u64 = 64 << 20;
@@ -137,7 +138,10 @@ impl Loss<'_> {
         }
         // With the root of the root tree all files would be given up, although their trees may be there.
         let is_all = unread.tree == objectid::ROOT_TREE && unread.first.is_none() && unread.end.is_none();
-        if self.otherwise == Otherwise::Stays || is_all {
+        if is_all {
+            self.make_root_tree(plan, unread);
+        }
+        if is_all || self.otherwise == Otherwise::Stays {
             return Ok(());
         }
         plan.edits.lost.insert(unread.block, Instead::Items(Items::new()));
@@ -255,6 +259,16 @@ impl Loss<'_> {
         });
         plan.fixes.append(&mut fixes);
         Ok(true)
+    }
+
+    /// Has a root tree made of the roots that are found, if they are.
+    fn make_root_tree(&self, plan: &mut Plan<'_>, unread: &Unread) {
+        let Some(older) = &self.older else { return };
+        let job = Job { volume: plan.volume, threads: self.threads, progress: self.progress };
+        let Some(items) = root_tree::items(plan, older, &job) else { return };
+        let count = items.keys().filter(|key| key.key_type == KeyType::ROOT_ITEM).count() as u64;
+        plan.edits.lost.insert(unread.block, Instead::Items(items));
+        plan.fix(Fix::RootTreeMade { count });
     }
 
     fn scan(&mut self, plan: &Plan<'_>) -> Result<()> {

@@ -15,6 +15,7 @@ mod lost;
 mod names;
 mod parents;
 mod quotas;
+mod root_tree;
 mod subvolumes;
 mod superblock;
 

@@ -1,0 +1,5 @@
+//! Images of which nothing can be read by address: the superblocks are lost, or the chunk tree is.
+
+mod blocks;
+pub mod chunk_tree;
+pub mod superblock;
