@@ -339,7 +339,8 @@ fn panicking_in(phase: &'static str, has_panicked: Arc<AtomicBool>) -> Progress 
 
 #[test]
 fn a_check_in_which_a_worker_panics_gives_no_verdict() {
-    let Some(images) = kernel_image_or_skip("nodesize-4k") else { return };
+    // Of a tree with few blocks one thread may read all.
+    let Some(images) = kernel_image_or_skip("load") else { return };
     let volume = open(&images);
     for phase in ["extents", "trees", "data"] {
         // Beside other work it may happen that the other threads come too late for any.
