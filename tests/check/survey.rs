@@ -343,7 +343,7 @@ fn a_check_in_which_a_worker_panics_gives_no_verdict() {
     let volume = open(&images);
     for phase in ["extents", "trees", "data"] {
         // Beside other work it may happen that the other threads come too late for any.
-        let verdict = (0..20).find_map(|_| {
+        let verdict = (0..60).find_map(|_| {
             let has_panicked = Arc::new(AtomicBool::new(false));
             let progress = panicking_in(phase, Arc::clone(&has_panicked));
             let options = rbtrfs::check::Options {
