@@ -21,14 +21,14 @@ pub struct Doubtful {
     subvolume: TreeId,
     inode: Ino,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<FileName>,
+    path: Option<FileName>,
 }
 
-/// The files that `doubts` are about, the first thousand of them.
+/// The files that `doubts` are about, [`MOST`] of them at the most.
 pub fn files(volume: &Volume, doubts: &[Doubt]) -> Vec<Doubtful> {
     let mut doubtful = Vec::new();
     let files = Files::open(volume, Start::TopLevel).or_else(|_| Files::open(volume, Start::Default));
-    let Some(files) = files.ok().filter(|_| !doubts.is_empty()) else { return doubtful };
+    let Ok(files) = files else { return doubtful };
     let (all, mut paths) = (Doubts::new(&files, doubts), Paths::new(volume));
     for tree in files.subvolumes().iter().map(|subvolume| subvolume.id) {
         for (first, last) in all.of_tree(tree) {

@@ -50,7 +50,7 @@ pub struct Opened {
 pub fn open(program: &str, images: &Images, choice: &RootChoice, search: &Search<'_>) -> anyhow::Result<Opened> {
     let plain = images.open_at(program, choice);
     let is_wanted = match search.when {
-        When::Auto => search.is_whole || plain.is_err(),
+        When::Auto => search.is_whole || plain.as_ref().is_err_and(|error| !is_of_superblock(error)),
         When::Always => true,
         When::Never => false,
     };
@@ -66,6 +66,11 @@ pub fn open(program: &str, images: &Images, choice: &RootChoice, search: &Search
         }
     }
     Ok(Opened { volume: plain?.0, doubts: Vec::new() })
+}
+
+/// Whether nothing says that there is a filesystem. To look for one, all of the image has to be read.
+fn is_of_superblock(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Error::NotBtrfs { .. } | Error::Superblock { .. }))
 }
 
 /// The filesystem with something in the place of what is lost; nothing if nothing is.

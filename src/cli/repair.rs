@@ -210,8 +210,11 @@ fn stage(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Image>> {
 fn view(staged: &[Image], repaired: &Repaired) -> anyhow::Result<(Uuid, Vec<Doubtful>)> {
     let again = || staged.iter().map(Image::again).collect::<Result<Vec<_>, _>>();
     let fsid = Volume::open_without_chunk_tree(again()?, &RootChoice::default())?.superblock().fsid;
-    // A tree that still cannot be opened has no files.
-    let volume = Volume::open(again()?).ok().filter(|_| !repaired.doubts.is_empty());
+    if repaired.doubts.is_empty() {
+        return Ok((fsid, Vec::new()));
+    }
+    // What still cannot be opened has no files.
+    let volume = Volume::open(again()?).ok();
     Ok((fsid, volume.map(|volume| doubtful::files(&volume, &repaired.doubts)).unwrap_or_default()))
 }
 

@@ -40,7 +40,7 @@ pub fn recover(images: &[Image], options: &Options<'_>) -> Result<Recovered> {
     for _ in 0..MAX_STEPS {
         let choice = recovered.choice;
         let volume = Volume::open_at(again(images)?, &choice)?;
-        let Some(survey) = survey_of_damage(&volume, options)?.map(Arc::new) else { break };
+        let Some(survey) = survey_of_damage(&volume, options, original.is_some())?.map(Arc::new) else { break };
         let plan = decide_blocks(&volume, &survey, is_other_root(&choice), (options.threads, options.progress))?;
         if plan.is_empty() || plan.fixes == last_fixes {
             break;
@@ -58,13 +58,16 @@ pub fn recover(images: &[Image], options: &Options<'_>) -> Result<Recovered> {
 }
 
 /// What is known of a filesystem some of whose blocks are lost, or in which bits may have flipped; nothing of another.
-fn survey_of_damage(volume: &Volume, options: &Options<'_>) -> Result<Option<Survey>> {
+fn survey_of_damage(volume: &Volume, options: &Options<'_>, is_expected: bool) -> Result<Option<Survey>> {
     let Options { threads, memory, progress, .. } = *options;
-    let gathering = survey::Options { threads, memory, progress, count_qgroups: false, keep_blocks: false };
+    let gathering = survey::Options { threads, memory, progress, count_qgroups: false, keep_blocks: is_expected };
     let survey = gather(volume, &gathering)?;
     let blocks = &survey.blocks;
     if blocks.unread.is_empty() && blocks.items.is_empty() && blocks.misfits.is_empty() {
         return Ok(None);
+    }
+    if is_expected {
+        return Ok(Some(survey));
     }
     // Only a plan needs a record of each block.
     gather(volume, &survey::Options { keep_blocks: true, ..gathering }).map(Some)

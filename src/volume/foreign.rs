@@ -15,10 +15,10 @@ const GPT: &str = "a GPT partition table";
 /// Offset, magic bytes and name.
 type Signature = (u64, &'static [u8], &'static str);
 
+const OWN: [Signature; 2] = [(0x1_0040, b"_BHRfS_M", BTRFS), (0x400_0040, b"_BHRfS_M", BTRFS)];
+
 /// What boot sectors share with partition tables stands last.
-const SIGNATURES: [Signature; 44] = [
-    (0x1_0040, b"_BHRfS_M", BTRFS),
-    (0x400_0040, b"_BHRfS_M", BTRFS),
+const SIGNATURES: [Signature; 42] = [
     (0x438, b"\x53\xef", "an ext2, ext3 or ext4 filesystem"),
     (0, b"XFSB", "an XFS filesystem"),
     (0, b"LUKS\xba\xbe", "a LUKS volume"),
@@ -73,6 +73,17 @@ const UBERBLOCK: u64 = 0x00ba_b10c;
 /// # Errors
 /// The image cannot be read where other filesystems and partition tables have their marks.
 pub fn identify(image: &Image) -> Result<Option<&'static str>> {
+    match find(image, &OWN)? {
+        None => identify_other(image),
+        found => Ok(found),
+    }
+}
+
+/// What stands on the image beside what is left of a btrfs filesystem.
+///
+/// # Errors
+/// As those of [`identify`].
+pub fn identify_other(image: &Image) -> Result<Option<&'static str>> {
     let (boot, others) = SIGNATURES.split_at(SIGNATURES.len() - 1);
     if let Some(found) = find(image, others)? {
         return Ok(Some(found));

@@ -29,7 +29,7 @@ mod write_copy;
 
 pub use chunk_map::{ChunkMap, ChunkMapping, StripeMapping};
 pub use device::Device;
-pub use foreign::identify;
+pub use foreign::{identify, identify_other};
 pub use mirror::{BadCopy, BlockCopy, BlockRead, NoGoodCopy};
 pub use mkfs_writer::{MkfsWriter, Target};
 pub use notice::{Missed, Notice, StaleDevice};

@@ -7,7 +7,7 @@ use rbtrfs::tree::TreeRoot;
 use crate::outcome::{contents, judge};
 use crate::support::inject::Injector;
 use crate::support::repaired::repaired;
-use crate::support::{Scratch, kernel_image_or_skip, open, run_rbtrfs};
+use crate::support::{Scratch, kernel_image_or_skip, open, or_skip, run_rbtrfs, tool};
 
 fn without_superblocks(injector: &Injector) {
     let size = std::fs::metadata(&injector.images()[0]).unwrap().len();
@@ -26,12 +26,29 @@ fn a_filesystem_without_any_superblock_is_found_by_its_trees() {
         let injector = Injector::new(&images);
         without_superblocks(&injector);
         // The files are there without a repair, too.
-        let listed = run_rbtrfs("ls --subvol 5", injector.images());
+        let listed = run_rbtrfs("ls --recover always --subvol 5", injector.images());
         assert!(listed.code == 0 && !listed.stdout.is_empty(), "{name}: {}", listed.stderr);
         let outcome = repaired(injector.images());
         assert_eq!(judge(injector.images(), &outcome), "clean", "{name}");
         assert_eq!(contents(injector.images()), before, "{name}");
     }
+}
+
+/// The trees of the former filesystem are still there.
+#[test]
+fn no_repair_writes_over_the_filesystem_that_has_taken_the_place_of_another() {
+    let Some(images) = kernel_image_or_skip("dup") else { return };
+    let injector = Injector::new(&images);
+    without_superblocks(&injector);
+    let image = &injector.images()[0];
+    let quick = ["-qF", "-E", "lazy_itable_init=1,nodiscard"].map(std::ffi::OsStr::new);
+    let Some(_) = or_skip(tool("mkfs.ext4", quick.into_iter().chain([image.as_os_str()]))) else { return };
+    let before = tool("sha256sum", [image]).unwrap();
+    for command in ["check --repair --yes", "fsck -y", "extract --roots"] {
+        let run = run_rbtrfs(command, injector.images());
+        assert!(run.code >= 2 && run.says(&["ext4"]), "{command}: {} {}", run.code, run.stderr);
+    }
+    assert_eq!(tool("sha256sum", [image]).unwrap(), before);
 }
 
 /// A filesystem each of whose blocks was written once, so that nothing has an earlier version.

@@ -9,6 +9,7 @@ use crate::dump::put::put;
 use crate::dump::text::clock::Clock;
 use crate::files::{Attributes, ExtentKind, FileExtent, FileKind, Files, Timestamp};
 
+use super::super::document::Document;
 use super::super::exit::Exit;
 use super::super::files::{FileArgs, Notices};
 use super::super::output;
@@ -48,9 +49,10 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
         .paths()
         .filter_map(|path| Some(named(&files, path.to_vec(), path.to_vec(), errors.told(path, files.lookup(path))?)))
         .collect();
-    let (mut json, mut text);
+    let (mut document, mut json, mut text);
     let form: &mut dyn Form = if args.json {
-        json = Json::new(&files, Style::Document, &mut out);
+        document = Document::new(&mut out);
+        json = Json::new(&files, Style::Document, &mut document);
         &mut json
     } else {
         text = Stat::new(&mut out);

@@ -6,7 +6,6 @@ use zerocopy::IntoBytes;
 
 use crate::block::edit::{LeafMut, NewBlock, NewItem};
 use crate::disk::root::RootItem;
-use crate::disk::superblock::SUPER_INFO_SIZE;
 use crate::disk::volume::DevExtent;
 use crate::disk::{Key, KeyType, Logical, Physical, Superblock, Transid, objectid};
 use crate::error::{Error, Result};
@@ -30,9 +29,8 @@ pub fn stage(images: &[Image], volume: &Volume, progress: &Progress) -> Result<O
         Form { fsid: superblock.metadata_fsid(), csum_type: format.csum_type, nodesize: format.nodesize as usize };
     let found = Blocks::scan(image, Some(form), progress)?;
     let Some((root, chunks)) = chunks(image, &found, superblock) else { return Ok(None) };
-    let mut items = vec![(Key::new(objectid::DEV_ITEMS, KeyType::DEV_ITEM, device.devid()), {
-        superblock.dev_item.as_bytes().to_vec()
-    })];
+    let own = Key::new(objectid::DEV_ITEMS, KeyType::DEV_ITEM, device.devid());
+    let mut items = vec![(own, superblock.dev_item.as_bytes().to_vec())];
     items.extend(chunks.iter().map(|chunk| (chunk_key(chunk.logical), chunk_item(chunk, format.sectorsize))));
     let items: Vec<NewItem<'_>> = items.iter().map(|(key, data)| NewItem { key: *key, data }).collect();
     let logical = superblock.chunk_root();
@@ -62,7 +60,6 @@ pub fn stage(images: &[Image], volume: &Volume, progress: &Progress) -> Result<O
         let mut lower = Box::new(*volume.stored_superblock());
         lower.chunk_root_level = 0;
         form.csum_type.stamp(lower.as_mut_bytes());
-        debug_assert_eq!(lower.as_bytes().len(), SUPER_INFO_SIZE);
         image.write(Physical(lower.bytenr.get()), lower.as_bytes())?;
     }
     Ok(Some(Fix::ChunkTreeMade { count: chunks.len() as u64 }))

@@ -12,7 +12,7 @@ use crate::disk::{KeyType, Logical, Superblock, Transid, objectid};
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::progress::Progress;
-use crate::volume::{RootChoice, Volume};
+use crate::volume::{RootChoice, Volume, identify_other};
 
 use super::super::fix::Fix;
 use super::blocks::{Blocks, Form, Found, STEP};
@@ -20,7 +20,8 @@ use super::blocks::{Blocks, Form, Found, STEP};
 /// Generations of which the root tree's level is compared.
 const RECENT: usize = 5;
 
-/// Stages a superblock if the only one of `images` has none. Returns what was done.
+/// Stages a superblock if the only one of `images` has none, and holds nothing else: on what was made anew as another filesystem the
+/// trees of the former one may still lie. Returns what was done.
 ///
 /// # Errors
 /// The image cannot be read or staged, or the work was stopped.
@@ -29,6 +30,9 @@ pub fn stage(images: &[Image], progress: &Progress) -> Result<Option<Fix>> {
     match Volume::open_without_chunk_tree(vec![image.again()?], &RootChoice::default()) {
         Err(Error::NotBtrfs { .. } | Error::Superblock { .. }) if image.size() > SUPER_OFFSETS[0].0 => {}
         _ => return Ok(None),
+    }
+    if identify_other(image)?.is_some() {
+        return Ok(None);
     }
     let Some(superblock) = find(image, progress)? else { return Ok(None) };
     image.write(SUPER_OFFSETS[0], superblock.as_bytes())?;
