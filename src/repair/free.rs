@@ -47,7 +47,9 @@ impl FreeBlocks {
         for chunk in volume.chunks().iter().filter(for_blocks).filter(|chunk| is_writable(volume, chunk)) {
             let mut free = without_excluded(chunk);
             for survey in surveys {
-                for extent in survey.used_over(chunk.logical, chunk.end(), nodesize) {
+                // No extent goes on in another chunk: the length of one that would is wrong.
+                let used = survey.used_over(chunk.logical, chunk.end(), nodesize);
+                for extent in used.into_iter().filter(|extent| chunk.logical <= extent.logical) {
                     free.remove(extent.logical, extent.length);
                 }
                 for extent in survey.claims.extents.range(chunk.logical, chunk.end()) {

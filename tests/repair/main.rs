@@ -1,5 +1,6 @@
 //! Repairs: what they go by, what becomes of damaged filesystems, and how they are undone.
 
+mod addresses;
 mod command;
 mod copies;
 mod corpus;

@@ -24,8 +24,8 @@ use crate::disk::{KeyType, Logical, objectid};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::problem::{
-    BlockGroupProblem, ChunkProblem, DeviceExtentProblem, DeviceProblem, ExtentProblem, Problem, SpaceCacheProblem,
-    StructureProblem,
+    BlockGroupProblem, ChecksumProblem, ChunkProblem, DeviceExtentProblem, DeviceProblem, ExtentProblem, Problem,
+    SpaceCacheProblem, StructureProblem,
 };
 use crate::survey::Survey;
 use crate::volume::Volume;
@@ -75,6 +75,10 @@ pub fn decide<'p>(
     if flipped.is_empty() {
         decide_structure(&mut plan, damage());
     }
+    let are_extents_known = plan.space != Space::All && !damage().any(|problem| matches!(problem, Problem::Extent(_)));
+    if !plan.changes_trees() && !are_extents_known {
+        extents::decide(&mut plan, problems, threads, progress);
+    }
     if plan.changes_trees() {
         return defer_space(plan);
     }
@@ -82,6 +86,8 @@ pub fn decide<'p>(
     for problem in damage() {
         match problem {
             Problem::Extent(problem) => decide_extent(&mut plan, problem),
+            // The data may be there that the extent tree does not know of.
+            Problem::Checksum(ChecksumProblem::WithoutExtent { .. }) if !are_extents_known => {}
             Problem::Checksum(problem) => csums.decide(&mut plan, problem),
             Problem::Data(problem) => data::decide(&mut plan, &mut csums, problem),
             Problem::Subvolume(problem) => subvolumes::decide(&mut plan, &mut names, problem),
@@ -90,9 +96,6 @@ pub fn decide<'p>(
             Problem::File(problem) => files.decide(&mut plan, &mut names, &mut csums, problem),
             _ => {}
         }
-    }
-    if plan.space == Space::All {
-        extents::decide(&mut plan, threads, progress);
     }
     csums.settle(&mut plan);
     settle(&mut plan);

@@ -1,0 +1,140 @@
+//! Addresses of data in which a bit has flipped: in the file, or in the extent tree.
+
+use rbtrfs::disk::flags::block_group::DATA;
+use rbtrfs::disk::inode::{FileExtentDisk, FileExtentItem, file_extent_type};
+use rbtrfs::disk::objectid::EXTENT_TREE;
+use rbtrfs::disk::{Key, KeyType, Logical};
+use rbtrfs::repair::Repaired;
+use zerocopy::FromBytes;
+
+use crate::outcome::{Contents, contents, judge, share};
+use crate::support::inject::{Injector, LeafItems};
+use crate::support::kernel_image_or_skip;
+use crate::support::repaired::repaired;
+
+/// A snapshot shares its leaves.
+const SUBVOLUME: u64 = 256;
+/// No chunk is there.
+const BEYOND: u64 = 1 << 61;
+
+fn is_data(it: &Injector, start: u64, length: u64) -> bool {
+    let volume = it.volume();
+    let chunk = volume.chunks().find(Logical(start));
+    chunk.is_some_and(|chunk| chunk.flags.contains(DATA) && start + length <= chunk.end().0)
+}
+
+fn data_extents(it: &Injector) -> Vec<Key> {
+    let items = it.items(EXTENT_TREE);
+    let keys = items.iter().map(|(key, _)| *key);
+    keys.filter(|key| key.key_type == KeyType::EXTENT_ITEM && is_data(it, key.objectid, key.offset)).collect()
+}
+
+/// The first extent of a file that is not inline and not a hole.
+fn file_extent(it: &Injector) -> Key {
+    let items = it.items(SUBVOLUME);
+    let is_wanted = |(key, data): &&(Key, Vec<u8>)| {
+        key.key_type == KeyType::EXTENT_DATA && {
+            let (extent, rest) = FileExtentItem::read_from_prefix(data).unwrap();
+            extent.r#type == file_extent_type::REG && FileExtentDisk::read_from_prefix(rest).unwrap().0.disk_bytenr != 0
+        }
+    };
+    items.iter().find(is_wanted).expect("a file with an extent").0
+}
+
+fn flip_address(it: &Injector, key: Key, bits: u64) {
+    it.item(SUBVOLUME, key, |data| {
+        let rest = &mut data[size_of::<FileExtentItem>()..];
+        FileExtentDisk::mut_from_prefix(rest).unwrap().0.disk_bytenr ^= bits;
+    });
+}
+
+fn lose_extent_tree(it: &Injector) {
+    it.block_unstamped(it.root(EXTENT_TREE).logical, |block| block.fill(0));
+}
+
+fn assert_all_is_back(it: &Injector, before: &Contents, what: &str) {
+    let outcome = repaired(it.images());
+    let stopped = outcome.as_ref().map(|it| (&it.stopped, &it.fixes));
+    assert_eq!(judge(it.images(), &outcome), "clean", "{what}: {stopped:?}");
+    let given_up: Vec<String> = outcome.unwrap().given_up().map(ToString::to_string).collect();
+    assert!(given_up.is_empty(), "{what}: {given_up:?}");
+    assert!(contents(it.images()) == *before, "{what}");
+}
+
+/// The file still leads to its data, and the checksums are those of its data.
+#[test]
+fn an_extent_item_at_a_wrong_address_does_not_take_the_file_there() {
+    let Some(images) = kernel_image_or_skip("snapshots") else { return };
+    let before = contents(&images);
+    let mut tried = 0;
+    for bit in (12..30).chain([61]) {
+        let it = Injector::new(&images);
+        let all = data_extents(&it);
+        // In its place between the others, where nothing else is.
+        let is_between = |(before, key, after): &(Option<Key>, Key, Option<Key>)| {
+            let moved = key.objectid ^ 1 << bit;
+            is_data(&it, moved, key.offset)
+                && before.is_none_or(|before| before.objectid + before.offset <= moved)
+                && after.is_none_or(|after| moved + key.offset <= after.objectid)
+        };
+        let with_neighbours = |at: usize| (at.checked_sub(1).map(|at| all[at]), all[at], all.get(at + 1).copied());
+        let place = (0..all.len()).map(with_neighbours).find(is_between);
+        let Some(key) = place.map(|(_, key, _)| key).or_else(|| (1 << bit == BEYOND).then(|| all[0])) else { continue };
+        it.leaf(EXTENT_TREE, key, |items: &mut LeafItems| {
+            items.iter_mut().filter(|item| item.0 == key).for_each(|item| item.0.objectid ^= 1 << bit);
+        });
+        assert_all_is_back(&it, &before, &format!("{key}, bit {bit}"));
+        tried += 1;
+    }
+    assert!(tried > 1, "no extent item can be moved");
+}
+
+#[test]
+fn a_file_at_a_wrong_address_is_led_back_by_its_extent_item() {
+    let Some(images) = kernel_image_or_skip("snapshots") else { return };
+    let before = contents(&images);
+    for bit in (12..30).chain([61]) {
+        let it = Injector::new(&images);
+        flip_address(&it, file_extent(&it), 1 << bit);
+        assert_all_is_back(&it, &before, &format!("bit {bit}"));
+    }
+}
+
+#[test]
+fn a_file_outside_of_all_chunks_is_led_back_by_its_checksums_where_the_extent_tree_is_lost() {
+    let Some(images) = kernel_image_or_skip("snapshots") else { return };
+    let before = contents(&images);
+    for what in ["address", "length"] {
+        let it = Injector::new(&images);
+        let key = file_extent(&it);
+        match what {
+            "address" => flip_address(&it, key, BEYOND),
+            _ => it.item(SUBVOLUME, key, |data| {
+                let rest = &mut data[size_of::<FileExtentItem>()..];
+                FileExtentDisk::mut_from_prefix(rest).unwrap().0.disk_num_bytes ^= 1 << 40;
+            }),
+        }
+        lose_extent_tree(&it);
+        assert_all_is_back(&it, &before, what);
+    }
+}
+
+/// Nothing tells where it was.
+#[test]
+fn a_file_outside_of_all_chunks_does_not_keep_an_extent_tree_from_being_built() {
+    let Some(images) = kernel_image_or_skip("snapshots") else { return };
+    let before = contents(&images);
+    let it = Injector::new(&images);
+    flip_address(&it, file_extent(&it), 7 << 59);
+    lose_extent_tree(&it);
+    let outcome = repaired(it.images());
+    assert_eq!(judge(it.images(), &outcome), "clean");
+    assert_eq!(
+        outcome.as_ref().unwrap().given_up().count(),
+        1,
+        "{:?}",
+        outcome.as_ref().map(|it: &Repaired| &it.fixes)
+    );
+    let (saved, all) = share(&before, &contents(it.images()));
+    assert!(saved < all && saved > all / 2, "{saved} of {all}");
+}
