@@ -127,13 +127,18 @@ fn begin_with_chunk<'f>(
             Err(lack @ Error::NoSpace { .. }) => lack,
             begun => return begun,
         };
-        let mut handle = begin_chunk(fs)?;
+        let use_degraded = || fs.space().use_degraded(BlockGroupFlags(block_group::METADATA));
+        let mut handle = match begin_chunk(fs) {
+            Err(Error::NoSpace { .. }) if use_degraded() => continue,
+            begun => begun?,
+        };
         let allocated = alloc(&mut handle, &metadata);
         // Ended in any case: an attempt that found no room has changed nothing.
         finish(handle)?;
         match allocated {
             // Others may have taken what was allocated: until there is no more, there is an end to it.
             Ok(_) => {}
+            Err(Error::NoSpace { .. }) if use_degraded() => {}
             Err(Error::NoSpace { .. }) => return Err(lack),
             Err(error) => return Err(error),
         }
@@ -289,7 +294,8 @@ pub fn reserve_system(handle: &mut Handle<'_>, chunks: &mut Chunks, bytes: u64) 
     if needs_new || wants_new {
         match create_system(handle, chunks, None, None) {
             // What is merely wanted may be missing; any other error has a cause that does not go away.
-            Err(Error::NoSpace { .. } | Error::SysChunkArrayFull { .. }) if !needs_new && !fs.is_poisoned() => {}
+            Err(Error::NoSpace { .. } | Error::SysChunkArrayFull { .. })
+                if !fs.is_poisoned() && (!needs_new || fs.space().use_degraded(SYSTEM)) => {}
             created => drop(created?),
         }
     }

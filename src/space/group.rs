@@ -21,8 +21,10 @@ pub struct BlockGroup {
     pub item_used: Option<u64>,
     /// Whether it is not allocated from, as when it is being removed.
     pub is_read_only: bool,
-    /// Whether all its devices are there and can be written.
+    /// Whether its devices can be written: all of them, or as many as the profile asks for where there is no other room.
     pub is_writable: bool,
+    /// Whether devices are missing that the profile can do without.
+    pub is_degraded: bool,
     /// Whether the chunk tree, and of a system chunk the array, knows its chunk.
     pub has_chunk_item: bool,
     /// Bytes of data in a row, of a chunk with parity.
@@ -49,6 +51,7 @@ impl BlockGroup {
             item_used,
             is_read_only,
             is_writable,
+            is_degraded: false,
             has_chunk_item,
             row,
             free,
@@ -61,6 +64,12 @@ impl BlockGroup {
     #[must_use]
     pub fn without_item(self) -> Self {
         Self { item_used: None, ..self }
+    }
+
+    /// The group of a chunk of which devices are missing, if it is.
+    #[must_use]
+    pub fn degraded(self, is_degraded: bool) -> Self {
+        Self { is_degraded, ..self }
     }
 
     /// The group of a chunk with parity: it is allocated from in rows that hold nothing of the last commit.

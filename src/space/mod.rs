@@ -309,6 +309,17 @@ impl Space {
         self.change_group(logical, |group| group.is_read_only = false);
     }
 
+    /// Allocates from degraded groups of this type, too: what is written there has fewer copies until the missing devices are
+    /// replaced. Whether there are any that were not allocated from.
+    pub fn use_degraded(&mut self, flags: BlockGroupFlags) -> bool {
+        let of_type = self.groups_of(flags).filter(|group| group.is_degraded && !group.is_writable);
+        let degraded: Vec<Logical> = of_type.map(|group| group.logical).collect();
+        for logical in &degraded {
+            self.change_group(*logical, |group| group.is_writable = true);
+        }
+        !degraded.is_empty()
+    }
+
     /// Allocates from ranges of [`BlockGroup::partial`], too, until the next commit.
     pub fn open_rows(&mut self, logical: Logical, ranges: &FreeExtents) {
         self.change_group(logical, |group| {

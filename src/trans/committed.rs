@@ -8,7 +8,7 @@ use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Physical, Profile};
 use crate::error::{Error, Result};
 use crate::space::{BlockGroup, FreeExtents, Holes, Space};
 use crate::tree::TreeRoot;
-use crate::volume::{ChunkMapping, Volume, WritableVolume};
+use crate::volume::{ChunkMapping, StripeMapping, Volume, WritableVolume};
 
 use super::balance_item;
 use super::chunks::DeviceState;
@@ -82,12 +82,46 @@ pub fn take_device_extents(volume: &Volume, device_root: &TreeRoot, devices: &mu
     }
 }
 
+/// What can be written of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// All of it; or what is left, and no chunk of its profile can be made with the devices that are there.
+    pub is_writable: bool,
+    /// No more devices are missing than the profile can do without, and at least one.
+    pub is_degraded: bool,
+}
+
+impl Access {
+    /// To the chunks of a volume with these devices. The kernel writes to degraded chunks, too (`btrfs_check_rw_degradable` in
+    /// fs/btrfs/volumes.c).
+    pub fn to(volume: &Volume, devices: &[DeviceState], chunk: &ChunkMapping) -> Self {
+        let is_written = |stripe: &&StripeMapping| {
+            let own = |device: &DeviceState| device.is_writable && device.item.devid.get() == stripe.devid;
+            devices.iter().any(own)
+        };
+        let others: Vec<_> = chunk.stripes.iter().filter(|stripe| !is_written(stripe)).collect();
+        let geometry = chunk.profile.geometry();
+        let is_degraded = !others.is_empty()
+            && others.len() <= usize::from(geometry.tolerated_failures)
+            && others.iter().all(|stripe| volume.device(stripe).is_none());
+        let rw_devices = devices.iter().filter(|device| device.is_writable).count();
+        let is_writable = others.is_empty() || is_degraded && rw_devices < usize::from(geometry.devs_min);
+        Self { is_writable, is_degraded }
+    }
+
+    fn group(self, chunk: &ChunkMapping, used: u64) -> BlockGroup {
+        let Self { is_writable, is_degraded } = self;
+        let group = BlockGroup::existing(chunk.logical, chunk.length, chunk.flags, used, is_writable);
+        group.degraded(is_degraded).in_rows_of(chunk)
+    }
+}
+
 /// The block groups, one for each chunk.
 pub fn read_block_groups(
     volume: &Volume,
     block_group_root: Option<&TreeRoot>,
     extent_root: &TreeRoot,
-    is_writable: impl Fn(&ChunkMapping) -> bool,
+    access: impl Fn(&ChunkMapping) -> Access,
 ) -> Result<Space> {
     let mut items = BTreeMap::new();
     if let Some(root) = block_group_root {
@@ -111,8 +145,7 @@ pub fn read_block_groups(
         if (item.flags.get() ^ chunk.flags.0) & type_mask != 0 || used > chunk.length {
             return Err(damaged("block group", chunk.logical, "disagrees with its chunk"));
         }
-        let group = BlockGroup::existing(chunk.logical, chunk.length, chunk.flags, used, is_writable(chunk));
-        space.add(group.in_rows_of(chunk));
+        space.add(access(chunk).group(chunk, used));
     }
     match items.keys().next() {
         Some(key) => Err(damaged("block group", Logical(key.objectid), "has no chunk")),
@@ -135,14 +168,13 @@ pub fn take_stripes(volume: &Volume, devices: &mut [DeviceState]) {
 pub fn surveyed_block_groups(
     volume: &Volume,
     trust: &Trust,
-    is_writable: impl Fn(&ChunkMapping) -> bool,
+    access: impl Fn(&ChunkMapping) -> Access,
 ) -> Result<Space> {
     let is_mixed = volume.superblock().has_incompat(incompat::MIXED_GROUPS);
     let mut space = Space::new(volume.format().nodesize, is_mixed);
     for chunk in volume.chunks().iter() {
         let (_, used) = trust.without_used(volume, chunk, FreeExtents::default())?;
-        let group = BlockGroup::existing(chunk.logical, chunk.length, chunk.flags, used, is_writable(chunk));
-        space.add(group.without_item().in_rows_of(chunk));
+        space.add(access(chunk).group(chunk, used).without_item());
     }
     Ok(space)
 }

@@ -14,9 +14,10 @@ use crate::sync::{AtomicBool, Condvar, Mutex};
 use crate::tree::{TreeRoot, stale_devices};
 use crate::volume::{ChunkMapping, Device, MissingDevices, Notice, Volume, WritableVolume};
 
-use super::chunks::{Chunks, DeviceState};
+use super::chunks::Chunks;
 use super::committed::{
-    read_block_groups, read_convert_targets, read_devices, surveyed_block_groups, take_device_extents, take_stripes,
+    Access, read_block_groups, read_convert_targets, read_devices, surveyed_block_groups, take_device_extents,
+    take_stripes,
 };
 use super::filesystem::Filesystem;
 use super::quotas::Quotas;
@@ -152,16 +153,11 @@ impl Filesystem {
             Some(_) => take_stripes(volume, &mut devices),
             None => take_device_extents(volume, &device_root, &mut devices)?,
         }
-        let is_writable = |chunk: &ChunkMapping| {
-            chunk.stripes.iter().all(|stripe| {
-                let own = |device: &DeviceState| device.is_writable && device.item.devid.get() == stripe.devid;
-                devices.iter().any(own)
-            })
-        };
+        let access = |chunk: &ChunkMapping| Access::to(volume, &devices, chunk);
         let trust = survey.map_or(Trust::ExtentTree(extent_root), Trust::Survey);
         let mut space = match &trust {
-            Trust::ExtentTree(_) => read_block_groups(volume, block_group_root.as_ref(), &extent_root, is_writable)?,
-            Trust::Survey(_) => surveyed_block_groups(volume, &trust, is_writable)?,
+            Trust::ExtentTree(_) => read_block_groups(volume, block_group_root.as_ref(), &extent_root, access)?,
+            Trust::Survey(_) => surveyed_block_groups(volume, &trust, access)?,
         };
         read_convert_targets(volume, &root_tree, &mut space)?;
         let chunks = Chunks {

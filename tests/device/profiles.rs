@@ -194,3 +194,37 @@ fn a_file_for_nothing_does_not_stay() {
     let run = super::support::run_rbtrfs(&format!("device add --new {} --size 1M", short.display()), &images);
     assert_eq!((run.code, File::open(&short).unwrap().metadata().unwrap().len()), (2, 4096), "{}", run.stderr);
 }
+
+/// Metadata is written to what the missing device has left of its chunks: no chunk of the profile can be made of the others, one
+/// without copies would stay, and there may be no room for any.
+#[test]
+fn the_replacement_of_a_missing_device_leaves_the_profile_and_needs_no_new_chunk() {
+    for (profile, devices, is_full) in
+        [("raid1", 2, false), ("raid1", 2, true), ("raid1", 3, true), ("raid1c3", 3, false)]
+    {
+        let scratch = Scratch::in_memory();
+        let Some((images, contents)) = filled(profile, profile, devices, &scratch) else { return };
+        let what = format!("{profile} of {devices}, full: {is_full}");
+        if is_full {
+            let Some(mounted) = or_skip(Mounted::new(&images, "rw", &scratch)) else { return };
+            let filler = mounted.path().join("filler");
+            let file = File::create(&filler).unwrap();
+            let bytes = vec![1; MIB as usize];
+            while std::io::Write::write_all(&mut &file, &bytes).and_then(|()| file.sync_data()).is_ok() {}
+            drop(file);
+            std::fs::remove_file(filler).unwrap();
+        }
+        let profiles = |images: &[PathBuf]| {
+            let volume = super::support::open(images);
+            let flags = volume.chunks().iter().map(|chunk| chunk.flags.0);
+            flags.collect::<std::collections::BTreeSet<u64>>()
+        };
+        let before = profiles(&images);
+        let new = scratch.path("new.img");
+        let left = without(&images, devices - 1);
+        output_of(&format!("device replace --degraded --devid missing --new {}", new.display()), &left);
+        let images = with(&left, &new);
+        assert_eq!(profiles(&images), before, "{what}");
+        assert_whole_and_writable(&images, &contents, &what);
+    }
+}
