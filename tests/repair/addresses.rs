@@ -14,6 +14,7 @@ use crate::support::repaired::repaired;
 
 /// A snapshot shares its leaves.
 const SUBVOLUME: u64 = 256;
+const SECTOR: u64 = 4096;
 /// No chunk is there.
 const BEYOND: u64 = 1 << 61;
 
@@ -29,16 +30,20 @@ fn data_extents(it: &Injector) -> Vec<Key> {
     keys.filter(|key| key.key_type == KeyType::EXTENT_ITEM && is_data(it, key.objectid, key.offset)).collect()
 }
 
-/// The first extent of a file that is not inline and not a hole.
-fn file_extent(it: &Injector) -> Key {
+/// The extents of files that are not inline and not holes.
+fn file_extents(it: &Injector) -> Vec<(Key, FileExtentDisk)> {
     let items = it.items(SUBVOLUME);
-    let is_wanted = |(key, data): &&(Key, Vec<u8>)| {
-        key.key_type == KeyType::EXTENT_DATA && {
-            let (extent, rest) = FileExtentItem::read_from_prefix(data).unwrap();
-            extent.r#type == file_extent_type::REG && FileExtentDisk::read_from_prefix(rest).unwrap().0.disk_bytenr != 0
-        }
-    };
-    items.iter().find(is_wanted).expect("a file with an extent").0
+    let extents = items.iter().filter(|(key, _)| key.key_type == KeyType::EXTENT_DATA).filter_map(|(key, data)| {
+        let (extent, rest) = FileExtentItem::read_from_prefix(data).unwrap();
+        let disk = || FileExtentDisk::read_from_prefix(rest).unwrap().0;
+        (extent.r#type == file_extent_type::REG).then(|| (*key, disk()))
+    });
+    extents.filter(|(_, disk)| disk.disk_bytenr != 0).collect()
+}
+
+/// The first of them.
+fn file_extent(it: &Injector) -> Key {
+    file_extents(it).first().expect("a file with an extent").0
 }
 
 fn flip_address(it: &Injector, key: Key, bits: u64) {
@@ -137,4 +142,35 @@ fn a_file_outside_of_all_chunks_does_not_keep_an_extent_tree_from_being_built() 
     );
     let (saved, all) = share(&before, &contents(it.images()));
     assert!(saved < all && saved > all / 2, "{saved} of {all}");
+}
+
+/// Of a leaf of an earlier commit, for one: what it refers to was freed and written anew for another file.
+#[test]
+fn a_file_that_claims_the_data_of_another_one_does_not_keep_an_extent_tree_from_being_built() {
+    let Some(images) = kernel_image_or_skip("snapshots") else { return };
+    let before = contents(&images);
+    for (shift, length) in [(SECTOR, 0), (0, SECTOR), (0, 8 * SECTOR)] {
+        let it = Injector::new(&images);
+        let (of_one, of_other) = {
+            let all = file_extents(&it);
+            let is_long = |(_, disk): &&(Key, FileExtentDisk)| disk.disk_num_bytes.get() >= 2 * SECTOR;
+            let (_, longest) = *all.iter().find(is_long).expect("an extent of several sectors");
+            let other = all.iter().rfind(|(_, disk)| disk.disk_bytenr != longest.disk_bytenr).expect("another one").0;
+            (longest, other)
+        };
+        it.item(SUBVOLUME, of_other, |data| {
+            let (item, rest) = FileExtentItem::mut_from_prefix(data).unwrap();
+            item.generation = 1.into();
+            let disk = FileExtentDisk::mut_from_prefix(rest).unwrap().0;
+            disk.disk_bytenr = of_one.disk_bytenr + shift;
+            disk.disk_num_bytes += length;
+        });
+        lose_extent_tree(&it);
+        let what = format!("{of_other}, {shift} bytes later, {length} bytes longer");
+        let outcome = repaired(it.images());
+        let stopped = outcome.as_ref().map(|it| (&it.stopped, &it.fixes));
+        assert_eq!(judge(it.images(), &outcome), "clean", "{what}: {stopped:?}");
+        let (saved, all) = share(&before, &contents(it.images()));
+        assert!(saved < all && saved + 8 > all, "{what}: {saved} of {all}");
+    }
 }

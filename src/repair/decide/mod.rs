@@ -1,12 +1,15 @@
 //! Problems become a plan: each kind has a fix, or a stated reason why there is none.
 
+mod astray;
 mod blocks;
 mod chunks;
+mod contested;
 mod csums;
 mod data;
 mod devices;
 mod entries;
 mod extents;
+mod file_extents;
 mod files;
 mod flips;
 mod inode_items;

@@ -1,0 +1,85 @@
+//! File extents as a repair finds and changes them: in their leaves, for all trees that share these.
+
+use zerocopy::FromBytes;
+
+use crate::block::reference::file_extent;
+use crate::disk::inode::{FileExtentDisk, FileExtentItem, file_extent_type};
+use crate::disk::{Key, Logical, objectid};
+use crate::survey::Job;
+use crate::tree::{BlockPlace, Tree, Visit, Visitor};
+
+use super::super::fix::Fix;
+use super::super::plan::Plan;
+
+/// A file extent that is not inline and not a hole.
+#[derive(Clone, Debug)]
+pub struct FoundExtent {
+    /// The tree that reaches the leaf first.
+    pub tree: u64,
+    pub leaf: Logical,
+    pub key: Key,
+    pub data: Vec<u8>,
+}
+
+impl FoundExtent {
+    /// Its parts, to be changed.
+    pub fn parts(&mut self) -> Option<(&mut FileExtentItem, &mut FileExtentDisk)> {
+        let (item, rest) = FileExtentItem::mut_from_prefix(&mut self.data).ok()?;
+        Some((item, FileExtentDisk::mut_from_prefix(rest).ok()?.0))
+    }
+
+    /// Has the leaf hold it as it is now. A leaf that is written anew in this step stays as that has it.
+    pub fn put(self, plan: &mut Plan<'_>, what: &'static str) {
+        let Self { tree, leaf, key, data } = self;
+        if plan.edits.instead.contains_key(&leaf) {
+            return;
+        }
+        plan.edits.leaves.entry(leaf).or_default().insert(key, Some(data));
+        plan.fix(Fix::Item { tree, key, what });
+    }
+
+    /// Has a hole take its place.
+    pub fn give_up(mut self, plan: &mut Plan<'_>, why: String) {
+        let (tree, leaf, key) = (self.tree, self.leaf, self.key);
+        let Some((item, disk)) = self.parts() else { return };
+        if plan.edits.instead.contains_key(&leaf) {
+            return;
+        }
+        item.r#type = file_extent_type::REG;
+        (item.compression, item.ram_bytes) = (0, disk.num_bytes);
+        (disk.disk_bytenr, disk.disk_num_bytes, disk.offset) = (0.into(), 0.into(), 0.into());
+        plan.edits.leaves.entry(leaf).or_default().insert(key, Some(self.data));
+        plan.fix(Fix::ItemGone { tree, key, why });
+    }
+}
+
+/// All file extents of subvolumes that are wanted, by address and length of the extent, each leaf once.
+pub fn find_all(plan: &Plan<'_>, job: &Job<'_>, is_wanted: impl Fn(Logical, u64) -> bool + Sync) -> Vec<FoundExtent> {
+    let of_files = |tree: &&Tree| objectid::is_fs_tree(tree.id());
+    let trees: Vec<Tree> = plan.survey.trees.others.iter().filter(of_files).copied().collect();
+    let mut found: Vec<FoundExtent> = job.scan().run(&trees, &Finder { is_wanted }).into_iter().flatten().collect();
+    // Whichever thread found it.
+    found.sort_by_key(|extent| (extent.tree, extent.key, extent.leaf));
+    let is_edited =
+        |extent: &FoundExtent| plan.edits.leaves.get(&extent.leaf).is_some_and(|items| items.contains_key(&extent.key));
+    found.retain(|extent| !is_edited(extent));
+    found
+}
+
+struct Finder<W> {
+    is_wanted: W,
+}
+
+impl<W: Fn(Logical, u64) -> bool + Sync> Visitor for Finder<W> {
+    type Part = Vec<FoundExtent>;
+
+    fn visit(&self, part: &mut Self::Part, place: &BlockPlace<'_>, visit: Visit<'_>) {
+        let Visit::Leaf(leaf) = visit else { return };
+        for item in leaf.items().flatten() {
+            if file_extent(&item, 0).is_some_and(|extent| (self.is_wanted)(extent.extent, extent.length)) {
+                let (tree, leaf) = (place.tree.id(), leaf.block().logical());
+                part.push(FoundExtent { tree, leaf, key: item.key, data: item.data.to_vec() });
+            }
+        }
+    }
+}
