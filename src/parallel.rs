@@ -9,15 +9,27 @@ use rustix::param::page_size;
 use rustix::process::{Resource, getrlimit};
 
 /// Which result is to be handed out next.
-struct Turn<F, R, E> {
+struct Turn<R, E> {
     next: u64,
-    emit: F,
+    /// Whether a thread is handing it out.
+    is_emitting: bool,
     /// Results that came before their turn, and what is used again for others.
     early: BTreeMap<u64, R>,
     spare: Vec<R>,
     outcome: Result<(), E>,
     /// Set when a worker panicked: the others no longer wait for their turns.
     abandoned: bool,
+}
+
+impl<R, E> Turn<R, E> {
+    /// Whether no more results are wanted.
+    fn has_ended(&self) -> bool {
+        self.outcome.is_err() || self.abandoned
+    }
+
+    fn is_turn_of(&self, index: u64) -> bool {
+        self.next == index && !self.is_emitting
+    }
 }
 
 /// Locks. A thread that panicked with the lock held leaves to others what it had done: the panic ends the whole run.
@@ -112,14 +124,9 @@ pub fn ordered_then<J, R: Default + Send, E: Send>(
     after: impl Fn(&mut R) -> Result<(), E> + Sync,
 ) -> Result<(), E> {
     let source = Mutex::new(source.enumerate());
-    let turns = Mutex::new(Turn {
-        next: 0,
-        emit,
-        early: BTreeMap::new(),
-        spare: Vec::new(),
-        outcome: Ok(()),
-        abandoned: false,
-    });
+    let emit = Mutex::new(emit);
+    let (early, spare) = Default::default();
+    let turns = Mutex::new(Turn { next: 0, is_emitting: false, early, spare, outcome: Ok(()), abandoned: false });
     let turn_changed = Condvar::new();
     let worker = || {
         let _abandon = OnPanic(|| {
@@ -133,23 +140,27 @@ pub fn ordered_then<J, R: Default + Send, E: Send>(
             let Some((index, job)) = next else { return };
             work(job, &mut result);
             let index = index as u64;
-            let waiting = |turn: &mut Turn<_, _, _>| {
-                turn.next != index && turn.early.len() >= threads && turn.outcome.is_ok() && !turn.abandoned
-            };
+            let waiting =
+                |turn: &mut Turn<_, _>| !turn.is_turn_of(index) && turn.early.len() >= threads && !turn.has_ended();
             let mut turn = turn_changed.wait_while(lock(&turns), waiting).unwrap_or_else(PoisonError::into_inner);
-            if turn.outcome.is_err() || turn.abandoned {
+            if turn.has_ended() {
                 return;
             }
-            if turn.next != index {
+            if !turn.is_turn_of(index) {
                 let spare = turn.spare.pop().unwrap_or_default();
                 turn.early.insert(index, std::mem::replace(&mut result, spare));
                 continue;
             }
-            // A thread that hands out a result also hands out the results that wait for it.
+            // A thread that hands out a result also hands out the results that wait for it. Others go on with their work meanwhile.
             loop {
-                turn.outcome = (turn.emit)(&mut result);
+                turn.is_emitting = true;
+                drop(turn);
+                let emitted = lock(&emit)(&mut result);
+                let is_emitted = emitted.is_ok();
+                turn = lock(&turns);
+                turn.outcome = std::mem::replace(&mut turn.outcome, Ok(())).and(emitted);
                 turn.next += 1;
-                let is_emitted = turn.outcome.is_ok();
+                turn.is_emitting = false;
                 drop(turn);
                 turn_changed.notify_all();
                 let done = if is_emitted { after(&mut result) } else { Ok(()) };
@@ -158,11 +169,13 @@ pub fn ordered_then<J, R: Default + Send, E: Send>(
                     turn.outcome = std::mem::replace(&mut turn.outcome, Ok(())).and(Err(error));
                 }
                 let next = turn.next;
-                match turn.early.remove(&next).filter(|_| turn.outcome.is_ok()) {
+                let is_next = turn.is_turn_of(next) && !turn.has_ended();
+                match is_next.then(|| turn.early.remove(&next)).flatten() {
                     Some(early) => turn.spare.push(std::mem::replace(&mut result, early)),
                     None => break,
                 }
             }
+            drop(turn);
             turn_changed.notify_all();
         }
     };

@@ -19,6 +19,10 @@ findings! {
         ) {
             root: Logical, chunk_root: Logical, generation: Transid,
         }
+        /// A device of several has lost all its superblocks, and gets one.
+        DeviceSuperblock("device-superblock-made", Note, "device {devid}: it has no superblock left, it gets that of the others") {
+            devid: u64,
+        }
         /// The chunk tree is lost, and made of what else knows of chunks.
         ChunkTreeMade("chunk-tree-made", Note, "the chunk tree is made anew: {count} chunks, by device extents and block groups") {
             count: u64,

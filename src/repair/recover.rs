@@ -35,6 +35,7 @@ pub fn recover(images: &[Image], options: &Options<'_>) -> Result<Recovered> {
     let mut recovered = Recovered::default();
     let mut original: Option<Arc<Survey>> = None;
     recovered.fixes.extend(bare::superblock::stage(images, options.progress)?);
+    recovered.fixes.extend(bare::device::stage(images)?);
     recovered.choice = first_choice(images, options, &mut recovered.fixes)?;
     let mut last_fixes = Vec::new();
     for _ in 0..MAX_STEPS {

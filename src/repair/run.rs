@@ -15,7 +15,7 @@ use crate::volume::{RootChoice, Volume, WritableVolume};
 use super::apply::{apply, note_free_space};
 use super::bare;
 use super::chunk_root::newest_chunk_root;
-use super::decide::decide;
+use super::decide::{Begin, decide};
 use super::draft::Draft;
 use super::fix::Fix;
 use super::free::FreeBlocks;
@@ -86,6 +86,8 @@ pub fn repair(images: &[Image], options: &Options<'_>) -> Result<Repaired> {
     let mut stopped = None;
     let mut last_fixes = 0..0;
     fixes.extend(bare::superblock::stage(images, options.progress)?);
+    fixes.extend(bare::device::stage(images)?);
+    let has_new_superblock = !fixes.is_empty();
     let first_choice = first_choice(images, options, &mut fixes)?;
     let (mut step, mut is_last) = (0, false);
     let after = loop {
@@ -102,14 +104,12 @@ pub fn repair(images: &[Image], options: &Options<'_>) -> Result<Repaired> {
         }
         let survey = Arc::new(survey);
         let force = if is_first { options.force } else { Force::default() };
-        let plan = decide(
-            &volume,
-            &survey,
-            &report.problems,
-            &force,
-            is_first && is_other_root(&choice),
-            (options.threads, options.progress),
-        )?;
+        let begin = match is_first {
+            true if is_other_root(&choice) => Begin::OtherRoot,
+            true if has_new_superblock => Begin::Superblock,
+            _ => Begin::AsIs,
+        };
+        let plan = decide(&volume, &survey, &report.problems, &force, begin, (options.threads, options.progress))?;
         let is_again = !is_first && fixes[last_fixes.clone()] == plan.fixes;
         if plan.is_empty() || is_again || stopped.is_some() || step == MAX_STEPS {
             break report;

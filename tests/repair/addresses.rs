@@ -174,3 +174,30 @@ fn a_file_that_claims_the_data_of_another_one_does_not_keep_an_extent_tree_from_
         assert!(saved < all && saved + 8 > all, "{what}: {saved} of {all}");
     }
 }
+
+/// The extent knows where in the file it is, the inode how long all of them are, and the rest of the file which of the two fits.
+#[test]
+fn a_bit_of_the_place_of_an_extent_in_its_file_costs_no_data() {
+    let Some(images) = kernel_image_or_skip("load") else { return };
+    let before = contents(&images);
+    let all = file_extents(&Injector::new(&images));
+    let is_alone = |key: &Key| all.iter().filter(|(other, _)| other.objectid == key.objectid).count() == 1;
+    let whole = |disk: &FileExtentDisk| disk.offset == 0 && disk.num_bytes == disk.disk_num_bytes;
+    let (key, _) = *all.iter().find(|(key, disk)| is_alone(key) && whole(disk)).expect("a file of one extent");
+    for bit in [12, 14, 17, 20, 23] {
+        for what in ["key", "offset", "length"] {
+            let it = Injector::new(&images);
+            it.leaf(SUBVOLUME, key, |items: &mut LeafItems| {
+                let (key, data) = items.iter_mut().find(|item| item.0 == key).unwrap();
+                let rest = &mut data[size_of::<FileExtentItem>()..];
+                let disk = FileExtentDisk::mut_from_prefix(rest).unwrap().0;
+                match what {
+                    "key" => key.offset ^= 1 << bit,
+                    "offset" => disk.offset ^= 1 << bit,
+                    _ => disk.num_bytes ^= 1 << bit,
+                }
+            });
+            assert_all_is_back(&it, &before, &format!("{key}, bit {bit} of its {what}"));
+        }
+    }
+}

@@ -15,6 +15,9 @@ use crate::support::Scratch;
 use crate::support::inject::Injector;
 use crate::support::mounted::{Mounted, btrfs_check_output};
 
+/// No file of the filesystems that are tried is longer.
+const LONGEST: u64 = 1 << 30;
+
 /// A sum of what each file holds, by its path.
 pub type Contents = BTreeMap<Vec<u8>, u64>;
 
@@ -27,12 +30,20 @@ pub fn contents(images: &[PathBuf]) -> Contents {
     for entry in files.walk(files.root()).flatten() {
         let mut hash = xxhash_rust::xxh64::Xxh64::new(0);
         if entry.entry.kind == FileKind::File {
-            let mut bytes = Vec::new();
-            let Ok(mut file) = files.file(entry.entry.inode) else { continue };
-            if file.read_to_end(&mut bytes).is_err() {
+            let Ok(file) = files.file(entry.entry.inode) else { continue };
+            // What remains of a size may be as large as a number can be.
+            let mut file = file.take(LONGEST);
+            let mut bytes = vec![0; 1 << 16];
+            let is_read = loop {
+                match file.read(&mut bytes) {
+                    Ok(0) => break true,
+                    Ok(read) => hash.update(&bytes[..read]),
+                    Err(_) => break false,
+                }
+            };
+            if !is_read {
                 continue;
             }
-            hash.update(&bytes);
         }
         found.insert(entry.path.clone(), hash.digest());
     }

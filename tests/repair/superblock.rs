@@ -6,13 +6,18 @@ use rbtrfs::tree::TreeRoot;
 
 use crate::outcome::{contents, judge};
 use crate::support::inject::Injector;
+use crate::support::mounted::Mounted;
 use crate::support::repaired::repaired;
 use crate::support::{Scratch, kernel_image_or_skip, open, or_skip, run_rbtrfs, tool};
 
 fn without_superblocks(injector: &Injector) {
-    let size = std::fs::metadata(&injector.images()[0]).unwrap().len();
+    lose_superblocks(injector, 0);
+}
+
+fn lose_superblocks(injector: &Injector, device: usize) {
+    let size = std::fs::metadata(&injector.images()[device]).unwrap().len();
     for offset in SUPER_OFFSETS.iter().filter(|offset| offset.0 < size) {
-        injector.bytes(0, offset.0, SUPER_INFO_SIZE, |bytes| bytes.fill(0));
+        injector.bytes(device, offset.0, SUPER_INFO_SIZE, |bytes| bytes.fill(0));
     }
 }
 
@@ -96,4 +101,48 @@ fn no_repair_gives_up_all_files_for_the_root_of_the_root_tree() {
     }
     let repaired = repaired(injector.images()).unwrap();
     assert!(!repaired.is_better(), "{:?}", repaired.fixes);
+}
+
+#[test]
+fn a_device_of_several_without_superblocks_is_found_by_what_is_on_it() {
+    for name in ["raid0", "raid1", "raid10", "raid5", "raid6", "raid1c3", "convert", "raid5-data-raid1c3-meta"] {
+        let Some(images) = kernel_image_or_skip(name) else { return };
+        let before = contents(&images);
+        for device in 0..images.len() {
+            let injector = Injector::new(&images);
+            lose_superblocks(&injector, device);
+            let outcome = repaired(injector.images());
+            let told = outcome.as_ref().map(|repaired| &repaired.fixes);
+            assert_eq!(judge(injector.images(), &outcome), "clean", "{name}, device {device}: {told:?}");
+            assert_eq!(outcome.unwrap().given_up().count(), 0, "{name}, device {device}");
+            assert!(contents(injector.images()) == before, "{name}, device {device}");
+        }
+    }
+}
+
+/// As a device that was replaced, or that was away for a while.
+#[test]
+fn no_image_becomes_a_device_that_it_is_not_or_is_no_more() {
+    let Some(images) = kernel_image_or_skip("raid1") else { return };
+    let injector = Injector::new(&images);
+    let (current, away) = (&injector.images()[0], &injector.images()[1]);
+    let old = std::fs::read(away).unwrap();
+    let scratch = Scratch::new();
+    let Some(mounted) = or_skip(Mounted::new(injector.images(), "rw", &scratch)) else { return };
+    mounted.write_something();
+    drop(mounted);
+    let before = contents(injector.images());
+    std::fs::write(away, old).unwrap();
+    lose_superblocks(&injector, 1);
+    for (what, length) in [("behind", None), ("empty", std::fs::metadata(away).ok().map(|metadata| metadata.len()))] {
+        if let Some(length) = length {
+            let file = std::fs::File::create(away).unwrap();
+            file.set_len(length).unwrap();
+        }
+        let held = tool("sha256sum", injector.images()).unwrap();
+        let outcome = repaired(injector.images());
+        assert!(!outcome.is_ok_and(|repaired| repaired.is_clean()), "{what}");
+        assert_eq!(tool("sha256sum", injector.images()).unwrap(), held, "{what}");
+        assert!(contents(std::slice::from_ref(current)) == before, "{what}");
+    }
 }

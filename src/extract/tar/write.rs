@@ -116,11 +116,13 @@ impl<'t> Tar<'t> {
         let maker = &*maker;
         ordered(
             maker.threads,
-            jobs,
-            |job, bytes: &mut Vec<u8>| {
+            together(jobs, |job| batch.bytes_of(job)),
+            |jobs, bytes: &mut Vec<u8>| {
                 bytes.clear();
-                if !maker.progress.is_stopped() {
-                    maker.make(&batch, job, bytes);
+                for job in jobs {
+                    if !maker.progress.is_stopped() {
+                        maker.make(&batch, job, bytes);
+                    }
                 }
             },
             |bytes| {
@@ -256,14 +258,15 @@ impl<'t> Maker<'t> {
             }
             for range in ranges {
                 let begin = out.len();
-                out.resize(begin + (range.end - range.start) as usize, 0);
-                let place = &mut out[begin..];
                 let read = reader.read(range.clone(), &path, &mut |offset, data| {
-                    place[(offset - range.start) as usize..][..data.len()].copy_from_slice(data);
+                    // What lies between is zeroes.
+                    out.resize(begin + (offset - range.start) as usize, 0);
+                    out.extend_from_slice(data);
                     Ok(())
                 });
                 // Nothing fails in memory.
                 debug_assert!(read.is_ok());
+                out.resize(begin + (range.end - range.start) as usize, 0);
                 self.totals.bytes.fetch_add(range.end - range.start, Ordering::Relaxed);
                 self.progress.add(range.end - range.start);
             }
@@ -330,20 +333,46 @@ impl<'t> Maker<'t> {
 }
 
 impl Batch<'_> {
+    /// How many bytes a job makes, about.
+    fn bytes_of(&self, job: &Job) -> u64 {
+        let data = match job {
+            Job::File { index, has_data: true } => {
+                self.prepared.get(*index).map_or(0, |prepared| bytes_in(&prepared.layout.data))
+            }
+            Job::Data { ranges, .. } => bytes_in(ranges),
+            _ => 0,
+        };
+        data.saturating_add(header::BLOCK as u64)
+    }
+
     fn path_of(&self, prepared: &Prepared) -> Vec<u8> {
         self.directories.path_of(prepared.entry.directory, &prepared.entry.name)
     }
 }
 
 fn bytes_in(ranges: &[Range<u64>]) -> u64 {
-    ranges.iter().map(|range| range.end - range.start).sum()
+    ranges.iter().fold(0, |sum, range| range.end.saturating_sub(range.start).saturating_add(sum))
+}
+
+/// Jobs that come one after the other, as many as make a part of the stream.
+fn together(jobs: impl Iterator<Item = Job>, bytes_of: impl Fn(&Job) -> u64) -> impl Iterator<Item = Vec<Job>> {
+    let mut jobs = jobs.peekable();
+    std::iter::from_fn(move || {
+        let mut together = vec![jobs.next()?];
+        let mut bytes = bytes_of(&together[0]);
+        while let Some(next) = jobs.next_if(|next| bytes.saturating_add(bytes_of(next)) <= PART) {
+            bytes = bytes.saturating_add(bytes_of(&next));
+            together.push(next);
+        }
+        Some(together)
+    })
 }
 
 /// The jobs of a name: one if it has little data, or else one more for each part of it.
 fn jobs_of(index: usize, prepared: &Prepared) -> impl Iterator<Item = Job> {
     let is_file = prepared.kind == FileKind::File && prepared.link_to.is_none();
     let data = if is_file { &prepared.layout.data[..] } else { &[] };
-    let total = data.iter().fold(0_u64, |sum, range| sum.saturating_add(range.end - range.start));
+    let total = bytes_in(data);
     let has_data = total <= PART;
     // The range that comes next, what of it is done, and what of all is.
     let (mut at, mut skip, mut done) = (if has_data { data.len() } else { 0 }, 0, 0);

@@ -2,4 +2,5 @@
 
 mod blocks;
 pub mod chunk_tree;
+pub mod device;
 pub mod superblock;

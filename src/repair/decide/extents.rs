@@ -17,6 +17,7 @@ use super::astray::{self, data_chunk};
 use super::contested;
 use super::file_extents::FoundExtent;
 use super::inode_items::items_of;
+use super::offsets;
 
 /// Has file extents that no extent item knows of lead to the extents that only lack these very references. Then come those
 /// that lead to where no data can be, and those that contradict each other.
@@ -27,7 +28,9 @@ pub fn decide(plan: &mut Plan<'_>, problems: &[Problem], threads: usize, progres
     // By reference: extents that claim it without its being found, and those that it leads to without being claimed.
     let mut claimed: BTreeMap<Reference, Vec<Logical>> = BTreeMap::new();
     let mut found: BTreeMap<Reference, Vec<Logical>> = BTreeMap::new();
+    let mut moved = Vec::new();
     for extent in all.iter() {
+        moved.extend(offsets::moved(&extent));
         for record in extent.references.iter().filter(|record| record.reference.is_counted()) {
             match (record.claimed, record.found) {
                 (1.., 0) => claimed.entry(record.reference).or_default().push(extent.extent),
@@ -46,6 +49,10 @@ pub fn decide(plan: &mut Plan<'_>, problems: &[Problem], threads: usize, progres
             continue;
         }
         is_any_astray |= leads_to.iter().any(|extent| data_chunk(plan.volume, *extent, 0).is_none());
+    }
+    for moved in moved {
+        let of_file = file_extents(plan, moved.found, moved.extent);
+        offsets::put_back(plan, &moved, of_file);
     }
     if is_any_astray {
         astray::decide(plan, &job);

@@ -83,3 +83,28 @@ impl<W: Fn(Logical, u64) -> bool + Sync> Visitor for Finder<W> {
         }
     }
 }
+
+/// The range of a file that an extent covers, inline or not, and its generation.
+pub fn covers(key: Key, data: &[u8], sectorsize: u64) -> Option<(u64, u64, u64)> {
+    let (extent, rest) = FileExtentItem::read_prefix(data)?;
+    let generation = extent.generation.get();
+    if extent.r#type == file_extent_type::INLINE {
+        return Some((key.offset, extent.ram_bytes.get().checked_next_multiple_of(sectorsize)?, generation));
+    }
+    let (disk, _) = FileExtentDisk::read_prefix(rest)?;
+    Some((key.offset, key.offset.checked_add(disk.num_bytes.get())?, generation))
+}
+
+/// Where a file extent ends, and what it counts for in nbytes.
+pub fn extent_reach(key: Key, data: &[u8]) -> (u64, u64) {
+    let Some((extent, rest)) = FileExtentItem::read_prefix(data) else { return (0, 0) };
+    if extent.r#type == file_extent_type::INLINE {
+        let ram_bytes = extent.ram_bytes.get();
+        return (ram_bytes, ram_bytes);
+    }
+    let Some((disk, _)) = FileExtentDisk::read_prefix(rest) else { return (0, 0) };
+    let length = disk.num_bytes.get();
+    // Preallocated ranges may lie behind the end of the file.
+    let end = if extent.r#type == file_extent_type::PREALLOC { 0 } else { key.offset.saturating_add(length) };
+    (end, if disk.disk_bytenr.get() == 0 { 0 } else { length })
+}

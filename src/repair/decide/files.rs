@@ -16,8 +16,10 @@ use super::super::fix::Fix;
 use super::super::plan::Plan;
 use super::csums::Checksums;
 use super::entries::dir_entries;
+use super::file_extents::{covers, extent_reach};
 use super::inode_items::items_of;
 use super::names::Names;
+use super::offsets;
 
 const DIRECTORY: u32 = 0o040_700;
 const REGULAR: u32 = 0o100_600;
@@ -51,6 +53,7 @@ impl Files {
             P::DirectorySize { tree, inode, expect, .. } | P::LinkSize { tree, inode, expect, .. } => {
                 edit_inode(plan, tree, inode, "its size is that of what it holds", |item| item.size = expect.into());
             }
+            P::Bytes { tree, inode, .. } if offsets::put_length_back(plan, tree, inode) => {}
             P::Bytes { tree, inode, expect, .. } => {
                 edit_inode(plan, tree, inode, "nbytes is that of its extents", |item| item.nbytes = expect.into());
             }
@@ -246,20 +249,6 @@ fn type_in(plan: &Plan<'_>, root: &TreeRoot, directory: u64, name: &[u8], inode:
     Some(own.item.r#type)
 }
 
-/// Where a file extent ends, and what it counts for in nbytes.
-fn extent_reach(key: Key, data: &[u8]) -> (u64, u64) {
-    let Some((extent, rest)) = FileExtentItem::read_prefix(data) else { return (0, 0) };
-    if extent.r#type == file_extent_type::INLINE {
-        let ram_bytes = extent.ram_bytes.get();
-        return (ram_bytes, ram_bytes);
-    }
-    let Some((disk, _)) = FileExtentDisk::read_prefix(rest) else { return (0, 0) };
-    let length = disk.num_bytes.get();
-    // Preallocated ranges may lie behind the end of the file.
-    let end = if extent.r#type == file_extent_type::PREALLOC { 0 } else { key.offset.saturating_add(length) };
-    (end, if disk.disk_bytenr.get() == 0 { 0 } else { length })
-}
-
 /// A directory keeps the first of its names that stands in the directory above it.
 fn drop_names(plan: &mut Plan<'_>, names: &mut Names, tree: u64, inode: u64) {
     let Some(root) = plan.root(tree) else { return };
@@ -321,17 +310,6 @@ fn fits(key_type: KeyType, kind: u8) -> bool {
         KeyType::VERITY_DESC_ITEM | KeyType::VERITY_MERKLE_ITEM => kind == dir_type::REG_FILE,
         _ => true,
     }
-}
-
-/// The range of a file that an extent covers.
-fn covers(key: Key, data: &[u8], sectorsize: u64) -> Option<(u64, u64, u64)> {
-    let (extent, rest) = FileExtentItem::read_prefix(data)?;
-    let generation = extent.generation.get();
-    if extent.r#type == file_extent_type::INLINE {
-        return Some((key.offset, extent.ram_bytes.get().checked_next_multiple_of(sectorsize)?, generation));
-    }
-    let (disk, _) = FileExtentDisk::read_prefix(rest)?;
-    Some((key.offset, key.offset.checked_add(disk.num_bytes.get())?, generation))
 }
 
 /// Of extents that hold the same part of a file the newer one stays whole, and the other one as far as it goes.

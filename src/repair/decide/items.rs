@@ -14,7 +14,7 @@ use crate::disk::{Key, KeyType, Logical, flags, objectid};
 
 use super::super::fix::Fix;
 use super::super::plan::{Plan, Space};
-use super::blocks;
+use super::{blocks, offsets};
 
 const NANOSECONDS: u32 = 1_000_000_000;
 
@@ -118,6 +118,7 @@ impl Decider {
                             .is_ok()
                     });
                 }
+                _ if offsets::put_length_back(plan, problem.place.tree, key.objectid) => {}
                 _ => drop_item(plan, problem, key),
             },
             Damage::Csum(CsumDamage::Overlap { .. }) => {}

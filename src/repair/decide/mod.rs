@@ -16,6 +16,7 @@ mod inode_items;
 mod items;
 mod lost;
 mod names;
+mod offsets;
 mod parents;
 mod quotas;
 mod root_tree;
@@ -46,7 +47,18 @@ use items::Decider;
 use lost::Otherwise;
 use names::Names;
 
-/// Decides what the next step does about `problems`. Roots that were chosen (`is_other_root`) are to be written down.
+/// What a step begins with that is to be written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// Nothing: the images are as their superblocks say.
+    AsIs,
+    /// A superblock that was made.
+    Superblock,
+    /// Roots that were chosen.
+    OtherRoot,
+}
+
+/// Decides what the next step does about `problems`.
 ///
 /// # Errors
 /// A log is pending, which only a mount can replay.
@@ -55,13 +67,17 @@ pub fn decide<'p>(
     survey: &'p Survey,
     problems: &[Problem],
     force: &Force,
-    is_other_root: bool,
+    begin: Begin,
     (threads, progress): (usize, &Progress),
 ) -> Result<Plan<'p>> {
     let mut plan = Plan::new(volume, survey);
-    if is_other_root {
-        superblock::write(&mut plan);
-        plan.need(Space::All);
+    match begin {
+        Begin::AsIs => {}
+        Begin::Superblock => superblock::write(&mut plan),
+        Begin::OtherRoot => {
+            superblock::write(&mut plan);
+            plan.need(Space::All);
+        }
     }
     superblock::force(&mut plan, force);
     blocks::mend_copies(&mut plan);

@@ -1,0 +1,175 @@
+//! A superblock for a device of several that has lost all of its own: the others know what the device was.
+
+use zerocopy::IntoBytes;
+use zerocopy::little_endian::U64;
+
+use crate::block::Block;
+use crate::block::verify::Expected;
+use crate::disk::flags::block_group::{DATA, METADATA, SYSTEM};
+use crate::disk::superblock::SUPER_OFFSETS;
+use crate::disk::volume::DevItem;
+use crate::disk::{Logical, Physical, Transid};
+use crate::error::{Error, Result};
+use crate::image::Image;
+use crate::tree::TreeRoot;
+use crate::tree::csums::CsumRoot;
+use crate::volume::{ChunkMapping, Content, Device, RootChoice, Volume, identify_other};
+
+use super::super::fix::Fix;
+
+/// Places of a device that are looked at: those of tree blocks, and those of sectors of data.
+const MOST_BLOCKS: usize = 1 << 16;
+const MOST_SECTORS: usize = 256;
+/// Places of one stripe at the most.
+const OF_STRIPE: usize = 1 << 12;
+/// Blocks that are enough to tell how new the device is.
+const ENOUGH: usize = 64;
+
+/// Stages superblocks on those of several `images` that have none, and hold nothing else, where the filesystem of the others lacks a
+/// device whose blocks or data are there. Returns what was done.
+///
+/// # Errors
+/// An image cannot be read or staged.
+pub fn stage(images: &[Image]) -> Result<Vec<Fix>> {
+    let (mut lost, mut others) = (Vec::new(), Vec::new());
+    for image in images {
+        match Device::open(image.again()?, None) {
+            Ok(_) => others.push(image.again()?),
+            Err(Error::NotBtrfs { .. } | Error::Superblock { .. }) if image.size() > SUPER_OFFSETS[0].0 => {
+                lost.push(image)
+            }
+            Err(_) => return Ok(Vec::new()),
+        }
+    }
+    if lost.is_empty() || others.is_empty() {
+        return Ok(Vec::new());
+    }
+    // What cannot be opened without them is not told of here.
+    let Ok((volume, mut missing)) = known(&others) else { return Ok(Vec::new()) };
+    missing.retain(|item| !volume.devices().iter().any(|device| device.uuid() == item.uuid));
+    let mut fixes = Vec::new();
+    for image in lost {
+        if identify_other(image)?.is_some() {
+            continue;
+        }
+        let found =
+            missing.iter().enumerate().find_map(|(index, item)| Some((index, newest_of(&volume, image, item)?)));
+        let Some((index, newest)) = found else { continue };
+        let item = DevItem { total_bytes: total_bytes(&missing[index], image), ..missing.remove(index) };
+        write(&volume, image, &item, newest)?;
+        fixes.push(Fix::DeviceSuperblock { devid: item.devid.get() });
+    }
+    Ok(fixes)
+}
+
+/// The filesystem of the devices that are known, and the items of all its devices. Where the chunk tree is on the lost ones, too, the
+/// items are what the system chunk array says of the devices; a check puts the rest right.
+fn known(others: &[Image]) -> Result<(Volume, Vec<DevItem>)> {
+    let choice = RootChoice::default();
+    let again = || others.iter().map(Image::again).collect::<Result<Vec<_>>>();
+    if let Ok(volume) = Volume::open_at(again()?, &choice)
+        && let Ok(items) = TreeRoot::chunk_tree(&volume).dev_items(&volume)
+    {
+        return Ok((volume, items));
+    }
+    let volume = Volume::open_without_chunk_tree(again()?, &choice)?;
+    let superblock = volume.stored_superblock();
+    let mut items: Vec<DevItem> = Vec::new();
+    for stripe in volume.chunks().iter().flat_map(|chunk| &chunk.stripes) {
+        if items.iter().all(|item| item.uuid != stripe.dev_uuid) {
+            let own = DevItem { devid: stripe.devid.into(), uuid: stripe.dev_uuid, ..superblock.dev_item };
+            items.push(DevItem { total_bytes: 0.into(), bytes_used: 0.into(), ..own });
+        }
+    }
+    Ok((volume, items))
+}
+
+/// Of a device whose item is not known, as many as the image has.
+fn total_bytes(item: &DevItem, image: &Image) -> U64 {
+    let sectorsize = u64::from(item.sector_size.get()).max(1);
+    match item.total_bytes.get() {
+        0 => (image.size() - image.size() % sectorsize).into(),
+        _ => item.total_bytes,
+    }
+}
+
+/// The superblock of the others, with the item of the device. It is as new as what was found on the device: whether the device has
+/// all that is newer is judged as of one that is behind.
+fn write(volume: &Volume, image: &Image, item: &DevItem, newest: Transid) -> Result<()> {
+    let mut superblock = Box::new(*volume.stored_superblock());
+    superblock.bytenr = SUPER_OFFSETS[0].0.into();
+    superblock.dev_item = *item;
+    superblock.generation = newest.0.min(superblock.generation.get()).into();
+    volume.format().csum_type.stamp(superblock.as_mut_bytes());
+    image.write(SUPER_OFFSETS[0], superblock.as_bytes())
+}
+
+/// The newest generation of the blocks that an image has where the device has them, or the first one if it has data; nothing if it
+/// has neither.
+fn newest_of(volume: &Volume, image: &Image, item: &DevItem) -> Option<Transid> {
+    let mut buffer = vec![0; volume.format().nodesize as usize];
+    let (mut newest, mut count) = (None, 0);
+    for (logical, physical) in places(volume, item, METADATA | SYSTEM, buffer.len()).take(MOST_BLOCKS) {
+        let is_read = image.read(physical, &mut buffer).is_ok();
+        if !is_read || volume.format().verify(&buffer, &Expected::at(logical)).is_err() {
+            continue;
+        }
+        newest = newest.max(Block::new(&buffer).map(|block| block.generation()));
+        count += 1;
+        if count == ENOUGH {
+            break;
+        }
+    }
+    newest.or_else(|| has_data(volume, image, item).then_some(Transid(1)))
+}
+
+/// Whether most of some sectors have the data that their checksums are of.
+fn has_data(volume: &Volume, image: &Image, item: &DevItem) -> bool {
+    let format = volume.format();
+    let Ok(csums) = CsumRoot::of(volume, &TreeRoot::root_tree(volume)) else { return false };
+    let sectorsize = format.sectorsize as usize;
+    let mut sector = vec![0; sectorsize];
+    let (mut right, mut tried) = (0, 0);
+    for (logical, physical) in places(volume, item, DATA, sectorsize).take(MOST_BLOCKS) {
+        let mut sum = None;
+        let range = [(logical.0, logical.0.saturating_add(sectorsize as u64))];
+        let _ = csums.for_each(volume, &range, |run| {
+            sum = run.csums.get(..format.csum_type.size()).map(<[u8]>::to_vec);
+        });
+        let Some(sum) = sum else { continue };
+        tried += 1;
+        let is_read = image.read(physical, &mut sector).is_ok();
+        right += usize::from(is_read && format.csum_type.compute(&sector).starts_with(&sum));
+        if tried == MOST_SECTORS {
+            break;
+        }
+    }
+    right > tried / 2
+}
+
+/// What lies on a device, in pieces of `size` bytes, of chunks of these types.
+fn places<'v>(
+    volume: &'v Volume,
+    item: &DevItem,
+    types: u64,
+    size: usize,
+) -> impl Iterator<Item = (Logical, Physical)> + use<'v> {
+    let uuid = item.uuid;
+    let of_types = volume.chunks().iter().filter(move |chunk| chunk.flags.0 & types != 0);
+    of_types.flat_map(move |chunk| {
+        let stripes = (0..).zip(&chunk.stripes).filter(move |(_, stripe)| stripe.dev_uuid == uuid);
+        stripes.flat_map(move |(index, stripe)| of_stripe(chunk, index, stripe.physical, size).take(OF_STRIPE))
+    })
+}
+
+fn of_stripe(
+    chunk: &ChunkMapping,
+    index: usize,
+    start: Physical,
+    size: usize,
+) -> impl Iterator<Item = (Logical, Physical)> + use<'_> {
+    (0..chunk.stripe_size()).step_by(size).filter_map(move |offset| match chunk.content(index, offset)? {
+        Content::Data(logical) => Some((logical, start.checked_add(offset)?)),
+        Content::Parity { .. } => None,
+    })
+}
