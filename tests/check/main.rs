@@ -3,6 +3,7 @@
 mod blocks;
 mod cases;
 mod command;
+mod crash_images;
 mod data;
 mod extents;
 mod fields;
