@@ -64,6 +64,7 @@ impl AllocRequest {
     }
 }
 
+const METADATA: BlockGroupFlags = BlockGroupFlags(block_group::METADATA);
 const SYSTEM: BlockGroupFlags = BlockGroupFlags(block_group::SYSTEM);
 const MIB: u64 = 1 << 20;
 
@@ -72,11 +73,17 @@ const MIB: u64 = 1 << 20;
 /// # Errors
 /// [`Error::NoSpace`]
 pub fn begin(fs: &Filesystem, items: u64) -> Result<Handle<'_>> {
-    begin_with_chunk(fs, items, |fs| match fs.begin_to_free(items_of_chunk(fs)) {
-        // Without a promise for its items the new chunk itself has the space for them.
-        Err(Error::NoSpace { .. }) => fs.begin(0),
-        begun => begun,
-    })
+    loop {
+        let begun = begin_with_chunk(fs, items, |fs| match fs.begin_to_free(items_of_chunk(fs)) {
+            // Without a promise for its items the new chunk itself has the space for them.
+            Err(Error::NoSpace { .. }) => fs.begin(0),
+            begun => begun,
+        });
+        match begun {
+            Err(Error::NoSpace { .. }) if !fs.is_poisoned() && fs.space().use_degraded(METADATA) => {}
+            begun => return begun,
+        }
+    }
 }
 
 /// As [`begin`], for allocating a chunk. One for metadata makes space itself: another one before it might leave it none.
@@ -127,18 +134,13 @@ fn begin_with_chunk<'f>(
             Err(lack @ Error::NoSpace { .. }) => lack,
             begun => return begun,
         };
-        let use_degraded = || fs.space().use_degraded(BlockGroupFlags(block_group::METADATA));
-        let mut handle = match begin_chunk(fs) {
-            Err(Error::NoSpace { .. }) if use_degraded() => continue,
-            begun => begun?,
-        };
+        let mut handle = begin_chunk(fs)?;
         let allocated = alloc(&mut handle, &metadata);
         // Ended in any case: an attempt that found no room has changed nothing.
         finish(handle)?;
         match allocated {
             // Others may have taken what was allocated: until there is no more, there is an end to it.
             Ok(_) => {}
-            Err(Error::NoSpace { .. }) if use_degraded() => {}
             Err(Error::NoSpace { .. }) => return Err(lack),
             Err(error) => return Err(error),
         }
@@ -294,8 +296,12 @@ pub fn reserve_system(handle: &mut Handle<'_>, chunks: &mut Chunks, bytes: u64) 
     if needs_new || wants_new {
         match create_system(handle, chunks, None, None) {
             // What is merely wanted may be missing; any other error has a cause that does not go away.
-            Err(Error::NoSpace { .. } | Error::SysChunkArrayFull { .. })
-                if !fs.is_poisoned() && (!needs_new || fs.space().use_degraded(SYSTEM)) => {}
+            Err(Error::NoSpace { .. } | Error::SysChunkArrayFull { .. }) if !needs_new && !fs.is_poisoned() => {}
+            Err(error) if is_lack_of_space(&error) && !fs.is_poisoned() && fs.space().use_degraded(SYSTEM) => {
+                if !fs.has_system_blocks(bytes)? {
+                    return Err(error);
+                }
+            }
             created => drop(created?),
         }
     }

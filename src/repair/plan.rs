@@ -1,6 +1,6 @@
 //! What is to be done in one step.
 
-use crate::disk::{Ino, Key, Logical, Superblock, TreeId, objectid};
+use crate::disk::{Ino, Key, KeyType, Logical, Superblock, TreeId, objectid};
 use crate::survey::Survey;
 use crate::tree::{Tree, TreeRoot};
 use crate::volume::Volume;
@@ -34,6 +34,12 @@ pub struct Doubt {
 pub type DoubtfulInodes = (TreeId, Ino, Ino);
 
 impl Doubt {
+    /// About all that one inode has.
+    pub fn of_inode(tree: u64, inode: u64) -> Self {
+        let first_of = |inode| Key::new(inode, KeyType(0), 0);
+        Self { tree, first: Some(first_of(inode)), end: inode.checked_add(1).map(first_of) }
+    }
+
     /// The inodes that it is about, if it is about any.
     pub fn inodes(&self) -> Option<DoubtfulInodes> {
         let has_inodes = objectid::is_fs_tree(self.tree) || self.tree == objectid::ROOT_TREE;

@@ -6,7 +6,7 @@ use zerocopy::little_endian::U64;
 use crate::block::Block;
 use crate::block::verify::Expected;
 use crate::disk::flags::block_group::{DATA, METADATA, SYSTEM};
-use crate::disk::superblock::SUPER_OFFSETS;
+use crate::disk::superblock::{SUPER_INFO_SIZE, SUPER_OFFSETS};
 use crate::disk::volume::DevItem;
 use crate::disk::{Logical, Physical, Transid};
 use crate::error::{Error, Result};
@@ -17,13 +17,14 @@ use crate::volume::{ChunkMapping, Content, Device, RootChoice, Volume, identify_
 
 use super::super::fix::Fix;
 
-/// Places of a device that are looked at: those of tree blocks, and those of sectors of data.
-const MOST_BLOCKS: usize = 1 << 16;
-const MOST_SECTORS: usize = 256;
-/// Places of one stripe at the most.
-const OF_STRIPE: usize = 1 << 12;
-/// Blocks that are enough to tell how new the device is.
-const ENOUGH: usize = 64;
+/// Bytes of an image that can have a superblock.
+const LEAST: u64 = SUPER_OFFSETS[0].0 + SUPER_INFO_SIZE as u64;
+/// Places that are looked at for all images together, and of one stripe.
+const MOST_READS: usize = 1 << 18;
+const MOST_OF_STRIPE: usize = 1 << 12;
+/// Blocks that are enough to tell how new a device is, and sectors that are enough to tell whether it is that device.
+const ENOUGH_BLOCKS: usize = 64;
+const ENOUGH_SECTORS: usize = 256;
 
 /// Stages superblocks on those of several `images` that have none, and hold nothing else, where the filesystem of the others lacks a
 /// device whose blocks or data are there. Returns what was done.
@@ -35,9 +36,7 @@ pub fn stage(images: &[Image]) -> Result<Vec<Fix>> {
     for image in images {
         match Device::open(image.again()?, None) {
             Ok(_) => others.push(image.again()?),
-            Err(Error::NotBtrfs { .. } | Error::Superblock { .. }) if image.size() > SUPER_OFFSETS[0].0 => {
-                lost.push(image)
-            }
+            Err(Error::NotBtrfs { .. } | Error::Superblock { .. }) if image.size() >= LEAST => lost.push(image),
             Err(_) => return Ok(Vec::new()),
         }
     }
@@ -47,15 +46,21 @@ pub fn stage(images: &[Image]) -> Result<Vec<Fix>> {
     // What cannot be opened without them is not told of here.
     let Ok((volume, mut missing)) = known(&others) else { return Ok(Vec::new()) };
     missing.retain(|item| !volume.devices().iter().any(|device| device.uuid() == item.uuid));
-    let mut fixes = Vec::new();
+    let own = volume.stored_superblock();
+    missing.retain(|item| item.fsid == own.fsid || item.fsid == own.metadata_fsid());
+    let (mut fixes, mut budget) = (Vec::new(), MOST_READS);
     for image in lost {
         if identify_other(image)?.is_some() {
             continue;
         }
-        let found =
-            missing.iter().enumerate().find_map(|(index, item)| Some((index, newest_of(&volume, image, item)?)));
-        let Some((index, newest)) = found else { continue };
-        let item = DevItem { total_bytes: total_bytes(&missing[index], image), ..missing.remove(index) };
+        let mut fitting = Vec::new();
+        for (index, item) in missing.iter().enumerate().filter(|(_, item)| item.total_bytes.get() <= image.size()) {
+            fitting.extend(newest_of(&volume, image, item, &mut budget).map(|newest| (index, newest)));
+        }
+        // Mirrors can lie at the same places of two devices.
+        let [(index, newest)] = fitting[..] else { continue };
+        let item = missing.remove(index);
+        let item = DevItem { total_bytes: total_bytes(&item, image), ..item };
         write(&volume, image, &item, newest)?;
         fixes.push(Fix::DeviceSuperblock { devid: item.devid.get() });
     }
@@ -105,32 +110,40 @@ fn write(volume: &Volume, image: &Image, item: &DevItem, newest: Transid) -> Res
 }
 
 /// The newest generation of the blocks that an image has where the device has them, or the first one if it has data; nothing if it
-/// has neither.
-fn newest_of(volume: &Volume, image: &Image, item: &DevItem) -> Option<Transid> {
+/// has neither, or other data.
+fn newest_of(volume: &Volume, image: &Image, item: &DevItem, budget: &mut usize) -> Option<Transid> {
     let mut buffer = vec![0; volume.format().nodesize as usize];
     let (mut newest, mut count) = (None, 0);
-    for (logical, physical) in places(volume, item, METADATA | SYSTEM, buffer.len()).take(MOST_BLOCKS) {
-        let is_read = image.read(physical, &mut buffer).is_ok();
-        if !is_read || volume.format().verify(&buffer, &Expected::at(logical)).is_err() {
-            continue;
-        }
-        newest = newest.max(Block::new(&buffer).map(|block| block.generation()));
-        count += 1;
-        if count == ENOUGH {
+    for (logical, physical) in places(volume, item, METADATA | SYSTEM, buffer.len()) {
+        if count == ENOUGH_BLOCKS || *budget == 0 {
             break;
         }
+        *budget -= 1;
+        let is_read = image.read(physical, &mut buffer).is_ok();
+        if is_read && volume.format().verify(&buffer, &Expected::at(logical)).is_ok() {
+            newest = newest.max(Block::new(&buffer).map(|block| block.generation()));
+            count += 1;
+        }
     }
-    newest.or_else(|| has_data(volume, image, item).then_some(Transid(1)))
+    match has_data(volume, image, item, budget) {
+        Some(false) => None,
+        Some(true) => newest.or(Some(Transid(1))),
+        None => newest,
+    }
 }
 
-/// Whether most of some sectors have the data that their checksums are of.
-fn has_data(volume: &Volume, image: &Image, item: &DevItem) -> bool {
+/// Whether most of some sectors have the data that their checksums are of; nothing where there are none with checksums.
+fn has_data(volume: &Volume, image: &Image, item: &DevItem, budget: &mut usize) -> Option<bool> {
     let format = volume.format();
-    let Ok(csums) = CsumRoot::of(volume, &TreeRoot::root_tree(volume)) else { return false };
+    let csums = CsumRoot::of(volume, &TreeRoot::root_tree(volume)).ok()?;
     let sectorsize = format.sectorsize as usize;
     let mut sector = vec![0; sectorsize];
     let (mut right, mut tried) = (0, 0);
-    for (logical, physical) in places(volume, item, DATA, sectorsize).take(MOST_BLOCKS) {
+    for (logical, physical) in places(volume, item, DATA, sectorsize) {
+        if tried == ENOUGH_SECTORS || *budget == 0 {
+            break;
+        }
+        *budget -= 1;
         let mut sum = None;
         let range = [(logical.0, logical.0.saturating_add(sectorsize as u64))];
         let _ = csums.for_each(volume, &range, |run| {
@@ -140,11 +153,8 @@ fn has_data(volume: &Volume, image: &Image, item: &DevItem) -> bool {
         tried += 1;
         let is_read = image.read(physical, &mut sector).is_ok();
         right += usize::from(is_read && format.csum_type.compute(&sector).starts_with(&sum));
-        if tried == MOST_SECTORS {
-            break;
-        }
     }
-    right > tried / 2
+    (tried > 0).then_some(right > tried / 2)
 }
 
 /// What lies on a device, in pieces of `size` bytes, of chunks of these types.
@@ -158,7 +168,7 @@ fn places<'v>(
     let of_types = volume.chunks().iter().filter(move |chunk| chunk.flags.0 & types != 0);
     of_types.flat_map(move |chunk| {
         let stripes = (0..).zip(&chunk.stripes).filter(move |(_, stripe)| stripe.dev_uuid == uuid);
-        stripes.flat_map(move |(index, stripe)| of_stripe(chunk, index, stripe.physical, size).take(OF_STRIPE))
+        stripes.flat_map(move |(index, stripe)| of_stripe(chunk, index, stripe.physical, size).take(MOST_OF_STRIPE))
     })
 }
 

@@ -1,8 +1,10 @@
 //! File extents that lead to where no data can be, and of which no extent item knows where they led to.
 
 use crate::disk::flags::block_group::DATA;
-use crate::disk::inode::{FileExtentDisk, FileExtentItem};
-use crate::disk::{Logical, objectid};
+use crate::disk::flags::inode::NODATASUM;
+use crate::disk::inode::{FileExtentDisk, FileExtentItem, InodeItem, file_extent_type};
+use crate::disk::{Key, KeyType, Logical, objectid};
+use crate::problem::{BlockGroupProblem, Problem};
 use crate::survey::{Coverage, Job};
 use crate::volume::{ChunkMapping, Volume};
 
@@ -10,12 +12,14 @@ use super::super::plan::Plan;
 use super::file_extents::find_all;
 
 /// Puts back a bit of their address or length, or has holes take their place.
-pub fn decide(plan: &mut Plan<'_>, job: &Job<'_>) {
-    let chunks_are_known = !plan.survey.blocks.lack_of(objectid::CHUNK_TREE);
+pub fn decide(plan: &mut Plan<'_>, problems: &[Problem], job: &Job<'_>) {
+    let chunks_are_known = !plan.survey.blocks.lack_of(objectid::CHUNK_TREE) && !problems.iter().any(is_of_chunks);
     let volume = plan.volume;
     for mut extent in find_all(plan, job, |logical, length| data_chunk(volume, logical, length).is_none()) {
+        let has_sums = has_sums(plan, extent.tree, extent.key.objectid);
         let Some((item, disk)) = extent.parts() else { continue };
-        match unflipped(plan, item, disk) {
+        let is_summed = has_sums && item.r#type == file_extent_type::REG;
+        match unflipped(plan, is_summed, item, disk) {
             Some((bytenr, length)) => {
                 (disk.disk_bytenr, disk.disk_num_bytes) = (bytenr.0.into(), length.into());
                 extent.put(plan, "a bit of the address or length of its extent is put back: data is there");
@@ -36,7 +40,7 @@ pub fn data_chunk(volume: &Volume, logical: Logical, length: u64) -> Option<&Chu
 }
 
 /// Address and length with one bit of one of them put back, if there is one way alone to have data there.
-fn unflipped(plan: &Plan<'_>, item: &FileExtentItem, disk: &FileExtentDisk) -> Option<(Logical, u64)> {
+fn unflipped(plan: &Plan<'_>, is_summed: bool, item: &FileExtentItem, disk: &FileExtentDisk) -> Option<(Logical, u64)> {
     let (bytenr, length) = (disk.disk_bytenr.get(), disk.disk_num_bytes.get());
     let sectorsize = u64::from(plan.volume.format().sectorsize);
     let is_long_enough = |length: u64| {
@@ -54,11 +58,26 @@ fn unflipped(plan: &Plan<'_>, item: &FileExtentItem, disk: &FileExtentDisk) -> O
         let end = Logical(bytenr.0.saturating_add(*length));
         !plan.survey.csums.is_any(*bytenr, *length) && plan.survey.claims.extents.over(*bytenr, end).next().is_none()
     };
-    let with_csums: Vec<_> = places.iter().filter(has_csums).collect();
-    // Data that is preallocated, or of a file without checksums.
-    let without: Vec<_> = places.iter().filter(is_unused).collect();
-    match (with_csums.as_slice(), without.as_slice()) {
-        ([only], _) | ([], [only]) => Some(**only),
-        _ => None,
+    // Data that is preallocated, or of a file without checksums, has none.
+    let mut fitting = places.iter().filter(|place| if is_summed { has_csums(place) } else { is_unused(place) });
+    let only = fitting.next()?;
+    fitting.next().is_none().then_some(*only)
+}
+
+/// Whether the data of an inode has checksums.
+fn has_sums(plan: &Plan<'_>, tree: u64, inode: u64) -> bool {
+    let item = plan.root(tree).and_then(|root| root.find(plan.volume, Key::new(inode, KeyType::INODE_ITEM, 0)).ok()?);
+    let item = item.as_deref().and_then(InodeItem::read_prefix);
+    item.is_none_or(|(item, _)| item.flags.get() & NODATASUM == 0)
+}
+
+/// Whether a chunk may be missing, or another one than its item says.
+fn is_of_chunks(problem: &Problem) -> bool {
+    match problem {
+        Problem::Chunk(_) | Problem::DeviceExtent(_) => true,
+        Problem::BlockGroup(problem) => {
+            !matches!(problem, BlockGroupProblem::Used { .. } | BlockGroupProblem::Outside { .. })
+        }
+        _ => false,
     }
 }

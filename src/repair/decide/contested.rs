@@ -24,20 +24,37 @@ pub fn decide(plan: &mut Plan<'_>, job: &Job<'_>) {
     let is_within = |logical: Logical| range_of(logical).is_some_and(|index| logical < ranges[index].1);
     let found = find_all(plan, job, |logical, _| is_within(logical));
     let mut newest: BTreeMap<Described, u64> = BTreeMap::new();
-    let mut extents: Vec<(Described, FoundExtent)> = Vec::new();
+    let mut extents: Vec<(Described, FoundExtent, bool)> = Vec::new();
     for mut extent in found {
+        let is_mended = mend_length(plan, &mut extent);
         let Some((item, disk)) = extent.parts() else { continue };
         let described = (disk.disk_bytenr.into(), disk.disk_num_bytes.get());
         let generation = newest.entry(described).or_default();
         *generation = item.generation.get().max(*generation);
-        extents.push((described, extent));
+        extents.push((described, extent, is_mended));
     }
     let kept = keep(plan, &newest);
-    for (described, extent) in extents {
-        if !kept.contains(&described) {
-            settle(plan, extent, described, &kept);
+    for (described, extent, is_mended) in extents {
+        match kept.contains(&described) {
+            true if is_mended => extent.put(plan, "a bit of the length of its extent is put back"),
+            true => {}
+            false => settle(plan, extent, described, &kept),
         }
     }
+}
+
+/// Gives a file extent the length that the extent item knows, or the file itself of data that is not compressed, if one bit makes the
+/// difference.
+fn mend_length(plan: &Plan<'_>, extent: &mut FoundExtent) -> bool {
+    let Some((item, disk)) = extent.parts() else { return false };
+    let (logical, length) = (Logical::from(disk.disk_bytenr), disk.disk_num_bytes.get());
+    let known = plan.survey.claims.extents.find(logical, &mut Cursor::default()).map(|extent| extent.length);
+    let of_file = (item.compression == 0 && known.is_none()).then_some(item.ram_bytes.get());
+    let used = disk.offset.get().saturating_add(disk.num_bytes.get());
+    let fits = |other: &u64| (other ^ length).is_power_of_two() && (item.compression != 0 || used <= *other);
+    let Some(right) = known.or(of_file).filter(fits) else { return false };
+    disk.disk_num_bytes = right.into();
+    true
 }
 
 /// Ranges in which extents overlap that are not the same, by address.

@@ -5,26 +5,31 @@ use std::collections::BTreeMap;
 use crate::block::reference::Reference;
 use crate::block::verify::Expected;
 use crate::block::{BlockKind, ItemRef};
+use crate::disk::flags::compat_ro;
 use crate::disk::inode::{FileExtentDisk, file_extent_type};
 use crate::disk::{KeyType, Logical, objectid};
+use crate::error::Result;
 use crate::problem::{FreeSpaceProblem, Problem};
 use crate::progress::Progress;
 use crate::survey::{Cursor, Extent, Job};
 
 use super::super::edits::leaf_of;
-use super::super::plan::Plan;
+use super::super::plan::{Doubt, Plan};
 use super::astray::{self, data_chunk};
 use super::contested;
-use super::file_extents::FoundExtent;
+use super::file_extents::{FoundExtent, is_edited};
 use super::inode_items::items_of;
 use super::offsets;
 
 /// Has file extents that no extent item knows of lead to the extents that only lack these very references. Then come those
 /// that lead to where no data can be, and those that contradict each other.
-pub fn decide(plan: &mut Plan<'_>, problems: &[Problem], threads: usize, progress: &Progress) {
+///
+/// # Errors
+/// Temporary files that cannot be used.
+pub fn decide(plan: &mut Plan<'_>, problems: &[Problem], threads: usize, progress: &Progress) -> Result<()> {
     let job = Job { volume: plan.volume, threads, progress };
-    let Some(buckets) = plan.survey.claims.unequal_references(&plan.survey.found) else { return };
-    let Ok(all) = plan.survey.references(&job, &buckets) else { return };
+    let Some(buckets) = plan.survey.claims.unequal_references(&plan.survey.found) else { return Ok(()) };
+    let all = plan.survey.references(&job, &buckets)?;
     // By reference: extents that claim it without its being found, and those that it leads to without being claimed.
     let mut claimed: BTreeMap<Reference, Vec<Logical>> = BTreeMap::new();
     let mut found: BTreeMap<Reference, Vec<Logical>> = BTreeMap::new();
@@ -43,10 +48,19 @@ pub fn decide(plan: &mut Plan<'_>, problems: &[Problem], threads: usize, progres
     for (reference, leads_to) in found {
         if let (Some([right]), [wrong]) = (claimed.get(&reference).map(Vec::as_slice), leads_to.as_slice())
             && let Some(right) = plan.survey.claims.extents.find(*right, &mut Cursor::default())
-            && is_meant(plan, problems, right, *wrong)
         {
-            redirect(plan, reference, *wrong, right);
-            continue;
+            match is_meant(plan, problems, right, *wrong) {
+                Some(true) => {
+                    redirect(plan, reference, *wrong, right);
+                    continue;
+                }
+                Some(false) => {}
+                None => {
+                    for found in file_extents(plan, reference, *wrong) {
+                        plan.doubts.push(Doubt::of_inode(found.tree, found.key.objectid));
+                    }
+                }
+            }
         }
         is_any_astray |= leads_to.iter().any(|extent| data_chunk(plan.volume, *extent, 0).is_none());
     }
@@ -55,41 +69,44 @@ pub fn decide(plan: &mut Plan<'_>, problems: &[Problem], threads: usize, progres
         offsets::put_back(plan, &moved, of_file);
     }
     if is_any_astray {
-        astray::decide(plan, &job);
+        astray::decide(plan, problems, &job);
     }
     contested::decide(plan, &job);
+    Ok(())
 }
 
-/// Whether it is the file that is wrong, not the key of the extent item: both say another address.
-fn is_meant(plan: &Plan<'_>, problems: &[Problem], right: Extent, wrong: Logical) -> bool {
+/// Whether it is the file that is wrong, not the key of the extent item: both say another address. Nothing where nothing tells.
+fn is_meant(plan: &Plan<'_>, problems: &[Problem], right: Extent, wrong: Logical) -> Option<bool> {
     let (length, extents) = (right.length, &plan.survey.claims.extents);
-    if data_chunk(plan.volume, right.logical, length).is_none() || data_chunk(plan.volume, wrong, length).is_none() {
-        return data_chunk(plan.volume, right.logical, length).is_some();
-    }
-    let has_csums = |logical: Logical| plan.survey.csums.is_any(logical, length);
+    let may_be = |logical: Logical| data_chunk(plan.volume, logical, length).is_some();
     let is_of_others = |logical: Logical| {
         let end = Logical(logical.0.saturating_add(length));
         extents.over(logical, end).any(|extent| extent.logical != right.logical)
     };
-    match (has_csums(right.logical), has_csums(wrong)) {
-        (true, false) => return true,
-        (false, true) => return false,
-        _ => {}
+    let has_csums = |logical: Logical| plan.survey.csums.is_any(logical, length);
+    let witnesses = [
+        (may_be(right.logical), may_be(wrong)),
+        (!is_of_others(right.logical), !is_of_others(wrong)),
+        (has_csums(right.logical), has_csums(wrong)),
+    ];
+    if let Some((is_right, _)) = witnesses.into_iter().find(|(right, wrong)| right != wrong) {
+        return Some(is_right);
     }
-    match (is_of_others(right.logical), is_of_others(wrong)) {
-        (false, true) => return true,
-        (true, false) => return false,
-        _ => {}
+    if !may_be(right.logical) {
+        return Some(false);
     }
     // Free space was noted by the extent item when it was in order.
     let has = |at: Logical, start: Logical, bytes: u64| {
         start < Logical(at.0.saturating_add(length)) && at < Logical(start.0.saturating_add(bytes))
     };
-    !problems.iter().any(|problem| match *problem {
+    let is_noted_elsewhere = problems.iter().any(|problem| match *problem {
         Problem::FreeSpace(FreeSpaceProblem::Used { start, length, .. }) => has(right.logical, start, length),
         Problem::FreeSpace(FreeSpaceProblem::Lost { start, length, .. }) => has(wrong, start, length),
         _ => false,
-    })
+    });
+    let is_noted = plan.superblock.has_compat_ro(compat_ro::FREE_SPACE_TREE_VALID)
+        && !plan.survey.blocks.lack_of(objectid::FREE_SPACE_TREE);
+    is_noted.then_some(!is_noted_elsewhere)
 }
 
 fn redirect(plan: &mut Plan<'_>, reference: Reference, wrong: Logical, right: Extent) {
@@ -125,7 +142,8 @@ fn file_extents(plan: &Plan<'_>, reference: Reference, extent: Logical) -> Vec<F
         Reference::ExtentData { root: tree, objectid: inode, .. } if objectid::is_fs_tree(tree) => {
             let Some(root) = plan.root(tree) else { return Vec::new() };
             let found = |(key, data)| Some(FoundExtent { tree, leaf: leaf_of(plan.volume, &root, key)?, key, data });
-            items_of(plan, &root, inode).into_iter().filter_map(found).collect()
+            let of_inode = items_of(plan, &root, inode).into_iter().filter_map(found);
+            of_inode.filter(|found| owner_of(plan, found.leaf) == Some(tree)).collect()
         }
         Reference::SharedData { parent: leaf } => {
             let mut buffer = Vec::new();
@@ -139,10 +157,22 @@ fn file_extents(plan: &Plan<'_>, reference: Reference, extent: Logical) -> Vec<F
         _ => return Vec::new(),
     };
     all.retain_mut(|found| {
-        found.key.key_type == KeyType::EXTENT_DATA
+        let key = found.key;
+        let is_reference = |disk: &FileExtentDisk| match reference {
+            Reference::ExtentData { offset, .. } => key.offset.wrapping_sub(disk.offset.get()) == offset,
+            _ => true,
+        };
+        key.key_type == KeyType::EXTENT_DATA
+            && !is_edited(plan, found)
             && found.parts().is_some_and(|(item, disk)| {
-                item.r#type != file_extent_type::INLINE && disk.disk_bytenr.get() == extent.0
+                item.r#type != file_extent_type::INLINE && disk.disk_bytenr.get() == extent.0 && is_reference(disk)
             })
     });
     all
+}
+
+fn owner_of(plan: &Plan<'_>, block: Logical) -> Option<u64> {
+    let mut buffer = Vec::new();
+    let read = plan.volume.read_block(&Expected::at(block), &mut buffer).ok()?;
+    Some(read.block.header().owner.get())
 }

@@ -60,10 +60,13 @@ pub fn find_all(plan: &Plan<'_>, job: &Job<'_>, is_wanted: impl Fn(Logical, u64)
     let mut found: Vec<FoundExtent> = job.scan().run(&trees, &Finder { is_wanted }).into_iter().flatten().collect();
     // Whichever thread found it.
     found.sort_by_key(|extent| (extent.tree, extent.key, extent.leaf));
-    let is_edited =
-        |extent: &FoundExtent| plan.edits.leaves.get(&extent.leaf).is_some_and(|items| items.contains_key(&extent.key));
-    found.retain(|extent| !is_edited(extent));
+    found.retain(|extent| !is_edited(plan, extent));
     found
+}
+
+/// Whether this step changes the item already.
+pub fn is_edited(plan: &Plan<'_>, extent: &FoundExtent) -> bool {
+    plan.edits.of_item(extent.tree, extent.leaf, extent.key).is_some()
 }
 
 struct Finder<W> {

@@ -34,12 +34,23 @@ pub struct Files {
     /// Inodes that are new.
     next_inode: BTreeMap<u64, u64>,
     done: BTreeSet<(u64, u64, &'static str)>,
+    /// Of inodes whether a bit of the length of an extent was put back.
+    put_back: BTreeMap<(u64, u64), bool>,
 }
 
 impl Files {
     /// A problem of an inode.
     pub fn decide(&mut self, plan: &mut Plan<'_>, names: &mut Names, csums: &mut Checksums, problem: &FileProblem) {
         use FileProblem as P;
+        // A length that is wrong shows in all of these, and each of them would be mended in another way.
+        if let P::Bytes { tree, inode, .. } | P::Overlap { tree, inode, .. } | P::Gap { tree, inode, .. } = *problem {
+            let is_put_back = self.put_back.get(&(tree, inode)).copied();
+            let is_put_back = is_put_back.unwrap_or_else(|| offsets::put_length_back(plan, tree, inode, None));
+            self.put_back.insert((tree, inode), is_put_back);
+            if is_put_back {
+                return;
+            }
+        }
         match *problem {
             P::RootDirectory { tree } => self.make_root(plan, tree),
             P::NoItem { tree, inode } => self.make_item(plan, names, tree, inode),
@@ -53,7 +64,6 @@ impl Files {
             P::DirectorySize { tree, inode, expect, .. } | P::LinkSize { tree, inode, expect, .. } => {
                 edit_inode(plan, tree, inode, "its size is that of what it holds", |item| item.size = expect.into());
             }
-            P::Bytes { tree, inode, .. } if offsets::put_length_back(plan, tree, inode) => {}
             P::Bytes { tree, inode, expect, .. } => {
                 edit_inode(plan, tree, inode, "nbytes is that of its extents", |item| item.nbytes = expect.into());
             }

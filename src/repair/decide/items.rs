@@ -118,8 +118,12 @@ impl Decider {
                             .is_ok()
                     });
                 }
-                _ if offsets::put_length_back(plan, problem.place.tree, key.objectid) => {}
-                _ => drop_item(plan, problem, key),
+                _ => {
+                    let (tree, damaged) = (problem.place.tree, Some((problem.place.block, key)));
+                    if !offsets::put_length_back(plan, tree, key.objectid, damaged) {
+                        drop_item(plan, problem, key);
+                    }
+                }
             },
             Damage::Csum(CsumDamage::Overlap { .. }) => {}
             Damage::Root(damage) => match damage {

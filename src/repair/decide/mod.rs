@@ -96,7 +96,7 @@ pub fn decide<'p>(
     }
     let are_extents_known = plan.space != Space::All && !damage().any(|problem| matches!(problem, Problem::Extent(_)));
     if !plan.changes_trees() && !are_extents_known {
-        extents::decide(&mut plan, problems, threads, progress);
+        extents::decide(&mut plan, problems, threads, progress)?;
     }
     if plan.changes_trees() {
         return defer_space(plan);

@@ -4,13 +4,12 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use zerocopy::FromBytes;
-
 use crate::block::reference::Reference;
-use crate::disk::inode::{FileExtentDisk, FileExtentItem, InodeItem, file_extent_type};
+use crate::disk::inode::{InodeItem, file_extent_type};
 use crate::disk::{Key, KeyType, Logical};
 use crate::survey::ExtentReferences;
 
+use super::super::edits::leaf_of;
 use super::super::fix::Fix;
 use super::super::plan::{Doubt, Plan};
 use super::file_extents::{FoundExtent, covers, extent_reach};
@@ -59,24 +58,31 @@ impl Neighbours {
         Self { extents: covered.collect(), end_of_file }
     }
 
-    /// How many ends of a range are those of other extents than `key`, or of the file; nothing where it overlaps another one or
-    /// reaches past the end.
-    fn fit(&self, key: Key, start: u64, length: u64) -> Option<usize> {
+    /// How well a range fits between other extents than `key` and the end of the file: `END` for each end that is one of theirs, and 1
+    /// for the beginning of the file, where a range comes to be by chance. Nothing where it overlaps another one or, of data, reaches
+    /// past the end.
+    fn fit(&self, key: Key, start: u64, length: u64, is_prealloc: bool) -> Option<usize> {
         let end = start.checked_add(length).filter(|end| *end > start)?;
-        let mut ends = usize::from(start == 0) + usize::from(self.end_of_file == Some(end));
+        let mut ends = usize::from(start == 0) + END * usize::from(self.end_of_file == Some(end));
         for (_, other_start, other_end) in self.extents.iter().filter(|(other, ..)| *other != key) {
             if start < *other_end && *other_start < end {
                 return None;
             }
-            ends += usize::from(*other_end == start) + usize::from(*other_start == end);
+            ends += END * (usize::from(*other_end == start) + usize::from(*other_start == end));
         }
-        self.end_of_file.is_none_or(|last| end <= last).then_some(ends)
+        (is_prealloc || self.end_of_file.is_none_or(|last| end <= last)).then_some(ends)
     }
 }
 
-/// The only one of several ways that fits best, if it fits better than what is there.
+/// What an end of a range counts that is the end of another one.
+const END: usize = 2;
+
+/// The only one of several ways that fits best, if what is there cannot be, or fits less and one end is that of another one.
 fn best<T>(mut ways: Vec<(usize, T)>, as_it_is: Option<usize>) -> Option<T> {
-    let most = ways.iter().map(|(ends, _)| *ends).max().filter(|most| Some(*most) > as_it_is)?;
+    let most = ways.iter().map(|(ends, _)| *ends).max()?;
+    if as_it_is.is_some_and(|as_it_is| most < END || most <= as_it_is) {
+        return None;
+    }
     ways.retain(|(ends, _)| *ends == most);
     let (_, way) = ways.pop()?;
     ways.is_empty().then_some(way)
@@ -94,7 +100,6 @@ struct Way {
 /// than what is there. Where nothing tells which of the two is wrong, the file is doubtful.
 pub fn put_back(plan: &mut Plan<'_>, moved: &Moved, of_file: Vec<FoundExtent>) {
     let Reference::ExtentData { root: tree, objectid: inode, offset: wanted } = moved.claimed else { return };
-    let Reference::ExtentData { offset: present, .. } = moved.found else { return };
     let Some(root) = plan.root(tree) else { return };
     let items = items_of(plan, &root, inode);
     let neighbours = Neighbours::of(&items, plan.volume.format().sectorsize.into());
@@ -103,15 +108,13 @@ pub fn put_back(plan: &mut Plan<'_>, moved: &Moved, of_file: Vec<FoundExtent>) {
         let key = extent.key;
         let Some((item, disk)) = extent.parts() else { continue };
         let (offset, length, ram_bytes) = (disk.offset.get(), disk.num_bytes.get(), item.ram_bytes.get());
-        if key.offset.wrapping_sub(offset) != present {
-            continue;
-        }
+        let is_prealloc = item.r#type == file_extent_type::PREALLOC;
         let is_within = |offset: u64| offset.checked_add(length).is_some_and(|end| end <= ram_bytes);
-        as_it_is = as_it_is.max(neighbours.fit(key, key.offset, length).filter(|_| is_within(offset)));
+        as_it_is = as_it_is.max(neighbours.fit(key, key.offset, length, is_prealloc).filter(|_| is_within(offset)));
         for bit in (0..u64::BITS).map(|bit| 1_u64 << bit) {
             let tries = [(key.offset ^ bit, offset), (key.offset, offset ^ bit)];
             for (start, offset) in tries.into_iter().filter(|(start, offset)| start.wrapping_sub(*offset) == wanted) {
-                if let Some(ends) = neighbours.fit(key, start, length).filter(|_| is_within(offset)) {
+                if let Some(ends) = neighbours.fit(key, start, length, is_prealloc).filter(|_| is_within(offset)) {
                     let key = Key { offset: start, ..key };
                     ways.push((ends, Way { extent: extent.clone(), key, offset }));
                 }
@@ -121,17 +124,15 @@ pub fn put_back(plan: &mut Plan<'_>, moved: &Moved, of_file: Vec<FoundExtent>) {
     let is_any = !ways.is_empty();
     match best(ways, as_it_is) {
         Some(way) => take(plan, way),
-        None if is_any => {
-            let next = inode.checked_add(1).map(|next| Key::new(next, KeyType(0), 0));
-            plan.doubts.push(Doubt { tree, first: Some(Key::new(inode, KeyType(0), 0)), end: next });
-        }
+        None if is_any => plan.doubts.push(Doubt::of_inode(tree, inode)),
         None => {}
     }
 }
 
 /// Puts back the bit of the length of one extent of a file that makes all of them have as many bytes as the inode counts, if one way
-/// alone fits the rest of the file better than what is there. Whether there is one.
-pub fn put_length_back(plan: &mut Plan<'_>, tree: u64, inode: u64) -> bool {
+/// alone fits the rest of the file better than what is there. Of a `damaged` item, in its leaf, that one alone is tried, for all trees
+/// that share it. Whether there is a way.
+pub fn put_length_back(plan: &mut Plan<'_>, tree: u64, inode: u64, damaged: Option<(Logical, Key)>) -> bool {
     let Some(root) = plan.root(tree) else { return false };
     let items = items_of(plan, &root, inode);
     let item = items.iter().find(|(key, _)| key.key_type == KeyType::INODE_ITEM);
@@ -140,26 +141,38 @@ pub fn put_length_back(plan: &mut Plan<'_>, tree: u64, inode: u64) -> bool {
     let sum = extents().fold(0, |sum: u64, (key, data)| sum.wrapping_add(extent_reach(*key, data).1));
     let neighbours = Neighbours::of(&items, plan.volume.format().sectorsize.into());
     let mut ways = Vec::new();
-    for (key, data) in extents() {
-        let mut data = data.clone();
-        let Ok((extent, rest)) = FileExtentItem::mut_from_prefix(&mut data) else { continue };
-        let Ok((disk, _)) = FileExtentDisk::mut_from_prefix(rest) else { continue };
+    for (key, data) in extents().filter(|(key, _)| damaged.is_none_or(|(_, damaged)| **key == damaged)) {
+        let mut found = FoundExtent { tree, leaf: Logical(0), key: *key, data: data.clone() };
+        let Some((extent, disk)) = found.parts() else { continue };
         let (length, ram_bytes) = (disk.num_bytes.get(), extent.ram_bytes.get());
         let wanted = item.nbytes.get().wrapping_sub(sum.wrapping_sub(length));
-        let is_within = disk.offset.get().checked_add(wanted).is_some_and(|end| end <= ram_bytes);
-        if extent.r#type == file_extent_type::INLINE || !(wanted ^ length).is_power_of_two() || !is_within {
+        let is_within = |length: u64| disk.offset.get().checked_add(length).is_some_and(|end| end <= ram_bytes);
+        let has_data = extent.r#type != file_extent_type::INLINE && disk.disk_bytenr.get() != 0;
+        if !has_data || !(wanted ^ length).is_power_of_two() || !is_within(wanted) {
             continue;
         }
+        let is_prealloc = extent.r#type == file_extent_type::PREALLOC;
+        let as_it_is = neighbours.fit(*key, key.offset, length, is_prealloc).filter(|_| is_within(length));
+        let is_better = |ends: &usize| Some(*ends) > as_it_is;
+        let Some(ends) = neighbours.fit(*key, key.offset, wanted, is_prealloc).filter(is_better) else { continue };
         disk.num_bytes = wanted.into();
-        let is_better = |ends: &usize| Some(*ends) > neighbours.fit(*key, key.offset, length);
-        if let Some(ends) = neighbours.fit(*key, key.offset, wanted).filter(is_better) {
-            ways.push((ends, (*key, data)));
-        }
+        ways.push((ends, (found, wanted > length)));
     }
-    let Some((key, data)) = best(ways, None) else { return false };
-    let is_set = plan.edits.set(plan.volume, &root, key, Some(data));
+    let Some((FoundExtent { key, data, .. }, is_longer)) = best(ways, None) else { return false };
+    let is_set = match damaged {
+        Some((leaf, _)) if plan.edits.instead.contains_key(&leaf) => false,
+        Some((leaf, _)) => {
+            plan.edits.leaves.entry(leaf).or_default().insert(key, Some(data));
+            true
+        }
+        None => plan.edits.set(plan.volume, &root, key, Some(data)),
+    };
     if is_set {
         plan.fix(Fix::Item { tree, key, what: "a bit of its length is put back: the inode counts that one" });
+    }
+    // What the file had given up may be what it has now.
+    if is_set && is_longer && damaged.is_none() {
+        plan.doubts.push(Doubt::of_inode(tree, inode));
     }
     is_set
 }
@@ -169,7 +182,9 @@ fn take(plan: &mut Plan<'_>, way: Way) {
     let Some((_, disk)) = extent.parts() else { return };
     disk.offset = offset.into();
     let FoundExtent { tree, leaf, key: old, data } = extent;
-    if plan.edits.instead.contains_key(&leaf) {
+    let is_its_place = plan.root(tree).and_then(|root| leaf_of(plan.volume, &root, key)) == Some(leaf);
+    if !is_its_place || plan.edits.instead.contains_key(&leaf) {
+        plan.doubts.push(Doubt::of_inode(tree, old.objectid));
         return;
     }
     let items = plan.edits.leaves.entry(leaf).or_default();
