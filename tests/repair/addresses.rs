@@ -72,7 +72,7 @@ fn an_extent_item_at_a_wrong_address_does_not_take_the_file_there() {
     let Some(images) = kernel_image_or_skip("snapshots") else { return };
     let before = contents(&images);
     let mut tried = 0;
-    for bit in (12..30).chain([61]) {
+    for bit in (12..30).step_by(4).chain([61]) {
         let it = Injector::new(&images);
         let all = data_extents(&it);
         // In its place between the others, where nothing else is.
@@ -98,7 +98,7 @@ fn an_extent_item_at_a_wrong_address_does_not_take_the_file_there() {
 fn a_file_at_a_wrong_address_is_led_back_by_its_extent_item() {
     let Some(images) = kernel_image_or_skip("snapshots") else { return };
     let before = contents(&images);
-    for bit in (12..30).chain([61]) {
+    for bit in (12..30).step_by(4).chain([61]) {
         let it = Injector::new(&images);
         flip_address(&it, file_extent(&it), 1 << bit);
         assert_all_is_back(&it, &before, &format!("bit {bit}"));
