@@ -169,8 +169,8 @@ pub fn ordered_then<J, R: Default + Send, E: Send>(
                     turn.outcome = std::mem::replace(&mut turn.outcome, Ok(())).and(Err(error));
                 }
                 let next = turn.next;
-                let is_next = turn.is_turn_of(next) && !turn.has_ended();
-                match is_next.then(|| turn.early.remove(&next)).flatten() {
+                let is_wanted = !turn.is_emitting && !turn.has_ended();
+                match is_wanted.then(|| turn.early.remove(&next)).flatten() {
                     Some(early) => turn.spare.push(std::mem::replace(&mut result, early)),
                     None => break,
                 }

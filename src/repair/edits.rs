@@ -75,6 +75,16 @@ impl Edits {
         leaves.entry(leaf).or_default().insert(key, data);
     }
 
+    /// Has a leaf hold an item, or hold it no more, for all trees that share it. Whether it will: a leaf that this step writes anew stays
+    /// as that has it.
+    pub fn set_for_all(&mut self, leaf: Logical, key: Key, data: Option<Vec<u8>>) -> bool {
+        if self.instead.contains_key(&leaf) {
+            return false;
+        }
+        self.leaves.entry(leaf).or_default().insert(key, data);
+        true
+    }
+
     /// What becomes of an item of a leaf, as a tree has it; nothing if it stays as it is.
     pub fn of_item(&self, tree: u64, leaf: Logical, key: Key) -> Option<&Option<Vec<u8>>> {
         let own = self.own.get(&tree).and_then(|leaves| leaves.get(&leaf)?.get(&key));

@@ -47,13 +47,11 @@ impl FreeBlocks {
         for chunk in volume.chunks().iter().filter(for_blocks).filter(|chunk| is_writable(volume, chunk)) {
             let mut free = without_excluded(chunk);
             for survey in surveys {
-                // No extent goes on in another chunk: the length of one that would is wrong.
-                let is_of_other = |start: Logical| {
-                    start < chunk.logical
-                        && volume.chunks().find(start).is_some_and(|other| other.logical != chunk.logical)
-                };
-                let used = survey.used_over(chunk.logical, chunk.end(), nodesize);
-                for extent in used.into_iter().filter(|extent| !is_of_other(extent.logical)) {
+                for extent in survey.used_over(chunk.logical, chunk.end(), nodesize) {
+                    // No extent goes on in another chunk: the length of an extent that would is wrong.
+                    if volume.chunks().find(extent.logical).is_some_and(|other| other.logical < chunk.logical) {
+                        continue;
+                    }
                     free.remove(extent.logical, extent.length);
                 }
                 for extent in survey.claims.extents.range(chunk.logical, chunk.end()) {

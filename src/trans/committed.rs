@@ -82,38 +82,23 @@ pub fn take_device_extents(volume: &Volume, device_root: &TreeRoot, devices: &mu
     }
 }
 
-/// What can be written of a chunk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access {
-    /// All of it; or what is left, and no chunk of its profile can be made with the devices that are there.
-    pub is_writable: bool,
-    /// No more devices are missing than the profile can do without, and at least one.
-    pub is_degraded: bool,
-}
-
-impl Access {
-    /// To the chunks of a volume with these devices. The kernel writes to degraded chunks, too (`btrfs_check_rw_degradable` in
-    /// fs/btrfs/volumes.c).
-    pub fn to(volume: &Volume, devices: &[DeviceState], chunk: &ChunkMapping) -> Self {
-        let is_written = |stripe: &&StripeMapping| {
-            let own = |device: &DeviceState| device.is_writable && device.item.devid.get() == stripe.devid;
-            devices.iter().any(own)
-        };
-        let others: Vec<_> = chunk.stripes.iter().filter(|stripe| !is_written(stripe)).collect();
-        let geometry = chunk.profile.geometry();
-        let is_degraded = !others.is_empty()
-            && others.len() <= usize::from(geometry.tolerated_failures)
-            && others.iter().all(|stripe| volume.device(stripe).is_none());
-        let rw_devices = devices.iter().filter(|device| device.is_writable).count();
-        let is_writable = others.is_empty() || is_degraded && rw_devices < usize::from(geometry.devs_min);
-        Self { is_writable, is_degraded }
-    }
-
-    fn group(self, chunk: &ChunkMapping, used: u64) -> BlockGroup {
-        let Self { is_writable, is_degraded } = self;
-        let group = BlockGroup::existing(chunk.logical, chunk.length, chunk.flags, used, is_writable);
-        group.degraded(is_degraded).in_rows_of(chunk)
-    }
+/// The group of a chunk, with `used` bytes in use. A chunk of which no more devices are missing than the profile can do without is written,
+/// as by the kernel (`btrfs_check_rw_degradable` in fs/btrfs/volumes.c), where the devices that are there cannot hold another chunk of
+/// the profile.
+fn group_of(volume: &Volume, devices: &[DeviceState], chunk: &ChunkMapping, used: u64) -> BlockGroup {
+    let is_written = |stripe: &&StripeMapping| {
+        let own = |device: &DeviceState| device.is_writable && device.item.devid.get() == stripe.devid;
+        devices.iter().any(own)
+    };
+    let others: Vec<&StripeMapping> = chunk.stripes.iter().filter(|stripe| !is_written(stripe)).collect();
+    let geometry = chunk.profile.geometry();
+    let is_degraded = !others.is_empty()
+        && others.len() <= usize::from(geometry.tolerated_failures)
+        && others.iter().all(|stripe| volume.device(stripe).is_none());
+    let rw_devices = devices.iter().filter(|device| device.is_writable).count();
+    let is_writable = others.is_empty() || is_degraded && rw_devices < usize::from(geometry.devs_min);
+    let group = BlockGroup::existing(chunk.logical, chunk.length, chunk.flags, used, is_writable);
+    group.degraded(is_degraded).in_rows_of(chunk)
 }
 
 /// The block groups, one for each chunk.
@@ -121,7 +106,7 @@ pub fn read_block_groups(
     volume: &Volume,
     block_group_root: Option<&TreeRoot>,
     extent_root: &TreeRoot,
-    access: impl Fn(&ChunkMapping) -> Access,
+    devices: &[DeviceState],
 ) -> Result<Space> {
     let mut items = BTreeMap::new();
     if let Some(root) = block_group_root {
@@ -145,7 +130,7 @@ pub fn read_block_groups(
         if (item.flags.get() ^ chunk.flags.0) & type_mask != 0 || used > chunk.length {
             return Err(damaged("block group", chunk.logical, "disagrees with its chunk"));
         }
-        space.add(access(chunk).group(chunk, used));
+        space.add(group_of(volume, devices, chunk, used));
     }
     match items.keys().next() {
         Some(key) => Err(damaged("block group", Logical(key.objectid), "has no chunk")),
@@ -165,16 +150,12 @@ pub fn take_stripes(volume: &Volume, devices: &mut [DeviceState]) {
 }
 
 /// The block groups by what a survey has found in use, one for each chunk. Their items are yet to be written.
-pub fn surveyed_block_groups(
-    volume: &Volume,
-    trust: &Trust,
-    access: impl Fn(&ChunkMapping) -> Access,
-) -> Result<Space> {
+pub fn surveyed_block_groups(volume: &Volume, trust: &Trust, devices: &[DeviceState]) -> Result<Space> {
     let is_mixed = volume.superblock().has_incompat(incompat::MIXED_GROUPS);
     let mut space = Space::new(volume.format().nodesize, is_mixed);
     for chunk in volume.chunks().iter() {
         let (_, used) = trust.without_used(volume, chunk, FreeExtents::default())?;
-        space.add(access(chunk).group(chunk, used).without_item());
+        space.add(group_of(volume, devices, chunk, used).without_item());
     }
     Ok(space)
 }

@@ -12,12 +12,11 @@ use crate::error::{Error, Result};
 use crate::survey::Survey;
 use crate::sync::{AtomicBool, Condvar, Mutex};
 use crate::tree::{TreeRoot, stale_devices};
-use crate::volume::{ChunkMapping, Device, MissingDevices, Notice, Volume, WritableVolume};
+use crate::volume::{Device, MissingDevices, Notice, Volume, WritableVolume};
 
 use super::chunks::Chunks;
 use super::committed::{
-    Access, read_block_groups, read_convert_targets, read_devices, surveyed_block_groups, take_device_extents,
-    take_stripes,
+    read_block_groups, read_convert_targets, read_devices, surveyed_block_groups, take_device_extents, take_stripes,
 };
 use super::filesystem::Filesystem;
 use super::quotas::Quotas;
@@ -153,11 +152,10 @@ impl Filesystem {
             Some(_) => take_stripes(volume, &mut devices),
             None => take_device_extents(volume, &device_root, &mut devices)?,
         }
-        let access = |chunk: &ChunkMapping| Access::to(volume, &devices, chunk);
         let trust = survey.map_or(Trust::ExtentTree(extent_root), Trust::Survey);
         let mut space = match &trust {
-            Trust::ExtentTree(_) => read_block_groups(volume, block_group_root.as_ref(), &extent_root, access)?,
-            Trust::Survey(_) => surveyed_block_groups(volume, &trust, access)?,
+            Trust::ExtentTree(_) => read_block_groups(volume, block_group_root.as_ref(), &extent_root, &devices)?,
+            Trust::Survey(_) => surveyed_block_groups(volume, &trust, &devices)?,
         };
         read_convert_targets(volume, &root_tree, &mut space)?;
         let chunks = Chunks {

@@ -26,8 +26,8 @@ const MOST_OF_STRIPE: usize = 1 << 12;
 const ENOUGH_BLOCKS: usize = 64;
 const ENOUGH_SECTORS: usize = 256;
 
-/// Stages superblocks on those of several `images` that have none, and hold nothing else, where the filesystem of the others lacks a
-/// device whose blocks or data are there. Returns what was done.
+/// Stages a superblock on each image that has none, holds no other filesystem, and has the blocks or the data of a device that the
+/// filesystem of the other images lacks. Returns the fixes.
 ///
 /// # Errors
 /// An image cannot be read or staged.
@@ -43,11 +43,13 @@ pub fn stage(images: &[Image]) -> Result<Vec<Fix>> {
     if lost.is_empty() || others.is_empty() {
         return Ok(Vec::new());
     }
-    // What cannot be opened without them is not told of here.
+    // The repair itself reports a filesystem that cannot be opened.
     let Ok((volume, mut missing)) = known(&others) else { return Ok(Vec::new()) };
-    missing.retain(|item| !volume.devices().iter().any(|device| device.uuid() == item.uuid));
     let own = volume.stored_superblock();
-    missing.retain(|item| item.fsid == own.fsid || item.fsid == own.metadata_fsid());
+    missing.retain(|item| {
+        let is_own = item.fsid == own.fsid || item.fsid == own.metadata_fsid();
+        is_own && volume.devices().iter().all(|device| device.uuid() != item.uuid)
+    });
     let (mut fixes, mut budget) = (Vec::new(), MOST_READS);
     for image in lost {
         if identify_other(image)?.is_some() {
@@ -67,8 +69,8 @@ pub fn stage(images: &[Image]) -> Result<Vec<Fix>> {
     Ok(fixes)
 }
 
-/// The filesystem of the devices that are known, and the items of all its devices. Where the chunk tree is on the lost ones, too, the
-/// items are what the system chunk array says of the devices; a check puts the rest right.
+/// The filesystem of the devices that are known, and the items of all its devices. Where the chunk tree cannot be read without the lost
+/// devices, the items have what the system chunk array says of the devices; the check after it finds what else is wrong with them.
 fn known(others: &[Image]) -> Result<(Volume, Vec<DevItem>)> {
     let choice = RootChoice::default();
     let again = || others.iter().map(Image::again).collect::<Result<Vec<_>>>();
@@ -89,7 +91,7 @@ fn known(others: &[Image]) -> Result<(Volume, Vec<DevItem>)> {
     Ok((volume, items))
 }
 
-/// Of a device whose item is not known, as many as the image has.
+/// The size of the device in bytes. The size of the image stands for it where the device item is not known.
 fn total_bytes(item: &DevItem, image: &Image) -> U64 {
     let sectorsize = u64::from(item.sector_size.get()).max(1);
     match item.total_bytes.get() {
@@ -98,8 +100,8 @@ fn total_bytes(item: &DevItem, image: &Image) -> U64 {
     }
 }
 
-/// The superblock of the others, with the item of the device. It is as new as what was found on the device: whether the device has
-/// all that is newer is judged as of one that is behind.
+/// Writes the superblock of the others, with the item of the device and the generation of what was found on the device. A change
+/// then judges the device as any device whose superblock is behind.
 fn write(volume: &Volume, image: &Image, item: &DevItem, newest: Transid) -> Result<()> {
     let mut superblock = Box::new(*volume.stored_superblock());
     superblock.bytenr = SUPER_OFFSETS[0].0.into();

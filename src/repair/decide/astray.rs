@@ -9,9 +9,9 @@ use crate::survey::{Coverage, Job};
 use crate::volume::{ChunkMapping, Volume};
 
 use super::super::plan::Plan;
-use super::file_extents::find_all;
+use super::file_extents::{can_have_length, find_all};
 
-/// Puts back a bit of their address or length, or has holes take their place.
+/// Puts back a bit of the address or length of these file extents, or has holes take their place.
 pub fn decide(plan: &mut Plan<'_>, problems: &[Problem], job: &Job<'_>) {
     let chunks_are_known = !plan.survey.blocks.lack_of(objectid::CHUNK_TREE) && !problems.iter().any(is_of_chunks);
     let volume = plan.volume;
@@ -43,13 +43,10 @@ pub fn data_chunk(volume: &Volume, logical: Logical, length: u64) -> Option<&Chu
 fn unflipped(plan: &Plan<'_>, is_summed: bool, item: &FileExtentItem, disk: &FileExtentDisk) -> Option<(Logical, u64)> {
     let (bytenr, length) = (disk.disk_bytenr.get(), disk.disk_num_bytes.get());
     let sectorsize = u64::from(plan.volume.format().sectorsize);
-    let is_long_enough = |length: u64| {
-        let used = disk.offset.get().checked_add(disk.num_bytes.get());
-        length > 0 && (item.compression != 0 || used.is_some_and(|used| used <= length))
-    };
+    let is_possible = |length: u64| length > 0 && can_have_length(item, disk, length);
     let all = (0..u64::BITS).flat_map(|bit| [(bytenr ^ 1 << bit, length), (bytenr, length ^ 1 << bit)]);
     let places: Vec<(Logical, u64)> = all
-        .filter(|(bytenr, length)| bytenr % sectorsize == 0 && length % sectorsize == 0 && is_long_enough(*length))
+        .filter(|(bytenr, length)| bytenr % sectorsize == 0 && length % sectorsize == 0 && is_possible(*length))
         .map(|(bytenr, length)| (Logical(bytenr), length))
         .filter(|(bytenr, length)| data_chunk(plan.volume, *bytenr, *length).is_some())
         .collect();

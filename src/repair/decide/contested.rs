@@ -1,20 +1,21 @@
-//! Data that two file extents describe in different ways: of two states that met, the later one is right.
+//! Data that two file extents describe in different ways. Where blocks of two commits meet, the later commit is right.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::disk::Logical;
 use crate::disk::flags::incompat;
+use crate::disk::inode::{FileExtentDisk, FileExtentItem};
 use crate::survey::{Coverage, Cursor, Job};
 
 use super::super::plan::Plan;
-use super::file_extents::{FoundExtent, find_all};
+use super::file_extents::{FoundExtent, can_have_length, find_all};
 
 /// What file extents, or a tree block, say of an extent: address and length.
 type Described = (Logical, u64);
 
-/// Has one of several file extents that contradict each other keep its extent; the others have its length, if one bit makes the
-/// difference, or become holes.
+/// Lets the best of several file extents that contradict each other keep its extent. The other file extents take its length, if one bit
+/// makes the difference, or become holes.
 pub fn decide(plan: &mut Plan<'_>, job: &Job<'_>) {
     let ranges = contested(plan);
     if ranges.is_empty() {
@@ -47,14 +48,18 @@ pub fn decide(plan: &mut Plan<'_>, job: &Job<'_>) {
 /// difference.
 fn mend_length(plan: &Plan<'_>, extent: &mut FoundExtent) -> bool {
     let Some((item, disk)) = extent.parts() else { return false };
-    let (logical, length) = (Logical::from(disk.disk_bytenr), disk.disk_num_bytes.get());
+    let logical = Logical::from(disk.disk_bytenr);
     let known = plan.survey.claims.extents.find(logical, &mut Cursor::default()).map(|extent| extent.length);
     let of_file = (item.compression == 0 && known.is_none()).then_some(item.ram_bytes.get());
-    let used = disk.offset.get().saturating_add(disk.num_bytes.get());
-    let fits = |other: &u64| (other ^ length).is_power_of_two() && (item.compression != 0 || used <= *other);
-    let Some(right) = known.or(of_file).filter(fits) else { return false };
+    let is_meant = |other: &u64| is_one_bit_off(item, disk, *other);
+    let Some(right) = known.or(of_file).filter(is_meant) else { return false };
     disk.disk_num_bytes = right.into();
     true
+}
+
+/// Whether one bit of its length makes the difference to an extent of `length` bytes that can be the one of this file extent.
+fn is_one_bit_off(item: &FileExtentItem, disk: &FileExtentDisk, length: u64) -> bool {
+    (length ^ disk.disk_num_bytes.get()).is_power_of_two() && can_have_length(item, disk, length)
 }
 
 /// Ranges in which extents overlap that are not the same, by address.
@@ -92,8 +97,8 @@ fn contested(plan: &Plan<'_>) -> Vec<(Logical, Logical)> {
     ranges
 }
 
-/// Those that stay, by address: what an extent item knows of before what none does, then the later one, then the one whose data has
-/// checksums. None of them overlaps another one or a tree block.
+/// Picks the descriptions that the repair keeps, none of which overlaps another one or a tree block. A description that an extent item
+/// confirms wins; then the one of the latest generation; then the one whose data has checksums.
 fn keep(plan: &Plan<'_>, newest: &BTreeMap<Described, u64>) -> BTreeSet<Described> {
     let extents = &plan.survey.claims.extents;
     let rank = |(described, generation): &(Described, u64)| {
@@ -124,14 +129,11 @@ fn has_block(plan: &Plan<'_>, start: Logical, end: Logical) -> bool {
     plan.survey.blocks.records.iter_from(from).next().is_some_and(|block| block.logical < end)
 }
 
-/// One that does not stay as it is.
-fn settle(plan: &mut Plan<'_>, mut extent: FoundExtent, described: Described, kept: &BTreeSet<Described>) {
-    let (logical, length) = described;
+/// Settles a file extent that loses its extent: it takes the length that others say of the extent, or becomes a hole.
+fn settle(plan: &mut Plan<'_>, mut extent: FoundExtent, (logical, _): Described, kept: &BTreeSet<Described>) {
     let at_same_place = kept.range((logical, 0)..).next().copied().filter(|other| other.0 == logical);
     let Some((item, disk)) = extent.parts() else { return };
-    let used = disk.offset.get().saturating_add(disk.num_bytes.get());
-    let fits = |other: u64| (other ^ length).is_power_of_two() && (item.compression != 0 || used <= other);
-    match at_same_place.filter(|(_, other)| fits(*other)) {
+    match at_same_place.filter(|(_, other)| is_one_bit_off(item, disk, *other)) {
         Some((_, other)) => {
             disk.disk_num_bytes = other.into();
             extent.put(plan, "a bit of the length of its extent is put back: others have that one");

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::block::reference::Reference;
+use crate::block::reference::{Reference, file_extent};
 use crate::block::verify::Expected;
 use crate::block::{BlockKind, ItemRef};
 use crate::disk::flags::compat_ro;
-use crate::disk::inode::{FileExtentDisk, file_extent_type};
-use crate::disk::{KeyType, Logical, objectid};
+use crate::disk::inode::FileExtentDisk;
+use crate::disk::{Key, Logical, objectid};
 use crate::error::Result;
 use crate::problem::{FreeSpaceProblem, Problem};
 use crate::progress::Progress;
@@ -21,7 +21,7 @@ use super::file_extents::{FoundExtent, is_edited};
 use super::inode_items::items_of;
 use super::offsets;
 
-/// Has file extents that no extent item knows of lead to the extents that only lack these very references. Then come those
+/// Has file extents that no extent item knows of lead to the extents that only lack these very references. Then settles the file extents
 /// that lead to where no data can be, and those that contradict each other.
 ///
 /// # Errors
@@ -136,13 +136,18 @@ fn edit(
     }
 }
 
-/// The file extents that are such a reference to `extent`.
+/// The file extents that are such a reference to `extent`, but for those that this step changes already.
 fn file_extents(plan: &Plan<'_>, reference: Reference, extent: Logical) -> Vec<FoundExtent> {
+    let of_extent = |item: &ItemRef<'_>, owner| file_extent(item, owner).filter(|file| file.extent == extent);
     let mut all: Vec<FoundExtent> = match reference {
         Reference::ExtentData { root: tree, objectid: inode, .. } if objectid::is_fs_tree(tree) => {
             let Some(root) = plan.root(tree) else { return Vec::new() };
+            let is_reference = |(key, data): &(Key, Vec<u8>)| {
+                let item = ItemRef { slot: 0, key: *key, offset: 0, data };
+                of_extent(&item, tree).is_some_and(|file| file.reference == reference)
+            };
             let found = |(key, data)| Some(FoundExtent { tree, leaf: leaf_of(plan.volume, &root, key)?, key, data });
-            let of_inode = items_of(plan, &root, inode).into_iter().filter_map(found);
+            let of_inode = items_of(plan, &root, inode).into_iter().filter(is_reference).filter_map(found);
             of_inode.filter(|found| owner_of(plan, found.leaf) == Some(tree)).collect()
         }
         Reference::SharedData { parent: leaf } => {
@@ -152,22 +157,11 @@ fn file_extents(plan: &Plan<'_>, reference: Reference, extent: Logical) -> Vec<F
                 return Vec::new();
             };
             let found = |item: ItemRef<'_>| FoundExtent { tree, leaf, key: item.key, data: item.data.to_vec() };
-            items.items().flatten().map(found).collect()
+            items.items().flatten().filter(|item| of_extent(item, tree).is_some()).map(found).collect()
         }
         _ => return Vec::new(),
     };
-    all.retain_mut(|found| {
-        let key = found.key;
-        let is_reference = |disk: &FileExtentDisk| match reference {
-            Reference::ExtentData { offset, .. } => key.offset.wrapping_sub(disk.offset.get()) == offset,
-            _ => true,
-        };
-        key.key_type == KeyType::EXTENT_DATA
-            && !is_edited(plan, found)
-            && found.parts().is_some_and(|(item, disk)| {
-                item.r#type != file_extent_type::INLINE && disk.disk_bytenr.get() == extent.0 && is_reference(disk)
-            })
-    });
+    all.retain(|found| !is_edited(plan, found));
     all
 }
 

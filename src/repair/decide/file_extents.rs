@@ -22,43 +22,45 @@ pub struct FoundExtent {
 }
 
 impl FoundExtent {
-    /// Its parts, to be changed.
+    /// The parts of the item, to be changed.
     pub fn parts(&mut self) -> Option<(&mut FileExtentItem, &mut FileExtentDisk)> {
         let (item, rest) = FileExtentItem::mut_from_prefix(&mut self.data).ok()?;
         Some((item, FileExtentDisk::mut_from_prefix(rest).ok()?.0))
     }
 
-    /// Has the leaf hold it as it is now. A leaf that is written anew in this step stays as that has it.
+    /// Has the leaf hold the item as it is now.
     pub fn put(self, plan: &mut Plan<'_>, what: &'static str) {
         let Self { tree, leaf, key, data } = self;
-        if plan.edits.instead.contains_key(&leaf) {
-            return;
+        if plan.edits.set_for_all(leaf, key, Some(data)) {
+            plan.fix(Fix::Item { tree, key, what });
         }
-        plan.edits.leaves.entry(leaf).or_default().insert(key, Some(data));
-        plan.fix(Fix::Item { tree, key, what });
     }
 
-    /// Has a hole take its place.
+    /// Has a hole take the place of the extent.
     pub fn give_up(mut self, plan: &mut Plan<'_>, why: String) {
-        let (tree, leaf, key) = (self.tree, self.leaf, self.key);
         let Some((item, disk)) = self.parts() else { return };
-        if plan.edits.instead.contains_key(&leaf) {
-            return;
-        }
         item.r#type = file_extent_type::REG;
         (item.compression, item.ram_bytes) = (0, disk.num_bytes);
         (disk.disk_bytenr, disk.disk_num_bytes, disk.offset) = (0.into(), 0.into(), 0.into());
-        plan.edits.leaves.entry(leaf).or_default().insert(key, Some(self.data));
-        plan.fix(Fix::ItemGone { tree, key, why });
+        let Self { tree, leaf, key, data } = self;
+        if plan.edits.set_for_all(leaf, key, Some(data)) {
+            plan.fix(Fix::ItemGone { tree, key, why });
+        }
     }
 }
 
-/// All file extents of subvolumes that are wanted, by address and length of the extent, each leaf once.
+/// Whether the extent can have `length` bytes on the disk: the range of the file lies within them unless the data is compressed.
+pub fn can_have_length(item: &FileExtentItem, disk: &FileExtentDisk, length: u64) -> bool {
+    let used = disk.offset.get().checked_add(disk.num_bytes.get());
+    item.compression != 0 || used.is_some_and(|used| used <= length)
+}
+
+/// The file extents of all subvolumes that `is_wanted` picks by address and length of the extent. Each leaf is read once.
 pub fn find_all(plan: &Plan<'_>, job: &Job<'_>, is_wanted: impl Fn(Logical, u64) -> bool + Sync) -> Vec<FoundExtent> {
     let of_files = |tree: &&Tree| objectid::is_fs_tree(tree.id());
     let trees: Vec<Tree> = plan.survey.trees.others.iter().filter(of_files).copied().collect();
     let mut found: Vec<FoundExtent> = job.scan().run(&trees, &Finder { is_wanted }).into_iter().flatten().collect();
-    // Whichever thread found it.
+    // The order does not depend on the threads.
     found.sort_by_key(|extent| (extent.tree, extent.key, extent.leaf));
     found.retain(|extent| !is_edited(plan, extent));
     found

@@ -17,7 +17,7 @@ use super::super::plan::Plan;
 use super::csums::Checksums;
 use super::entries::dir_entries;
 use super::file_extents::{covers, extent_reach};
-use super::inode_items::items_of;
+use super::inode_items::{inode_item, items_of};
 use super::names::Names;
 use super::offsets;
 
@@ -368,8 +368,7 @@ fn fill_gaps(plan: &mut Plan<'_>, tree: u64, inode: u64) {
     let Some(root) = plan.root(tree) else { return };
     let sectorsize = u64::from(plan.volume.format().sectorsize);
     let items = items_of(plan, &root, inode);
-    let size = items.iter().find(|(key, _)| key.key_type == KeyType::INODE_ITEM);
-    let size = size.and_then(|(_, data)| InodeItem::read_prefix(data)).map_or(0, |(item, _)| item.size.get());
+    let size = inode_item(&items).map_or(0, |item| item.size.get());
     let Some(size) = size.checked_next_multiple_of(sectorsize) else { return };
     let mut position = 0;
     let mut gaps = Vec::new();

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::block::ItemRef;
 use crate::block::reference::file_extent;
-use crate::disk::Key;
-use crate::disk::inode::{FileExtentDisk, FileExtentItem, file_extent_type};
+use crate::disk::inode::{FileExtentDisk, FileExtentItem, InodeItem, file_extent_type};
+use crate::disk::{Key, KeyType};
 use crate::survey::keys_of;
 use crate::tree::TreeRoot;
 
@@ -19,6 +19,12 @@ pub fn items_of(plan: &Plan<'_>, root: &TreeRoot, inode: u64) -> BTreeMap<Key, V
         items.insert(item.key, item.data.to_vec());
     });
     items
+}
+
+/// The inode item among the items of an inode.
+pub fn inode_item(items: &BTreeMap<Key, Vec<u8>>) -> Option<&InodeItem> {
+    let (_, data) = items.iter().find(|(key, _)| key.key_type == KeyType::INODE_ITEM)?;
+    Some(InodeItem::read_prefix(data)?.0)
 }
 
 /// The extents of data that a file refers to, with whether they are preallocated only.

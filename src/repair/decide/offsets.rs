@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use crate::block::reference::Reference;
-use crate::disk::inode::{InodeItem, file_extent_type};
+use crate::disk::inode::file_extent_type;
 use crate::disk::{Key, KeyType, Logical};
 use crate::survey::ExtentReferences;
 
@@ -13,7 +13,7 @@ use super::super::edits::leaf_of;
 use super::super::fix::Fix;
 use super::super::plan::{Doubt, Plan};
 use super::file_extents::{FoundExtent, covers, extent_reach};
-use super::inode_items::items_of;
+use super::inode_items::{inode_item, items_of};
 
 /// A reference that an extent knows of and no file has, and the one that a file has instead.
 pub struct Moved {
@@ -49,12 +49,10 @@ struct Neighbours {
 
 impl Neighbours {
     fn of(items: &BTreeMap<Key, Vec<u8>>, sectorsize: u64) -> Self {
-        let inode = items.iter().find(|(key, _)| key.key_type == KeyType::INODE_ITEM);
-        let size = inode.and_then(|(_, data)| InodeItem::read_prefix(data)).map(|(item, _)| item.size.get());
         let extents = items.iter().filter(|(key, _)| key.key_type == KeyType::EXTENT_DATA);
         let covered =
             extents.filter_map(|(key, data)| covers(*key, data, sectorsize).map(|(start, end, _)| (*key, start, end)));
-        let end_of_file = size.and_then(|size| size.checked_next_multiple_of(sectorsize));
+        let end_of_file = inode_item(items).and_then(|item| item.size.get().checked_next_multiple_of(sectorsize));
         Self { extents: covered.collect(), end_of_file }
     }
 
@@ -74,10 +72,11 @@ impl Neighbours {
     }
 }
 
-/// What an end of a range counts that is the end of another one.
+/// What an end of a range counts where another extent or the file ends.
 const END: usize = 2;
 
-/// The only one of several ways that fits best, if what is there cannot be, or fits less and one end is that of another one.
+/// The way that fits best, if no other way fits as well. It has to fit better than what is there, by an end of another extent or of the
+/// file, unless what is there cannot be.
 fn best<T>(mut ways: Vec<(usize, T)>, as_it_is: Option<usize>) -> Option<T> {
     let most = ways.iter().map(|(ends, _)| *ends).max()?;
     if as_it_is.is_some_and(|as_it_is| most < END || most <= as_it_is) {
@@ -135,8 +134,7 @@ pub fn put_back(plan: &mut Plan<'_>, moved: &Moved, of_file: Vec<FoundExtent>) {
 pub fn put_length_back(plan: &mut Plan<'_>, tree: u64, inode: u64, damaged: Option<(Logical, Key)>) -> bool {
     let Some(root) = plan.root(tree) else { return false };
     let items = items_of(plan, &root, inode);
-    let item = items.iter().find(|(key, _)| key.key_type == KeyType::INODE_ITEM);
-    let Some((item, _)) = item.and_then(|(_, data)| InodeItem::read_prefix(data)) else { return false };
+    let Some(item) = inode_item(&items) else { return false };
     let extents = || items.iter().filter(|(key, _)| key.key_type == KeyType::EXTENT_DATA);
     let sum = extents().fold(0, |sum: u64, (key, data)| sum.wrapping_add(extent_reach(*key, data).1));
     let neighbours = Neighbours::of(&items, plan.volume.format().sectorsize.into());
@@ -160,11 +158,7 @@ pub fn put_length_back(plan: &mut Plan<'_>, tree: u64, inode: u64, damaged: Opti
     }
     let Some((FoundExtent { key, data, .. }, is_longer)) = best(ways, None) else { return false };
     let is_set = match damaged {
-        Some((leaf, _)) if plan.edits.instead.contains_key(&leaf) => false,
-        Some((leaf, _)) => {
-            plan.edits.leaves.entry(leaf).or_default().insert(key, Some(data));
-            true
-        }
+        Some((leaf, _)) => plan.edits.set_for_all(leaf, key, Some(data)),
         None => plan.edits.set(plan.volume, &root, key, Some(data)),
     };
     if is_set {
@@ -183,14 +177,12 @@ fn take(plan: &mut Plan<'_>, way: Way) {
     disk.offset = offset.into();
     let FoundExtent { tree, leaf, key: old, data } = extent;
     let is_its_place = plan.root(tree).and_then(|root| leaf_of(plan.volume, &root, key)) == Some(leaf);
-    if !is_its_place || plan.edits.instead.contains_key(&leaf) {
+    if !is_its_place || !plan.edits.set_for_all(leaf, key, Some(data)) {
         plan.doubts.push(Doubt::of_inode(tree, old.objectid));
         return;
     }
-    let items = plan.edits.leaves.entry(leaf).or_default();
     if key != old {
-        items.insert(old, None);
+        plan.edits.set_for_all(leaf, old, None);
     }
-    items.insert(key, Some(data));
     plan.fix(Fix::Item { tree, key: old, what: "a bit of its offset is put back: its extent knows of that one" });
 }
