@@ -2,7 +2,7 @@
 
 use crate::chunk::{begin_to_free, finish};
 use crate::error::Result;
-use crate::relocate::{Evacuation, Moved, Options, relocate};
+use crate::relocate::{Evacuation, Moved, Options, drop_relocation_trees, relocate};
 use crate::trans::Filesystem;
 
 use super::plan::Plan;
@@ -24,11 +24,12 @@ pub fn run(fs: Filesystem, plan: &Plan, options: &Options<'_>, moved: &mut Moved
     Ok(fs)
 }
 
-/// Ends a balance that the kernel would go on with, in a transaction of its own.
+/// Ends a balance that the kernel would go on with, and drops the relocation trees that it left, in transactions of their own.
 ///
 /// # Errors
 /// There is no such balance, or the change cannot be made.
 pub fn end_paused(fs: &mut Filesystem) -> Result<()> {
+    drop_relocation_trees(fs)?;
     let mut handle = begin_to_free(fs, 1)?;
     let deleted = handle.delete_balance_item();
     finish(handle)?;

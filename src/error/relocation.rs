@@ -14,8 +14,10 @@ pub enum RelocationProblem {
         /// Bytes that would do for the next block group.
         missing: u64,
     },
-    /// A relocation by the kernel was cut off.
-    #[error("tree {tree} is being relocated: mount the filesystem and let the balance finish")]
+    /// A relocation by the kernel was cut off, and simple quotas count what it made.
+    #[error(
+        "tree {tree} is being relocated, and simple quotas are on: mount the filesystem and let the balance finish"
+    )]
     Relocating {
         /// Id of the tree.
         tree: u64,

@@ -25,4 +25,4 @@ pub use mover::{relocate, relocate_by};
 pub use places::without_place;
 pub use portions::in_portions;
 pub use request::{Evacuation, Moved, Options, Rules, Takers};
-pub use trees::refuse;
+pub use trees::{drop_relocation_trees, refuse};

@@ -14,7 +14,7 @@ use super::batch::{Batch, Done};
 use super::contents::{Contents, Limits};
 use super::request::{Evacuation, Moved, Options, Rules, Takers};
 use super::room::{Emptied, Last, free_blocks, make_chunk, make_room, remove_emptied, wanted_blocks};
-use super::trees::refuse;
+use super::trees::{drop_relocation_trees, refuse};
 
 /// A batch at the most: what is known of its extents and blocks is in memory.
 const LIMITS: Limits = Limits { extents: 1 << 18, bytes: 8 << 30, blocks: 1 << 16 };
@@ -56,6 +56,7 @@ impl<'m> Mover<'m> {
     /// As those of [`super::relocate`].
     pub fn run(mut self, mut fs: Filesystem) -> Result<Filesystem> {
         refuse(fs.volume())?;
+        self.moved.transactions += drop_relocation_trees(&mut fs)?;
         let mut total = 0;
         for Evacuation { start, into } in &self.evacuations {
             let group = fs.space().group(*start).map(|group| (group.flags, group.used));

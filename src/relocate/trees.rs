@@ -2,8 +2,9 @@
 
 use crate::disk::flags::superblock;
 use crate::disk::{Key, objectid};
-use crate::error::{Error, RelocationProblem, Result};
+use crate::error::{RelocationProblem, Result};
 use crate::survey::tree_of;
+use crate::trans::Filesystem;
 use crate::tree::{Tree, TreeRoot};
 use crate::volume::Volume;
 
@@ -15,20 +16,21 @@ pub struct Trees {
     pub files: Vec<Tree>,
     /// Ids of the others.
     pub others: Vec<u64>,
+    /// Relocation trees that the kernel left when it was cut off.
+    pub relocating: Vec<Tree>,
 }
 
 impl Trees {
     /// Reads the root items.
     ///
     /// # Errors
-    /// A relocation by the kernel that was cut off; a root tree that cannot be read.
+    /// A root tree that cannot be read.
     pub fn read(volume: &Volume) -> Result<Self> {
         let mut trees = Self::default();
-        let mut relocating = None;
         TreeRoot::root_tree(volume).range(volume, Key::MIN, Key::MAX, |item| {
             let Some(tree) = tree_of(&item) else { return };
             match tree.id() {
-                objectid::TREE_RELOC => relocating = relocating.or(Some(tree.root.key.offset)),
+                objectid::TREE_RELOC => trees.relocating.push(tree),
                 id if objectid::may_share_blocks(id) => trees.files.push(tree),
                 objectid::EXTENT_TREE
                 | objectid::DEV_TREE
@@ -40,10 +42,7 @@ impl Trees {
             }
         })?;
         trees.files.sort_by_key(|tree| tree.drop_progress.is_some());
-        match relocating {
-            Some(tree) => Err(RelocationProblem::Relocating { tree }.into()),
-            None => Ok(trees),
-        }
+        Ok(trees)
     }
 }
 
@@ -53,12 +52,37 @@ impl Trees {
 /// Why nothing is moved.
 pub fn refuse(volume: &Volume) -> Result<()> {
     let flags = volume.superblock().flags.get();
-    let problem = if flags & (superblock::METADUMP | superblock::METADUMP_V2) != 0 {
-        RelocationProblem::MetadataDump
-    } else if volume.superblock().is_changing_csums() {
-        RelocationProblem::ChangingCsums
-    } else {
-        return Trees::read(volume).map(drop);
-    };
-    Err(Error::from(problem))
+    if flags & (superblock::METADUMP | superblock::METADUMP_V2) != 0 {
+        return Err(RelocationProblem::MetadataDump.into());
+    }
+    match volume.superblock().is_changing_csums() {
+        true => Err(RelocationProblem::ChangingCsums.into()),
+        false => Ok(()),
+    }
+}
+
+/// Blocks of a relocation tree that go in one transaction, about: what refers to data in them is in memory.
+const TOGETHER: usize = 2048;
+
+/// Drops the relocation trees that the kernel left when it was cut off: what they alone refer to goes, and what they share stays with
+/// the trees of files. Returns how many transactions it took; a crash leaves a part of them, which another run drops.
+///
+/// # Errors
+/// Simple quotas, damage, too little room: the last commit stands.
+pub fn drop_relocation_trees(fs: &mut Filesystem) -> Result<u64> {
+    let mut transactions = 0;
+    loop {
+        let relocating = Trees::read(fs.volume())?.relocating;
+        if relocating.is_empty() {
+            return Ok(transactions);
+        }
+        let mut left = TOGETHER;
+        for tree in relocating {
+            if !fs.drop_relocation_tree(&tree, &mut left)? {
+                break;
+            }
+        }
+        fs.commit()?;
+        transactions += 1;
+    }
 }

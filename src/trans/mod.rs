@@ -17,6 +17,7 @@ mod opened_trees;
 mod quotas;
 mod ranks;
 mod relocation;
+mod relocation_trees;
 mod rows;
 mod settle;
 mod sharing;

@@ -44,7 +44,7 @@ pub fn update_ref_for_cow(refs: &mut DelayedRefs, tree: u64, block: Block<'_>, n
 
 /// Adds the references of a block to all that it refers to, by the name of the tree or by its address where `flags` say so;
 /// drops them if `by` is negative (`__btrfs_mod_ref` in fs/btrfs/extent-tree.c).
-fn count(refs: &mut DelayedRefs, tree: u64, block: Block<'_>, flags: u64, by: i64) -> Result<()> {
+pub fn count(refs: &mut DelayedRefs, tree: u64, block: Block<'_>, flags: u64, by: i64) -> Result<()> {
     let mut result = Ok(());
     match block.kind() {
         BlockKind::Leaf(leaf) => file_extents(leaf, tree, flags, |file| {

@@ -1,8 +1,6 @@
 //! Everything moves.
 
-use rbtrfs::Error;
 use rbtrfs::disk::Logical;
-use rbtrfs::error::RelocationProblem;
 
 use super::support::mounted::btrfs_check_output;
 use super::support::soundness::assert_sound_with_data;
@@ -11,8 +9,7 @@ use super::{chunks, contents, move_all};
 
 /// Filesystems that the kernel has something left to do with, so that they are not opened for a change, or that it would go
 /// on with.
-const REFUSED: [&str; 6] =
-    ["raid-stripe-tree", "log-tree", "balance-interrupted", "degraded", "degraded-raid5", "degraded-raid6"];
+const REFUSED: [&str; 5] = ["raid-stripe-tree", "log-tree", "degraded", "degraded-raid5", "degraded-raid6"];
 
 /// Filesystems of every feature and profile move as a whole: no chunk of before is left but an empty one, and all files are what
 /// they were.
@@ -40,13 +37,4 @@ fn a_filesystem_that_moves_as_a_whole_is_what_it_was() {
         assert_eq!(contents(&images, &scratch), Some(expected), "{name}");
         assert_sound_with_data(&images, &name);
     }
-}
-
-#[test]
-fn what_the_kernel_was_amid_moving_is_not_moved_beside_it() {
-    let Some(images) = kernel_image_or_skip("balance-interrupted") else { return };
-    let scratch = Scratch::in_memory();
-    let images = copies(&images, &scratch.path(""));
-    let refused = move_all(&images).unwrap_err();
-    assert!(matches!(refused, Error::Relocation(RelocationProblem::Relocating { .. })), "{refused}");
 }

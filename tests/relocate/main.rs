@@ -4,6 +4,7 @@ mod conversions;
 mod crash;
 mod damage;
 mod full;
+mod interrupted;
 mod room;
 mod snapshots;
 #[path = "../support/mod.rs"]
