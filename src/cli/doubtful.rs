@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::disk::{Ino, TreeId};
-use crate::extract::{Doubt, Doubts};
+use crate::extract::{DoubtfulInodes, Doubts};
 use crate::files::{Files, InodeId, Start};
 use crate::problem::FileName;
 use crate::volume::Volume;
@@ -25,7 +25,7 @@ pub struct Doubtful {
 }
 
 /// The files that `doubts` are about, [`MOST`] of them at the most.
-pub fn files(volume: &Volume, doubts: &[Doubt]) -> Vec<Doubtful> {
+pub fn files(volume: &Volume, doubts: &[DoubtfulInodes]) -> Vec<Doubtful> {
     let mut doubtful = Vec::new();
     let files = Files::open(volume, Start::TopLevel).or_else(|_| Files::open(volume, Start::Default));
     let Ok(files) = files else { return doubtful };

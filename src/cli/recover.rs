@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use crate::Error;
-use crate::extract::Doubt;
+use crate::extract::DoubtfulInodes;
 use crate::image::Image;
 use crate::progress::Progress;
 use crate::repair::{Force, Options, recover};
@@ -43,7 +43,7 @@ pub struct Search<'s> {
 pub struct Opened {
     pub volume: Volume,
     /// What may not be as it was.
-    pub doubts: Vec<Doubt>,
+    pub doubts: Vec<DoubtfulInodes>,
 }
 
 /// Opens a filesystem, with what can take the place of lost tree blocks. Nothing is written.
@@ -84,6 +84,7 @@ fn opened(program: &str, images: &Images, choice: &RootChoice, search: &Search<'
         missing: MissingDevices::Skip,
         choice: *choice,
         force: Force::default(),
+        copies_only: false,
     };
     let recovered = recover(&staged, &options)?;
     if recovered.fixes.is_empty() {

@@ -67,6 +67,10 @@ pub struct RepairArgs {
     /// Have the next mount build the uuid tree anew
     #[arg(long)]
     clear_uuid_tree: bool,
+
+    // Where something would be given up, what loses nothing is done alone.
+    #[arg(skip)]
+    is_sparing: bool,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -76,9 +80,9 @@ enum CacheVersion {
 }
 
 impl RepairArgs {
-    /// A repair that asks nothing; where it would give up anything nothing is done unless `yes`.
+    /// A repair that asks nothing; where it would give up anything only bad copies are written anew unless `yes`.
     pub fn unasked(yes: bool) -> Self {
-        Self { repair: true, yes, ..Self::default() }
+        Self { repair: true, yes, is_sparing: !yes, ..Self::default() }
     }
 
     /// Whether anything but a check is asked for.
@@ -130,9 +134,9 @@ pub fn run(program: &str, wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
     if args.undo.is_some() && args.dry_run {
         bail!("--undo saves what a repair overwrites, and --dry-run writes nothing");
     }
-    let staged = stage(wanted)?;
+    let mut staged = stage(wanted)?;
     refuse_mounted(&staged)?;
-    let options = Options {
+    let mut options = Options {
         threads: wanted.threads,
         memory: wanted.memory,
         progress: wanted.progress,
@@ -140,8 +144,19 @@ pub fn run(program: &str, wanted: &Wanted<'_>) -> anyhow::Result<Exit> {
         missing: if args.degraded { MissingDevices::Skip } else { MissingDevices::Refuse },
         choice: wanted.choice,
         force: args.force(),
+        copies_only: false,
     };
-    let repaired = watched(wanted.display, wanted.progress, || repair(&staged, &options))?;
+    let mut repaired = watched(wanted.display, wanted.progress, || repair(&staged, &options))?;
+    if args.is_sparing && repaired.given_up().next().is_some() {
+        // They are held by one at a time.
+        drop(staged);
+        staged = stage(wanted)?;
+        options.copies_only = true;
+        // What cannot be opened has no copies either.
+        if let Ok(copies) = watched(wanted.display, wanted.progress, || repair(&staged, &options)) {
+            repaired = if copies.is_better() { copies } else { repaired };
+        }
+    }
     let (fsid, doubtful) = view(&staged, &repaired)?;
     let plan = Plan { repaired: &repaired, doubtful: &doubtful };
     let outcome = decide(program, wanted, &plan, staged)?;
@@ -249,7 +264,12 @@ fn decide(program: &str, wanted: &Wanted<'_>, plan: &Plan<'_>, staged: Vec<Image
 
 /// Lists what would be given up, and asks for it on a terminal.
 fn agrees(program: &str, wanted: &Wanted<'_>, plan: &Plan<'_>) -> anyhow::Result<bool> {
-    if wanted.json || wanted.quiet || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+    if wanted.args.is_sparing
+        || wanted.json
+        || wanted.quiet
+        || !io::stdin().is_terminal()
+        || !io::stderr().is_terminal()
+    {
         return Ok(false);
     }
     for fix in plan.repaired.given_up() {

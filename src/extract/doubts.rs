@@ -6,9 +6,17 @@ use crate::disk::fields::Uuid;
 use crate::disk::{Ino, TreeId, objectid};
 use crate::files::{Files, InodeId};
 
-/// Inodes of a subvolume, the first and the last of them, whose items may be of an earlier commit or missing in part, because something
-/// else was put in the place of lost blocks. Snapshots share blocks, so that it holds of them too. Of the root tree, subvolumes.
-pub type Doubt = (TreeId, Ino, Ino);
+/// Inodes whose items may be of an earlier commit or missing in part, because something else was put in the place of lost blocks.
+/// Snapshots share blocks, so that it holds of them too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DoubtfulInodes {
+    /// The tree in which that was found.
+    pub tree: TreeId,
+    /// The first of them; of the root tree, the first subvolume.
+    pub first: Ino,
+    /// The last of them.
+    pub last: Ino,
+}
 
 /// What is doubtful, by subvolume.
 #[derive(Default)]
@@ -20,13 +28,13 @@ pub struct Doubts {
 
 impl Doubts {
     /// What `doubts` mean for the subvolumes of a filesystem.
-    pub fn new(files: &Files<'_>, doubts: &[Doubt]) -> Self {
+    pub fn new(files: &Files<'_>, doubts: &[DoubtfulInodes]) -> Self {
         let mut all = Self::default();
         if doubts.is_empty() {
             return all;
         }
         let families = families(files);
-        for (tree, first, last) in doubts {
+        for DoubtfulInodes { tree, first, last } in doubts {
             if tree.0 == objectid::ROOT_TREE {
                 all.trees.push((*first, *last));
                 continue;

@@ -48,7 +48,7 @@ mod tar;
 mod visited;
 mod walker;
 
-pub use doubts::{Doubt, Doubts};
+pub use doubts::{DoubtfulInodes, Doubts};
 pub use glob::Glob;
 pub use options::{BadSectors, Options, Summary, Target};
 pub use problem::{Problem, ProblemKind};

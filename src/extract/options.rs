@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::parallel::default_threads;
 use crate::progress::Progress;
 
-use super::doubts::Doubt;
+use super::doubts::DoubtfulInodes;
 use super::glob::Glob;
 use super::problem::Problem;
 
@@ -47,7 +47,7 @@ pub struct Options<'o> {
     /// Whether ranges that files share are shared in the directory, where its filesystem can do that.
     pub reflink: bool,
     /// What may not be as it was, though it can be read.
-    pub doubts: Vec<Doubt>,
+    pub doubts: Vec<DoubtfulInodes>,
     /// Number of threads.
     pub threads: usize,
     /// How far the work has come, and whether it is to stop.

@@ -12,15 +12,14 @@ use crate::trans::Filesystem;
 use crate::tree::{Tree, TreeRoot};
 use crate::volume::{Volume, WritableVolume};
 
-use super::copies::{write_copies, write_data};
 use super::draft::Draft;
 use super::edits::{Edits, leaf_of};
 use super::free::FreeBlocks;
 use super::plan::Plan;
 use super::rewrite::Rewriter;
 
-/// Changes the trees as planned, writes the copies, and publishes superblocks that lead to the trees. `surveys` are those that
-/// tell where nothing may be written. Returns the space that is left.
+/// Changes the trees as planned, and publishes superblocks that lead to them. `surveys` are those that tell where nothing may be
+/// written. Returns the space that is left.
 ///
 /// # Errors
 /// No space, and what cannot be written.
@@ -29,8 +28,6 @@ pub fn apply(plan: &Plan<'_>, volume: WritableVolume, surveys: &[&Survey]) -> Re
     free.spare(&plan.former);
     let mut draft = Draft::new(volume, free)?;
     draft.superblock = plan.superblock.clone();
-    write_copies(&draft, &plan.copies)?;
-    write_data(&draft, &plan.data)?;
     let (root, chunk_root) = rewrite(plan, &mut draft)?;
     let free = draft.free.clone();
     draft.publish(&root, &chunk_root)?;

@@ -5,9 +5,7 @@ use crate::disk::{Logical, Physical, Transid};
 use crate::error::{Error, Result};
 use crate::tree::csums::CsumRoot;
 use crate::tree::{BlockCache, DataReader, Sector, TreeRoot};
-use crate::volume::{Content, Volume};
-
-use super::draft::Draft;
+use crate::volume::{Content, Volume, WritableVolume};
 
 /// A copy of a block, to be written anew from a good one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,17 +54,17 @@ impl StripeRange {
 ///
 /// # Errors
 /// No copy is good, and what cannot be written.
-pub fn write_copies(draft: &Draft, copies: &[Copy]) -> Result<()> {
-    copies.iter().try_for_each(|copy| write_copy(draft, copy))
+pub fn write_copies(volume: &WritableVolume, copies: &[Copy]) -> Result<()> {
+    copies.iter().try_for_each(|copy| write_copy(volume, copy))
 }
 
-fn write_copy(draft: &Draft, copy: &Copy) -> Result<()> {
-    let volume = draft.volume();
+fn write_copy(volume: &WritableVolume, copy: &Copy) -> Result<()> {
     let Copy { logical, mirror, generation } = *copy;
+    let (writable, volume) = (volume, volume.volume());
     let mut bytes = vec![0; volume.format().nodesize as usize];
     for other in (1..=volume.mirrors(logical)).filter(|other| *other != mirror) {
         if volume.read(logical, other, &mut bytes).is_ok() && is_good(volume, logical, generation, &bytes) {
-            return draft.write_copy(logical, mirror, &bytes);
+            return writable.write_copy(logical, mirror, &bytes);
         }
     }
     Err(Error::Block { what: "copy of", logical, problem: "no other one is good".to_owned() })
@@ -83,11 +81,11 @@ fn is_good(volume: &Volume, logical: Logical, generation: Transid, bytes: &[u8])
 ///
 /// # Errors
 /// Checksums that cannot be read, and what cannot be written.
-pub fn write_data(draft: &Draft, ranges: &[StripeRange]) -> Result<()> {
+pub fn write_data(volume: &WritableVolume, ranges: &[StripeRange]) -> Result<()> {
     if ranges.is_empty() {
         return Ok(());
     }
-    let (volume, cache) = (draft.volume(), BlockCache::default());
+    let (writable, volume, cache) = (volume, volume.volume(), BlockCache::default());
     let csums = CsumRoot::of(volume, &TreeRoot::root_tree(volume))?;
     let mut reader = DataReader::new(volume, &cache, Some(csums));
     let (mut bytes, mut sectors) = (vec![0; volume.format().sectorsize as usize], Vec::new());
@@ -99,13 +97,13 @@ pub fn write_data(draft: &Draft, ranges: &[StripeRange]) -> Result<()> {
                     let is_it = |mirror: &u16| volume.place(logical, *mirror) == Some((range.devid, physical));
                     let mirror = (1..=volume.mirrors(logical)).find(is_it);
                     if let (Some(mirror), [Sector::Verified]) = (mirror, sectors.as_slice()) {
-                        draft.write_copy(logical, mirror, &bytes)?;
+                        writable.write_copy(logical, mirror, &bytes)?;
                     }
                 }
                 // All copies behind the first one are parity.
                 Content::Parity { row, .. } => {
                     if volume.read(row, 1, &mut bytes).is_ok() {
-                        draft.write_copy(row, 2, &bytes)?;
+                        writable.write_copy(row, 2, &bytes)?;
                     }
                 }
             }

@@ -102,14 +102,6 @@ impl Draft {
         self.volume.write(self.volume().chunks(), &[Staged { logical, bytes }])
     }
 
-    /// Writes good bytes over a copy that is bad.
-    ///
-    /// # Errors
-    /// As those of [`WritableVolume::write_copy`].
-    pub fn write_copy(&self, logical: Logical, mirror: u16, bytes: &[u8]) -> Result<()> {
-        self.volume.write_copy(logical, mirror, bytes)
-    }
-
     /// Stages superblocks that lead to these roots, with the totals and the system chunk array that the chunk tree gives.
     ///
     /// # Errors

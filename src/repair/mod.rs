@@ -28,7 +28,6 @@ pub mod undo_format;
 
 pub use fix::Fix;
 pub use options::{Force, Options, SpaceCache};
-pub use plan::DoubtfulInodes;
 pub use publish::publish;
 pub use recover::{Recovered, recover};
 pub use remedy::{cause_of, remedy};

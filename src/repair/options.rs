@@ -20,6 +20,8 @@ pub struct Options<'a> {
     pub choice: RootChoice,
     /// What is built anew or given up in any case.
     pub force: Force,
+    /// Whether only bad copies of tree blocks are written, from good ones: that loses nothing, whatever else is wrong.
+    pub copies_only: bool,
 }
 
 /// What a person wants built anew or given up, whether it is damaged or not.

@@ -1,6 +1,7 @@
 //! What is to be done in one step.
 
 use crate::disk::{Ino, Key, KeyType, Logical, Superblock, TreeId, objectid};
+use crate::extract::DoubtfulInodes;
 use crate::survey::Survey;
 use crate::tree::{Tree, TreeRoot};
 use crate::volume::Volume;
@@ -29,10 +30,6 @@ pub struct Doubt {
     pub end: Option<Key>,
 }
 
-/// Inodes, from the first to the last, whose items may be of an earlier commit or missing in part, and the tree in which that was
-/// found. Snapshots may share them. Of the root tree they are subvolumes.
-pub type DoubtfulInodes = (TreeId, Ino, Ino);
-
 impl Doubt {
     /// About all that one inode has.
     pub fn of_inode(tree: u64, inode: u64) -> Self {
@@ -46,7 +43,8 @@ impl Doubt {
         let first = self.first.map_or(0, |first| first.objectid);
         // The end is the key of another inode, or of the same one.
         let last = self.end.map_or(u64::MAX, |end| end.predecessor().map_or(0, |last| last.objectid));
-        (has_inodes && first <= last).then_some((TreeId(self.tree), Ino(first), Ino(last)))
+        let inodes = DoubtfulInodes { tree: TreeId(self.tree), first: Ino(first), last: Ino(last) };
+        (has_inodes && first <= last).then_some(inodes)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::Result;
+use crate::extract::DoubtfulInodes;
 use crate::image::Image;
 use crate::survey::{self, Survey, gather};
 use crate::volume::{RootChoice, Volume};
@@ -11,7 +12,7 @@ use super::bare;
 use super::decide::decide_blocks;
 use super::fix::Fix;
 use super::options::Options;
-use super::plan::{Doubt, DoubtfulInodes};
+use super::plan::Doubt;
 use super::run::{MAX_STEPS, Step, again, first_choice, is_other_root};
 
 /// What was put in the place of lost blocks. All of it is staged.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::check::{self, Report, check_survey};
 use crate::disk::objectid;
 use crate::error::{Error, Result};
+use crate::extract::DoubtfulInodes;
 use crate::finding::Finding;
 use crate::image::Image;
 use crate::problem::Problem;
@@ -15,12 +16,13 @@ use crate::volume::{RootChoice, Volume, WritableVolume};
 use super::apply::{apply, note_free_space};
 use super::bare;
 use super::chunk_root::newest_chunk_root;
-use super::decide::{Begin, decide};
+use super::copies::{write_copies, write_data};
+use super::decide::{Begin, decide, decide_copies};
 use super::draft::Draft;
 use super::fix::Fix;
 use super::free::FreeBlocks;
 use super::options::{Force, Options};
-use super::plan::{Doubt, DoubtfulInodes, Plan, Space};
+use super::plan::{Doubt, Plan, Space};
 use super::space::Rebuild;
 
 /// Steps at the most: each but the last makes something better, or the repair ends.
@@ -85,10 +87,15 @@ pub fn repair(images: &[Image], options: &Options<'_>) -> Result<Repaired> {
     let (mut fixes, mut doubts): (Vec<Fix>, Vec<DoubtfulInodes>) = (Vec::new(), Vec::new());
     let mut stopped = None;
     let mut last_fixes = 0..0;
-    fixes.extend(bare::superblock::stage(images, options.progress)?);
-    fixes.extend(bare::device::stage(images)?);
+    if !options.copies_only {
+        fixes.extend(bare::superblock::stage(images, options.progress)?);
+        fixes.extend(bare::device::stage(images)?);
+    }
     let has_new_superblock = !fixes.is_empty();
-    let first_choice = first_choice(images, options, &mut fixes)?;
+    let first_choice = match options.copies_only {
+        true => options.choice,
+        false => first_choice(images, options, &mut fixes)?,
+    };
     let (mut step, mut is_last) = (0, false);
     let after = loop {
         let is_first = step == 0;
@@ -109,7 +116,10 @@ pub fn repair(images: &[Image], options: &Options<'_>) -> Result<Repaired> {
             true if has_new_superblock => Begin::Superblock,
             _ => Begin::AsIs,
         };
-        let plan = decide(&volume, &survey, &report.problems, &force, begin, (options.threads, options.progress))?;
+        let plan = match options.copies_only {
+            true => decide_copies(&volume, &survey),
+            false => decide(&volume, &survey, &report.problems, &force, begin, (options.threads, options.progress))?,
+        };
         let is_again = !is_first && fixes[last_fixes.clone()] == plan.fixes;
         if plan.is_empty() || is_again || stopped.is_some() || step == MAX_STEPS {
             break report;
@@ -170,8 +180,15 @@ pub(super) struct Step<'s> {
 impl Step<'_> {
     pub fn stage(&self, plan: &Plan<'_>) -> Result<()> {
         let surveys: Vec<&Survey> = self.original.into_iter().chain([&**self.survey]).collect();
-        let has_copies = !plan.copies.is_empty() || !plan.data.is_empty();
-        let has_changes = plan.changes_trees() || has_copies || plan.is_superblock_due;
+        if !plan.copies.is_empty() || !plan.data.is_empty() {
+            let volume = self.open(&self.choice)?;
+            write_copies(&volume, &plan.copies)?;
+            write_data(&volume, &plan.data)?;
+        }
+        let has_changes = plan.changes_trees() || plan.is_superblock_due;
+        if !has_changes && !plan.devices && plan.space == Space::Sound {
+            return Ok(());
+        }
         let is_alone = self.original.is_none();
         let free = match has_changes {
             true => apply(plan, self.open(&self.choice)?, &surveys)?,

@@ -103,6 +103,32 @@ fn fsck_tells_by_its_bits_whether_all_is_mended() {
     assert_eq!(Run::of(rbtrfs("fsck", &["-y"], injector.images())).code, 1);
 }
 
+/// A filesystem with two copies of metadata: one block is bad in one of them, the only leaf of checksums in both.
+#[test]
+fn fsck_at_boot_gives_up_nothing_and_writes_the_good_copies_over_the_bad() {
+    let Some(images) = kernel_image_or_skip("dup") else { return };
+    let injector = Injector::new(&images);
+    let (root, lost) = (injector.root(objectid::FS_TREE).logical, injector.leaf_of(objectid::CSUM_TREE, Key::MIN));
+    injector.block_copy(root, 2, |bytes| bytes[200] ^= 1);
+    injector.block_unstamped(lost, |bytes| bytes.fill(0));
+    let codes = || -> Vec<String> {
+        let run = check(&["--json"], injector.images());
+        let document: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+        let problems = document["problems"].as_array().unwrap().iter().filter(|problem| problem["severity"] != "note");
+        problems.map(|problem| problem["code"].as_str().unwrap().to_owned()).collect()
+    };
+    let before = codes();
+    assert_eq!(Run::of(rbtrfs("fsck", &["-p"], injector.images())).code, 4);
+    let expected: Vec<String> = before.iter().filter(|code| *code != "block-bad-copy").cloned().collect();
+    assert_eq!(expected.len() + 1, before.len(), "{before:?}");
+    assert_eq!(codes(), expected);
+    // There is nothing left that loses nothing.
+    let (scratch, images) = (Scratch::new(), injector.images());
+    let copy = scratch.copy(&images[0]);
+    assert_eq!(Run::of(rbtrfs("fsck", &["-p"], images)).code, 8);
+    assert_identical(images, &[copy], "a repair that would lose something");
+}
+
 #[test]
 fn what_an_image_that_is_cut_short_lacks_is_not_given_up() {
     let Some(images) = kernel_image_or_skip("single") else { return };

@@ -24,6 +24,7 @@ pub fn options(progress: &Progress) -> Options<'_> {
         missing: MissingDevices::Refuse,
         choice: RootChoice::default(),
         force: Force::default(),
+        copies_only: false,
     }
 }
 

@@ -121,6 +121,13 @@ pub fn decide<'p>(
     refuse_log(plan)
 }
 
+/// Decides which copies of blocks are written anew, and nothing else.
+pub fn decide_copies<'p>(volume: &'p Volume, survey: &'p Survey) -> Plan<'p> {
+    let mut plan = Plan::new(volume, survey);
+    blocks::mend_copies(&mut plan);
+    plan
+}
+
 /// Decides what takes the place of blocks that are lost, or in which a bit has flipped, and nothing else: what is still lost stays
 /// so.
 ///
