@@ -164,8 +164,10 @@ fn leaves_below_a_lost_node_are_not_lost() {
 
 #[test]
 fn data_that_was_written_over_is_not_brought_back() {
-    let script = "mkdir of-the-test && cd of-the-test && head -c 3000000 /dev/urandom >gone && \
-        head -c 100000 /dev/urandom >stays && sync -f . && rm gone && sync -f . && sync -f . && \
+    // Enough versions of the leaf for some to stay where the kernel writes others.
+    let script = "mkdir of-the-test && cd of-the-test && head -c 100000 /dev/urandom >stays && \
+        for n in $(seq 12); do head -c 300000 /dev/urandom >gone$n && sync -f . || exit 1; done && \
+        rm gone* && sync -f . && sync -f . && \
         for n in $(seq 40); do head -c 4000000 /dev/urandom >new$n || break; done; sync -f .";
     let Some(injector) = written("single", script) else { return };
     let volume = injector.volume();
