@@ -289,8 +289,7 @@ fn layout_text(before: &Layout, after: &Layout) -> String {
         ("AFTER", right),
         ("SIZE", right),
         ("AFTER", right),
-        ("USED", right),
-        ("AFTER", right),
+        ("USED AFTER", right),
     ];
     let mut table = Columns::new(headings, color::HEADING);
     let bytes = |bytes: u64| HumanBytes(bytes).to_string();
@@ -299,10 +298,10 @@ fn layout_text(before: &Layout, after: &Layout) -> String {
         let [old, new] = [&before_totals, &after_totals].map(|totals| totals.get(kind).copied().unwrap_or_default());
         let [kind, profile] = [kind.0, kind.1].map(str::to_owned);
         let [old_count, count] = [old[0], new[0]].map(|count| count.to_string());
-        let [old_size, size, old_used, used] = [old[1], new[1], old[2], new[2]].map(bytes);
-        table.row([kind, profile, old_count, count, old_size, size, old_used, used], Style::new());
+        let [old_size, size, used] = [old[1], new[1], new[2]].map(bytes);
+        table.row([kind, profile, old_count, count, old_size, size, used], Style::new());
     }
-    let mut unallocated: [String; 8] = Default::default();
+    let mut unallocated: [String; 7] = Default::default();
     unallocated[0] = "unallocated".to_owned();
     [unallocated[4], unallocated[5]] = [before, after].map(|layout| bytes(layout.unallocated()));
     table.row(unallocated, Style::new());

@@ -64,18 +64,15 @@ pub fn steps(images: &Images, roots: &[String], volume: &Volume, problems: &[Pro
             vec![*options]
         }
         Some(Other::Unknown) => {
-            let text = "The root is lost, and so are the backup roots: list the roots that are found, for --tree-root.";
+            let text = "The root is lost, and so are the backup roots. An extraction and a repair look for what can take its place; \
+                        this lists all roots that are found, for --tree-root.";
             steps.push(Step::with(text, command("extract --roots", &[], &images.images)));
             Vec::new()
         }
         None => roots.iter().map(String::as_str).collect(),
     };
-    let of_extract = match other {
-        Some(Other::Unknown) => &["--tree-root ADDRESS"][..],
-        _ => options.as_slice(),
-    };
     if worst <= Harm::Files {
-        steps.push(files_of(of_extract, &images.images));
+        steps.push(files_of(&options, &images.images));
     }
     let text = "See what a repair would do and what would be left; without --dry-run it does it, --undo FILE keeps a way back.";
     steps.push(Step::with(text, command("check --repair --dry-run", &options, &images.images)));
