@@ -250,7 +250,7 @@ pub enum Error {
     },
 
     /// An image of the filesystem was not given.
-    #[error("device {devid} ({uuid}) is missing: give all {devices} images, or go on without it (--degraded)")]
+    #[error("device {devid} ({uuid}) is missing: give all {devices} images")]
     MissingDevice {
         /// Number of the device.
         devid: u64,
@@ -263,7 +263,7 @@ pub enum Error {
     /// The device lacks a part of what was written after its superblock.
     #[error(
         "{}: device {devid} is stale: its superblock is of generation {generation}, that of others {newest}, and it misses \
-        {missed}; mount the filesystem and scrub it, or replace the device, or go on without it (--degraded)",
+        {missed}; mount the filesystem and scrub it, or replace the device",
         path.display()
     )]
     StaleDevice {
@@ -435,7 +435,7 @@ pub enum Error {
     },
 
     /// There are too few devices for a profile.
-    #[error("chunks of profile {profile} need {needed} devices, there are {devices}")]
+    #[error("chunks of profile {profile} need {needed} devices, there {} {devices}", if *devices == 1 { "is" } else { "are" })]
     FewDevices {
         /// Name of the profile.
         profile: &'static str,
@@ -493,7 +493,7 @@ pub enum Error {
     PendingLog,
 
     /// A device replacement is under way.
-    #[error("a device is being replaced: mount the filesystem and let that finish, or give it up (--cancel-replace)")]
+    #[error("a device is being replaced: mount the filesystem and let that finish")]
     Replacing,
 
     /// What lies in block groups cannot be moved elsewhere.

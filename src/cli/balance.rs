@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::path::PathBuf;
 
+use anstyle::Style;
 use anyhow::bail;
 use clap::{ArgMatches, Args as _, FromArgMatches};
 use serde::Serialize;
@@ -19,8 +20,11 @@ use crate::relocate::Moved;
 use crate::trans::Filesystem;
 
 use super::change::Images;
+use super::color::{self, Palette};
+use super::columns::{Columns, Side};
 use super::exit::Exit;
 use super::moved::{self, MovedRecord};
+use super::words::{HumanBytes, counted};
 use super::{document, output, svg};
 
 #[derive(Debug, clap::Args)]
@@ -247,19 +251,21 @@ fn plan_text(plan: &Plan) -> String {
     for (number, step) in plan.steps.iter().enumerate() {
         let GroupRecord { logical, length, used, r#type, profile, into } = GroupRecord::new(step);
         let verb = if number < with_room { "would empty" } else { "has no room to empty" };
-        let _ =
-            writeln!(text, "{verb} {type} {profile} block group {logical} into {into}: {used} of {length} bytes used");
-    }
-    let (data, metadata) = (plan.bytes(block_group::DATA), plan.bytes(block_group::METADATA | block_group::SYSTEM));
-    let _ = writeln!(text, "would move {data} bytes of data and {metadata} bytes of metadata");
-    if plan.without_room > 0 {
         let _ = writeln!(
             text,
-            "no room for {} block groups: {} bytes more would do for the first of them",
-            plan.without_room, plan.lack
+            "{verb} {type} {profile} block group {logical} into {into}: {} of {} used",
+            HumanBytes(used),
+            HumanBytes(length)
         );
     }
-    text + &layout_text(&plan.before, &plan.after)
+    let moved = |types| HumanBytes(plan.bytes(types));
+    let (data, metadata) = (moved(block_group::DATA), moved(block_group::METADATA | block_group::SYSTEM));
+    let _ = writeln!(text, "would move {data} of data and {metadata} of metadata");
+    if plan.without_room > 0 {
+        let (groups, lack) = (counted(plan.without_room as u64, "block group"), HumanBytes(plan.lack));
+        let _ = writeln!(text, "no room for {groups}: {lack} more would do for the first of them");
+    }
+    text + "\n" + &layout_text(&plan.before, &plan.after)
 }
 
 /// Chunks, bytes and used bytes by type and profile.
@@ -275,17 +281,29 @@ fn totals(layout: &Layout) -> BTreeMap<(&'static str, &'static str), [u64; 3]> {
 
 fn layout_text(before: &Layout, after: &Layout) -> String {
     let (before_totals, after_totals) = (totals(before), totals(after));
-    let mut text = String::new();
+    let (left, right) = (Side::Left, Side::Right);
+    let headings = [
+        ("TYPE", left),
+        ("PROFILE", left),
+        ("CHUNKS", right),
+        ("AFTER", right),
+        ("SIZE", right),
+        ("AFTER", right),
+        ("USED AFTER", right),
+    ];
+    let mut table = Columns::new(headings, color::HEADING);
+    let bytes = |bytes: u64| HumanBytes(bytes).to_string();
     let kinds: BTreeSet<_> = before_totals.keys().chain(after_totals.keys()).collect();
-    for kind @ (type_name, profile) in kinds {
-        let [count, length, used] = after_totals.get(kind).copied().unwrap_or_default();
-        let [old_count, old_length, old_used] = before_totals.get(kind).copied().unwrap_or_default();
-        let _ = writeln!(
-            text,
-            "{type_name} {profile}: {count} chunks, before {old_count}; {length} bytes, before {old_length}; \
-             used {used}, before {old_used}"
-        );
+    for kind in kinds {
+        let [old, new] = [&before_totals, &after_totals].map(|totals| totals.get(kind).copied().unwrap_or_default());
+        let [kind, profile] = [kind.0, kind.1].map(str::to_owned);
+        let [old_count, count] = [old[0], new[0]].map(|count| count.to_string());
+        let [old_size, size, used] = [old[1], new[1], new[2]].map(bytes);
+        table.row([kind, profile, old_count, count, old_size, size, used], Style::new());
     }
-    let _ = writeln!(text, "unallocated: {} bytes, before {}", after.unallocated(), before.unallocated());
-    text
+    let mut unallocated: [String; 7] = Default::default();
+    unallocated[0] = "unallocated".to_owned();
+    [unallocated[4], unallocated[5]] = [before, after].map(|layout| bytes(layout.unallocated()));
+    table.row(unallocated, Style::new());
+    table.text(Palette::of_stdout())
 }

@@ -18,6 +18,7 @@ use super::change::{Changed, ChunkKind, ChunkRecord, Images, SystemRecord, Words
 use super::exit::Exit;
 use super::moved::{self, Job, MovedRecord};
 use super::watch::busy;
+use super::words::HumanBytes;
 use super::{document, output};
 
 #[derive(Debug, clap::Args)]
@@ -104,10 +105,10 @@ impl Args {
         if self.images.dry_run {
             let bytes = plan.bytes(u64::MAX);
             let chunks = plan.steps.iter().map(|step| &step.chunk);
-            self.tell(chunks, &moved, system, &format!("would move {bytes} bytes\n"))?;
+            self.tell(chunks, &moved, system, &format!("would move {}\n", HumanBytes(bytes)))?;
             return match plan.without_room {
                 0 => Ok(Exit::Done),
-                count => bail!("no room for {count} of them: {} bytes more would do for the first", plan.lack),
+                count => bail!("no room for {count} of them: {} more would do for the first", HumanBytes(plan.lack)),
             };
         }
         let job = Job::new(self.threads, false, self.images.quiet)?;

@@ -27,6 +27,9 @@ pub struct Doubtful {
 /// The files that `doubts` are about, [`MOST`] of them at the most.
 pub fn files(volume: &Volume, doubts: &[DoubtfulInodes]) -> Vec<Doubtful> {
     let mut doubtful = Vec::new();
+    if doubts.is_empty() {
+        return doubtful;
+    }
     let files = Files::open(volume, Start::TopLevel).or_else(|_| Files::open(volume, Start::Default));
     let Ok(files) = files else { return doubtful };
     let (all, mut paths) = (Doubts::new(&files, doubts), Paths::new(volume));

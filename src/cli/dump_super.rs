@@ -14,7 +14,7 @@ use crate::volume::{SuperblockCopy, identify};
 
 use super::document::Document;
 use super::exit::Exit;
-use super::output;
+use super::{hint, output};
 
 #[derive(Debug, clap::Args)]
 struct Args {
@@ -103,6 +103,12 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
                 }
             }
         }
+    }
+    // Of the copy that was asked for alone nothing follows.
+    let is_first = args.bytenr.is_none() && args.copy.unwrap_or_default() == 0;
+    if let Some(hint) = (exit == Exit::Failed && is_first).then(|| hint::of_superblocks(&args.images, false)).flatten()
+    {
+        output::error(program, &hint);
     }
     let mut stdout = output::stdout()?;
     match args.json {

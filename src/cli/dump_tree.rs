@@ -1,7 +1,5 @@
 //! `rbtrfs dump-tree`
 
-use std::collections::BTreeSet;
-
 use clap::{ArgMatches, Args as _, FromArgMatches};
 
 use crate::disk::{Logical, objectid};
@@ -15,8 +13,8 @@ use crate::progress::Progress;
 use super::document::Document;
 use super::exit::Exit;
 use super::open::{Completeness, Images};
-use super::output;
 use super::watch::{Counted, Display, watched};
+use super::{hint, output};
 
 #[derive(Debug, clap::Args)]
 struct Args {
@@ -106,7 +104,7 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
         roots: args.roots || args.backups,
         backups: args.backups,
         uuid: args.uuid,
-        blocks: BTreeSet::from_iter(args.block),
+        blocks: args.block.iter().copied().collect(),
         follow: args.follow,
         tree: args.tree,
         order: if args.dfs { Order::DepthFirst } else { Order::BreadthFirst },
@@ -119,12 +117,15 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     };
 
     let mut complete = completeness == Completeness::Whole;
+    let mut is_damaged = false;
     let quiet = args.images.quiet;
     let mut complain = |complaint: &Complaint| match complaint {
         Complaint::BadCopy { .. } if quiet => {}
         Complaint::BadCopy { .. } => output::warning(program, complaint),
         _ => {
             complete = false;
+            // A block that was asked for may be none.
+            is_damaged |= args.block.is_empty() && !matches!(complaint, Complaint::NoTree { .. });
             output::error(program, complaint);
         }
     };
@@ -138,6 +139,9 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
         (_, true) => dump(&volume, &selection, &JsonLines { style }, threads, &mut Document::new(out), complain),
         _ => dump(&volume, &selection, &Text { style }, threads, &mut out, complain),
     })?;
+    if is_damaged {
+        output::error(program, &hint::of_unreadable(&args.images.images));
+    }
     Ok(if complete { Exit::Done } else { Exit::Failed })
 }
 

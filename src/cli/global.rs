@@ -74,13 +74,20 @@ impl Spoken {
     }
 
     /// The document of an error, where one is expected and none is on its way.
-    pub fn document<'e>(self, code: &'e str, message: &'e str, error: Option<&'e Error>) -> Option<ErrorDocument<'e>> {
+    pub fn document<'e>(
+        self,
+        code: &'e str,
+        message: &'e str,
+        hint: Option<&'e str>,
+        error: Option<&'e Error>,
+    ) -> Option<ErrorDocument<'e>> {
         let is_wanted = self.json_lines || (self.json && !document::is_begun());
         is_wanted.then(|| ErrorDocument {
             schema: "rbtrfs.error/1",
             error: ErrorRecord {
                 code,
                 message,
+                hint,
                 path: error.and_then(Error::path).map(|path| path.display().to_string()),
                 offset: error.and_then(Error::offset),
             },
@@ -105,6 +112,7 @@ pub struct ErrorDocument<'e> {
 struct ErrorRecord<'e> {
     code: &'e str,
     message: &'e str,
+    hint: Option<&'e str>,
     path: Option<String>,
     offset: Option<Physical>,
 }

@@ -13,7 +13,7 @@ use super::color::Palette;
 use super::exit::Exit;
 use super::open::{Completeness, Images};
 use super::watch::busy;
-use super::{document, output, svg, usage};
+use super::{document, hint, output, svg, usage};
 
 #[derive(Debug, clap::Args)]
 struct Args {
@@ -50,6 +50,9 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     for (logical, problem) in list.unreadable() {
         complete = false;
         output::error(program, &format_args!("block {logical}: {problem}"));
+    }
+    if list.unreadable().next().is_some() {
+        output::error(program, &hint::of_unreadable(&args.images.images));
     }
     if let Some(path) = &args.svg {
         let panel = Panel { caption: "", layout: &Layout::from(&list) };

@@ -21,6 +21,7 @@ mod files;
 mod findings;
 mod fsck;
 mod global;
+mod hint;
 mod interrupt;
 mod list_chunks;
 mod ls;
@@ -47,6 +48,7 @@ mod tune;
 mod undo;
 mod usage;
 mod watch;
+mod words;
 
 pub use command::Command;
 pub use exit::Exit;

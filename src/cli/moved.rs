@@ -11,6 +11,7 @@ use crate::relocate::{Damaged, Moved, Options};
 use super::change::ChunkRecord;
 use super::exit::Exit;
 use super::watch::{Display, watched};
+use super::words::{HumanBytes, counted};
 use super::{interrupt, output};
 
 /// How blocks are moved, and how that is told.
@@ -40,7 +41,12 @@ pub fn finish(
     ended: crate::Result<()>,
     tell: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<Exit> {
-    finish_saying(moved, ended, || format!("{} block groups were emptied", moved.chunks_removed.len()), tell)
+    finish_saying(moved, ended, || format!("emptied {}", emptied(moved)), tell)
+}
+
+/// How many block groups are empty and gone.
+pub fn emptied(moved: &Moved) -> String {
+    counted(moved.chunks_removed.len() as u64, "block group")
 }
 
 /// As [`finish`], with other words for what is on the disk.
@@ -71,13 +77,15 @@ pub fn finish_saying(
 pub fn text(moved: &Moved) -> String {
     let Moved { data_bytes, tree_blocks, healed_bytes, transactions, .. } = moved;
     let mut text = format!(
-        "moved {data_bytes} bytes of data and wrote {tree_blocks} tree blocks in {transactions} transactions\n\
-         removed {} chunks, made {}\n",
-        moved.chunks_removed.len(),
+        "moved {} of data and wrote {} in {}\nremoved {}, made {}\n",
+        HumanBytes(*data_bytes),
+        counted(*tree_blocks, "tree block"),
+        counted(*transactions, "transaction"),
+        counted(moved.chunks_removed.len() as u64, "chunk"),
         moved.chunks_made.len()
     );
     if *healed_bytes > 0 {
-        text += &format!("{healed_bytes} bytes were bad in one copy and taken from another\n");
+        text += &format!("{} were bad or missing in one copy and come from another\n", HumanBytes(*healed_bytes));
     }
     text + &text_of_damage(moved)
 }

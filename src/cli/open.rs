@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::image::{Image, Mount, mount_of};
 use crate::volume::{Notice, RootChoice, Volume};
 
-use super::output;
+use super::{hint, output};
 
 #[derive(Debug, Default, clap::Args)]
 pub struct Images {
@@ -53,22 +53,20 @@ impl Images {
         for notice in volume.notices() {
             if let Notice::Truncated { .. } = notice {
                 completeness = Completeness::Truncated;
-                output::error(program, notice);
+                output::error(program, &with_hint(notice, &self.images, &volume));
             } else if !self.quiet {
-                match self.advice(notice, &volume) {
-                    Some(advice) => output::warning(program, &format_args!("{notice}: {advice}")),
-                    None => output::warning(program, notice),
-                }
+                output::warning(program, &with_hint(notice, &self.images, &volume));
             }
         }
         Ok((volume, completeness))
     }
+}
 
-    /// What else would be needed.
-    fn advice(&self, notice: &Notice, volume: &Volume) -> Option<String> {
-        let devices = volume.superblock().num_devices.get();
-        let is_short = matches!(notice, Notice::MissingDevice { .. }) && (self.images.len() as u64) < devices;
-        is_short.then(|| format!("give all {devices} images"))
+/// A notice of the filesystem on `images`, and what helps.
+pub fn with_hint(notice: &Notice, images: &[PathBuf], volume: &Volume) -> String {
+    match hint::of_notice(notice, images, volume) {
+        Some(hint) => format!("{notice}; {hint}"),
+        None => notice.to_string(),
     }
 }
 

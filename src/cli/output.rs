@@ -42,7 +42,7 @@ pub fn after_change(printed: anyhow::Result<()>) -> anyhow::Result<()> {
 
 /// Some block groups were moved, then the work ended.
 #[derive(Debug, thiserror::Error)]
-#[error("{done}, then this: {error:#}; the same command goes on with the others")]
+#[error("{done}, then this failed: {error:#}; the same command goes on with the others")]
 pub struct PartlyMoved {
     /// What is on the disk.
     pub done: String,

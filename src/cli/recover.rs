@@ -11,8 +11,8 @@ use crate::volume::{MissingDevices, RootChoice, Volume};
 
 use super::findings::write_lines;
 use super::open::Images;
-use super::output;
 use super::watch::{Display, watched};
+use super::{hint, output};
 
 /// Bytes for records; more of them go to temporary files.
 const MEMORY: u64 = 32 << 20;
@@ -48,7 +48,7 @@ pub struct Opened {
 
 /// Opens a filesystem, with what can take the place of lost tree blocks. Nothing is written.
 pub fn open(program: &str, images: &Images, choice: &RootChoice, search: &Search<'_>) -> anyhow::Result<Opened> {
-    let plain = images.open_at(program, choice);
+    let mut plain = images.open_at(program, choice);
     let is_wanted = match search.when {
         When::Auto => search.is_whole || plain.as_ref().is_err_and(|error| !is_of_superblock(error)),
         When::Always => true,
@@ -62,7 +62,7 @@ pub fn open(program: &str, images: &Images, choice: &RootChoice, search: &Search
             Err(error) if plain.is_ok() => {
                 output::warning(program, &format_args!("tree blocks that are lost stay lost: {error}"));
             }
-            Ok(None) | Err(_) => {}
+            Ok(None) | Err(_) => plain = plain.map_err(hint::after_search),
         }
     }
     Ok(Opened { volume: plain?.0, doubts: Vec::new() })

@@ -78,8 +78,8 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let job = args.moving.job(args.images.quiet)?;
     let ended = job.run(|options| set_size(fs, devid, size, args.keep_file_size, options, &mut shifted));
     let ended = ended.map(|(_, total_bytes)| device.total_bytes = total_bytes);
-    finish(&args.images, &shifted, ended, || {
-        let (devices, verbs) = (vec![device], ["resized", "would resize"]);
+    finish(&args.images, &shifted, ended, |is_changed| {
+        let (devices, verbs) = (Vec::from_iter(is_changed.then_some(device)), ["resized", "would resize"]);
         let changed = Changed { schema: "rbtrfs.resize/1", verbs, devices, shifted: &shifted };
         changed.tell(&args.images)
     })

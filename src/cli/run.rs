@@ -11,7 +11,7 @@ use super::command::{Command, MULTIPLEXER, multiplexer};
 use super::exit::Exit;
 use super::global::Spoken;
 use super::table::COMMANDS;
-use super::{document, interrupt, output};
+use super::{document, hint, interrupt, output};
 
 /// What the program is called, and its arguments.
 fn called() -> (String, impl Iterator<Item = OsString>) {
@@ -75,14 +75,14 @@ fn parse(parser: clap::Command, program: &str, words: Vec<OsString>, spoken: Spo
             let _ = error.print();
             let text = error.render().to_string();
             let first = text.lines().next().unwrap_or_default();
-            write_error(spoken, "usage", first.strip_prefix("error: ").unwrap_or(first), None);
+            write_error(spoken, "usage", first.strip_prefix("error: ").unwrap_or(first), None, None);
             return Exit::Usage;
         }
         // Help and versions are what was asked for.
         let printed = output::stdout().and_then(|_| error.print()).and_then(|()| std::io::stdout().flush());
         match printed.map_err(|error| crate::Error::Output(error).into()) {
             Ok(()) => Exit::Done,
-            Err(error) => failed(program, &error, spoken),
+            Err(error) => failed(program, &error, None, spoken),
         }
     })
 }
@@ -112,23 +112,26 @@ fn run(command: &Command, program: &str, matches: &ArgMatches, spoken: Spoken) -
     interrupt::fail_at_file_size_limit();
     match (command.run)(program, matches) {
         Ok(exit) => exit,
-        Err(error) => failed(program, &error, spoken),
+        Err(error) => failed(program, &error, hint::of_error(command.name, matches, &error), spoken),
     }
 }
 
-/// Says why a command failed. A reader that has seen enough is no failure.
-fn failed(program: &str, error: &anyhow::Error, spoken: Spoken) -> Exit {
+/// Says why a command failed, and what helps. A reader that has seen enough is no failure.
+fn failed(program: &str, error: &anyhow::Error, hint: Option<String>, spoken: Spoken) -> Exit {
     if output::is_closed_pipe(error) {
         return Exit::Done;
     }
-    output::error(program, error);
-    write_error(spoken, output::code_of(error), &error.to_string(), error.downcast_ref());
+    match &hint {
+        Some(hint) => output::error(program, &format_args!("{error}; {hint}")),
+        None => output::error(program, error),
+    }
+    write_error(spoken, output::code_of(error), &error.to_string(), hint.as_deref(), error.downcast_ref());
     if output::is_after_change(error) { Exit::Partly } else { Exit::Failed }
 }
 
 /// Writes the document of an error, where programs expect one. That it cannot be written changes nothing: the error is told.
-fn write_error(spoken: Spoken, code: &str, message: &str, error: Option<&crate::Error>) {
-    if let Some(document) = spoken.document(code, message, error) {
+fn write_error(spoken: Spoken, code: &str, message: &str, hint: Option<&str>, error: Option<&crate::Error>) {
+    if let Some(document) = spoken.document(code, message, hint, error) {
         let _ = output::stdout().map(|out| document::write(out, &document));
     }
 }

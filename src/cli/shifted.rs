@@ -13,6 +13,7 @@ use crate::volume::Device;
 use super::change::Images;
 use super::exit::Exit;
 use super::moved::{self, Job, MovedRecord};
+use super::words::{HumanBytes, counted, exact_bytes};
 use super::{document, output};
 
 // How blocks are moved. A documentation comment would be taken for that of the command.
@@ -53,7 +54,7 @@ impl DeviceRecord {
 
     fn text(&self) -> String {
         let Self { devid, path, total_bytes, .. } = self;
-        format!("device {devid} ({}), {total_bytes} bytes", path.as_deref().unwrap_or("missing"))
+        format!("device {devid} ({}), {}", path.as_deref().unwrap_or("missing"), exact_bytes(*total_bytes))
     }
 }
 
@@ -102,16 +103,17 @@ impl Changed<'_> {
     fn text_of_moves(&self, is_dry_run: bool) -> String {
         let Shifted { stripes, bytes, moved } = self.shifted;
         let mut text = String::new();
+        let places = counted(*stripes, "stripe");
         if *stripes > 0 && is_dry_run {
-            text += &format!("would give {stripes} stripes other places\n");
+            text += &format!("would move {places} to other places\n");
         } else if *stripes > 0 {
-            text += &format!("gave {stripes} stripes other places, {bytes} bytes\n");
+            text += &format!("moved {places} to other places and copied {}\n", HumanBytes(*bytes));
         }
         match moved.data_bytes + moved.tree_blocks {
             0 => text + &moved::text_of_damage(moved),
             _ if is_dry_run => {
-                let (data, blocks) = (moved.data_bytes, moved.tree_blocks);
-                text + &format!("would move {data} bytes of data and write {blocks} tree blocks\n")
+                let (data, blocks) = (HumanBytes(moved.data_bytes), counted(moved.tree_blocks, "tree block"));
+                text + &format!("would move {data} of data and write {blocks}\n")
             }
             _ => text + &moved::text(moved),
         }
@@ -129,21 +131,24 @@ pub fn refuse_balance(fs: &Filesystem) -> crate::Result<()> {
     }
 }
 
-/// Says how the work ended. Of a dry run nothing is on the disk.
+/// Says how the work ended. Of a dry run nothing is on the disk. `tell` is told whether the devices themselves were changed: what
+/// failed on the way may have moved stripes and block groups alone.
 pub fn finish(
     images: &Images,
     shifted: &Shifted,
     ended: crate::Result<()>,
-    tell: impl FnOnce() -> anyhow::Result<()>,
+    tell: impl FnOnce(bool) -> anyhow::Result<()>,
 ) -> anyhow::Result<Exit> {
     if images.dry_run {
         ended?;
-        tell()?;
+        tell(true)?;
         return Ok(Exit::Done);
     }
+    let is_changed = matches!(ended, Ok(()) | Err(Error::PartlyPublished(_)));
+    let tell = || tell(is_changed);
     let done = || {
-        let emptied = shifted.moved.chunks_removed.len();
-        format!("{} stripes have other places, and {emptied} block groups were emptied", shifted.stripes)
+        let stripes = counted(shifted.stripes, "stripe");
+        format!("moved {stripes} to other places and emptied {}", moved::emptied(&shifted.moved))
     };
     moved::finish_saying(&shifted.moved, ended, done, tell)
 }

@@ -13,6 +13,7 @@ use super::exit::Exit;
 use super::new_device;
 use super::shifted::DeviceRecord;
 use super::watch::busy;
+use super::words::counted;
 use super::{document, output};
 
 #[derive(Debug, clap::Args)]
@@ -74,7 +75,9 @@ pub fn run(_program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let superblock = fs.volume().superblock();
     let own = fs.volume().devices().iter().filter(|device| device.fsid() == superblock.fsid);
     let devices = own.map(|device| DeviceRecord::of(&fs, device.devid())).collect::<crate::Result<Vec<_>>>()?;
-    let text = format!("grew filesystem {} onto {path}\n", superblock.fsid);
+    let devices_given = counted(fs.volume().devices().len() as u64, "device");
+    let text =
+        format!("grew filesystem {} onto {path}; it has {devices_given} with those of its seed\n", superblock.fsid);
     output::after_change(args.tell(Some(superblock.fsid), devices, &text))?;
     Ok(Exit::Done)
 }

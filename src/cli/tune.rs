@@ -96,7 +96,7 @@ impl Args {
             document::write(&mut out, &document)?;
         } else if !self.quiet {
             let text = match (is_changed, self.dry_run) {
-                (false, _) => format!("the filesystem is {word} already\n"),
+                (false, _) => format!("nothing to do: the filesystem is {word}\n"),
                 (true, true) => format!("the filesystem would be {word}\n"),
                 (true, false) => format!("the filesystem is {word} now\n"),
             };

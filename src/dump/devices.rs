@@ -11,8 +11,6 @@ use crate::error::Result;
 use crate::tree::TreeRoot;
 use crate::volume::{Device, Volume};
 
-use super::put::put;
-
 /// What there is to say of the devices; serializes as a JSON document.
 #[derive(Debug, Serialize)]
 #[non_exhaustive]
@@ -134,26 +132,6 @@ impl DeviceList {
         let device = |item: &DevItem| DeviceEntry::new(volume, item, errors.get(&item.devid.get()).copied());
         let devices = items.iter().map(device).collect();
         Ok(Self { schema: "rbtrfs.device-list/1", fsid: volume.superblock().fsid, devices, replacing })
-    }
-
-    /// Writes it as text.
-    pub fn put_text(&self, out: &mut Vec<u8>) {
-        put!(out, "filesystem ", self.fsid, "\n");
-        for device in &self.devices {
-            let DeviceEntry { devid, uuid, path, seed, total_bytes, used, .. } = device;
-            put!(out, "device ", *devid, ": ", path.as_deref().unwrap_or("missing"));
-            put!(out, if *seed { ", a seed" } else { "" }, "\n  uuid ", *uuid, "\n  size ", *total_bytes);
-            put!(out, ", used ", *used, "\n");
-            for ProfileBytes { r#type, profile, bytes } in &device.profiles {
-                put!(out, "  ", *r#type, " ", *profile, " ", *bytes, "\n");
-            }
-            for (name, count) in device.errors.iter().flat_map(Errors::named).filter(|(_, count)| *count > 0) {
-                put!(out, "  ", name, " ", count, "\n");
-            }
-        }
-        if let Some(devid) = self.replacing {
-            put!(out, "device ", devid, " is being replaced\n");
-        }
     }
 }
 

@@ -112,7 +112,10 @@ pub enum Conflict {
         metadata: Profile,
     },
     /// A profile needs more devices.
-    #[error("{what} profile {} needs {} devices, there are {devices}", profile.name(), profile.geometry().devs_min)]
+    #[error(
+        "{what} profile {} needs {} devices, there {} {devices}",
+        profile.name(), profile.geometry().devs_min, if *devices == 1 { "is" } else { "are" }
+    )]
     FewDevices {
         /// What the profile is for.
         what: &'static str,

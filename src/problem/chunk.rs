@@ -65,7 +65,7 @@ findings! {
         }
         /// More devices of a chunk are missing than it can do without.
         Unavailable(
-            "chunk-unavailable", Warning, "chunk {logical}: {missing} of its devices are missing, it tolerates {tolerated}"
+            "chunk-unavailable", Warning, "chunk {logical}: lacks {missing} of its devices, it tolerates the loss of {tolerated}"
         ) {
             logical: Logical, missing: usize, tolerated: u16,
         }

@@ -35,7 +35,12 @@ impl WritableVolume {
             false => Image::open_unmapped(device.image().path()),
         };
         let images = devices.iter().map(reopen).collect::<Result<_>>()?;
-        let opened = Self::of(Volume::open(images)?, MissingDevices::Refuse, not_to_seed)?;
+        let volume = Volume::open(images)?;
+        let own = volume.devices().iter().filter(|device| Some(device.fsid()) == fsid);
+        if own.map(Device::superblock).any(|superblock| superblock.log_root.get() != 0) {
+            return Err(Error::PendingLog);
+        }
+        let opened = Self::of(volume, MissingDevices::Refuse, not_to_seed)?;
         if let Some(device) = opened.volume().devices_behind().next() {
             return Err(device.superblock_error("is behind that of another device".to_owned()));
         }
@@ -70,9 +75,6 @@ fn not_to_seed(volume: &Volume, device: &Device) -> Option<String> {
     let superblock = device.superblock();
     if device.fsid() != volume.stored_superblock().fsid {
         return None;
-    }
-    if superblock.log_root.get() != 0 {
-        return Some("there is a log that was not replayed: mount the filesystem once".to_owned());
     }
     if superblock.has_incompat(incompat::METADATA_UUID) {
         return Some("the fsid was changed, what grew from it could not be mounted".to_owned());

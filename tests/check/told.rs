@@ -236,3 +236,26 @@ fn colours_come_where_they_are_asked_for_and_change_no_word() {
         }
     }
 }
+
+#[test]
+fn a_repair_is_told_as_the_check_is_and_done_as_it_is_advised() {
+    let scratch = Scratch::new();
+    let injector = filled(&scratch);
+    damage_bytes(&injector, inode_of(injector.images(), "a file"));
+    let checked = run_rbtrfs("check", injector.images()).stdout;
+    let planned = run_rbtrfs("check --repair --dry-run", injector.images());
+    assert_eq!(planned.code, 0, "{planned:?}");
+    let same = ["label", "Files affected"].map(|start| (part(&checked, start), part(&planned.stdout, start)));
+    for (of_check, of_repair) in same {
+        assert!(of_check.len() > 1 && of_check == of_repair, "{}", planned.stdout);
+    }
+    assert!(part(&planned.stdout, "Files affected").contains(&"    file: /directory/below/a file"));
+    let commands = commands(&planned.stdout);
+    let [repair, undo] = commands[..] else { panic!("{}", planned.stdout) };
+    let directory = scratch.new_directory();
+    let work = |command: &str| format!("cd {} && {command}", directory.display());
+    assert_eq!(follow(&work(repair), &scratch).code, 0, "{repair}");
+    assert_eq!(run_rbtrfs("check", injector.images()).code, 0);
+    assert_eq!(follow(&work(undo), &scratch).code, 0, "{undo}");
+    assert_eq!(run_rbtrfs("check", injector.images()).code, 1);
+}

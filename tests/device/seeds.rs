@@ -115,7 +115,7 @@ fn a_seed_is_none_any_more_by_force_alone() {
     let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("raid1", &scratch) else { return };
     let Some(expected) = contents(&images, "ro", &scratch) else { return };
-    assert_eq!(output_of("tune --seed off", &images), "the filesystem is no seed already\n");
+    assert_eq!(output_of("tune --seed off", &images), "nothing to do: the filesystem is no seed\n");
     output_of("tune --seed on", &images);
     for image in &images {
         let text = or_skip(tool("btrfs", ["inspect-internal", "dump-super", image.to_str().unwrap()]));

@@ -1,5 +1,6 @@
 //! Laws that every command keeps, each stated once.
 
+mod hints;
 mod schemas;
 mod setup;
 #[path = "../support/mod.rs"]

@@ -228,7 +228,9 @@ fn a_command_that_fails_says_so_in_a_document_and_as_ever() {
             let path = image[0].to_str().unwrap();
             assert_eq!((&document["error"]["code"], &document["error"]["path"]), (&json!(code), &json!(path)));
             let message = document["error"]["message"].as_str().unwrap();
-            assert!(run.stderr.ends_with(&format!(": {message}\n")), "{command}: {} {message}", run.stderr);
+            let hint = document["error"]["hint"].as_str().map_or(String::new(), |hint| format!("; {hint}"));
+            assert_eq!(hint.is_empty(), code != "not-btrfs", "{command}");
+            assert!(run.stderr.ends_with(&format!(": {message}{hint}\n")), "{command}: {} {message}", run.stderr);
         }
         let document = documents.run(&format!("{command} --no-such-option"), &images);
         assert_eq!(document["error"]["code"], "usage", "{command}");

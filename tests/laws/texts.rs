@@ -17,7 +17,7 @@ fn a_dry_run_does_not_say_that_anything_was_done() {
     let images = images(&scratch);
     for (command, planned, done) in [
         ("chunk-alloc --type data", "would allocate chunk ", "allocated chunk "),
-        ("balance -dusage=0", "would empty data ", "moved 0 bytes of data "),
+        ("balance -dusage=0", "would empty data ", "moved 0 B of data "),
         ("chunk-alloc --type data", "would allocate chunk ", "allocated chunk "),
         ("chunk-remove --unused", "would remove chunk ", "removed chunk "),
     ] {

@@ -1,10 +1,9 @@
 //! What a person does next about what was found.
 
-use std::fmt::Write as _;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use crate::disk::objectid;
 use crate::finding::{Finding, Severity};
 use crate::problem::{BlockProblem, Harm, Problem};
 use crate::repair::cause_of;
@@ -12,6 +11,7 @@ use crate::tree::TreeRoot;
 use crate::volume::{Notice, RootChoice, Volume};
 
 use super::super::open::Images;
+use super::super::words::{command, quoted};
 
 /// A step, and the commands that do it.
 pub struct Step {
@@ -36,8 +36,7 @@ pub fn steps(images: &Images, roots: &[String], volume: &Volume, problems: &[Pro
         return Vec::new();
     };
     let mut steps = Vec::new();
-    let is_missing = |notice: &Notice| matches!(notice, Notice::MissingDevice { .. });
-    if volume.notices().iter().any(is_missing) {
+    if lacks_devices(volume) {
         let devices = volume.superblock().num_devices;
         steps.push(Step::new(format!(
             "Give all {devices} images: what the others tell of a missing device is not sure."
@@ -56,32 +55,42 @@ pub fn steps(images: &Images, roots: &[String], volume: &Volume, problems: &[Pro
         let text = "Copy the disk first, and work on the copy where you can:".to_owned();
         steps.push(Step { text, commands: images.images.iter().map(|image| copy_of(image)).collect() });
     }
-    let other = if roots.is_empty() { other_roots(images, problems) } else { None };
+    // A root on a device that is missing is not lost.
+    let other = if roots.is_empty() && !lacks_devices(volume) { other_roots(images, problems) } else { None };
     let options = match &other {
         Some(Other::Readable(options)) => {
             let text = "The root is lost, and another one can be read: check what it leads to.";
-            steps.push(Step::with(text, command("check", &[options], images)));
+            steps.push(Step::with(text, command("check", &[options], &images.images)));
             vec![*options]
         }
         Some(Other::Unknown) => {
-            let text = "The root is lost, and so are the backup roots: list the roots that are found, for --tree-root.";
-            steps.push(Step::with(text, command("extract --roots", &[], images)));
+            let text = "The root is lost, and so are the backup roots. An extraction and a repair look for what can take its place; \
+                        this lists all roots that are found, for --tree-root.";
+            steps.push(Step::with(text, command("extract --roots", &[], &images.images)));
             Vec::new()
         }
         None => roots.iter().map(String::as_str).collect(),
     };
-    let of_extract = match other {
-        Some(Other::Unknown) => &["--tree-root ADDRESS"][..],
-        _ => options.as_slice(),
-    };
     if worst <= Harm::Files {
-        let text =
-            "Get the files out: that reads what can be read, writes nothing to the images and lists what is missing.";
-        steps.push(Step::with(text, command("extract -C FILES", of_extract, images)));
+        steps.push(files_of(&options, &images.images));
     }
     let text = "See what a repair would do and what would be left; without --dry-run it does it, --undo FILE keeps a way back.";
-    steps.push(Step::with(text, command("check --repair --dry-run", &options, images)));
+    steps.push(Step::with(text, command("check --repair --dry-run", &options, &images.images)));
     steps
+}
+
+/// How the files come out of the filesystem on `images`.
+pub fn files_of(options: &[&str], images: &[PathBuf]) -> Step {
+    let text =
+        "Get the files out: that reads what can be read, writes nothing to the images and lists what is missing.";
+    Step::with(text, command("extract -C FILES", options, images))
+}
+
+/// Whether not all devices are there. The chunk tree names those that are missing, if it can be read.
+fn lacks_devices(volume: &Volume) -> bool {
+    let is_missing = |notice: &Notice| matches!(notice, Notice::MissingDevice { .. });
+    let devices = volume.devices().len() as u64;
+    volume.notices().iter().any(is_missing) || devices < volume.superblock().num_devices.get()
 }
 
 /// Contents that make no sense in a block whose checksum is right.
@@ -106,12 +115,12 @@ enum Other {
     Unknown,
 }
 
-/// Looks for another root, if one is lost.
+/// Looks for another root, if one is lost. Without any root of the chunk tree an extraction and a repair look for one.
 fn other_roots(images: &Images, problems: &[Problem]) -> Option<Other> {
-    let is_lost = |problem: &Problem| matches!(problem, Problem::Block(BlockProblem::OtherRoots { .. }));
-    if !problems.iter().any(is_lost) {
-        return None;
-    }
+    let lost = problems.iter().find_map(|problem| match problem {
+        Problem::Block(BlockProblem::OtherRoots { tree, .. }) => Some(*tree),
+        _ => None,
+    })?;
     let choices = [
         ("-b", RootChoice { backup: true, ..RootChoice::default() }),
         ("-s 1", RootChoice { mirror: Some(1), ..RootChoice::default() }),
@@ -119,63 +128,11 @@ fn other_roots(images: &Images, problems: &[Problem]) -> Option<Other> {
     ];
     let is_readable = |choice: &RootChoice| images.open_silently(choice).is_ok_and(|volume| has_root_tree(&volume));
     let found = choices.iter().find(|(_, choice)| is_readable(choice));
-    Some(found.map_or(Other::Unknown, |(options, _)| Other::Readable(options)))
+    let found = found.map(|(options, _)| Other::Readable(options));
+    found.or((lost == objectid::ROOT_TREE).then_some(Other::Unknown))
 }
 
 fn has_root_tree(volume: &Volume) -> bool {
     let (root, mut buffer) = (TreeRoot::root_tree(volume), Vec::new());
     volume.read_block(&root.expected(), &mut buffer).is_ok()
-}
-
-fn command(command: &str, options: &[&str], images: &Images) -> String {
-    let mut line = format!("rbtrfs {command}");
-    for option in options {
-        let _ = write!(line, " {option}");
-    }
-    for image in &images.images {
-        let _ = write!(line, " {}", quoted(image));
-    }
-    line
-}
-
-/// The path as a shell takes it for one word, and for no option.
-fn quoted(path: &Path) -> String {
-    let bytes = path.as_os_str().as_bytes();
-    let before = if bytes.starts_with(b"-") { "./" } else { "" };
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_./+:@%=,-".contains(byte);
-    match path.to_str() {
-        Some(text) if !bytes.is_empty() && bytes.iter().all(is_plain) => format!("{before}{text}"),
-        Some(text) if !text.contains(char::is_control) => format!("'{before}{}'", text.replace('\'', r"'\''")),
-        _ => {
-            let mut quoted = format!("$'{before}");
-            for byte in bytes {
-                let _ = match byte {
-                    b'\'' | b'\\' => write!(quoted, "\\{}", char::from(*byte)),
-                    b' '..=b'~' => write!(quoted, "{}", char::from(*byte)),
-                    _ => write!(quoted, "\\x{byte:02x}"),
-                };
-            }
-            quoted + "'"
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::ffi::OsStr;
-    use std::process::Command;
-
-    use super::*;
-
-    #[test]
-    fn a_shell_reads_back_the_very_path() {
-        for path in
-            [&b"/dev/sda1"[..], b"my disk.img", b"it's", b"-x", b"a\nb", b"\xff'\\", "müll $HOME".as_bytes(), b""]
-        {
-            let word = quoted(Path::new(OsStr::from_bytes(path)));
-            let printed = Command::new("bash").args(["-c", &format!("printf %s {word}")]).output().unwrap().stdout;
-            let printed = printed.strip_prefix(b"./").filter(|_| path.starts_with(b"-")).unwrap_or(&printed);
-            assert_eq!(printed, path, "{word}");
-        }
-    }
 }

@@ -1,8 +1,8 @@
 //! `rbtrfs check`
 
-mod advice;
+pub(super) mod advice;
 pub(super) mod paths;
-mod text;
+pub(super) mod text;
 
 use std::io::{BufWriter, Write};
 use std::time::{Duration, Instant};
@@ -132,6 +132,7 @@ fn run_repair(program: &str, args: &Args) -> anyhow::Result<Exit> {
         args: &args.repair,
         images: &args.images.images,
         choice: args.roots.choice(),
+        roots: args.roots.words(),
         threads: args.threads.map_or_else(default_threads, usize::from),
         memory: args.memory.unwrap_or_else(default_memory),
         check_data_csum: args.check_data_csum,

@@ -4,8 +4,6 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use indicatif::HumanBytes;
-
 use crate::check::{Report, Totals};
 use crate::finding::{Finding, Severity};
 use crate::problem::{FileName, Harm, Problem};
@@ -13,6 +11,7 @@ use crate::volume::{Notice, Volume};
 
 use super::super::color::{self, Palette};
 use super::super::findings::write_lines;
+use super::super::words::{HumanBytes, counted};
 use super::advice::Step;
 use super::paths::Paths;
 
@@ -76,13 +75,17 @@ pub fn write_problems(
         let harm = group[0].0;
         writeln!(out, "\n{}", palette.paint(color::HEADING, format_args!("{}:", harm.title())))?;
         let group = group.iter().map(|(_, problem)| *problem);
-        let mut shown = |problem: &Problem| match paths.of(problem) {
-            Some(path) => format!("{}\n    {} {path}", line(problem), palette.paint(color::FAINT, "file:")),
-            None => line(problem),
-        };
-        write_lines(group, wanted.all, out, &mut shown)?;
+        write_lines(group, wanted.all, out, |problem| with_file(line(problem), paths.of(problem), palette))?;
     }
     Ok(())
+}
+
+/// The line of a problem, and below it the file that it is of.
+pub fn with_file(line: String, path: Option<FileName>, palette: Palette) -> String {
+    match path {
+        Some(path) => format!("{line}\n    {} {path}", palette.paint(color::FAINT, "file:")),
+        None => line,
+    }
 }
 
 /// What was checked, how long that took, and how much was found.
@@ -95,7 +98,7 @@ pub fn write_summary(
 ) -> io::Result<()> {
     writeln!(out)?;
     row(palette, out, "checked", &checked(&report.totals, time))?;
-    let count = |severity| report.problems.iter().filter(|problem| problem.severity() == severity).count();
+    let count = |severity| report.problems.iter().filter(|problem| problem.severity() == severity).count() as u64;
     let (fatal, errors, warnings, notes) =
         (count(Severity::Fatal), count(Severity::Error), count(Severity::Warning), count(Severity::Note));
     let found = fatal + errors + warnings;
@@ -104,24 +107,20 @@ pub fn write_summary(
         if fatal > 0 {
             counts.push(format!("{fatal} fatal"));
         }
-        counts.extend([(errors, "error"), (warnings, "warning")].iter().filter(|(count, _)| *count > 0).map(counted));
+        let shown = [(errors, "error"), (warnings, "warning")].into_iter().filter(|(count, _)| *count > 0);
+        counts.extend(shown.map(|(count, noun)| counted(count, noun)));
         if notes > 0 {
             let hint = if wanted.notes { "" } else { " (-v shows them)" };
-            counts.push(counted(&(notes, "note")) + hint);
+            counts.push(counted(notes, "note") + hint);
         }
         row(palette, out, "found", &counts.join(", "))?;
     }
     let style = if found == 0 { color::GOOD } else { color::ERROR };
     let verdict = match found {
         0 => "no problems found".to_owned(),
-        1 => "1 problem found".to_owned(),
-        count => format!("{count} problems found"),
+        count => format!("{} found", counted(count, "problem")),
     };
     writeln!(out, "{}", palette.paint(style, verdict))
-}
-
-fn counted((count, noun): &(usize, &str)) -> String {
-    format!("{count} {noun}{}", if *count == 1 { "" } else { "s" })
 }
 
 fn checked(totals: &Totals, time: Duration) -> String {
@@ -133,19 +132,13 @@ fn checked(totals: &Totals, time: Duration) -> String {
         return format!("nothing but superblocks, in {time}");
     }
     let Totals { inodes, subvolumes, extents, bytes_used, blocks, data_bytes, .. } = *totals;
-    let plural = |count: u64| if count == 1 { "" } else { "s" };
     let data = match data_bytes {
         0 => String::new(),
         bytes => format!(", {} of data against checksums", HumanBytes(bytes)),
     };
-    format!(
-        "{inodes} inode{} in {subvolumes} subvolume{}, {extents} extent{} of {}, {blocks} tree block{}{data}, in {time}",
-        plural(inodes),
-        plural(subvolumes),
-        plural(extents),
-        HumanBytes(bytes_used),
-        plural(blocks),
-    )
+    let [inodes, subvolumes] = [counted(inodes, "inode"), counted(subvolumes, "subvolume")];
+    let [extents, blocks] = [counted(extents, "extent"), counted(blocks, "tree block")];
+    format!("{inodes} in {subvolumes}, {extents} of {}, {blocks}{data}, in {time}", HumanBytes(bytes_used))
 }
 
 fn missing(volume: &Volume) -> impl Iterator<Item = u64> {

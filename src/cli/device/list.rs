@@ -4,11 +4,13 @@ use std::io::Write;
 
 use clap::{ArgMatches, Args as _, FromArgMatches};
 
-use crate::dump::devices::DeviceList;
+use crate::dump::devices::{DeviceEntry, DeviceList, Errors, ProfileBytes};
 
+use super::super::color::{self, Palette};
 use super::super::exit::Exit;
 use super::super::open::{Completeness, Images};
 use super::super::watch::busy;
+use super::super::words::HumanBytes;
 use super::super::{document, output};
 
 #[derive(Debug, clap::Args)]
@@ -33,8 +35,33 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     if args.json {
         document::write(&mut out, &list)?;
     } else {
-        list.put_text(&mut out);
+        write_text(&list, Palette::of_stdout(), &mut out)?;
     }
     output::stdout()?.write_all(&out)?;
     Ok(if completeness == Completeness::Whole { Exit::Done } else { Exit::Failed })
+}
+
+fn write_text(list: &DeviceList, palette: Palette, out: &mut impl Write) -> std::io::Result<()> {
+    writeln!(out, "filesystem {}", list.fsid)?;
+    for device in &list.devices {
+        let DeviceEntry { devid, uuid, path, seed, total_bytes, used, profiles, errors, .. } = device;
+        let heading = palette.paint(color::HEADING, format!("device {devid}:"));
+        let seed = if *seed { ", a seed" } else { "" };
+        match path {
+            Some(path) => writeln!(out, "{heading} {path}{seed}")?,
+            None => writeln!(out, "{heading} {}", palette.paint(color::ERROR, "missing"))?,
+        }
+        writeln!(out, "  uuid {uuid}")?;
+        writeln!(out, "  size {}, {} of it allocated", HumanBytes(*total_bytes), HumanBytes(*used))?;
+        for ProfileBytes { r#type, profile, bytes, .. } in profiles {
+            writeln!(out, "  {type} {profile} {}", HumanBytes(*bytes))?;
+        }
+        for (name, count) in errors.iter().flat_map(Errors::named).filter(|(_, count)| *count > 0) {
+            writeln!(out, "  {} {count}", palette.paint(color::ERROR, name))?;
+        }
+    }
+    match list.replacing {
+        Some(devid) => writeln!(out, "device {devid} is being replaced"),
+        None => Ok(()),
+    }
 }

@@ -41,12 +41,12 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     if let Some(error) = refusal(&fs, devid).filter(|error| !matches!(error, Error::DeviceInUse { .. })) {
         return Err(with_advice(&fs, error));
     }
-    let devices = vec![DeviceRecord::of(&fs, devid)?];
+    let device = DeviceRecord::of(&fs, devid)?;
     let mut shifted = Shifted::default();
     let job = args.moving.job(args.images.quiet)?;
     let ended = job.run(|options| remove_used(fs, devid, options, &mut shifted)).map(drop);
-    finish(&args.images, &shifted, ended, || {
-        let verbs = ["removed", "would remove"];
+    finish(&args.images, &shifted, ended, |is_changed| {
+        let (devices, verbs) = (Vec::from_iter(is_changed.then_some(device)), ["removed", "would remove"]);
         let changed = Changed { schema: "rbtrfs.device-remove/1", verbs, devices, shifted: &shifted };
         changed.tell(&args.images)
     })

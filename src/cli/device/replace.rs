@@ -57,8 +57,8 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
         Err(error @ crate::Error::Occupied { .. }) => return Err(new_device::with_hint(error)),
         Err(error) => Err(error),
     };
-    finish(&args.images, &shifted, ended, || {
-        let (devices, verbs) = (vec![device], ["replaced", "would replace"]);
+    finish(&args.images, &shifted, ended, |is_changed| {
+        let (devices, verbs) = (Vec::from_iter(is_changed.then_some(device)), ["replaced", "would replace"]);
         let changed = Changed { schema: "rbtrfs.device-replace/1", verbs, devices, shifted: &shifted };
         changed.tell(&args.images)
     })

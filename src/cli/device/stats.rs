@@ -11,6 +11,7 @@ use crate::volume::Volume;
 
 use super::super::change;
 use super::super::exit::Exit;
+use super::super::open::with_hint;
 use super::super::watch::busy;
 use super::super::{document, output};
 use crate::image::Image;
@@ -50,7 +51,7 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
         let images = args.images.paths().iter().map(|path| Image::open(path)).collect::<crate::Result<_>>()?;
         let volume = Volume::open(images)?;
         for notice in volume.notices().iter().filter(|_| !args.images.quiet) {
-            output::warning(program, notice);
+            output::warning(program, &with_hint(notice, args.images.paths(), &volume));
         }
         args.tell(&DeviceList::new(&volume)?)?;
         return Ok(Exit::Done);
