@@ -24,7 +24,7 @@ findings! {
             devid: u64,
         }
         /// The chunk tree is lost, and made of what else knows of chunks.
-        ChunkTreeMade("chunk-tree-made", Note, "the chunk tree is made anew: {count} chunks, by device extents and block groups") {
+        ChunkTreeMade("chunk-tree-made", Note, "the chunk tree is made anew: {count} chunks, by device extents, block groups and what is there") {
             count: u64,
         }
         /// The root tree is lost, and made of the roots that are found.

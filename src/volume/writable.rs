@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::parallel::{lock, on_threads};
 
-use super::chunk_map::StripeMapping;
+use super::chunk_map::{ChunkMap, StripeMapping};
 use super::device::Device;
 use super::notice::{Notice, StaleDevice};
 use super::opened::{Volume, main_device, sort_devices};
@@ -122,6 +122,19 @@ impl WritableVolume {
         judge: impl FnOnce(&Volume) -> Vec<StaleDevice>,
     ) -> Result<Self> {
         Self::of(Volume::open_at(images, choice)?, missing, unwritable)?.without_stale(judge)
+    }
+
+    /// As [`WritableVolume::of_images`], with chunks that something else than the chunk tree tells of. No device is judged.
+    ///
+    /// # Errors
+    /// As those of [`Volume::open_with_chunks`]; missing devices, and features that are not known.
+    pub fn with_chunks(
+        images: Vec<Image>,
+        choice: &RootChoice,
+        chunks: ChunkMap,
+        missing: MissingDevices,
+    ) -> Result<Self> {
+        Self::of(Volume::open_with_chunks(images, choice, chunks)?, missing, unwritable)
     }
 
     /// Opens seeds as the filesystem with this fsid that is to grow from them. The seeds are not written: the

@@ -1,6 +1,7 @@
 //! Repairs: what they go by, what becomes of damaged filesystems, and how they are undone.
 
 mod addresses;
+mod chunk_tree;
 mod command;
 mod copies;
 mod corpus;
