@@ -38,6 +38,10 @@ findings! {
         SuperblockField("superblock-field-set", Note, "superblock: {field} is set to {value}") {
             field: &'static str, value: u64,
         }
+        /// A device has the number of another one in its superblock, and gets its own.
+        DeviceNumber("device-number-set", Note, "device {devid}: its superblock says that it is device {have}, and is written anew") {
+            devid: u64, have: u64,
+        }
         /// A good copy is written over a bad one.
         Copy(
             "copy-written", Note,
@@ -99,6 +103,8 @@ findings! {
         Checksums("checksums-made", Warning, "data {logical}, {length} bytes: checksums are made of what is there now") {
             logical: Logical, length: u64,
         }
+        /// The checksum tree is made anew.
+        ChecksumTree("checksum-tree-made", Warning, "the checksum tree is made anew: {what}") { what: &'static str }
         /// An item that makes no sense is taken out.
         ItemGone("item-given-up", Warning, "tree={tree} item {key} is given up: {why}") {
             tree: u64 as tree_name, key: Key, why: String,

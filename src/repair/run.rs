@@ -89,21 +89,22 @@ pub fn repair(images: &[Image], options: &Options<'_>) -> Result<Repaired> {
     fixes.extend(bare::device::stage(images)?);
     let has_new_superblock = !fixes.is_empty();
     let first_choice = first_choice(images, options, &mut fixes)?;
-    let (mut step, mut is_last) = (0, false);
+    let (mut step, mut is_last, mut are_csums_due) = (0, false, options.force.csum_tree);
     let after = loop {
         let is_first = step == 0;
         let choice = if is_first { first_choice } else { RootChoice::default() };
         let volume = Volume::open_at(again(images)?, &choice)?;
         // Only a plan needs a record of each block.
-        let (mut survey, mut report) = know(&volume, options, !is_last)?;
-        if is_last && !is_clean(&report) {
+        let is_end = is_last && !are_csums_due;
+        let (mut survey, mut report) = know(&volume, options, !is_end)?;
+        if is_end && !is_clean(&report) {
             (survey, report) = know(&volume, options, true)?;
         }
-        if is_last && is_clean(&report) {
+        if is_end && is_clean(&report) {
             break report;
         }
         let survey = Arc::new(survey);
-        let force = if is_first { options.force } else { Force::default() };
+        let force = if is_first { options.force } else { Force { csum_tree: are_csums_due, ..Force::default() } };
         let begin = match is_first {
             true if is_other_root(&choice) => Begin::OtherRoot,
             true if has_new_superblock => Begin::Superblock,
@@ -116,6 +117,7 @@ pub fn repair(images: &[Image], options: &Options<'_>) -> Result<Repaired> {
         }
         step += 1;
         is_last = plan.space != Space::Sound;
+        are_csums_due &= plan.csums.is_none();
         let begun =
             Step { images, options, choice, survey: &survey, original: original.as_ref().map(|(_, survey)| &**survey) };
         match begun.stage(&plan) {
@@ -214,7 +216,7 @@ impl Step<'_> {
         let has_changes = plan.changes_trees() || has_copies || plan.is_superblock_due;
         let is_alone = self.original.is_none();
         let free = match has_changes {
-            true => apply(plan, self.open(&self.choice)?, &surveys)?,
+            true => apply(plan, self.open(&self.choice)?, &surveys, self.options)?,
             false => FreeBlocks::new(plan.volume, &surveys)?,
         };
         match plan.space {

@@ -202,6 +202,15 @@ impl WritableVolume {
         sort_devices(&mut volume.devices, volume.superblock.fsid);
     }
 
+    /// Has the device with this uuid have the number `devid` in its superblock from the next commit on.
+    pub fn set_devid(&mut self, uuid: Uuid, devid: u64) {
+        let volume = &mut self.volume;
+        if let Some(device) = volume.devices.iter_mut().find(|device| device.uuid() == uuid) {
+            device.superblock_mut().dev_item.devid = devid.into();
+        }
+        sort_devices(&mut volume.devices, volume.superblock.fsid);
+    }
+
     /// The next commit is without this device, which may be missing. Its superblocks are wiped then, unless it is a seed.
     pub fn leave(&mut self, uuid: Uuid) {
         self.leaving.insert(uuid);
