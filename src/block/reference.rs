@@ -7,7 +7,7 @@ use zerocopy::IntoBytes;
 
 use crate::disk::extent::{ExtentDataRef, ExtentInlineRef, InlineRef, SharedDataRef};
 use crate::disk::flags::extent::FULL_BACKREF;
-use crate::disk::inode::{FileExtentDisk, FileExtentItem, file_extent_type};
+use crate::disk::inode::{FileExtentDisk, FileExtentItem, compression, file_extent_type};
 use crate::disk::node::KeyPtr;
 use crate::disk::{Key, KeyType, Logical, hash};
 
@@ -196,6 +196,18 @@ pub fn file_extent(item: &ItemRef<'_>, owner: u64) -> Option<FileExtent> {
     let reference = Reference::ExtentData { root: owner, objectid: item.key.objectid, offset };
     let extent = Logical::from(disk.disk_bytenr);
     (extent != Logical(0)).then_some(FileExtent { extent, length: disk.disk_num_bytes.get(), reference })
+}
+
+/// A file extent and the data that it stands for, address and bytes: of a compressed one all of the extent. Nothing of an inline one.
+pub fn file_data<'i>(item: &ItemRef<'i>) -> Option<(&'i FileExtentItem, Logical, u64)> {
+    let (extent, rest) =
+        FileExtentItem::read_prefix(item.data).filter(|_| item.key.key_type == KeyType::EXTENT_DATA)?;
+    let (disk, _) = FileExtentDisk::read_prefix(rest).filter(|_| extent.r#type != file_extent_type::INLINE)?;
+    let bytenr = disk.disk_bytenr.get();
+    Some(match extent.compression {
+        compression::NONE => (extent, Logical(bytenr.saturating_add(disk.offset.get())), disk.num_bytes.get()),
+        _ => (extent, Logical(bytenr), disk.disk_num_bytes.get()),
+    })
 }
 
 /// Hands each reference of a leaf of files, written for the tree `owner`, to `visit`. `flags` are those of the leaf's own

@@ -1,7 +1,8 @@
 //! Preallocated data that has checksums: what was written through another file has them, too.
 
 use crate::block::ItemRef;
-use crate::disk::inode::{FileExtentDisk, FileExtentItem, compression, file_extent_type};
+use crate::block::reference::file_data;
+use crate::disk::inode::file_extent_type;
 use crate::disk::{Key, KeyType, Logical};
 use crate::survey::files::{Fault, Inode};
 use crate::survey::{CsumRuns, Job, SecondLook};
@@ -76,13 +77,8 @@ impl Written<'_> {
     }
 }
 
-/// The type of a file extent and the data that it stands for: of a compressed one all of the extent.
+/// The type of a file extent and the data that it stands for.
 fn range_of(item: &ItemRef<'_>) -> Option<(u8, Range)> {
-    let (extent, rest) = FileExtentItem::read_prefix(item.data)?;
-    let (disk, _) = FileExtentDisk::read_prefix(rest).filter(|_| extent.r#type != file_extent_type::INLINE)?;
-    let (start, length) = match extent.compression {
-        compression::NONE => (disk.disk_bytenr.get().saturating_add(disk.offset.get()), disk.num_bytes.get()),
-        _ => (disk.disk_bytenr.get(), disk.disk_num_bytes.get()),
-    };
-    Some((extent.r#type, (start, start.saturating_add(length))))
+    let (extent, start, length) = file_data(item)?;
+    Some((extent.r#type, (start.0, start.0.saturating_add(length))))
 }

@@ -7,14 +7,17 @@ use zerocopy::IntoBytes;
 use crate::disk::root::RootItem;
 use crate::disk::{Key, KeyType, objectid};
 use crate::error::{Error, Result};
-use crate::survey::Survey;
+use crate::survey::{Job, Survey};
 use crate::trans::Filesystem;
+use crate::tree::build::BuiltTree;
 use crate::tree::{Tree, TreeRoot};
 use crate::volume::{Volume, WritableVolume};
 
+use super::csum_tree;
 use super::draft::Draft;
 use super::edits::{Edits, leaf_of};
 use super::free::FreeBlocks;
+use super::options::Options;
 use super::plan::Plan;
 use super::rewrite::Rewriter;
 
@@ -23,19 +26,27 @@ use super::rewrite::Rewriter;
 ///
 /// # Errors
 /// No space, and what cannot be written.
-pub fn apply(plan: &Plan<'_>, volume: WritableVolume, surveys: &[&Survey]) -> Result<FreeBlocks> {
+pub fn apply(
+    plan: &Plan<'_>,
+    mut volume: WritableVolume,
+    surveys: &[&Survey],
+    options: &Options<'_>,
+) -> Result<FreeBlocks> {
+    for (uuid, devid) in &plan.devids {
+        volume.set_devid(*uuid, *devid);
+    }
     let mut free = FreeBlocks::new(volume.volume(), surveys)?;
     free.spare(&plan.former);
     let mut draft = Draft::new(volume, free)?;
     draft.superblock = plan.superblock.clone();
-    let (root, chunk_root) = rewrite(plan, &mut draft)?;
+    let (root, chunk_root) = rewrite(plan, &mut draft, options)?;
     let free = draft.free.clone();
     draft.publish(&root, &chunk_root)?;
     Ok(free)
 }
 
 /// The new roots of the root tree and of the chunk tree.
-fn rewrite(plan: &Plan<'_>, draft: &mut Draft) -> Result<(TreeRoot, TreeRoot)> {
+fn rewrite(plan: &Plan<'_>, draft: &mut Draft, options: &Options<'_>) -> Result<(TreeRoot, TreeRoot)> {
     let survey = plan.survey;
     let chunk_tree = Tree::whole(TreeRoot::chunk_tree(plan.volume));
     let root_tree = survey.trees.root_tree;
@@ -80,8 +91,30 @@ fn rewrite(plan: &Plan<'_>, draft: &mut Draft) -> Result<(TreeRoot, TreeRoot)> {
             item.as_bytes(),
         );
     }
+    if let Some(built) = new_csum_tree(plan, draft, options)? {
+        let key = Key::new(objectid::CSUM_TREE, KeyType::ROOT_ITEM, 0);
+        let old = edits.get(plan.volume, &root_tree.root, key);
+        let nodesize = plan.volume.format().nodesize;
+        let mut item = old.as_deref().and_then(RootItem::read).unwrap_or_else(|| RootItem::new(nodesize));
+        (item.bytenr, item.level) = (built.root.0.into(), built.level);
+        (item.generation, item.generation_v2) = (generation.0.into(), generation.0.into());
+        item.bytes_used = built.blocks.saturating_mul(nodesize.into()).into();
+        set_root_item(&mut edits, plan.volume, &root_tree.root, key, item.as_bytes());
+        let root = TreeRoot { key, logical: built.root, level: built.level, generation: Some(generation) };
+        draft.roots.insert(objectid::CSUM_TREE, root);
+    }
     let root = Rewriter::new(draft, &edits).rewrite(&root_tree, true)?.unwrap_or(root_tree.root);
     Ok((root, chunk_root))
+}
+
+/// The checksum tree, if it is made anew.
+fn new_csum_tree(plan: &Plan<'_>, draft: &mut Draft, options: &Options<'_>) -> Result<Option<BuiltTree>> {
+    let Some(new) = &plan.csums else { return Ok(None) };
+    let job = Job { volume: plan.volume, threads: options.threads, progress: options.progress };
+    let of_files = plan.survey.trees.others.iter().filter(|tree| objectid::is_fs_tree(tree.id()));
+    let trees: Vec<Tree> = of_files.copied().collect();
+    let runs = plan.survey.csums.runs().iter().map(|run| (run.start, run.end));
+    csum_tree::build(new, draft, &job, (trees.as_slice(), runs), options.memory).map(Some)
 }
 
 /// A leaf with items of its own in its place has the root item, too.

@@ -24,7 +24,7 @@ findings! {
             devid: u64,
         }
         /// The chunk tree is lost, and made of what else knows of chunks.
-        ChunkTreeMade("chunk-tree-made", Note, "the chunk tree is made anew: {count} chunks, by device extents and block groups") {
+        ChunkTreeMade("chunk-tree-made", Note, "the chunk tree is made anew: {count} chunks, by device extents, block groups and what is there") {
             count: u64,
         }
         /// The root tree is lost, and made of the roots that are found.
@@ -37,6 +37,10 @@ findings! {
         /// A field of the superblock is set.
         SuperblockField("superblock-field-set", Note, "superblock: {field} is set to {value}") {
             field: &'static str, value: u64,
+        }
+        /// A device has the number of another one in its superblock, and gets its own.
+        DeviceNumber("device-number-set", Note, "device {devid}: its superblock says that it is device {have}, and is written anew") {
+            devid: u64, have: u64,
         }
         /// A good copy is written over a bad one.
         Copy(
@@ -99,6 +103,8 @@ findings! {
         Checksums("checksums-made", Warning, "data {logical}, {length} bytes: checksums are made of what is there now") {
             logical: Logical, length: u64,
         }
+        /// The checksum tree is made anew.
+        ChecksumTree("checksum-tree-made", Warning, "the checksum tree is made anew: {what}") { what: &'static str }
         /// An item that makes no sense is taken out.
         ItemGone("item-given-up", Warning, "tree={tree} item {key} is given up: {why}") {
             tree: u64 as tree_name, key: Key, why: String,

@@ -5,6 +5,7 @@ mod apply;
 mod bare;
 mod chunk_root;
 mod copies;
+mod csum_tree;
 mod decide;
 mod draft;
 mod edits;

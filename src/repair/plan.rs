@@ -1,5 +1,8 @@
 //! What is to be done in one step.
 
+use std::collections::BTreeMap;
+
+use crate::disk::fields::Uuid;
 use crate::disk::{Ino, Key, KeyType, Logical, Superblock, TreeId, objectid};
 use crate::extract::DoubtfulInodes;
 use crate::survey::Survey;
@@ -48,6 +51,17 @@ impl Doubt {
     }
 }
 
+/// What the checksum tree that is made anew holds beside what is made of the data.
+#[derive(Clone, Debug, Default)]
+pub struct NewCsums {
+    /// Whether the checksums stay that there are.
+    pub keeps_old: bool,
+    /// Data whose checksums go, sorted and without overlap.
+    pub gone: Vec<(u64, u64)>,
+    /// Checksums in which a bit was put back, by sector.
+    pub put_back: BTreeMap<u64, Vec<u8>>,
+}
+
 /// The plan of one step.
 pub struct Plan<'p> {
     /// The filesystem that it begins with.
@@ -70,6 +84,10 @@ pub struct Plan<'p> {
     pub devices: bool,
     /// Trees that are missing, and begin without items.
     pub new_trees: Vec<u64>,
+    /// Whether the checksum tree is made anew.
+    pub csums: Option<NewCsums>,
+    /// Devices whose superblocks have the number of another one, by uuid, with their own.
+    pub devids: Vec<(Uuid, u64)>,
     /// Where earlier versions of blocks stand, sorted: what is still lost below those that come back may be there.
     pub former: Vec<Logical>,
     /// Items that may not be what was lost.
@@ -92,6 +110,8 @@ impl<'p> Plan<'p> {
             space: Space::Sound,
             devices: false,
             new_trees: Vec::new(),
+            csums: None,
+            devids: Vec::new(),
             former: Vec::new(),
             doubts: Vec::new(),
             fixes: Vec::new(),
@@ -107,11 +127,12 @@ impl<'p> Plan<'p> {
             && self.space == Space::Sound
             && !self.devices
             && self.new_trees.is_empty()
+            && self.csums.is_none()
     }
 
     /// Whether trees other than those of space change.
     pub fn changes_trees(&self) -> bool {
-        !self.edits.is_empty() || !self.new_trees.is_empty()
+        !self.edits.is_empty() || !self.new_trees.is_empty() || self.csums.is_some()
     }
 
     /// The trees of space need this at the least.

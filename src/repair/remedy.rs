@@ -33,7 +33,11 @@ fn known(code: &str) -> Option<&'static str> {
     Some(match code {
         "super-flags" | "super-compat-ro" | "super-not-understood" => UNKNOWN,
         "super-conversion" => CONVERSION,
-        "device-stale" | "seed-generation" | "device-devid" => DEVICE_GONE,
+        "device-stale" => DEVICE_GONE,
+        "device-devid" => "the superblock gets the number of its device item, if the chunks say the same",
+        "seed-generation" => {
+            "the device item gets the generation of a seed that is older; no safe repair of a seed that was written to"
+        }
         "device-missing" | "chunk-unavailable" => "no safe repair: give the missing device",
         "device-truncated" => "the device item has the size of the image, if all chunks lie within it",
         "super-total-bytes-overflow" => "device items have the sizes of their images, if all chunks lie within these",

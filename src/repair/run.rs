@@ -10,8 +10,8 @@ use crate::finding::Finding;
 use crate::image::Image;
 use crate::problem::Problem;
 use crate::survey::{self, Survey, gather};
-use crate::tree::stale_devices;
-use crate::volume::{RootChoice, Volume, WritableVolume};
+use crate::tree::{TreeRoot, stale_devices};
+use crate::volume::{Notice, RootChoice, Volume, WritableVolume};
 
 use super::apply::{apply, note_free_space};
 use super::bare;
@@ -96,21 +96,22 @@ pub fn repair(images: &[Image], options: &Options<'_>) -> Result<Repaired> {
         true => options.choice,
         false => first_choice(images, options, &mut fixes)?,
     };
-    let (mut step, mut is_last) = (0, false);
+    let (mut step, mut is_last, mut are_csums_due) = (0, false, options.force.csum_tree);
     let after = loop {
         let is_first = step == 0;
         let choice = if is_first { first_choice } else { RootChoice::default() };
         let volume = Volume::open_at(again(images)?, &choice)?;
         // Only a plan needs a record of each block.
-        let (mut survey, mut report) = know(&volume, options, !is_last)?;
-        if is_last && !is_clean(&report) {
+        let is_end = is_last && !are_csums_due;
+        let (mut survey, mut report) = know(&volume, options, !is_end)?;
+        if is_end && !is_clean(&report) {
             (survey, report) = know(&volume, options, true)?;
         }
-        if is_last && is_clean(&report) {
+        if is_end && is_clean(&report) {
             break report;
         }
         let survey = Arc::new(survey);
-        let force = if is_first { options.force } else { Force::default() };
+        let force = if is_first { options.force } else { Force { csum_tree: are_csums_due, ..Force::default() } };
         let begin = match is_first {
             true if is_other_root(&choice) => Begin::OtherRoot,
             true if has_new_superblock => Begin::Superblock,
@@ -126,6 +127,7 @@ pub fn repair(images: &[Image], options: &Options<'_>) -> Result<Repaired> {
         }
         step += 1;
         is_last = plan.space != Space::Sound;
+        are_csums_due &= plan.csums.is_none();
         let begun =
             Step { images, options, choice, survey: &survey, original: original.as_ref().map(|(_, survey)| &**survey) };
         match begun.stage(&plan) {
@@ -145,22 +147,62 @@ pub fn repair(images: &[Image], options: &Options<'_>) -> Result<Repaired> {
     Ok(Repaired { before, fixes, doubts, after, stopped })
 }
 
-/// Where to begin: at the newest chunk root that can be found, if the one of the superblock is lost.
+/// Where to begin: at the newest chunk root that can be found, if the one of the superblock is lost, or at a chunk tree that is made
+/// anew, if a former one does not lead to the root tree.
 pub(super) fn first_choice(images: &[Image], options: &Options<'_>, fixes: &mut Vec<Fix>) -> Result<RootChoice> {
     let choice = options.choice;
-    let error = match Volume::open_at(again(images)?, &choice) {
-        Err(error @ Error::Block { what: "chunk root", .. }) if choice.chunk_root.is_none() => error,
+    let lost = match Volume::open_at(again(images)?, &choice) {
+        Err(error @ Error::Block { what: "chunk root", .. }) if choice.chunk_root.is_none() => Some(error),
         Err(error) => return Err(error),
-        Ok(_) => return Ok(choice),
+        Ok(volume) if choice.chunk_root.is_some() || is_root_tree_mapped(&volume) => return Ok(choice),
+        Ok(_) => None,
     };
-    let volume = Volume::open_without_chunk_tree(again(images)?, &choice)?;
-    let Some((block, generation)) = newest_chunk_root(&volume) else {
-        let made = bare::chunk_tree::stage(images, &volume, options.progress)?;
-        fixes.push(made.ok_or(error)?);
-        return Ok(choice);
+    let newest = match lost {
+        Some(_) => newest_chunk_root(&Volume::open_without_chunk_tree(again(images)?, &choice)?),
+        None => None,
     };
-    fixes.push(Fix::Root { tree: objectid::CHUNK_TREE, block, generation });
-    Ok(RootChoice { chunk_root: Some(block), ..choice })
+    let former = newest.map(|(block, _)| RootChoice { chunk_root: Some(block), ..choice });
+    let is_whole = match &former {
+        Some(former) => is_whole(images, former)?,
+        None => false,
+    };
+    let made = if is_whole { Err(String::new()) } else { bare::chunk_tree::stage(images, &choice, options)? };
+    match (made, newest.zip(former), lost) {
+        (Ok(made), ..) => {
+            fixes.push(made);
+            Ok(choice)
+        }
+        (Err(_), Some(((block, generation), former)), _) => {
+            fixes.push(Fix::Root { tree: objectid::CHUNK_TREE, block, generation });
+            Ok(former)
+        }
+        (Err(reason), None, Some(Error::Block { what, logical, problem })) => {
+            let problem = format!("{problem}; no chunk tree can be made anew: {reason}");
+            Err(Error::Block { what, logical, problem })
+        }
+        (Err(_), None, Some(error)) => Err(error),
+        // What can be read is.
+        (Err(_), None, None) => Ok(choice),
+    }
+}
+
+/// Whether the chunks of a filesystem lead to its root tree, as far as its chunk tree tells.
+fn is_root_tree_mapped(volume: &Volume) -> bool {
+    let is_lost = |notice: &Notice| matches!(notice, Notice::ChunkTreeBlock { .. });
+    !volume.notices().iter().any(is_lost) || volume.chunks().find(volume.superblock().root()).is_some()
+}
+
+/// Whether a former root of the chunk tree leads to all of a tree that is as high as the lost one, and by that to the root tree.
+fn is_whole(images: &[Image], former: &RootChoice) -> Result<bool> {
+    let volume = match Volume::open_at(again(images)?, former) {
+        Ok(volume) => volume,
+        Err(Error::Block { .. }) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let is_lost = |notice: &Notice| matches!(notice, Notice::ChunkTreeBlock { .. });
+    let is_high = volume.superblock().chunk_root_level >= volume.stored_superblock().chunk_root_level;
+    let root = TreeRoot::root_tree(&volume).expected();
+    Ok(is_high && !volume.notices().iter().any(is_lost) && volume.read_block(&root, &mut Vec::new()).is_ok())
 }
 
 pub(super) fn is_other_root(choice: &RootChoice) -> bool {
@@ -191,7 +233,7 @@ impl Step<'_> {
         }
         let is_alone = self.original.is_none();
         let free = match has_changes {
-            true => apply(plan, self.open(&self.choice)?, &surveys)?,
+            true => apply(plan, self.open(&self.choice)?, &surveys, self.options)?,
             false => FreeBlocks::new(plan.volume, &surveys)?,
         };
         match plan.space {

@@ -67,6 +67,18 @@ impl Volume {
         Ok(volume)
     }
 
+    /// The filesystem with chunks that something else than its chunk tree tells of.
+    ///
+    /// # Errors
+    /// As of [`Volume::open_without_chunk_tree`].
+    pub fn open_with_chunks(images: Vec<Image>, choice: &RootChoice, chunks: ChunkMap) -> Result<Self> {
+        let mut volume = Self::of_superblocks(images, choice)?;
+        volume.chunks = chunks;
+        volume.notice_devices(choice);
+        volume.notice_missing(&[]);
+        Ok(volume)
+    }
+
     /// The volume before its chunks are known.
     fn of_superblocks(images: Vec<Image>, choice: &RootChoice) -> Result<Self> {
         let open = |image| Device::open(image, choice.mirror);

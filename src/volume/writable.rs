@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::parallel::{lock, on_threads};
 
-use super::chunk_map::StripeMapping;
+use super::chunk_map::{ChunkMap, StripeMapping};
 use super::device::Device;
 use super::notice::{Notice, StaleDevice};
 use super::opened::{Volume, main_device, sort_devices};
@@ -124,6 +124,19 @@ impl WritableVolume {
         Self::of(Volume::open_at(images, choice)?, missing, unwritable)?.without_stale(judge)
     }
 
+    /// As [`WritableVolume::of_images`], with chunks that something else than the chunk tree tells of. No device is judged.
+    ///
+    /// # Errors
+    /// As those of [`Volume::open_with_chunks`]; missing devices, and features that are not known.
+    pub fn with_chunks(
+        images: Vec<Image>,
+        choice: &RootChoice,
+        chunks: ChunkMap,
+        missing: MissingDevices,
+    ) -> Result<Self> {
+        Self::of(Volume::open_with_chunks(images, choice, chunks)?, missing, unwritable)
+    }
+
     /// Opens seeds as the filesystem with this fsid that is to grow from them. The seeds are not written: the
     /// filesystem has no device of its own before one joins.
     ///
@@ -186,6 +199,15 @@ impl WritableVolume {
         self.joining.insert(device.uuid());
         self.replaced.extend(volume.devices.extract_if(.., |other| other.uuid() == device.uuid()));
         volume.devices.push(device);
+        sort_devices(&mut volume.devices, volume.superblock.fsid);
+    }
+
+    /// Has the device with this uuid have the number `devid` in its superblock from the next commit on.
+    pub fn set_devid(&mut self, uuid: Uuid, devid: u64) {
+        let volume = &mut self.volume;
+        if let Some(device) = volume.devices.iter_mut().find(|device| device.uuid() == uuid) {
+            device.superblock_mut().dev_item.devid = devid.into();
+        }
         sort_devices(&mut volume.devices, volume.superblock.fsid);
     }
 

@@ -120,7 +120,7 @@ fn what_a_balance_was_amid_when_the_machine_stopped_is_moved_as_a_whole() {
 
 fn recorded(scratch: &Scratch) -> Result<RecordingDisk, String> {
     let image = scratch.zeros("0.img", 256 << 20);
-    mkfs_btrfs(&["-n", "4096"], &[&image])?;
+    mkfs_btrfs(["-n", "4096"], &[&image])?;
     let disk = RecordingDisk::new(&[image], scratch)?;
     let mounted = Mounted::new(disk.images(), "commit=1", scratch)?;
     for script in [FILL, "btrfs balance start --full-balance . >/dev/null"] {

@@ -39,7 +39,7 @@ pub fn repaired_with_data(images: &[PathBuf]) -> rbtrfs::Result<Repaired> {
     repaired_with(images, &Options { check_data_csum: true, ..options(&progress) })
 }
 
-fn repaired_with(images: &[PathBuf], options: &Options<'_>) -> rbtrfs::Result<Repaired> {
+pub fn repaired_with(images: &[PathBuf], options: &Options<'_>) -> rbtrfs::Result<Repaired> {
     let staged: Vec<Image> = images.iter().map(|path| held(path).staged()).collect();
     let repaired = repair(&staged, options)?;
     if repaired.is_better() {
@@ -86,8 +86,6 @@ const LEFT: &[&str] = &[
     "chunk-tree-block-outside",
     "chunk-type-missing",
     "chunk-unavailable",
-    "chunk-uneven",
-    "device-devid",
     "device-stale",
     "device-truncated",
     "link-empty",
@@ -100,7 +98,6 @@ const LEFT: &[&str] = &[
     "log-extent-used",
     "log-generation",
     "log-tree",
-    "seed-generation",
     "stripe-overlap",
     "stripe-unaligned",
     "super-compat-ro",

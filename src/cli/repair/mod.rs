@@ -123,7 +123,12 @@ fn decide(program: &str, wanted: &Wanted<'_>, plan: &Plan<'_>, staged: Vec<Image
 
 /// Lists what would be given up, and asks for it on a terminal.
 fn agrees(program: &str, wanted: &Wanted<'_>, plan: &Plan<'_>) -> anyhow::Result<bool> {
-    if wanted.args.is_sparing || wanted.json || wanted.quiet || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+    if wanted.args.is_sparing
+        || wanted.json
+        || wanted.quiet
+        || !io::stdin().is_terminal()
+        || !io::stderr().is_terminal()
+    {
         return Ok(false);
     }
     for fix in plan.repaired.given_up() {

@@ -1,8 +1,10 @@
-//! Blocks of trees that lead to all others, by where they stand on an image whose addresses nothing translates.
+//! Blocks of trees that lead to all others, by where they stand on images whose addresses nothing translates.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::block::{Block, BlockKind};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::block::{Block, BlockKind, ItemRef};
 use crate::disk::fields::Uuid;
 use crate::disk::flags::{BACKREF_REV_SHIFT, MIXED_BACKREF_REV};
 use crate::disk::volume::BlockGroupItem;
@@ -12,6 +14,7 @@ use crate::disk::{
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::progress::Progress;
+use crate::table::{MemoryBudget, Part, Record, Table, Writer};
 
 /// Tree blocks begin at multiples of this.
 pub const STEP: usize = 4096;
@@ -19,6 +22,8 @@ pub const STEP: usize = 4096;
 const WINDOW: usize = 1 << 20;
 /// Blocks that are remembered at the most, the newest.
 const MOST: usize = 1 << 20;
+/// Leaves of one tree that are read at the most.
+const MOST_LEAVES: usize = 1 << 12;
 const NODESIZES: [usize; 5] = [16384, 4096, 65536, 32768, 8192];
 
 /// What all blocks of a filesystem have in common.
@@ -34,6 +39,8 @@ pub struct Form {
 pub struct Found {
     pub form: Form,
     pub owner: u64,
+    /// The index of the image.
+    pub device: usize,
     pub physical: Physical,
     pub logical: Logical,
     pub level: u8,
@@ -41,50 +48,95 @@ pub struct Found {
     pub chunk_tree_uuid: Uuid,
 }
 
+/// Where a block of any tree stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Place {
+    logical: u64,
+    device: u64,
+    physical: u64,
+}
+
+impl Record for Place {
+    fn key(&self) -> u64 {
+        self.logical
+    }
+}
+
+impl Place {
+    /// The address that the block names.
+    pub fn logical(&self) -> Logical {
+        Logical(self.logical)
+    }
+
+    /// The index of the image, and the place on it.
+    pub fn physical(&self) -> (usize, Physical) {
+        (self.device as usize, Physical(self.physical))
+    }
+}
+
 /// Blocks that were found, by what a pointer says of them.
 #[derive(Default)]
 pub struct Blocks {
     pub list: Vec<Found>,
-    places: HashMap<(u64, Logical, Transid), usize>,
+    by_pointer: HashMap<(u64, Logical, Transid), usize>,
+    /// Where the blocks of all trees stand, by address; nothing of a filesystem that is not known yet.
+    pub places: Table<Place>,
     /// Whether an extent tree has items of the skinny kind.
     pub has_metadata_items: bool,
     /// Length and flags of block groups, by the newest leaf that has them.
     pub groups: BTreeMap<Logical, (Transid, u64, BlockGroupFlags)>,
 }
 
+/// Notes of blocks while they are looked for.
+struct Scan<'s> {
+    found: Blocks,
+    /// The forms that were met, or the one that is known.
+    forms: Vec<Form>,
+    is_known: bool,
+    places: Writer<'s>,
+    part: Part<Place>,
+}
+
 impl Blocks {
-    /// Looks for blocks all over an image, of the filesystem of `form` if it is known.
+    /// Looks for blocks all over images, of the filesystem of `form` if it is known. The records of places stay within `budget`.
     ///
     /// # Errors
-    /// The work was stopped.
-    pub fn scan(image: &Image, form: Option<Form>, progress: &Progress) -> Result<Self> {
-        progress.begin("blocks", image.size());
-        let (mut found, mut forms) = (Self::default(), Vec::from_iter(form));
-        let is_known = form.is_some();
+    /// The work was stopped, or a temporary file cannot be used.
+    pub fn scan(images: &[&Image], form: Option<Form>, budget: &MemoryBudget, progress: &Progress) -> Result<Self> {
+        progress.begin("blocks", images.iter().map(|image| image.size()).sum());
+        let (found, forms, is_known) = (Self::default(), Vec::from_iter(form), form.is_some());
+        let mut scan = Scan { found, forms, is_known, places: Writer::new(budget), part: Part::default() };
         let mut buffer = vec![0; WINDOW + MAX_NODESIZE as usize];
-        let mut at = 0;
-        while let Some(data) = image.next_data(Physical(at)) {
-            let mut start = data.start - data.start % STEP as u64;
-            while start < data.end {
-                if progress.is_stopped() {
-                    return Err(Error::Interrupted);
+        for (device, image) in images.iter().enumerate() {
+            let mut at = 0;
+            while let Some(data) = image.next_data(Physical(at)) {
+                let mut start = data.start - data.start % STEP as u64;
+                while start < data.end {
+                    if progress.is_stopped() {
+                        return Err(Error::Interrupted);
+                    }
+                    let length = (image.size() - start).min(buffer.len() as u64) as usize;
+                    read(image, start, &mut buffer[..length]);
+                    for offset in (0..length.min(WINDOW)).step_by(STEP) {
+                        scan.add((device, Physical(start + offset as u64)), &buffer[offset..length]);
+                    }
+                    progress.add(WINDOW as u64);
+                    start += WINDOW as u64;
                 }
-                let length = (image.size() - start).min(buffer.len() as u64) as usize;
-                read(image, start, &mut buffer[..length]);
-                for offset in (0..length.min(WINDOW)).step_by(STEP) {
-                    found.add(Physical(start + offset as u64), &buffer[offset..length], &mut forms, is_known);
-                }
-                progress.add(WINDOW as u64);
-                start += WINDOW as u64;
+                at = data.end;
             }
-            at = data.end;
         }
-        found.places = found.list.iter().enumerate().map(|(index, block)| (block.place(), index)).collect();
+        let Scan { mut found, places, part, .. } = scan;
+        found.places = places.finish(vec![part]).map_err(Error::Temporary)?;
+        found.by_pointer = found.list.iter().enumerate().map(|(index, block)| (block.pointer(), index)).collect();
         Ok(found)
     }
+}
 
+impl Scan<'_> {
     /// Adds what begins with `bytes`, if that is a block that counts.
-    fn add(&mut self, physical: Physical, bytes: &[u8], forms: &mut Vec<Form>, is_known: bool) {
+    fn add(&mut self, (device, physical): (usize, Physical), bytes: &[u8]) {
         let Some(block) = Block::new(bytes) else { return };
         let header = block.header();
         let owner = header.owner.get();
@@ -95,24 +147,33 @@ impl Blocks {
             && block.nritems() > 0
             && header.bytenr.get() % STEP as u64 == 0
             && header.fsid != Uuid::default();
-        if !(is_remembered || has_groups) || !is_likely {
+        if !(is_remembered || has_groups || self.is_known) || !is_likely {
             return;
         }
-        let Some(form) = form_of(header.fsid, bytes, forms, is_known) else { return };
+        let Some(form) = form_of(header.fsid, bytes, &mut self.forms, self.is_known) else { return };
         let Some(block) = Block::new(&bytes[..form.nodesize]) else { return };
+        let (logical, level, generation) = (block.logical(), block.level(), block.generation());
+        if self.is_known {
+            let place = Place { logical: logical.0, device: device as u64, physical: physical.0 };
+            self.places.push(&mut self.part, place);
+        }
+        if has_groups {
+            self.found.add_groups(block);
+        }
         if !is_remembered {
-            self.add_groups(block);
             return;
         }
-        let (logical, level, generation) = (block.logical(), block.level(), block.generation());
         let chunk_tree_uuid = block.header().chunk_tree_uuid;
-        self.list.push(Found { form, owner, physical, logical, level, generation, chunk_tree_uuid });
-        if self.list.len() > MOST {
-            self.list.sort_by_key(|block| std::cmp::Reverse(block.generation));
-            self.list.truncate(MOST / 2);
+        let list = &mut self.found.list;
+        list.push(Found { form, owner, device, physical, logical, level, generation, chunk_tree_uuid });
+        if list.len() > MOST {
+            list.sort_by_key(|block| std::cmp::Reverse(block.generation));
+            list.truncate(MOST / 2);
         }
     }
+}
 
+impl Blocks {
     fn add_groups(&mut self, block: Block<'_>) {
         let BlockKind::Leaf(leaf) = block.kind() else { return };
         for item in leaf.items().flatten() {
@@ -129,7 +190,7 @@ impl Blocks {
 
     /// The block that a pointer or a root item leads to.
     pub fn find(&self, owner: u64, logical: Logical, generation: Transid) -> Option<&Found> {
-        self.list.get(*self.places.get(&(owner, logical, generation))?)
+        self.list.get(*self.by_pointer.get(&(owner, logical, generation))?)
     }
 
     /// The highest blocks of a tree in each generation, the newest first.
@@ -148,36 +209,54 @@ impl Blocks {
         highest.into_values().rev().flatten().collect()
     }
 
-    /// All items below a block; nothing if some of it was not found.
-    pub fn items(&self, image: &Image, root: &Found) -> Option<Vec<(Key, Vec<u8>)>> {
-        let (mut items, mut pending, mut visits) = (Vec::new(), vec![(root.physical, root.level)], 0);
-        while let Some((physical, level)) = pending.pop() {
-            visits += 1;
-            if visits > self.list.len() {
-                return None;
-            }
-            let mut bytes = vec![0; root.form.nodesize];
-            image.read(physical, &mut bytes).ok()?;
-            let block = Block::new(&bytes).filter(|block| block.level() == level)?;
-            match block.kind() {
-                BlockKind::Leaf(leaf) => {
-                    items.extend(leaf.items().flatten().map(|item| (item.key, item.data.to_vec())))
+    /// All items below a block, as far as the blocks were found, and whether that is all of them.
+    pub fn items(&self, images: &[&Image], root: &Found) -> (Vec<(Key, Vec<u8>)>, bool) {
+        let (mut items, mut pending, mut is_whole) = (Vec::new(), vec![*root], true);
+        let mut seen = HashSet::from([root.pointer()]);
+        while let Some(found) = pending.pop() {
+            let bytes = found.read(images);
+            let block = bytes.as_deref().and_then(Block::new).filter(|block| block.level() == found.level);
+            match block.map(|block| block.kind()) {
+                Some(BlockKind::Leaf(leaf)) => {
+                    items.extend(leaf.items().flatten().map(|item| (item.key, item.data.to_vec())));
                 }
-                BlockKind::Node(node) => {
+                Some(BlockKind::Node(node)) => {
                     for ptr in node.ptrs() {
-                        let child = self.find(root.owner, ptr.blockptr.into(), ptr.generation.into())?;
-                        pending.push((child.physical, level.checked_sub(1)?));
+                        let child = self.find(root.owner, ptr.blockptr.into(), ptr.generation.into());
+                        let child = child.filter(|child| child.level < found.level && seen.insert(child.pointer()));
+                        is_whole &= child.is_some();
+                        pending.extend(child);
                     }
                 }
+                None => is_whole = false,
             }
         }
-        Some(items)
+        (items, is_whole)
+    }
+
+    /// Hands the items of the leaves of a tree that were found to `visit`, of the newest leaf first.
+    pub fn for_each_item(&self, images: &[&Image], owner: u64, mut visit: impl FnMut(ItemRef<'_>)) {
+        let of_tree = self.list.iter().filter(|block| (block.owner, block.level) == (owner, 0));
+        let mut leaves: Vec<&Found> = of_tree.collect();
+        leaves.sort_by_key(|leaf| std::cmp::Reverse(leaf.generation));
+        for leaf in leaves.into_iter().take(MOST_LEAVES) {
+            let bytes = leaf.read(images);
+            if let Some(BlockKind::Leaf(block)) = bytes.as_deref().and_then(Block::new).map(|block| block.kind()) {
+                block.items().flatten().for_each(&mut visit);
+            }
+        }
     }
 }
 
 impl Found {
-    fn place(&self) -> (u64, Logical, Transid) {
+    fn pointer(&self) -> (u64, Logical, Transid) {
         (self.owner, self.logical, self.generation)
+    }
+
+    fn read(&self, images: &[&Image]) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; self.form.nodesize];
+        images.get(self.device)?.read(self.physical, &mut bytes).ok()?;
+        Some(bytes)
     }
 }
 

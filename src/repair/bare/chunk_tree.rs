@@ -1,97 +1,190 @@
-//! A chunk tree made of device extents and block groups, where its root is lost and no former one is there.
+//! A chunk tree made anew, where it is lost and no former one is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use zerocopy::IntoBytes;
 
-use crate::block::edit::{LeafMut, NewBlock, NewItem};
-use crate::disk::root::RootItem;
-use crate::disk::volume::DevExtent;
-use crate::disk::{Key, KeyType, Logical, Physical, Superblock, Transid, objectid};
+use crate::chunk::array;
+use crate::disk::flags::block_group::SYSTEM;
+use crate::disk::{Logical, Superblock, Transid, objectid};
 use crate::error::{Error, Result};
 use crate::image::Image;
-use crate::progress::Progress;
-use crate::volume::chunk_items::{chunk_item, chunk_key, new_chunk};
-use crate::volume::{ChunkMapping, Volume};
+use crate::rebuild::chunk_tree_items;
+use crate::space::without_excluded;
+use crate::table::MemoryBudget;
+use crate::tree::build::{Builder, BuiltBlock, BuiltTree, NewTree, Store};
+use crate::volume::chunk_items::structs_of;
+use crate::volume::{ChunkMap, RootChoice, Staged, Volume, WritableVolume};
 
 use super::super::fix::Fix;
-use super::blocks::{Blocks, Form, Found};
+use super::super::options::Options;
+use super::blocks::{Blocks, Form};
+use super::chunks::all_chunks;
+use super::evidence::root_of;
 
-/// Stages a leaf with all chunks in the place of the lost root of the chunk tree. Returns what was done; nothing if the filesystem has
-/// several devices, if any chunk is not told, or if there are more of them than fit.
+/// Stages a chunk tree with all chunks that device extents, block groups and what is on the devices tell of, and superblocks that
+/// lead to it where they do not. Returns what was done, or as a phrase why nothing was.
 ///
 /// # Errors
-/// The image cannot be staged, or the work was stopped.
-pub fn stage(images: &[Image], volume: &Volume, progress: &Progress) -> Result<Option<Fix>> {
-    let ([image], [device]) = (images, volume.devices()) else { return Ok(None) };
+/// The images cannot be read or staged, or the work was stopped.
+pub fn stage(images: &[Image], choice: &RootChoice, options: &Options<'_>) -> Result<Result<Fix, String>> {
+    let again = || images.iter().map(Image::again).collect::<Result<Vec<_>>>();
+    let volume = Volume::open_without_chunk_tree(again()?, choice)?;
     let (superblock, format) = (volume.superblock(), volume.format());
+    let devices = volume.devices();
+    if (devices.len() as u64) < superblock.num_devices.get() {
+        return Ok(Err("devices are missing".to_owned()));
+    }
+    if devices.iter().any(|device| device.fsid() != superblock.fsid) {
+        return Ok(Err("the filesystem has grown from a seed".to_owned()));
+    }
     let form =
         Form { fsid: superblock.metadata_fsid(), csum_type: format.csum_type, nodesize: format.nodesize as usize };
-    let found = Blocks::scan(image, Some(form), progress)?;
-    let Some((root, chunks)) = chunks(image, &found, superblock) else { return Ok(None) };
-    let own = Key::new(objectid::DEV_ITEMS, KeyType::DEV_ITEM, device.devid());
-    let mut items = vec![(own, superblock.dev_item.as_bytes().to_vec())];
-    items.extend(chunks.iter().map(|chunk| (chunk_key(chunk.logical), chunk_item(chunk, format.sectorsize))));
-    let items: Vec<NewItem<'_>> = items.iter().map(|(key, data)| NewItem { key: *key, data }).collect();
-    let logical = superblock.chunk_root();
-    let mut leaf = vec![0; form.nodesize];
-    let new = NewBlock {
-        logical,
-        level: 0,
-        generation: Transid::from(superblock.chunk_root_generation),
-        owner: objectid::CHUNK_TREE,
-        fsid: form.fsid,
-        chunk_tree_uuid: root.chunk_tree_uuid,
+    let of_devices: Vec<&Image> = devices.iter().map(|device| device.image()).collect();
+    let found = Blocks::scan(&of_devices, Some(form), &MemoryBudget::new(options.memory), options.progress)?;
+    let chunks = match all_chunks(&volume, choice, &found)? {
+        Ok(chunks) => chunks,
+        Err(problem) => return Ok(Err(problem)),
     };
-    let internal = |error: crate::block::edit::EditError| Error::Internal { problem: error.to_string() };
-    new.write(&mut leaf).map_err(internal)?;
-    if LeafMut::new(&mut leaf).and_then(|mut leaf| leaf.insert(0, &items)).is_err() {
-        return Ok(None);
+    if let Some(failure) = found.places.failure() {
+        return Err(Error::Temporary(failure));
     }
-    form.csum_type.stamp(&mut leaf);
-    let home = chunks.iter().find(|chunk| chunk.logical <= logical && logical < chunk.end());
-    let Some(home) = home else { return Ok(None) };
-    for mirror in 1..=home.mirrors() {
-        if let Some((_, physical)) = home.place(logical, mirror) {
-            image.write(physical, &leaf)?;
-        }
-    }
-    if superblock.chunk_root_level != 0 {
-        let mut lower = Box::new(*volume.stored_superblock());
-        lower.chunk_root_level = 0;
-        form.csum_type.stamp(lower.as_mut_bytes());
-        image.write(Physical(lower.bytenr.get()), lower.as_bytes())?;
-    }
-    Ok(Some(Fix::ChunkTreeMade { count: chunks.len() as u64 }))
+    let Some(chunk_tree_uuid) =
+        root_of(&found, superblock).or_else(|| found.list.first().copied()).map(|block| block.chunk_tree_uuid)
+    else {
+        return Ok(Err("no block of a tree is left".to_owned()));
+    };
+    let tree = NewTree {
+        owner: objectid::CHUNK_TREE,
+        generation: Transid::from(superblock.chunk_root_generation),
+        fsid: form.fsid,
+        chunk_tree_uuid,
+        nodesize: format.nodesize,
+        csum_type: form.csum_type,
+    };
+    let writable = match WritableVolume::with_chunks(again()?, choice, chunks.clone(), options.missing) {
+        Ok(writable) => writable,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let mut counted = Counted(0);
+    build(tree, &volume, &chunks, &mut counted)?;
+    let Some(addresses) = addresses(&found, &chunks, superblock, counted.0) else {
+        return Ok(Err("there is no space for it".to_owned()));
+    };
+    let mut store = Blank { addresses, blocks: BTreeMap::new() };
+    let built = build(tree, &volume, &chunks, &mut store)?;
+    let staged: Vec<Staged<'_>> =
+        store.blocks.iter().map(|(logical, bytes)| Staged { logical: *logical, bytes }).collect();
+    writable.write(&chunks, &staged)?;
+    write_superblocks(&volume, &chunks, &built)?;
+    Ok(Ok(Fix::ChunkTreeMade { count: chunks.iter().count() as u64 }))
 }
 
-/// The root tree's root, and all chunks that the device tree knows of.
-fn chunks(image: &Image, found: &Blocks, superblock: &Superblock) -> Option<(Found, Vec<ChunkMapping>)> {
-    let root = *found.find(objectid::ROOT_TREE, superblock.root(), superblock.generation())?;
-    let roots = found.items(image, &root)?;
-    let (_, dev_root) =
-        roots.iter().find(|(key, _)| (key.objectid, key.key_type) == (objectid::DEV_TREE, KeyType::ROOT_ITEM))?;
-    let dev_root = RootItem::read(dev_root)?;
-    let dev_root = found.find(objectid::DEV_TREE, dev_root.bytenr.into(), dev_root.generation.into())?;
-    let mut stripes: BTreeMap<Logical, Vec<(u64, Physical)>> = BTreeMap::new();
-    for (key, data) in found.items(image, dev_root)? {
-        if key.key_type == KeyType::DEV_EXTENT {
-            let (extent, _) = DevExtent::read_prefix(&data)?;
-            stripes.entry(extent.chunk()).or_default().push((key.objectid, Physical(key.offset)));
+/// Builds the tree. What devices use is counted by the check.
+fn build(tree: NewTree, volume: &Volume, chunks: &ChunkMap, store: &mut impl Store) -> Result<BuiltTree> {
+    let mut builder = Builder::new(tree)?;
+    let devices = volume.devices().iter().map(|device| device.superblock().dev_item);
+    let sectorsize = volume.format().sectorsize;
+    chunk_tree_items(devices, chunks.iter(), sectorsize, |key, data| builder.push(store, key, data))?;
+    builder.finish(store)
+}
+
+/// Counts blocks.
+struct Counted(usize);
+
+impl Store for Counted {
+    const WRITES: bool = false;
+
+    fn allocate(&mut self) -> Result<Logical> {
+        Ok(Logical(0))
+    }
+
+    fn write(&mut self, _: &BuiltBlock, _: &[u8]) -> Result<()> {
+        self.0 += 1;
+        Ok(())
+    }
+}
+
+/// Keeps blocks at addresses that were chosen for them.
+struct Blank {
+    addresses: VecDeque<Logical>,
+    blocks: BTreeMap<Logical, Vec<u8>>,
+}
+
+impl Store for Blank {
+    fn allocate(&mut self) -> Result<Logical> {
+        let more = || Error::Internal { problem: "the chunk tree has more blocks than were counted".to_owned() };
+        self.addresses.pop_front().ok_or_else(more)
+    }
+
+    fn write(&mut self, block: &BuiltBlock, bytes: &[u8]) -> Result<()> {
+        self.blocks.insert(block.logical, bytes.to_vec());
+        Ok(())
+    }
+}
+
+/// Addresses for so many blocks of the chunk tree: where no block stands, and then where former ones of the chunk tree do, the oldest
+/// first. The last one is for the root, which stands where it stood, if it is lost.
+fn addresses(found: &Blocks, chunks: &ChunkMap, superblock: &Superblock, count: usize) -> Option<VecDeque<Logical>> {
+    let nodesize = superblock.nodesize.get();
+    let lost = superblock.chunk_root();
+    let mut former: BTreeMap<Logical, Transid> = BTreeMap::new();
+    for block in found.list.iter().filter(|block| block.owner == objectid::CHUNK_TREE) {
+        let newest = former.entry(block.logical).or_default();
+        *newest = block.generation.max(*newest);
+    }
+    let (mut unused, mut used, mut is_root_lost) = (VecDeque::new(), Vec::new(), false);
+    for chunk in chunks.iter().filter(|chunk| chunk.flags.contains(SYSTEM)) {
+        let mut free = without_excluded(chunk);
+        let mut taken: Vec<Logical> = former.range(chunk.logical..chunk.end()).map(|(logical, _)| *logical).collect();
+        taken.extend((chunk.logical <= lost && lost < chunk.end()).then_some(lost));
+        for logical in &taken {
+            free.remove(*logical, nodesize.into());
+        }
+        for place in found.places.iter_from(chunk.logical.0).take_while(|place| place.logical() < chunk.end()) {
+            free.remove(place.logical(), nodesize.into());
+        }
+        while unused.len() < count {
+            let Some(logical) = free.take_block(nodesize) else { break };
+            unused.push_back(logical);
+        }
+        for logical in taken.into_iter().filter(|logical| logical.is_aligned(nodesize)) {
+            let generation = former.get(&logical).copied();
+            is_root_lost |= logical == lost
+                && generation.is_none_or(|newest| newest < Transid::from(superblock.chunk_root_generation));
+            used.extend((logical != lost).then_some((generation, logical)));
         }
     }
-    let item = &superblock.dev_item;
-    let sectorsize = superblock.sectorsize.get();
-    let chunk = |(logical, stripes): (&Logical, &Vec<(u64, Physical)>)| {
-        let (_, length, flags) = found.groups.get(logical)?;
-        let profile = flags.profile()?;
-        let geometry = profile.geometry();
-        // The order of copies does not matter, that of other stripes is not told.
-        let are_copies = stripes.len() == 1 || geometry.nparity == 0 && stripes.len() == usize::from(geometry.ncopies);
-        let is_own = stripes.iter().all(|(devid, _)| *devid == item.devid.get());
-        let new = new_chunk(*logical, *length, stripes, *flags, profile, sectorsize, |_| item.uuid).ok()?;
-        (are_copies && is_own && new.stripe_size() > 0).then_some(new)
-    };
-    let chunks: Option<Vec<ChunkMapping>> = stripes.iter().map(chunk).collect();
-    Some((root, chunks?))
+    used.sort_unstable();
+    let blocks = count.checked_sub(usize::from(is_root_lost))?;
+    unused.extend(used.into_iter().map(|(_, logical)| logical));
+    unused.truncate(blocks);
+    unused.extend(is_root_lost.then_some(lost));
+    (unused.len() == count).then_some(unused)
+}
+
+/// Has the superblocks lead to the tree, and hold the system chunks, where they do not.
+fn write_superblocks(volume: &Volume, chunks: &ChunkMap, built: &BuiltTree) -> Result<()> {
+    let system = || chunks.iter().filter(|chunk| chunk.flags.contains(SYSTEM));
+    let is_array_right = system().all(|chunk| volume.chunks().find(chunk.logical) == Some(chunk));
+    for device in volume.devices() {
+        let old = device.superblock();
+        let mut new = Box::new(*old);
+        (new.chunk_root, new.chunk_root_level) = (built.root.0.into(), built.level);
+        if !is_array_right {
+            new.sys_chunk_array.fill(0);
+            new.sys_chunk_array_size = 0.into();
+            for chunk in system() {
+                let (item, stripes) = structs_of(chunk, old.sectorsize.get());
+                if !array::append(&mut new, chunk.logical, &item, &stripes) {
+                    break;
+                }
+            }
+        }
+        if new.as_bytes() != old.as_bytes() {
+            volume.format().csum_type.stamp(new.as_mut_bytes());
+            device.image().write(device.superblock_offset(), new.as_bytes())?;
+        }
+    }
+    Ok(())
 }

@@ -2,5 +2,8 @@
 
 mod blocks;
 pub mod chunk_tree;
+mod chunks;
 pub mod device;
+mod evidence;
+mod order;
 pub mod superblock;

@@ -12,6 +12,7 @@ use crate::disk::{KeyType, Logical, Superblock, Transid, objectid};
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::progress::Progress;
+use crate::table::MemoryBudget;
 use crate::volume::{RootChoice, Volume, identify_other};
 
 use super::super::fix::Fix;
@@ -43,9 +44,10 @@ pub fn stage(images: &[Image], progress: &Progress) -> Result<Option<Fix>> {
 /// The superblock that leads to the newest root tree and chunk tree on the image. Nothing if they are not found, or of a filesystem with
 /// several devices.
 fn find(image: &Image, progress: &Progress) -> Result<Option<Box<Superblock>>> {
-    let found = Blocks::scan(image, None, progress)?;
+    let images = [image];
+    let found = Blocks::scan(&images, None, &MemoryBudget::new(0), progress)?;
     let of_chunks = found.newest_first(objectid::CHUNK_TREE);
-    let chunks = of_chunks.iter().find_map(|root| ChunkTree::read(image, &found, root));
+    let chunks = of_chunks.iter().find_map(|root| ChunkTree::read(&images, &found, root));
     let Some(chunks) = chunks else { return Ok(None) };
     let form = chunks.root.form;
     let mut of_roots = found.newest_first(objectid::ROOT_TREE);
@@ -56,7 +58,8 @@ fn find(image: &Image, progress: &Progress) -> Result<Option<Box<Superblock>>> {
     let level = of_roots.iter().filter(|block| block.generation >= recent).map(|block| block.level).max();
     of_roots.retain(|block| Some(block.level) >= level);
     let whole = of_roots.iter().find_map(|root| {
-        let trees = found.items(image, root)?.into_iter().filter(|(key, _)| key.key_type == KeyType::ROOT_ITEM);
+        let (items, true) = found.items(&images, root) else { return None };
+        let trees = items.into_iter().filter(|(key, _)| key.key_type == KeyType::ROOT_ITEM);
         let trees: BTreeSet<u64> = trees.map(|(key, _)| key.objectid).collect();
         let has_all =
             [objectid::EXTENT_TREE, objectid::DEV_TREE, objectid::FS_TREE].iter().all(|id| trees.contains(id));
@@ -74,9 +77,10 @@ struct ChunkTree {
 
 impl ChunkTree {
     /// The chunk tree below a block; nothing unless all of it is there and says that the block stands where it was found.
-    fn read(image: &Image, found: &Blocks, root: &Found) -> Option<Self> {
+    fn read(images: &[&Image], found: &Blocks, root: &Found) -> Option<Self> {
         let (mut dev_items, mut chunks) = (Vec::new(), Vec::new());
-        for (key, data) in found.items(image, root)? {
+        let (items, true) = found.items(images, root) else { return None };
+        for (key, data) in items {
             match key.key_type {
                 KeyType::DEV_ITEM => dev_items.push(*DevItem::read_prefix(&data)?.0),
                 KeyType::CHUNK_ITEM => chunks.push((Logical(key.offset), data)),

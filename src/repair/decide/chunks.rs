@@ -134,7 +134,9 @@ fn choose(plan: &Plan<'_>, evidence: &Evidence, present: Option<&(Chunk, Vec<Str
     let of_array = in_array(plan, evidence.logical);
     for item in [present, of_array.as_ref()].into_iter().flatten() {
         let fields = [evidence.group, Some((item.0.length.get(), item.0.block_group_flags()))];
-        for (length, flags) in fields.into_iter().flatten() {
+        let by_extents = |(_, flags)| Some((length_by_extents(evidence, flags)?, flags));
+        let all = fields.into_iter().flatten().flat_map(|field| [Some(field), by_extents(field)]);
+        for (length, flags) in all.flatten() {
             candidates.extend(corrected(plan, evidence, item, length, flags));
             candidates.extend(mapping(plan, evidence.logical, length, flags, &places(&item.1)));
         }
@@ -160,6 +162,14 @@ fn choose(plan: &Plan<'_>, evidence: &Evidence, present: Option<&(Chunk, Vec<Str
         places(stripes) == mapping.stripes.iter().map(|stripe| (stripe.devid, stripe.physical.0)).collect::<Vec<_>>()
     });
     (!is_tie || is_present).then_some(mapping)
+}
+
+/// The length of the chunk by its device extents, if these agree.
+fn length_by_extents(evidence: &Evidence, flags: BlockGroupFlags) -> Option<u64> {
+    let [(_, _, size), others @ ..] = evidence.extents.as_slice() else { return None };
+    let data_stripes = flags.profile()?.data_stripes(u16::try_from(evidence.extents.len()).ok()?);
+    let is_told = !others.is_empty() && others.iter().all(|(_, _, other)| other == size);
+    size.checked_mul(data_stripes.into()).filter(|length| is_told && *length > 0)
 }
 
 /// Whether two mappings have everything in the same places: the order of copies does not matter.

@@ -13,14 +13,20 @@ use crate::volume::{BadCopy, Content};
 
 use super::super::copies::StripeRange;
 use super::super::fix::Fix;
-use super::super::plan::Plan;
+use super::super::plan::{NewCsums, Plan};
 use super::inode_items::{data_of, items_of};
 
-/// Changes of checksums, by sector.
+/// Bytes of data whose checksums are changed item by item at the most. For more of it the whole tree is made anew.
+const MOST_BYTES: u64 = 256 << 20;
+
+/// Changes of checksums, by the ranges of data.
 #[derive(Default)]
 pub struct Checksums {
     gone: Vec<(u64, u64)>,
-    made: BTreeMap<u64, Vec<u8>>,
+    /// Data that lacks checksums in part.
+    lacking: Vec<(u64, u64)>,
+    /// Checksums in which a bit was put back, by sector.
+    put_back: BTreeMap<u64, Vec<u8>>,
     /// Where items overlap: the sectors are summed anew if the sums differ.
     doubtful: Vec<(u64, u64)>,
 }
@@ -48,10 +54,9 @@ impl Checksums {
         let Some(root) = plan.root(tree) else { return };
         for (start, length, is_prealloc) in data_of(&items_of(plan, &root, inode)) {
             let is_covered = plan.survey.csums.coverage(start, length) == Coverage::All;
-            if is_prealloc || is_covered || !self.make(plan, start, length) {
-                continue;
+            if !is_prealloc && !is_covered {
+                self.lacking.push((start, start.saturating_add(length)));
             }
-            plan.fix(Fix::Checksums { logical: Logical(start), length });
         }
     }
 
@@ -65,14 +70,13 @@ impl Checksums {
         let (mut bytes, mut sectors) = (vec![0; sectorsize as usize], Vec::new());
         for (content, _) in range.sectors(volume) {
             let Content::Data(logical) = content else { continue };
-            if self.made.contains_key(&logical.0) {
+            if self.put_back.contains_key(&logical.0) {
                 continue;
             }
             reader.read(logical, &mut bytes, &mut sectors, &mut |_| ());
             let [Sector::Lost(lost)] = sectors.as_slice() else { continue };
             if let Some(sum) = sum_of_all(&lost.bad).filter(|(sum, stored)| differ_in_one_bit(sum, stored)) {
-                self.gone.push((logical.0, logical.0.saturating_add(sectorsize.into())));
-                self.made.insert(logical.0, sum.0.to_vec());
+                self.put_back.insert(logical.0, sum.0.to_vec());
                 plan.fix(Fix::ChecksumBit { logical });
             }
         }
@@ -90,36 +94,59 @@ impl Checksums {
     }
 
     /// Makes the checksums of a range that can be read, where there are none.
-    fn make(&mut self, plan: &Plan<'_>, start: u64, length: u64) -> bool {
+    fn make(plan: &Plan<'_>, (start, end): (u64, u64), made: &mut BTreeMap<u64, Vec<u8>>) -> bool {
         let volume = plan.volume;
         let format = volume.format();
         let (sectorsize, size) = (u64::from(format.sectorsize), format.csum_type.size());
         let mut sector = vec![0; sectorsize as usize];
         let mut is_any = false;
-        for logical in (start..start.saturating_add(length)).step_by(sectorsize as usize) {
+        for logical in (start..end).step_by(sectorsize as usize) {
             if plan.survey.csums.coverage(logical, sectorsize) == Coverage::All {
                 continue;
             }
             let mut read = |mirror| volume.read(Logical(logical), mirror, &mut sector).is_ok();
             if (1..=volume.mirrors(Logical(logical))).any(&mut read) {
-                self.made.insert(logical, format.csum_type.compute(&sector)[..size].to_vec());
+                made.insert(logical, format.csum_type.compute(&sector)[..size].to_vec());
                 is_any = true;
             }
         }
         is_any
     }
 
-    /// Puts the changes into the plan: the items that they touch are made anew.
-    pub fn settle(self, plan: &mut Plan<'_>) {
-        if self.gone.is_empty() && self.made.is_empty() && self.doubtful.is_empty() {
+    /// Puts the changes into the plan: the items that they touch are made anew, or the whole tree, as it is if all checksums are to be
+    /// made of the data.
+    pub fn settle(mut self, plan: &mut Plan<'_>, are_all_due: bool) {
+        let gone = joined(std::mem::take(&mut self.gone));
+        self.lacking = joined(self.lacking);
+        if are_all_due {
+            plan.csums = Some(NewCsums::default());
+            plan.fix(Fix::ChecksumTree { what: "of all data as it is now" });
+            return;
+        }
+        let ranges = gone.iter().chain(&self.lacking).chain(&self.doubtful);
+        let bytes = ranges.fold(0, |sum: u64, (start, end)| sum.saturating_add(end.saturating_sub(*start)));
+        if bytes > MOST_BYTES {
+            let what = "checksums that are missing are of the data as it is now";
+            plan.csums = Some(NewCsums { keeps_old: true, gone, put_back: self.put_back });
+            plan.fix(Fix::ChecksumTree { what });
+            return;
+        }
+        let mut made = BTreeMap::new();
+        for range in &self.lacking {
+            if Self::make(plan, *range, &mut made) {
+                plan.fix(Fix::Checksums { logical: Logical(range.0), length: range.1 - range.0 });
+            }
+        }
+        made.extend(self.put_back.clone());
+        if gone.is_empty() && made.is_empty() && self.doubtful.is_empty() {
             return;
         }
         let Some(root) = plan.root(objectid::CSUM_TREE) else { return };
         let format = plan.volume.format();
         let (sectorsize, size) = (u64::from(format.sectorsize), format.csum_type.size());
         let longest = u64::from(format.nodesize) / size as u64 * sectorsize;
-        let mut wanted: Vec<(u64, u64)> = self.gone.iter().chain(&self.doubtful).copied().collect();
-        wanted.extend(self.made.keys().map(|sector| (*sector, sector.saturating_add(sectorsize))));
+        let mut wanted: Vec<(u64, u64)> = gone.iter().chain(&self.doubtful).copied().collect();
+        wanted.extend(made.keys().map(|sector| (*sector, sector.saturating_add(sectorsize))));
         wanted.sort_unstable();
         let mut sums: BTreeMap<u64, BTreeSet<Vec<u8>>> = BTreeMap::new();
         let mut touched = BTreeSet::new();
@@ -136,12 +163,15 @@ impl Checksums {
                 }
             });
         }
-        for (start, end) in &self.gone {
+        for (start, end) in &gone {
             let gone: Vec<u64> = sums.range(*start..*end).map(|(sector, _)| *sector).collect();
             gone.iter().for_each(|sector| drop(sums.remove(sector)));
         }
-        for (sector, sum) in &self.made {
-            sums.entry(*sector).or_insert_with(|| [sum.clone()].into());
+        for (sector, sum) in made {
+            match self.put_back.contains_key(&sector) {
+                true => drop(sums.insert(sector, [sum].into())),
+                false => drop(sums.entry(sector).or_insert_with(|| [sum].into())),
+            }
         }
         for key in &touched {
             plan.edits.set(plan.volume, &root, *key, None);
@@ -149,6 +179,18 @@ impl Checksums {
         let agreed = sums.into_iter().filter_map(|(sector, sums)| Some((sector, agreed(plan, sector, sums)?)));
         insert(plan, &root, agreed.collect(), sectorsize, size);
     }
+}
+
+/// Ranges in order, those that overlap or touch as one.
+fn joined(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    ranges.retain(|(start, end)| start < end);
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, last| {
+        let is_joined = next.0 <= last.1;
+        last.1 = if is_joined { last.1.max(next.1) } else { last.1 };
+        is_joined
+    });
+    ranges
 }
 
 /// The checksum that all copies have, and the one that is stored.

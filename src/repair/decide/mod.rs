@@ -116,7 +116,7 @@ pub fn decide<'p>(
             _ => {}
         }
     }
-    csums.settle(&mut plan);
+    csums.settle(&mut plan, force.csum_tree);
     settle(&mut plan);
     refuse_log(plan)
 }
@@ -251,12 +251,9 @@ fn decide_device(plan: &mut Plan<'_>, devices: &mut DeviceDecider, problem: &Dev
         | P::Short { devid, .. }
         | P::BytesUsed { devid, .. }
         | P::Overfull { devid, .. } => devices.mend(plan, devid),
-        P::Missing { .. }
-        | P::Devid { .. }
-        | P::SuperItem { .. }
-        | P::SeedGeneration { .. }
-        | P::Replacing { .. }
-        | P::Stats { .. } => {}
+        P::Devid { devid, .. } => devices::renumber(plan, devid),
+        P::SeedGeneration { devid, .. } => devices::mend_seed_generation(plan, devid),
+        P::Missing { .. } | P::SuperItem { .. } | P::Replacing { .. } | P::Stats { .. } => {}
     }
 }
 

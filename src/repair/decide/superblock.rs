@@ -1,7 +1,7 @@
 //! Superblocks: all copies are written anew, and fields that nothing else gives are set to what they always are.
 
 use crate::disk::flags::{incompat, superblock as flags};
-use crate::disk::{Key, KeyType, objectid};
+use crate::disk::objectid;
 use crate::problem::SuperblockProblem;
 
 use super::super::fix::Fix;
@@ -25,11 +25,6 @@ pub fn force(plan: &mut Plan<'_>, force: &Force) {
     }
     if force.extent_tree || force.clear_space_cache == Some(SpaceCache::V2) {
         plan.need(Space::All);
-    }
-    if force.csum_tree {
-        plan.new_trees.push(objectid::CSUM_TREE);
-        let key = Key::new(objectid::CSUM_TREE, KeyType::ROOT_ITEM, 0);
-        plan.fix(Fix::ItemGone { tree: objectid::ROOT_TREE, key, why: "all checksums are to be made anew".to_owned() });
     }
     if force.uuid_tree {
         set(plan, "uuid_tree_generation", 0);
