@@ -4,7 +4,7 @@ use crate::chunk::placement::{Limits, MAX_STRIPE, STRIPE_ALIGNMENT};
 use crate::disk::flags::block_group;
 use crate::disk::superblock::SYSTEM_CHUNK_ARRAY_SIZE;
 use crate::disk::{BlockGroupFlags, Profile, STRIPE_LEN};
-use crate::tree::reservation::to_write_files;
+use crate::tree::reservation::{to_change_chunk, to_write_files};
 
 use super::expected::{Expected, MIB, STEPS};
 use super::{ChunkKind, Layout};
@@ -15,6 +15,8 @@ const NODES_BESIDE_MUCH: u64 = 544;
 /// Much is as many blocks for each copy on a device, and no less than these bytes.
 const MUCH_NODES: u64 = 1376;
 const MUCH: u64 = 28 * MIB;
+/// Blocks of the chunk tree, and copies of them that wait for a commit.
+const SYSTEM_NODES: u64 = 4;
 const METADATA: BlockGroupFlags = BlockGroupFlags(block_group::METADATA);
 
 /// How a chunk lies on devices.
@@ -29,6 +31,14 @@ impl Layout {
     /// Bytes of metadata without which the kernel writes to no filesystem.
     pub(super) fn writable_metadata(&self) -> u64 {
         to_write_files(self.nodesize, 0)
+    }
+
+    /// Bytes of system space with which the kernel makes chunks: with less it makes another system chunk first, which takes much of a
+    /// small device (`check_system_chunk` in fs/btrfs/block-group.c).
+    fn least_system(&self) -> u64 {
+        let devices = self.devices.len() as u64;
+        let free = [self.data, self.metadata].map(|profile| to_change_chunk(self.nodesize, profile, devices));
+        free.into_iter().max().unwrap_or_default() + SYSTEM_NODES * u64::from(self.nodesize)
     }
 
     /// Bytes of metadata that a filesystem without content begins with at the least.
@@ -124,7 +134,8 @@ impl Layout {
                     Profile::Single => 3 * MIB,
                     _ => 8 * MIB * self.stripes().data,
                 };
-                Limits { chunk_size: Some((kernel.total_rw_bytes / 128).clamp(MIB, most)), alignment: MIB, ..kernel }
+                let bytes = (kernel.total_rw_bytes / 128).clamp(MIB, most).max(self.least_system());
+                Limits { chunk_size: Some(bytes), alignment: MIB, ..kernel }
             }
             ChunkKind::Metadata if !self.mixed && is_known => {
                 let more = || self.length_of(kind) / STEPS;
