@@ -58,27 +58,31 @@ pub fn manual() -> String {
 
 pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
     let args = Args::from_arg_matches(matches)?;
-    let mut exit = Exit::Done;
-    let mut found = Vec::new();
-    let mut fail = |error: &dyn std::fmt::Display| {
-        exit = Exit::Failed;
-        output::error(program, error);
-    };
+    let (mut found, mut failed) = (Vec::new(), Vec::new());
     for path in &args.images {
         let image = match Image::open(path) {
             Ok(image) => image,
             Err(error) => {
-                fail(&error);
+                failed.push(error.to_string());
                 continue;
             }
         };
         for offset in args.offsets() {
             match read(&image, offset, &args) {
                 Ok(copy) => found.extend(copy.map(|copy| (path.display().to_string(), copy))),
-                Err(error) => fail(&error),
+                Err(error) => failed.push(error.to_string()),
             }
         }
     }
+    // Of the copy that was asked for alone nothing follows.
+    let is_first = args.bytenr.is_none() && args.copy.unwrap_or_default() == 0;
+    if let Some(last) = failed.last_mut().filter(|_| is_first)
+        && let Some(hint) = hint::of_superblocks(&args.images, false)
+    {
+        last.push_str(&format!("; {hint}"));
+    }
+    failed.iter().for_each(|error| output::error(program, error));
+    let mut exit = if failed.is_empty() { Exit::Done } else { Exit::Failed };
     let mut out = Vec::new();
     if args.json {
         put!(&mut out, "{\"schema\":\"rbtrfs.dump-super/1\",\"superblocks\":[");
@@ -103,12 +107,6 @@ pub fn run(program: &str, matches: &ArgMatches) -> anyhow::Result<Exit> {
                 }
             }
         }
-    }
-    // Of the copy that was asked for alone nothing follows.
-    let is_first = args.bytenr.is_none() && args.copy.unwrap_or_default() == 0;
-    if let Some(hint) = (exit == Exit::Failed && is_first).then(|| hint::of_superblocks(&args.images, false)).flatten()
-    {
-        output::error(program, &hint);
     }
     let mut stdout = output::stdout()?;
     match args.json {
