@@ -56,6 +56,7 @@ pub mod mkfs;
 mod parallel;
 pub mod problem;
 pub mod progress;
+mod ranges;
 pub mod rebuild;
 pub mod relocate;
 pub mod repair;

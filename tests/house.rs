@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules by floor, the lowest first. Those on one floor do not import each other.
 const FLOORS: &[&[&str]] = &[
-    &["finding", "mix", "parallel", "progress", "sync"],
+    &["finding", "mix", "parallel", "progress", "ranges", "sync"],
     &["table"],
     &["disk"],
     &["error"],

@@ -4,6 +4,7 @@ use crate::block::ItemRef;
 use crate::block::reference::file_data;
 use crate::disk::inode::file_extent_type;
 use crate::disk::{Key, KeyType, Logical};
+use crate::ranges::joined;
 use crate::survey::files::{Fault, Inode};
 use crate::survey::{CsumRuns, Job, SecondLook};
 use crate::tree::{Tree, Visit};
@@ -52,14 +53,8 @@ pub struct Written<'a> {
 impl Written<'_> {
     /// What of the suspects is written data of any file, in order.
     pub fn ranges(&self, job: &Job<'_>, suspects: &[(Suspect, Fault)]) -> Vec<Range> {
-        let mut wanted: Vec<Range> = suspects.iter().map(|(suspect, _)| suspect.range).collect();
-        wanted.sort_unstable();
         // Joined, so that one of them is looked at for each extent.
-        wanted.dedup_by(|next, last| {
-            let is_joined = next.0 <= last.1;
-            last.1 = if is_joined { last.1.max(next.1) } else { last.1 };
-            is_joined
-        });
+        let wanted = joined(suspects.iter().map(|(suspect, _)| suspect.range).collect());
         let is_wanted = |range: &Range| {
             let after = wanted.partition_point(|(from, _)| *from < range.1);
             wanted[..after].last().is_some_and(|(_, to)| range.0 < *to)

@@ -5,6 +5,8 @@ use zerocopy::IntoBytes;
 
 use crate::disk::volume::{Chunk, Stripe};
 use crate::disk::{DiskKey, Key, KeyType, Logical, Superblock, objectid};
+use crate::volume::ChunkMapping;
+use crate::volume::chunk_items::structs_of;
 use crate::volume::sys_chunk_array::{BadEntry, Entries, has_room};
 
 /// Appends a chunk for which there is room; without it nothing is changed and `false` returned. [`has_room`] tells before
@@ -20,6 +22,23 @@ pub fn append(superblock: &mut Superblock, logical: Logical, chunk: &Chunk, stri
     superblock.sys_chunk_array[start..start + entry.len()].copy_from_slice(&entry);
     superblock.sys_chunk_array_size = ((start + entry.len()) as u32).into();
     true
+}
+
+/// Appends chunks in their order, until one has no room: the number of its stripes is returned then, and nothing of it is appended.
+///
+/// # Errors
+/// The array is full.
+pub fn append_all<'c>(
+    superblock: &mut Superblock,
+    chunks: impl Iterator<Item = &'c ChunkMapping>,
+) -> Result<(), usize> {
+    for chunk in chunks {
+        let (item, stripes) = structs_of(chunk, superblock.sectorsize.get());
+        if !append(superblock, chunk.logical, &item, &stripes) {
+            return Err(stripes.len());
+        }
+    }
+    Ok(())
 }
 
 /// Removes a chunk, however often it stands there, and zeroes what it leaves. An array that makes no sense is left as it

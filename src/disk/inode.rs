@@ -224,6 +224,13 @@ pub trait Entry: zerocopy::FromBytes + zerocopy::KnownLayout + zerocopy::Immutab
     }
 }
 
+impl InodeItem {
+    /// Whether the data of the inode has checksums.
+    pub fn has_csums(&self) -> bool {
+        self.flags.get() & flags::inode::NODATASUM == 0
+    }
+}
+
 impl Entry for InodeRef {
     fn name_len(&self) -> usize {
         self.name_len.get().into()

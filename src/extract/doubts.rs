@@ -6,8 +6,8 @@ use crate::disk::fields::Uuid;
 use crate::disk::{Ino, TreeId, objectid};
 use crate::files::{Files, InodeId};
 
-/// Inodes whose items may be of an earlier commit or missing in part, because something else was put in the place of lost blocks.
-/// Snapshots share blocks, so that it holds of them too.
+/// Inodes whose items may be of an earlier commit or missing in part, because a repair has put other blocks in the place of lost
+/// blocks. Snapshots share the blocks, so that their inodes are doubtful, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DoubtfulInodes {
     /// The tree in which that was found.

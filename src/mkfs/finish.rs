@@ -15,7 +15,6 @@ use crate::parallel::lock;
 use crate::progress::Progress;
 use crate::rebuild::{ExtentTree, Items, SpaceTrees};
 use crate::tree::build::{Builder, BuiltTree};
-use crate::volume::chunk_items::structs_of;
 use crate::volume::{ChunkMap, MkfsWriter, Target, validate_superblock};
 
 use super::layout::Layout;
@@ -179,13 +178,9 @@ fn superblock(options: &Options, state: &State) -> Result<Box<Superblock>> {
     let has_tree = options.has_compat_ro(compat_ro::FREE_SPACE_TREE);
     superblock.cache_generation = if has_tree { 0 } else { u64::MAX }.into();
     superblock.uuid_tree_generation = generation.into();
-    let system = state.layout.groups.iter().filter(|group| group.chunk.flags.contains(block_group::SYSTEM));
-    for group in system {
-        let (chunk, stripes) = structs_of(&group.chunk, options.sectorsize);
-        if !array::append(&mut superblock, group.chunk.logical, &chunk, &stripes) {
-            return Err(Error::SysChunkArrayFull { stripes: stripes.len() });
-        }
-    }
+    let chunks = state.layout.groups.iter().map(|group| &group.chunk);
+    let system = chunks.filter(|chunk| chunk.flags.contains(block_group::SYSTEM));
+    array::append_all(&mut superblock, system).map_err(|stripes| Error::SysChunkArrayFull { stripes })?;
     let mut backup = RootBackup::zeroed();
     for id in [objectid::EXTENT_TREE, objectid::FS_TREE, objectid::DEV_TREE, objectid::CSUM_TREE] {
         let BuiltTree { root, level, .. } = tree(id)?;

@@ -11,6 +11,7 @@ mod device_tree;
 mod extent_tree;
 mod records;
 mod space_trees;
+mod stores;
 
 pub use block_groups::{GroupSpace, block_group_items, free_space_tree_items};
 pub use csum_tree::{CsumTree, most_csum_bytes};
@@ -18,3 +19,4 @@ pub use device_tree::{chunk_tree_items, device_tree_items};
 pub use extent_tree::ExtentTree;
 pub use records::{BlockRef, DataExtent, DataExtents, DataRange, DataRef, Items};
 pub use space_trees::{Settled, SpaceMap, SpaceTrees};
+pub use stores::{OutlineStore, PlacedStore};

@@ -15,6 +15,7 @@ use super::block_groups::{GroupSpace, block_group_items, free_space_tree_items};
 use super::device_tree::{chunk_tree_items, device_tree_items};
 use super::extent_tree::ExtentTree;
 use super::records::{BlockRef, Items};
+use super::stores::{OutlineStore, PlacedStore};
 
 /// Rounds after which the blocks are begun one further on. That trees never agree with themselves takes an odd chance,
 /// which another place breaks.
@@ -173,40 +174,4 @@ fn sorted_extents(map: &impl SpaceMap, chunk_tree_uuid: Uuid) -> Vec<(Key, DevEx
     let mut extents: Vec<_> = map.chunks().flat_map(|chunk| dev_extents(chunk, chunk_tree_uuid)).collect();
     extents.sort_unstable_by_key(|(key, _)| *key);
     extents
-}
-
-/// Blocks that are noted instead of written: where they would stand does not change how many there are.
-#[derive(Default)]
-struct OutlineStore {
-    blocks: Vec<(u8, Key)>,
-}
-
-impl Store for OutlineStore {
-    const WRITES: bool = false;
-
-    fn allocate(&mut self) -> Result<Logical> {
-        Ok(Logical(0))
-    }
-
-    fn write(&mut self, block: &BuiltBlock, _: &[u8]) -> Result<()> {
-        self.blocks.push((block.level, block.first_key));
-        Ok(())
-    }
-}
-
-/// Blocks whose places are known.
-struct PlacedStore<'a, F> {
-    places: std::slice::Iter<'a, Logical>,
-    write: F,
-}
-
-impl<F: FnMut(&BuiltBlock, &[u8]) -> Result<()>> Store for PlacedStore<'_, F> {
-    fn allocate(&mut self) -> Result<Logical> {
-        let error = || Error::Internal { problem: "a tree of space has more blocks than were counted".to_owned() };
-        self.places.next().copied().ok_or_else(error)
-    }
-
-    fn write(&mut self, block: &BuiltBlock, bytes: &[u8]) -> Result<()> {
-        (self.write)(block, bytes)
-    }
 }

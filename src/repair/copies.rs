@@ -54,13 +54,13 @@ impl StripeRange {
 ///
 /// # Errors
 /// No copy is good, and what cannot be written.
-pub fn write_copies(volume: &WritableVolume, copies: &[Copy]) -> Result<()> {
-    copies.iter().try_for_each(|copy| write_copy(volume, copy))
+pub fn write_copies(writable: &WritableVolume, copies: &[Copy]) -> Result<()> {
+    copies.iter().try_for_each(|copy| write_copy(writable, copy))
 }
 
-fn write_copy(volume: &WritableVolume, copy: &Copy) -> Result<()> {
+fn write_copy(writable: &WritableVolume, copy: &Copy) -> Result<()> {
+    let volume = writable.volume();
     let Copy { logical, mirror, generation } = *copy;
-    let (writable, volume) = (volume, volume.volume());
     let mut bytes = vec![0; volume.format().nodesize as usize];
     for other in (1..=volume.mirrors(logical)).filter(|other| *other != mirror) {
         if volume.read(logical, other, &mut bytes).is_ok() && is_good(volume, logical, generation, &bytes) {
@@ -81,11 +81,11 @@ fn is_good(volume: &Volume, logical: Logical, generation: Transid, bytes: &[u8])
 ///
 /// # Errors
 /// Checksums that cannot be read, and what cannot be written.
-pub fn write_data(volume: &WritableVolume, ranges: &[StripeRange]) -> Result<()> {
+pub fn write_data(writable: &WritableVolume, ranges: &[StripeRange]) -> Result<()> {
     if ranges.is_empty() {
         return Ok(());
     }
-    let (writable, volume, cache) = (volume, volume.volume(), BlockCache::default());
+    let (volume, cache) = (writable.volume(), BlockCache::default());
     let csums = CsumRoot::of(volume, &TreeRoot::root_tree(volume))?;
     let mut reader = DataReader::new(volume, &cache, Some(csums));
     let (mut bytes, mut sectors) = (vec![0; volume.format().sectorsize as usize], Vec::new());

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::block::reference::file_data;
-use crate::disk::flags::inode::NODATASUM;
 use crate::disk::inode::{InodeItem, compression, file_extent_type};
 use crate::disk::{Key, KeyType, Logical, objectid};
 use crate::error::{Error, Result};
@@ -81,7 +80,7 @@ impl Collector<'_> {
 }
 
 fn has_csums(inode_item: &[u8]) -> bool {
-    InodeItem::read_prefix(inode_item).is_none_or(|(item, _)| item.flags.get() & NODATASUM == 0)
+    InodeItem::read_prefix(inode_item).is_none_or(|(item, _)| item.has_csums())
 }
 
 /// Writes the blocks of a new tree where a draft has room for them.

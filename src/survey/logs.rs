@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::block::Leaf;
-use crate::disk::flags::inode::NODATASUM;
 use crate::disk::inode::{FileExtentDisk, FileExtentItem, InodeItem, file_extent_type};
 use crate::disk::{Key, KeyType, Logical, Transid};
 use crate::tree::{BlockPlace, Entered, Tree, TreeRoot, Visit, Visitor, walk};
@@ -152,7 +151,7 @@ impl Logged {
                 KeyType::INODE_ITEM => {
                     let Some((inode_item, _)) = InodeItem::read_prefix(item.data) else { continue };
                     self.inodes.insert(inode);
-                    if inode_item.flags.get() & NODATASUM != 0 {
+                    if !inode_item.has_csums() {
                         self.without_csums.insert(inode);
                     }
                 }

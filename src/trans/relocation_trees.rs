@@ -11,8 +11,6 @@ use crate::disk::{Key, Logical, MAX_LEVEL};
 use crate::error::{Error, RelocationProblem, Result};
 use crate::tree::Tree;
 
-use super::delayed_refs::Sharing;
-use super::delayed_refs::item;
 use super::filesystem::Filesystem;
 use super::sharing::count;
 use super::staged::ByCommit;
@@ -57,14 +55,6 @@ impl Filesystem {
         self.update_root_item(&mut root_tree, tree.root.key, change)?;
         Ok(false)
     }
-
-    /// How many refer to a block of the last commit, and whether it refers to others by its own address.
-    pub(super) fn sharing(&self, logical: Logical, level: u8) -> Result<Sharing> {
-        let nodesize = self.volume().format().nodesize;
-        let mut extent_tree = self.trees.extent.lock();
-        let noted = item::sharing(logical, ExtentKind::Block { level }, nodesize, |key| extent_tree.find(self, key))?;
-        self.delayed_refs.lock().sharing(logical, noted)
-    }
 }
 
 /// A tree that is walked down and dropped.
@@ -89,7 +79,11 @@ impl Descent<'_> {
         let error = |problem: &str| Error::Block { what: "tree block", logical, problem: problem.to_owned() };
         let level = expected.level.filter(|level| usize::from(*level) < below).ok_or_else(|| error("has no level"))?;
         *self.left = self.left.saturating_sub(1);
-        let sharing = self.fs.sharing(logical, level)?;
+        let sharing = {
+            let mut extent_tree = self.fs.trees.extent.lock();
+            let noted = extent_tree.noted_sharing(self.fs, logical, level)?;
+            self.fs.delayed_refs.lock().sharing(logical, noted)?
+        };
         match sharing.refs {
             0 => return Err(error("has no references")),
             1 => {}

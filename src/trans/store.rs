@@ -18,7 +18,7 @@ use crate::tree::TreeRoot;
 use crate::tree::edit::{Blocks, Cursor, Editor};
 
 use super::chunks::{Chunks, device_key};
-use super::delayed_refs::item;
+use super::delayed_refs::{Sharing, item};
 use super::filesystem::Filesystem;
 use super::sharing::{may_be_shared, update_ref_for_cow};
 use super::staged::{NewBlocks, StagedTree};
@@ -49,6 +49,12 @@ impl StagedTree {
         let (root, store) = self.parts(fs);
         let cursor = Cursor::at_or_before(root, &store, key)?;
         cursor.map(|cursor| cursor.item().map(|item| (item.key, item.data.to_vec()))).transpose()
+    }
+
+    /// How this tree, the extent tree, has a block shared.
+    pub(super) fn noted_sharing(&mut self, fs: &Filesystem, logical: Logical, level: u8) -> Result<Sharing> {
+        let nodesize = fs.volume().format().nodesize;
+        item::sharing(logical, ExtentKind::Block { level }, nodesize, |key| self.find(fs, key))
     }
 
     /// The data of the item with this key, if there is one.
@@ -86,11 +92,9 @@ impl Store<'_> {
     /// The tree gives up a block that others may share for a copy of it: see [`update_ref_for_cow`].
     fn update_ref_for_cow(&self, tree: u64, block: Block<'_>) -> Result<()> {
         let fs = self.fs;
-        let kind = ExtentKind::Block { level: block.level() };
-        let nodesize = fs.volume().format().nodesize;
         // Until all is noted: another tree may give it up at the same time, and what waits may be brought into the tree.
         let mut extent_tree = fs.trees.extent.lock();
-        let noted = item::sharing(block.logical(), kind, nodesize, |key| extent_tree.find(fs, key))?;
+        let noted = extent_tree.noted_sharing(fs, block.logical(), block.level())?;
         update_ref_for_cow(&mut fs.delayed_refs.lock(), tree, block, noted)
     }
 }

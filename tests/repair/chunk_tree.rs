@@ -7,11 +7,10 @@ use rbtrfs::disk::flags::block_group::{METADATA, SYSTEM};
 use rbtrfs::disk::objectid::{CHUNK_TREE, DEV_TREE};
 use rbtrfs::disk::volume::{Chunk, Stripe};
 use rbtrfs::disk::{Key, KeyType, Logical};
-use rbtrfs::finding::Finding;
 use rbtrfs::tree::{Levels, TreeRoot, Walk};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::outcome::{Contents, contents, judge};
+use crate::outcome::{Contents, assert_mended_by, contents, judge};
 use crate::support::inject::Injector;
 use crate::support::random::Random;
 use crate::support::repaired::{repaired, repaired_with_data};
@@ -71,12 +70,7 @@ fn lose_block(it: &Injector, logical: Logical) {
 
 /// All is as it was, and the repair says that the chunk tree was made.
 fn assert_is_back(it: &Injector, before: &Contents, items: &[(Key, Vec<u8>)], what: &str) {
-    let outcome = repaired_with_data(it.images());
-    let told = outcome.as_ref().map(|repaired| (&repaired.fixes, &repaired.stopped));
-    assert_eq!(judge(it.images(), &outcome), "clean", "{what}: {told:?}");
-    let repaired = outcome.unwrap();
-    assert!(repaired.fixes.iter().any(|fix| fix.code() == "chunk-tree-made"), "{what}: {:?}", repaired.fixes);
-    assert_eq!(repaired.given_up().count(), 0, "{what}: {:?}", repaired.fixes);
+    assert_mended_by("chunk-tree-made", it.images(), repaired_with_data(it.images()), what);
     assert!(contents(it.images()) == *before, "{what}");
     let now = chunk_items(it.images());
     assert_eq!(now.len(), items.len(), "{what}");

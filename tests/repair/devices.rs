@@ -1,8 +1,6 @@
 //! What superblocks say of their own devices.
 
-use rbtrfs::finding::Finding;
-
-use crate::outcome::{contents, judge};
+use crate::outcome::{assert_mended_by, contents};
 use crate::support::inject::Injector;
 use crate::support::repaired::repaired;
 use crate::support::{kernel_image_or_skip, tool};
@@ -14,12 +12,7 @@ fn a_device_with_the_number_of_no_other_gets_its_own_back() {
         let before = contents(&images);
         let it = Injector::new(&images);
         it.superblocks_of(device, |superblock| superblock.dev_item.devid.set(number));
-        let outcome = repaired(it.images());
-        let told = outcome.as_ref().map(|repaired| (&repaired.fixes, &repaired.stopped));
-        assert_eq!(judge(it.images(), &outcome), "clean", "{name}: {told:?}");
-        let repaired = outcome.unwrap();
-        assert!(repaired.fixes.iter().any(|fix| fix.code() == "device-number-set"), "{name}: {:?}", repaired.fixes);
-        assert_eq!(repaired.given_up().count(), 0, "{name}: {:?}", repaired.fixes);
+        assert_mended_by("device-number-set", it.images(), repaired(it.images()), name);
         assert!(contents(it.images()) == before, "{name}");
     }
 }

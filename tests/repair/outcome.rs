@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use rbtrfs::files::{FileKind, Files, Start};
+use rbtrfs::finding::Finding;
 use rbtrfs::image::Image;
 use rbtrfs::repair::Repaired;
 use rbtrfs::volume::Volume;
@@ -71,6 +72,15 @@ pub fn judge(images: &[PathBuf], outcome: &rbtrfs::Result<Repaired>) -> &'static
         Ok(repaired) if repaired.is_better() => "better",
         Ok(_) => "left",
     }
+}
+
+/// The repair ended clean, made this fix and gave up nothing.
+pub fn assert_mended_by(code: &str, images: &[PathBuf], outcome: rbtrfs::Result<Repaired>, what: &str) {
+    let told = outcome.as_ref().map(|repaired| (&repaired.fixes, &repaired.stopped));
+    assert_eq!(judge(images, &outcome), "clean", "{what}: {told:?}");
+    let repaired = outcome.unwrap();
+    assert!(repaired.fixes.iter().any(|fix| fix.code() == code), "{what}: {:?}", repaired.fixes);
+    assert_eq!(repaired.given_up().count(), 0, "{what}: {:?}", repaired.fixes);
 }
 
 /// A number that a run is told by a variable of the environment.

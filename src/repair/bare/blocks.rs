@@ -1,4 +1,4 @@
-//! Blocks of trees that lead to all others, by where they stand on images whose addresses nothing translates.
+//! A search of whole images for tree blocks. It needs no chunk tree: each block names its own address.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

@@ -1,6 +1,6 @@
 //! A chunk tree made anew, where it is lost and no former one is there.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use zerocopy::IntoBytes;
 
@@ -9,11 +9,10 @@ use crate::disk::flags::block_group::SYSTEM;
 use crate::disk::{Logical, Superblock, Transid, objectid};
 use crate::error::{Error, Result};
 use crate::image::Image;
-use crate::rebuild::chunk_tree_items;
+use crate::rebuild::{OutlineStore, PlacedStore, chunk_tree_items};
 use crate::space::without_excluded;
 use crate::table::MemoryBudget;
 use crate::tree::build::{Builder, BuiltBlock, BuiltTree, NewTree, Store};
-use crate::volume::chunk_items::structs_of;
 use crate::volume::{ChunkMap, RootChoice, Staged, Volume, WritableVolume};
 
 use super::super::fix::Fix;
@@ -66,15 +65,18 @@ pub fn stage(images: &[Image], choice: &RootChoice, options: &Options<'_>) -> Re
         Ok(writable) => writable,
         Err(error) => return Ok(Err(error.to_string())),
     };
-    let mut counted = Counted(0);
-    build(tree, &volume, &chunks, &mut counted)?;
-    let Some(addresses) = addresses(&found, &chunks, superblock, counted.0) else {
+    let mut outline = OutlineStore::default();
+    build(tree, &volume, &chunks, &mut outline)?;
+    let Some(addresses) = addresses(&found, &chunks, superblock, outline.blocks.len()) else {
         return Ok(Err("there is no space for it".to_owned()));
     };
-    let mut store = Blank { addresses, blocks: BTreeMap::new() };
-    let built = build(tree, &volume, &chunks, &mut store)?;
-    let staged: Vec<Staged<'_>> =
-        store.blocks.iter().map(|(logical, bytes)| Staged { logical: *logical, bytes }).collect();
+    let mut blocks = BTreeMap::new();
+    let write = |block: &BuiltBlock, bytes: &[u8]| {
+        blocks.insert(block.logical, bytes.to_vec());
+        Ok(())
+    };
+    let built = build(tree, &volume, &chunks, &mut PlacedStore { places: addresses.iter(), write })?;
+    let staged: Vec<Staged<'_>> = blocks.iter().map(|(logical, bytes)| Staged { logical: *logical, bytes }).collect();
     writable.write(&chunks, &staged)?;
     write_superblocks(&volume, &chunks, &built)?;
     Ok(Ok(Fix::ChunkTreeMade { count: chunks.iter().count() as u64 }))
@@ -89,43 +91,9 @@ fn build(tree: NewTree, volume: &Volume, chunks: &ChunkMap, store: &mut impl Sto
     builder.finish(store)
 }
 
-/// Counts blocks.
-struct Counted(usize);
-
-impl Store for Counted {
-    const WRITES: bool = false;
-
-    fn allocate(&mut self) -> Result<Logical> {
-        Ok(Logical(0))
-    }
-
-    fn write(&mut self, _: &BuiltBlock, _: &[u8]) -> Result<()> {
-        self.0 += 1;
-        Ok(())
-    }
-}
-
-/// Keeps blocks at addresses that were chosen for them.
-struct Blank {
-    addresses: VecDeque<Logical>,
-    blocks: BTreeMap<Logical, Vec<u8>>,
-}
-
-impl Store for Blank {
-    fn allocate(&mut self) -> Result<Logical> {
-        let more = || Error::Internal { problem: "the chunk tree has more blocks than were counted".to_owned() };
-        self.addresses.pop_front().ok_or_else(more)
-    }
-
-    fn write(&mut self, block: &BuiltBlock, bytes: &[u8]) -> Result<()> {
-        self.blocks.insert(block.logical, bytes.to_vec());
-        Ok(())
-    }
-}
-
 /// Addresses for so many blocks of the chunk tree: where no block stands, and then where former ones of the chunk tree do, the oldest
 /// first. The last one is for the root, which stands where it stood, if it is lost.
-fn addresses(found: &Blocks, chunks: &ChunkMap, superblock: &Superblock, count: usize) -> Option<VecDeque<Logical>> {
+fn addresses(found: &Blocks, chunks: &ChunkMap, superblock: &Superblock, count: usize) -> Option<Vec<Logical>> {
     let nodesize = superblock.nodesize.get();
     let lost = superblock.chunk_root();
     let mut former: BTreeMap<Logical, Transid> = BTreeMap::new();
@@ -133,7 +101,7 @@ fn addresses(found: &Blocks, chunks: &ChunkMap, superblock: &Superblock, count: 
         let newest = former.entry(block.logical).or_default();
         *newest = block.generation.max(*newest);
     }
-    let (mut unused, mut used, mut is_root_lost) = (VecDeque::new(), Vec::new(), false);
+    let (mut unused, mut used, mut is_root_lost) = (Vec::new(), Vec::new(), false);
     for chunk in chunks.iter().filter(|chunk| chunk.flags.contains(SYSTEM)) {
         let mut free = without_excluded(chunk);
         let mut taken: Vec<Logical> = former.range(chunk.logical..chunk.end()).map(|(logical, _)| *logical).collect();
@@ -146,7 +114,7 @@ fn addresses(found: &Blocks, chunks: &ChunkMap, superblock: &Superblock, count: 
         }
         while unused.len() < count {
             let Some(logical) = free.take_block(nodesize) else { break };
-            unused.push_back(logical);
+            unused.push(logical);
         }
         for logical in taken.into_iter().filter(|logical| logical.is_aligned(nodesize)) {
             let generation = former.get(&logical).copied();
@@ -174,12 +142,8 @@ fn write_superblocks(volume: &Volume, chunks: &ChunkMap, built: &BuiltTree) -> R
         if !is_array_right {
             new.sys_chunk_array.fill(0);
             new.sys_chunk_array_size = 0.into();
-            for chunk in system() {
-                let (item, stripes) = structs_of(chunk, old.sectorsize.get());
-                if !array::append(&mut new, chunk.logical, &item, &stripes) {
-                    break;
-                }
-            }
+            // A chunk that has no room there is left out, as are those behind it.
+            let _ = array::append_all(&mut new, system());
         }
         if new.as_bytes() != old.as_bytes() {
             volume.format().csum_type.stamp(new.as_mut_bytes());

@@ -12,7 +12,8 @@ use super::blocks::Blocks;
 use super::evidence::{Outline, StripePlace, Untold, outlines};
 use super::order::{Order, numbered};
 
-/// The chunks of the filesystem of `volume`, whose blocks were found on its devices; or which of them is not told, as a phrase.
+/// Finds all chunks of the filesystem of `volume` by the blocks in `found`. Else returns a phrase that names a chunk which the blocks
+/// and the data do not determine.
 ///
 /// # Errors
 /// The images cannot be opened.

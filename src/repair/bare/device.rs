@@ -101,7 +101,7 @@ fn total_bytes(item: &DevItem, image: &Image) -> U64 {
 }
 
 /// Writes the superblock of the others, with the item of the device and the generation of what was found on the device. A change
-/// then judges the device as any device whose superblock is behind.
+/// of the filesystem then judges the device as it judges any device whose superblock is behind.
 fn write(volume: &Volume, image: &Image, item: &DevItem, newest: Transid) -> Result<()> {
     let mut superblock = Box::new(*volume.stored_superblock());
     superblock.bytenr = SUPER_OFFSETS[0].0.into();

@@ -49,8 +49,8 @@ type Extents = BTreeMap<Logical, Vec<(StripePlace, u64)>>;
 /// Chunks that are not told, by their addresses, with the reasons.
 pub type Untold = Vec<(Logical, String)>;
 
-/// All chunks of the filesystem whose blocks were found on the images of `devices`, in the order of their addresses. Of those that
-/// are not told some may have been removed.
+/// Outlines all chunks that the blocks in `found` tell of, in the order of their addresses, and lists the chunks that the blocks do not
+/// determine. The kernel may have removed some of the latter.
 pub fn outlines(found: &Blocks, devices: &[Device], superblock: &Superblock) -> (Vec<Outline>, Untold) {
     let images: Vec<&Image> = devices.iter().map(Device::image).collect();
     let (extents, is_whole) = device_extents(found, &images, superblock);
@@ -180,7 +180,7 @@ impl Outline {
     }
 }
 
-/// The stripes of a chunk whose stripes are copies, by the places of the blocks in it.
+/// Finds the stripes of a chunk of a mirrored or single profile by the places of its tree blocks.
 fn stripes_by_blocks(found: &Blocks, devices: &[Device], outline: &Outline) -> Option<Vec<StripePlace>> {
     let geometry = outline.profile.geometry();
     if geometry.nparity > 0 || geometry.devs_max == 0 {

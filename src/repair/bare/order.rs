@@ -13,9 +13,9 @@ use crate::volume::{ChunkMapping, Device, Volume, compute_parity};
 use super::blocks::Blocks;
 use super::evidence::{Outline, StripePlace};
 
-/// Stripes of a chunk whose order is told by what is on them.
+/// The search for an order takes chunks of so many stripes at the most: [`Places`] has a bit for each.
 const MOST_STRIPES: usize = 128;
-/// Rows of data whose checksums are read at once.
+/// The search reads the checksums of so many rows of data at once.
 const WINDOW_ROWS: u64 = 64;
 /// Sectors of each element of a stripe that are read.
 const SAMPLES: usize = 2;

@@ -1,7 +1,6 @@
 //! File extents that lead to where no data can be, and of which no extent item knows where they led to.
 
 use crate::disk::flags::block_group::DATA;
-use crate::disk::flags::inode::NODATASUM;
 use crate::disk::inode::{FileExtentDisk, FileExtentItem, InodeItem, file_extent_type};
 use crate::disk::{Key, KeyType, Logical, objectid};
 use crate::problem::{BlockGroupProblem, Problem};
@@ -65,7 +64,7 @@ fn unflipped(plan: &Plan<'_>, is_summed: bool, item: &FileExtentItem, disk: &Fil
 fn has_sums(plan: &Plan<'_>, tree: u64, inode: u64) -> bool {
     let item = plan.root(tree).and_then(|root| root.find(plan.volume, Key::new(inode, KeyType::INODE_ITEM, 0)).ok()?);
     let item = item.as_deref().and_then(InodeItem::read_prefix);
-    item.is_none_or(|(item, _)| item.flags.get() & NODATASUM == 0)
+    item.is_none_or(|(item, _)| item.has_csums())
 }
 
 /// Whether a chunk may be missing, or another one than its item says.

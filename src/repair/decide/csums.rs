@@ -6,6 +6,7 @@ use crate::block::verify::BlockError;
 use crate::disk::node::leaf_data_size;
 use crate::disk::{Key, KeyType, Logical, objectid};
 use crate::problem::ChecksumProblem;
+use crate::ranges::joined;
 use crate::survey::Coverage;
 use crate::tree::csums::CsumRoot;
 use crate::tree::{BlockCache, DataReader, Sector, TreeRoot};
@@ -116,8 +117,9 @@ impl Checksums {
     /// Puts the changes into the plan: the items that they touch are made anew, or the whole tree, as it is if all checksums are to be
     /// made of the data.
     pub fn settle(mut self, plan: &mut Plan<'_>, are_all_due: bool) {
-        let gone = joined(std::mem::take(&mut self.gone));
-        self.lacking = joined(self.lacking);
+        let not_empty = |ranges: Vec<(u64, u64)>| ranges.into_iter().filter(|(start, end)| start < end).collect();
+        let gone = joined(not_empty(std::mem::take(&mut self.gone)));
+        self.lacking = joined(not_empty(self.lacking));
         if are_all_due {
             plan.csums = Some(NewCsums::default());
             plan.fix(Fix::ChecksumTree { what: "of all data as it is now" });
@@ -179,18 +181,6 @@ impl Checksums {
         let agreed = sums.into_iter().filter_map(|(sector, sums)| Some((sector, agreed(plan, sector, sums)?)));
         insert(plan, &root, agreed.collect(), sectorsize, size);
     }
-}
-
-/// Ranges in order, those that overlap or touch as one.
-fn joined(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
-    ranges.retain(|(start, end)| start < end);
-    ranges.sort_unstable();
-    ranges.dedup_by(|next, last| {
-        let is_joined = next.0 <= last.1;
-        last.1 = if is_joined { last.1.max(next.1) } else { last.1 };
-        is_joined
-    });
-    ranges
 }
 
 /// The checksum that all copies have, and the one that is stored.

@@ -7,7 +7,7 @@ use crate::block::item::Rules;
 use crate::block::verify::BlockError;
 use crate::block::{Block, BlockKind};
 use crate::disk::inode::InodeItem;
-use crate::disk::{Key, KeyType, Logical, Transid, flags, objectid};
+use crate::disk::{Key, KeyType, Logical, Transid, objectid};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::survey::{Buckets, Job, Unread};
@@ -224,7 +224,7 @@ impl Loss<'_> {
         let root = plan.root(unread.tree);
         let is_nodatasum = |inode: u64| {
             let data = root?.find(volume, Key::new(inode, KeyType::INODE_ITEM, 0)).ok()??;
-            InodeItem::read_prefix(&data).map(|(item, _)| item.flags.get() & flags::inode::NODATASUM != 0)
+            InodeItem::read_prefix(&data).map(|(item, _)| !item.has_csums())
         };
         let judge = Judge { volume, survey: plan.survey, rules: &rules, is_nodatasum: &is_nodatasum };
         let (mut parts, mut fixes) = (Vec::new(), Vec::new());

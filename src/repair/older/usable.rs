@@ -6,7 +6,6 @@ use crate::block::reference::file_extent;
 use crate::block::{ItemRef, Leaf};
 use crate::disk::flags::block_group;
 use crate::disk::flags::extent::DATA;
-use crate::disk::flags::inode::NODATASUM;
 use crate::disk::inode::{FileExtentDisk, FileExtentItem, InodeItem, compression, file_extent_type};
 use crate::disk::{Key, KeyType, Logical, Transid};
 use crate::finding::{Finding, Severity};
@@ -138,7 +137,7 @@ impl Judge<'_> {
     fn is_nodatasum(&self, leaf: Leaf<'_>, inode: u64) -> Option<bool> {
         let key = Key::new(inode, KeyType::INODE_ITEM, 0);
         let item = leaf.item(leaf.block().slot_of(key)).filter(|item| item.key == key);
-        let of_leaf = item.and_then(|item| Some(InodeItem::read_prefix(item.data)?.0.flags.get() & NODATASUM != 0));
+        let of_leaf = item.and_then(|item| Some(!InodeItem::read_prefix(item.data)?.0.has_csums()));
         of_leaf.or_else(|| (self.is_nodatasum)(inode))
     }
 }

@@ -4,7 +4,6 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::block::ItemRef;
 use crate::disk::flags::incompat::NO_HOLES;
-use crate::disk::flags::inode::NODATASUM;
 use crate::disk::inode::{FileExtentDisk, FileExtentItem, InodeItem, compression, dir_type, file_extent_type};
 use crate::disk::{KeyType, Logical, objectid};
 use crate::mix::mix;
@@ -176,7 +175,7 @@ impl Inode {
             KeyType::INODE_ITEM => {
                 if let Some((inode, _)) = InodeItem::read_prefix(item.data) {
                     self.parts |= parts::ITEM;
-                    if inode.flags.get() & NODATASUM != 0 {
+                    if !inode.has_csums() {
                         self.parts |= parts::NODATASUM;
                     }
                     (self.mode, self.nlink) = (inode.mode.get(), inode.nlink.get());

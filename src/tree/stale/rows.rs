@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::disk::{Logical, STRIPE_LEN};
+use crate::ranges::joined;
 use crate::tree::csums::{CsumRoot, CsumRun};
 use crate::volume::{ChunkMapping, Missed, Piece, Volume, compute_parity, rebuild_column};
 
@@ -35,14 +36,7 @@ impl Parts {
     /// Sorted, and without overlap.
     fn iter(&self) -> impl Iterator<Item = (Logical, u64, u64, u64)> {
         self.rows.iter().flat_map(|((chunk, row), parts)| {
-            let mut parts = parts.clone();
-            parts.sort_unstable();
-            parts.dedup_by(|next, last| {
-                let overlaps = next.0 <= last.1;
-                last.1 = if overlaps { last.1.max(next.1) } else { last.1 };
-                overlaps
-            });
-            parts.into_iter().map(|(start, end)| (*chunk, *row, start, end))
+            joined(parts.clone()).into_iter().map(|(start, end)| (*chunk, *row, start, end))
         })
     }
 }
