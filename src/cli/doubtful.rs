@@ -32,7 +32,7 @@ pub fn files(volume: &Volume, doubts: &[DoubtfulInodes]) -> Vec<Doubtful> {
     }
     let files = Files::open(volume, Start::TopLevel).or_else(|_| Files::open(volume, Start::Default));
     let Ok(files) = files else { return doubtful };
-    let (all, mut paths) = (Doubts::new(&files, doubts), Paths::new(volume));
+    let (all, mut paths) = (Doubts::new(doubts), Paths::new(volume));
     for tree in files.subvolumes().iter().map(|subvolume| subvolume.id) {
         for (first, last) in all.of_tree(tree) {
             let mut next = Some(first);

@@ -2,15 +2,14 @@
 
 use std::collections::HashMap;
 
-use crate::disk::fields::Uuid;
 use crate::disk::{Ino, TreeId, objectid};
-use crate::files::{Files, InodeId};
+use crate::files::InodeId;
 
 /// Inodes whose items may be of an earlier commit or missing in part, because a repair has put other blocks in the place of lost
-/// blocks. Snapshots share the blocks, so that their inodes are doubtful, too.
+/// blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DoubtfulInodes {
-    /// The tree in which that was found.
+    /// The subvolume; the root tree, where subvolumes are doubtful.
     pub tree: TreeId,
     /// The first of them; of the root tree, the first subvolume.
     pub first: Ino,
@@ -28,21 +27,12 @@ pub struct Doubts {
 
 impl Doubts {
     /// What `doubts` mean for the subvolumes of a filesystem.
-    pub fn new(files: &Files<'_>, doubts: &[DoubtfulInodes]) -> Self {
+    pub fn new(doubts: &[DoubtfulInodes]) -> Self {
         let mut all = Self::default();
-        if doubts.is_empty() {
-            return all;
-        }
-        let families = families(files);
         for DoubtfulInodes { tree, first, last } in doubts {
-            if tree.0 == objectid::ROOT_TREE {
-                all.trees.push((*first, *last));
-                continue;
-            }
-            let family = families.get(tree);
-            let relatives = families.iter().filter(|(_, other)| Some(*other) == family).map(|(tree, _)| *tree);
-            for relative in relatives.chain([*tree].into_iter().filter(|_| family.is_none())) {
-                all.of_trees.entry(relative).or_default().push((*first, *last));
+            match tree.0 {
+                objectid::ROOT_TREE => all.trees.push((*first, *last)),
+                _ => all.of_trees.entry(*tree).or_default().push((*first, *last)),
             }
         }
         for ranges in all.of_trees.values_mut().chain([&mut all.trees]) {
@@ -84,26 +74,6 @@ impl Doubts {
         }
         texts
     }
-}
-
-/// The first known ancestor of each subvolume.
-fn families(files: &Files<'_>) -> HashMap<TreeId, TreeId> {
-    let subvolumes = files.subvolumes();
-    let by_uuid: HashMap<Uuid, usize> =
-        subvolumes.iter().enumerate().filter_map(|(index, subvolume)| Some((subvolume.uuid?, index))).collect();
-    let mut families: HashMap<TreeId, TreeId> = HashMap::new();
-    for subvolume in &subvolumes {
-        let (mut ancestor, mut left) = (subvolume, subvolumes.len());
-        while let Some(parent) =
-            ancestor.parent_uuid.and_then(|uuid| by_uuid.get(&uuid)).map(|index| &subvolumes[*index])
-            && left > 0
-        {
-            ancestor = parent;
-            left -= 1;
-        }
-        families.insert(subvolume.id, ancestor.id);
-    }
-    families
 }
 
 /// Sorts ranges, and makes one of those that touch.

@@ -52,7 +52,7 @@ pub fn extract(files: &Files<'_>, target: Target<'_>, options: &Options<'_>) -> 
             reports.tell_of(ProblemKind::Missing, path.clone(), None, error);
         }
     }
-    let doubts = Doubts::new(files, &options.doubts);
+    let doubts = Doubts::new(&options.doubts);
     let snapshots = if options.snapshots { HashSet::new() } else { snapshots(files) };
     let mut walker = Walker::new(files, selection, snapshots, &reports)?;
     let mut output = match target {

@@ -22,6 +22,7 @@ mod references;
 mod remedy;
 mod rewrite;
 mod run;
+mod sharers;
 mod space;
 mod undo;
 mod undo_file;

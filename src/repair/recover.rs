@@ -12,8 +12,8 @@ use super::bare;
 use super::decide::decide_blocks;
 use super::fix::Fix;
 use super::options::Options;
-use super::plan::Doubt;
 use super::run::{MAX_STEPS, Step, again, first_choice, is_other_root};
+use super::sharers::doubtful_inodes;
 
 /// What was put in the place of lost blocks. All of it is staged.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +49,7 @@ pub fn recover(images: &[Image], options: &Options<'_>) -> Result<Recovered> {
         }
         Step { images, options, choice, survey: &survey, original: original.as_deref() }.stage(&plan)?;
         recovered.choice = RootChoice::default();
-        recovered.doubts.extend(plan.doubts.iter().filter_map(Doubt::inodes));
+        recovered.doubts.extend(doubtful_inodes(&plan));
         // Superblocks are staged, too, and written nowhere.
         let fixes = plan.fixes.iter().filter(|fix| **fix != Fix::Superblocks {});
         recovered.fixes.extend(fixes.cloned());

@@ -22,7 +22,8 @@ use super::draft::Draft;
 use super::fix::Fix;
 use super::free::FreeBlocks;
 use super::options::{Force, Options};
-use super::plan::{Doubt, Plan, Space};
+use super::plan::{Plan, Space};
+use super::sharers::doubtful_inodes;
 use super::space::Rebuild;
 
 /// Steps at the most: each but the last makes something better, or the repair ends.
@@ -133,8 +134,8 @@ pub fn repair(images: &[Image], options: &Options<'_>) -> Result<Repaired> {
         match begun.stage(&plan) {
             Ok(()) => {
                 last_fixes = fixes.len()..fixes.len() + plan.fixes.len();
+                doubts.extend(doubtful_inodes(&plan));
                 fixes.extend(plan.fixes);
-                doubts.extend(plan.doubts.iter().filter_map(Doubt::inodes));
             }
             Err(error @ (Error::Interrupted | Error::Temporary(_))) => return Err(error),
             Err(error) => stopped = Some(error),

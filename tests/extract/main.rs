@@ -2,6 +2,7 @@
 //! listed, and nothing is written anywhere else.
 
 mod damage;
+mod doubts;
 mod hostile;
 mod listing;
 mod manifest;

@@ -17,7 +17,7 @@ use crate::volume::Volume;
 
 use super::super::edits::{Instead, Items, Part};
 use super::super::fix::Fix;
-use super::super::flip::{Place, PointerPlace, Witness, unflip_copies, unflip_pointer};
+use super::super::flip::{Place, PointerField, PointerPlace, Witness, unflip_copies, unflip_pointer};
 use super::super::older::{Judge, Lineage, OlderBlocks, Piece, State};
 use super::super::plan::{Doubt, Plan, Space};
 use super::parents::{Parent, parents};
@@ -127,8 +127,8 @@ impl Loss<'_> {
         }
         if let Some(parent) = parent
             && (self.put_bit_back(plan, unread, &parent)
-                || self.correct_pointer(plan, unread, &parent)
-                || self.bring_home(plan, unread, &parent)?)
+                || self.bring_home(plan, unread, &parent)?
+                || self.correct_pointer(plan, unread, &parent))
         {
             return Ok(());
         }
@@ -185,6 +185,10 @@ impl Loss<'_> {
         };
         let Some(flip) = unflip_pointer(plan.volume, &place) else { return false };
         let child = crate::block::verify::Expected::child(&flip.ptr, parent_level);
+        let known = Witness::of_extent_item(plan.survey, child.logical).generation;
+        if flip.field == PointerField::Blockptr && known != child.generation {
+            plan.doubts.push(Doubt { tree, first: unread.first, end: unread.end });
+        }
         plan.edits.lost.insert(unread.block, Instead::Same(child));
         plan.fix(Fix::Pointer { tree, block: unread.block, field: format!("{:?}", flip.field) });
         true

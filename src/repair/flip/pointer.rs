@@ -77,7 +77,11 @@ pub fn unflip_pointer(volume: &Volume, place: &PointerPlace<'_>) -> Option<Point
             _ => {}
         }
     }
-    for bit in 0..u64::BITS {
+    // Where the extent tree knows a block that nothing else leads to, the pointer is right, and its block is lost. One of the same
+    // generation and first key that stands elsewhere is what a snapshot shared that is deleted, or was written twice in one
+    // transaction.
+    let is_confirmed = place.witness.generation == Some(generation) && !(place.is_referenced)(address);
+    for bit in (0..u64::BITS).filter(|_| !is_confirmed) {
         let address = Logical(address.0 ^ 1 << bit);
         let is_possible = address.is_aligned(volume.format().sectorsize) && volume.chunks().find(address).is_some();
         if !is_possible || (place.is_referenced)(address) {
