@@ -102,7 +102,7 @@ fn damaged_images_of_others_exit_with_1() {
 
 #[test]
 fn a_filesystem_in_use_is_not_called_damaged() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
     let Some(mounted) = or_skip(Mounted::new(&images, "rw", &scratch)) else { return };
     let refused = rbtrfs("check", &[], &images);
@@ -136,7 +136,7 @@ fn run_as(name: &str, arguments: &[&str], images: &[PathBuf], scratch: &Scratch)
 
 #[test]
 fn fsck_tells_by_the_bits_that_fsck_knows() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(sound) = kernel_image_or_skip("single") else { return };
     let Some(damaged) = damaged_copy("dup", &scratch) else { return };
     let missing = vec![scratch.path("missing")];
@@ -154,7 +154,7 @@ fn fsck_tells_by_the_bits_that_fsck_knows() {
 
 #[test]
 fn the_fsck_that_boots_call_never_stops_a_boot() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(damaged) = damaged_copy("dup", &scratch) else { return };
     for arguments in [&["-a"][..], &["-p"], &["-A"], &["-y"]] {
         let output = run_as("fsck.btrfs", arguments, &damaged, &scratch);
@@ -166,7 +166,7 @@ fn the_fsck_that_boots_call_never_stops_a_boot() {
 
 #[test]
 fn what_has_no_room_in_memory_gives_the_same_answer() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(damaged) = damaged_copy("dup", &scratch) else { return };
     let mut filesystems = vec![damaged];
     filesystems.extend(["single", "raid1", "half-dropped"].into_iter().filter_map(kernel_image_or_skip));
@@ -194,7 +194,7 @@ fn a_full_temporary_directory_is_an_error_and_no_verdict() {
 
 #[test]
 fn older_roots_can_be_checked_and_damaged_ones_passed_by() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
     let superblock = *crate::support::open(&images).superblock();
     let root = superblock.root().0.to_string();
@@ -222,7 +222,7 @@ fn older_roots_can_be_checked_and_damaged_ones_passed_by() {
 
 #[test]
 fn a_lost_chunk_root_is_a_problem_with_what_the_superblock_tells() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
     let volume = crate::support::open(&images);
     let superblock = *volume.superblock();

@@ -105,7 +105,7 @@ fn assert_lost(name: &str, volume: &Volume, logical: u64, found: &[(&str, Value)
 #[test]
 fn a_bad_copy_is_found_while_another_is_good() {
     for name in ["dup", "raid1", "raid1c3", "raid1c4", "raid10", "mixed-dup"] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let volume = open(&images);
         let logical = some_sectors(&volume)[1];
@@ -127,7 +127,7 @@ fn a_bad_copy_is_found_while_another_is_good() {
 #[test]
 fn the_only_copy_is_lost_whatever_the_checksum_and_named_with_its_files() {
     for name in ["single", "raid0", "xxhash", "sha256", "blake2", "mixed", "nodesize-64k"] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let volume = open(&images);
         for logical in some_sectors(&volume) {
@@ -139,7 +139,7 @@ fn the_only_copy_is_lost_whatever_the_checksum_and_named_with_its_files() {
 
 #[test]
 fn a_compressed_extent_is_lost_as_a_whole() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
     let volume = open(&images);
     let mut seen = [false; 4];
@@ -189,7 +189,7 @@ fn parity_place(volume: &Volume, index: usize, wanted: impl Fn(&[bool]) -> bool)
 #[test]
 fn wrong_parity_is_found_and_a_bad_data_stripe_is_rebuilt() {
     for (name, parities) in [("raid5", 1), ("raid6", 2), ("raid5-data-raid1c3-meta", 1)] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let volume = open(&images);
         for logical in some_sectors(&volume) {
@@ -215,7 +215,7 @@ fn wrong_parity_is_found_and_a_bad_data_stripe_is_rebuilt() {
 
 #[test]
 fn the_parity_of_tree_blocks_is_verified_too() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("raid5", &scratch) else { return };
     let volume = open(&images);
     let block = crate::support::contents::first_leaf(&volume, objectid::FS_TREE).logical;
@@ -237,7 +237,7 @@ fn the_parity_of_tree_blocks_is_verified_too() {
 #[test]
 fn what_was_never_written_has_no_parity() {
     for name in ["raid5", "raid6", "raid5-data-raid1c3-meta"] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let volume = open(&images);
         let sums = checksums(&volume);
@@ -266,7 +266,7 @@ fn what_was_never_written_has_no_parity() {
 #[test]
 fn what_is_lost_in_one_piece_is_told_as_one() {
     for name in ["raid0", "raid1", "raid10", "raid5"] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let volume = open(&images);
         // Runs of sectors with checksums on the devices.
@@ -294,7 +294,7 @@ fn what_is_lost_in_one_piece_is_told_as_one() {
 #[test]
 fn a_missing_device_is_no_damage_and_what_is_lost_beside_it_is() {
     for (name, tolerates) in [("raid1", true), ("raid10", true), ("raid5", true), ("raid6", true), ("raid0", false)] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let volume = open(&images);
         let logical = some_sectors(&volume)[1];
@@ -321,7 +321,7 @@ fn a_missing_device_is_no_damage_and_what_is_lost_beside_it_is() {
 
 #[test]
 fn a_sector_that_cannot_be_read_is_a_bad_copy() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = kernel_image_or_skip("raid1") else { return };
     let volume = open(&images);
     let logical = some_sectors(&volume)[1];
@@ -339,7 +339,7 @@ fn a_sector_that_cannot_be_read_is_a_bad_copy() {
 #[test]
 fn the_number_of_threads_makes_no_difference() {
     for name in ["raid10", "raid6", "single"] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let volume = open(&images);
         let damaged = checksums(&volume).into_keys().enumerate().filter(|(index, _)| index % 7 < 3);

@@ -50,7 +50,7 @@ fn part<'t>(text: &'t str, start: &str) -> Vec<&'t str> {
 
 #[test]
 fn the_filesystem_and_the_work_are_told_around_what_was_found() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let injector = filled(&scratch);
     let images = injector.images();
     let text = output_of("check", images);
@@ -70,7 +70,7 @@ fn the_filesystem_and_the_work_are_told_around_what_was_found() {
 
 #[test]
 fn problems_stand_under_what_they_mean_and_with_their_files() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let injector = filled(&scratch);
     let inode = inode_of(injector.images(), "a file");
     damage_bytes(&injector, inode);
@@ -125,7 +125,7 @@ fn follow(command: &str, scratch: &Scratch) -> Run {
 
 #[test]
 fn what_is_advised_can_be_done_as_it_is_written() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let injector = filled(&scratch);
     damage_bytes(&injector, inode_of(injector.images(), "a file"));
     let run = run_rbtrfs("check", injector.images());
@@ -142,7 +142,7 @@ fn what_is_advised_can_be_done_as_it_is_written() {
 
 #[test]
 fn a_missing_device_is_asked_for_where_something_is_wrong() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let mut injector = filled(&scratch);
     damage_bytes(&injector, inode_of(injector.images(), "a file"));
     injector.lose(1);
@@ -154,7 +154,7 @@ fn a_missing_device_is_asked_for_where_something_is_wrong() {
 
 #[test]
 fn contents_that_were_wrong_before_they_were_written_point_at_the_memory() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let injector = filled(&scratch);
     let key = Key::new(inode_of(injector.images(), "a file"), KeyType::INODE_ITEM, 0);
     let advice = "Test the memory";
@@ -170,7 +170,7 @@ fn contents_that_were_wrong_before_they_were_written_point_at_the_memory() {
 #[test]
 fn a_lost_root_leads_to_the_one_that_can_be_read() {
     let Some(images) = kernel_image_or_skip("single") else { return };
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let injector = Injector::new(&images);
     injector.block_unstamped(injector.root(objectid::ROOT_TREE).logical, |bytes| bytes.fill(0));
     let run = run_rbtrfs("check", injector.images());
@@ -203,7 +203,7 @@ fn a_lost_root_leads_to_the_one_that_can_be_read() {
 
 #[test]
 fn colours_come_where_they_are_asked_for_and_change_no_word() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let injector = filled(&scratch);
     damage_a_copy(&injector, objectid::CSUM_TREE);
     let run = |words: &[&str], variables: &[(&str, &str)]| {
@@ -239,7 +239,7 @@ fn colours_come_where_they_are_asked_for_and_change_no_word() {
 
 #[test]
 fn a_repair_is_told_as_the_check_is_and_done_as_it_is_advised() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let injector = filled(&scratch);
     damage_bytes(&injector, inode_of(injector.images(), "a file"));
     let checked = run_rbtrfs("check", injector.images()).stdout;

@@ -35,7 +35,7 @@ fn open_surveyed(images: &[PathBuf]) -> Result<Filesystem> {
 }
 
 fn contents_of(images: &[PathBuf]) -> Option<String> {
-    or_skip(Mounted::new(images, "ro", &Scratch::new())).map(|mounted| mounted.contents())
+    or_skip(Mounted::new(images, "ro", &Scratch::in_memory())).map(|mounted| mounted.contents())
 }
 
 /// The tree that block group items stand in.
@@ -107,7 +107,7 @@ fn what_the_extent_tree_does_not_know_of_is_not_written_over() {
 #[test]
 fn wrong_counts_and_free_space_are_written_as_they_should_be() {
     for name in IMAGES {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(originals) = copy_of_kernel_image_or_skip(name, &scratch) else { continue };
         let injector = Injector::new(&originals);
         let volume = injector.volume();
@@ -139,7 +139,7 @@ fn wrong_counts_and_free_space_are_written_as_they_should_be() {
 
 #[test]
 fn a_survey_of_another_state_vouches_for_nothing() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
     let old = Arc::new(survey(&open(&images), true));
     let without_records = Arc::new(survey(&open(&images), false));

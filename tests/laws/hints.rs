@@ -97,7 +97,7 @@ fn last_image(injector: &Injector) -> String {
 
 #[test]
 fn an_image_without_superblocks_is_led_to_what_searches_it() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let injector = filled(1, "", &scratch);
     lose_superblocks(&injector, 0);
     let mut hints: Vec<String> = Vec::new();
@@ -122,7 +122,7 @@ fn an_image_without_superblocks_is_led_to_what_searches_it() {
 
 #[test]
 fn a_device_of_two_without_superblocks_is_led_to_what_knows_it_by_the_other() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let injector = filled(2, "-d raid1 -m raid1", &scratch);
     lose_superblocks(&injector, 1);
     for command in READING.iter().chain(CHANGING) {
@@ -140,7 +140,7 @@ fn a_device_of_two_without_superblocks_is_led_to_what_knows_it_by_the_other() {
 
 #[test]
 fn what_was_searched_in_vain_is_not_to_be_searched_again() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let zeros = scratch.zeros("zeros", 8 << 20);
     let target = scratch.path("target");
     for command in ["check --repair --dry-run", "check --repair", &format!("extract -C {}", target.display())] {
@@ -155,7 +155,7 @@ fn what_was_searched_in_vain_is_not_to_be_searched_again() {
 
 #[test]
 fn what_is_no_lost_btrfs_is_not_to_be_searched() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let other = scratch.zeros("other", 64 << 20);
     let quick = ["-qF", "-E", "lazy_itable_init=1,nodiscard"].map(std::ffi::OsStr::new);
     let Some(_) = crate::support::or_skip(tool("mkfs.ext4", quick.into_iter().chain([other.as_os_str()]))) else {
@@ -172,7 +172,7 @@ fn what_is_no_lost_btrfs_is_not_to_be_searched() {
 #[test]
 fn a_lost_root_is_led_to_the_check_that_says_what_to_do() {
     for tree in [objectid::CHUNK_TREE, objectid::ROOT_TREE] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let injector = filled(1, "", &scratch);
         injector.block_unstamped(injector.root(tree).logical, |bytes| bytes.fill(0));
         for command in READING.iter().chain(CHANGING).filter(|command| **command != "check") {
@@ -192,7 +192,7 @@ fn a_lost_root_is_led_to_the_check_that_says_what_to_do() {
 
 #[test]
 fn a_root_on_a_device_that_is_not_given_is_no_lost_root() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let injector = filled(2, "-d single -m single", &scratch);
     let volume = injector.volume();
     let chunk = volume.chunks().find(injector.root(objectid::CHUNK_TREE).logical).unwrap();
@@ -217,7 +217,7 @@ fn a_root_on_a_device_that_is_not_given_is_no_lost_root() {
 
 #[test]
 fn no_command_is_told_of_an_option_that_it_does_not_have() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let injector = filled(2, "-d raid1 -m raid1", &scratch);
     for command in CHANGING.iter().chain([&SPROUT]) {
         let (told, hint) = run(command, &injector.images()[..1], &scratch);
@@ -231,7 +231,7 @@ fn no_command_is_told_of_an_option_that_it_does_not_have() {
 #[test]
 fn what_the_kernel_left_pending_comes_with_the_way_to_give_it_up() {
     for (name, option) in [("log-tree", "check --clear-log"), ("balance-interrupted", "--cancel")] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let mut told_of = 0;
         for command in CHANGING {

@@ -84,7 +84,7 @@ impl Law {
     }
 
     fn wrong_arguments_are_told_and_change_nothing(&self) {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let images = self.images(&scratch);
         let before = state(&images);
         for (options, images) in [("--no-such-option", images.as_slice()), ("", &[])] {
@@ -96,7 +96,7 @@ impl Law {
     }
 
     fn what_is_no_filesystem_is_refused_in_one_line_that_names_it(&self) {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         self.images(&scratch);
         let directory = scratch.new_directory();
         for path in [scratch.path("nowhere"), scratch.zeros("empty", 0), scratch.zeros("zeros", 1 << 20), directory] {
@@ -108,7 +108,7 @@ impl Law {
 
     /// Reading goes on without the device, a change does not.
     fn a_missing_device_is_told(&self) {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let images = self.images(&scratch);
         let before = state(&images);
         for image in &images {
@@ -125,7 +125,7 @@ impl Law {
 
     /// Neither reading nor a dry run changes an image, nor its time.
     fn what_is_not_to_be_changed_stays_as_it_is(&self) {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let images = self.images(&scratch);
         let before = state(&images);
         let run = self.run(if self.changes { "--dry-run" } else { "" }, &images, &scratch);
@@ -135,7 +135,7 @@ impl Law {
 
     /// A reader that has seen enough is no failure. After a change it is told that the change is made.
     fn a_closed_pipe_is_no_failure_of_the_work(&self) {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         // Nobody reads from before the program starts: one that is fast would else have written by then.
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
@@ -152,7 +152,7 @@ impl Law {
 
     /// Output that has no room is a failure. After a change it is one of its own: the change is made.
     fn a_full_output_is_a_failure(&self) {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let output = Command::new(PROGRAM).args(self.words(&scratch)).args(self.images(&scratch)).stdout(full).output();
         let run = Run::of(output.unwrap());
@@ -163,7 +163,7 @@ impl Law {
 
     /// What goes nowhere is not printed, as what has no room.
     fn a_closed_output_is_a_failure(&self) {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let script = "exec \"$0\" \"$@\" >&-";
         let mut shell = Command::new("sh");
         shell.args(["-c", script, PROGRAM]).args(self.words(&scratch)).args(self.images(&scratch));
@@ -193,7 +193,7 @@ impl Law {
 
     /// Under each of its names.
     fn a_program_names_itself_as_it_was_called(&self) {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let name = format!("rbtrfs-{}", self.name());
         let link = scratch.path(&name);
         std::os::unix::fs::symlink(PROGRAM, &link).unwrap();
@@ -207,7 +207,7 @@ impl Law {
 
     fn json_is_one_document_of_its_schema(&self) {
         let Some(schema) = self.schema else { return };
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let run = self.run("--json", &self.images(&scratch), &scratch);
         let document: Value =
             serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{}: {error}", self.command));

@@ -126,7 +126,7 @@ const READING: &[&str] = &[
 
 #[test]
 fn every_document_is_of_its_schema() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let mut documents = Documents::default();
     let clean = filled(&scratch, "clean");
     let damaged = filled(&scratch, "damaged");
@@ -187,7 +187,7 @@ fn every_document_is_of_its_schema() {
 /// A schema that takes anything would judge nothing.
 #[test]
 fn a_document_with_a_member_too_many_or_too_few_is_seen() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let images = filled(&scratch, "clean");
     let mut documents = Documents::default();
     let mut of_command = Documents::default();
@@ -212,7 +212,7 @@ fn a_document_with_a_member_too_many_or_too_few_is_seen() {
 
 #[test]
 fn a_command_that_fails_says_so_in_a_document_and_as_ever() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let images = images(&scratch);
     let zeros = scratch.zeros("zeros", 1 << 20);
     let nowhere = scratch.path("nowhere");
@@ -256,7 +256,7 @@ fn rounded(document: &Value) -> Vec<u64> {
 
 #[test]
 fn no_integer_is_one_that_readers_round_if_that_is_asked_for() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let images = filled(&scratch, "clean");
     for command in ["dump-tree --json", "dump-super --json", "ls --json -R"] {
         let run = run_rbtrfs(command, &images);

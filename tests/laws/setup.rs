@@ -27,7 +27,7 @@ fn names_in(directory: &Path) -> BTreeSet<String> {
 
 #[test]
 fn one_program_is_installed_and_is_each_command_by_its_names() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     // A second time over what is there.
     installed(&scratch);
     let prefix = installed(&scratch);
@@ -113,7 +113,7 @@ fn lines_of_the_readme() -> Vec<String> {
 
 #[test]
 fn every_line_of_the_readme_does_what_it_is_there_for() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     if ["jq", "python3"].into_iter().any(|tool| or_skip(crate::support::tool(tool, ["--version"])).is_none()) {
         return;
     }
@@ -141,7 +141,7 @@ fn every_line_of_the_readme_does_what_it_is_there_for() {
 
 #[test]
 fn what_failed_and_what_was_skipped_is_named_at_the_end() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let report = "     Running tests/laws/main.rs (target/debug/deps/laws-0123456789abcdef)\n\nrunning 3 tests\n\
                   test one ... FAILED\n\nfailures:\n\n---- one stdout ----\n    not::a_name\nfailures:\n\n\n\
                   failures:\n    one\n    texts::another\n\ntest result: FAILED. 1 passed; 2 failed\n\n   \

@@ -13,7 +13,7 @@ fn shell(script: &str, images: &[PathBuf]) -> Run {
 
 #[test]
 fn a_dry_run_does_not_say_that_anything_was_done() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let images = images(&scratch);
     for (command, planned, done) in [
         ("chunk-alloc --type data", "would allocate chunk ", "allocated chunk "),
@@ -30,7 +30,7 @@ fn a_dry_run_does_not_say_that_anything_was_done() {
 
 #[test]
 fn what_has_nothing_to_do_says_so() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let images = images(&scratch);
     output_of("chunk-remove --unused", &images);
     for (command, text) in [
@@ -47,7 +47,7 @@ fn what_has_nothing_to_do_says_so() {
 
 #[test]
 fn a_chunk_that_cannot_be_is_refused_for_its_own_reason() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let images = images(&scratch);
     for (command, reasons) in [
         ("chunk-alloc --type data --count 0", ["--count", "1.."]),
@@ -66,7 +66,7 @@ fn a_chunk_that_cannot_be_is_refused_for_its_own_reason() {
 
 #[test]
 fn a_missing_directory_for_temporary_files_is_named() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let (root, image) = (scratch.new_directory(), scratch.path("image"));
     let script = "TMPDIR=/no-such-directory exec \"$0\" mkfs --rootdir \"$1\" \"$2\"";
     let run = shell(script, &[root, image]);
@@ -75,7 +75,7 @@ fn a_missing_directory_for_temporary_files_is_named() {
 
 #[test]
 fn a_size_that_no_file_can_have_is_named() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let image = scratch.path("image");
     for option in ["--size", "--byte-count"] {
         let run = run_rbtrfs(&format!("mkfs {option} 8E"), std::slice::from_ref(&image));
@@ -86,7 +86,7 @@ fn a_size_that_no_file_can_have_is_named() {
 
 #[test]
 fn a_missing_device_is_said_where_the_result_of_a_check_is() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let images = images(&scratch);
     let run = run_rbtrfs("check", &images[..1]);
     let end = "no problems found\ndevice 2 is missing: what stands there was not verified\n";
@@ -96,7 +96,7 @@ fn a_missing_device_is_said_where_the_result_of_a_check_is() {
 
 #[test]
 fn a_superblock_that_is_gone_is_said_in_a_sentence() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let image = scratch.path("image");
     output_of("mkfs --quiet --byte-count 300M", std::slice::from_ref(&image));
     crate::support::change(&image, 0x400_0000, 4096, |bytes| bytes.fill(0));
@@ -118,7 +118,7 @@ fn a_superblock_that_is_gone_is_said_in_a_sentence() {
 
 #[test]
 fn a_limit_for_the_size_of_files_is_a_failure_that_cleans_up() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let image = scratch.path("image");
     let run = shell("ulimit -f 1000; exec \"$0\" mkfs -b 300M \"$1\"", std::slice::from_ref(&image));
     assert!(run.code == 2 && run.says(&["File too large"]) && !image.exists(), "{run:?}");

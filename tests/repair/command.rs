@@ -38,7 +38,7 @@ fn check(options: &[&str], images: &[PathBuf]) -> Run {
 #[test]
 fn a_plan_that_is_told_writes_nothing() {
     let Some(injector) = damaged() else { return };
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let copy = scratch.copy(&injector.images()[0]);
     let times = std::fs::metadata(&injector.images()[0]).unwrap().modified().unwrap();
     let run = check(&["--dry-run"], injector.images());
@@ -54,7 +54,7 @@ fn a_plan_that_is_told_writes_nothing() {
 #[test]
 fn what_is_repaired_is_clean_and_can_be_undone() {
     let Some(injector) = damaged() else { return };
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let copy = scratch.copy(&injector.images()[0]);
     let undo = scratch.path("undo");
     let run = check(&["--repair", "--undo", undo.to_str().unwrap()], injector.images());
@@ -70,7 +70,7 @@ fn what_is_repaired_is_clean_and_can_be_undone() {
 #[test]
 fn nothing_is_given_up_that_nobody_agreed_to_give_up() {
     let Some(injector) = with_loss() else { return };
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let copy = scratch.copy(&injector.images()[0]);
     let run = check(&["--repair"], injector.images());
     assert_eq!(run.code, 2, "{run:?}");
@@ -123,7 +123,7 @@ fn fsck_at_boot_gives_up_nothing_and_writes_the_good_copies_over_the_bad() {
     assert_eq!(expected.len() + 1, before.len(), "{before:?}");
     assert_eq!(codes(), expected);
     // There is nothing left that loses nothing.
-    let (scratch, images) = (Scratch::new(), injector.images());
+    let (scratch, images) = (Scratch::in_memory(), injector.images());
     let copy = scratch.copy(&images[0]);
     assert_eq!(Run::of(rbtrfs("fsck", &["-p"], images)).code, 8);
     assert_identical(images, &[copy], "a repair that would lose something");
@@ -138,7 +138,7 @@ fn what_an_image_that_is_cut_short_lacks_is_not_given_up() {
     let chunk = volume.chunks().find(root).unwrap();
     let (_, physical) = chunk.place(root, 1).unwrap();
     injector.resize(0, physical.0);
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let copy = scratch.copy(&injector.images()[0]);
     let run = check(&["--repair", "--yes"], injector.images());
     assert_eq!(run.code, 2, "{run:?}");

@@ -64,7 +64,7 @@ pub fn judge(images: &[PathBuf], outcome: &rbtrfs::Result<Repaired>) -> &'static
         Ok(repaired) if repaired.is_clean() => {
             let judged = btrfs_check_output(images).unwrap();
             assert!(judged.status.success(), "{}", String::from_utf8_lossy(&judged.stderr));
-            let scratch = Scratch::new();
+            let scratch = Scratch::in_memory();
             let mounted = Mounted::new(images, "ro", &scratch).unwrap();
             mounted.contents();
             "clean"

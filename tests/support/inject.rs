@@ -3,9 +3,7 @@
 use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::PathBuf;
 
 use rbtrfs::block::BlockKind;
 use rbtrfs::block::verify::Expected;
@@ -17,10 +15,12 @@ use rbtrfs::tree::TreeRoot;
 use rbtrfs::volume::Volume;
 use zerocopy::{FromBytes, IntoBytes, KnownLayout, Unaligned};
 
+use super::{Scratch, copies};
+
 /// Copies of a filesystem's images, removed at the end.
 pub struct Injector {
-    directory: PathBuf,
     images: Vec<PathBuf>,
+    _scratch: Scratch,
 }
 
 /// The items of a leaf.
@@ -28,15 +28,9 @@ pub type LeafItems = Vec<(Key, Vec<u8>)>;
 
 impl Injector {
     pub fn new(images: &[PathBuf]) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("inject-{}-{number}", std::process::id());
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        std::fs::create_dir_all(&directory).unwrap();
-        let copy = Command::new("cp").args(["--sparse=always", "--reflink=auto"]).args(images).arg(&directory).status();
-        assert!(copy.unwrap().success());
-        let images = images.iter().map(|image| directory.join(image.file_name().unwrap())).collect();
-        Self { directory, images }
+        let scratch = Scratch::in_memory();
+        let images = copies(images, scratch.directory());
+        Self { images, _scratch: scratch }
     }
 
     pub fn images(&self) -> &[PathBuf] {
@@ -267,10 +261,4 @@ fn write_leaf(bytes: &mut [u8], items: &LeafItems) {
         body[start..start + size_of::<Item>()].copy_from_slice(item.as_bytes());
     }
     assert!(items.len() * size_of::<Item>() <= end, "the leaf is full");
-}
-
-impl Drop for Injector {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
 }

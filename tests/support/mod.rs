@@ -150,6 +150,10 @@ impl Scratch {
         Self(path)
     }
 
+    pub fn directory(&self) -> &Path {
+        &self.0
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }

@@ -122,7 +122,7 @@ fn a_lost_device_hides_no_chunk_tree_that_the_rest_of_the_row_tells() {
 /// The root of a chunk tree of many leaves, or some of its leaves, lie in chunks that the array lacks.
 #[test]
 fn every_block_of_a_chunk_tree_is_found() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("nodesize-4k", &scratch) else { return };
     output_of("chunk-alloc --type system --size 1M", &images);
     output_of("chunk-alloc --type data --count 150 --size 256K", &images);
@@ -173,7 +173,7 @@ fn lose_entries(superblock: &mut Superblock, lost: &[Logical]) {
 /// The block that is the newest is not always what the superblock says.
 #[test]
 fn no_other_block_is_taken_for_the_chunk_root() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("dup", &scratch) else { return };
     let injector = Injector::new(&images);
     injector.superblocks(|superblock| superblock.sys_chunk_array_size.set(0));
@@ -239,7 +239,7 @@ fn a_search_of_terabytes_that_finds_nothing_ends_soon() {
 /// Linux 6.18 adds a system chunk that has no room in the array, and moves the chunk root there.
 #[test]
 fn what_the_kernel_leaves_of_forty_devices_is_read() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let options = ["-m", "raid10", "-d", "raid10", "-n", "64k"];
     let Some(images): Option<Vec<PathBuf>> = make_filesystem(&options, 40, 2 << 30, &scratch) else { return };
     let Some(mounted) = or_skip(Mounted::new(&images, "nossd", &scratch)) else { return };

@@ -76,7 +76,7 @@ fn rows(volume: &Volume) -> BTreeMap<Logical, Vec<Vec<u8>>> {
 #[test]
 fn no_byte_of_a_row_that_holds_something_changes() {
     for name in PARITY.map(|(name, _)| name).into_iter().chain(["raid5-data-raid1c3-meta"]) {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         for command in CHANGES {
             let before = rows(&open(&images));
@@ -117,7 +117,7 @@ fn losses(images: &[PathBuf]) -> String {
 fn a_column_that_only_parity_has_is_not_lost_to_a_change() {
     for (name, tolerated) in PARITY {
         for lost in 1..=tolerated {
-            let scratch = Scratch::new();
+            let scratch = Scratch::in_memory();
             let Some(before) = kernel_image_or_skip(name) else { return };
             let images = copies(&before, &scratch.new_directory());
             let volume = open(&images);
@@ -182,7 +182,7 @@ fn change_something(fs: &mut Filesystem) -> Result<(), Error> {
 #[test]
 fn rows_that_hold_something_are_written_only_if_allowed_and_only_where_all_is_good() {
     for (profile, devices, lost) in [("raid5", 3, 1), ("raid6", 4, 2)] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = without_whole_rows(profile, devices, &scratch) else { return };
         assert_sound_with_data(&images, profile);
         let mut fs = open_for_change(&images);
@@ -246,7 +246,7 @@ fn rows_that_hold_something_are_written_only_if_allowed_and_only_where_all_is_go
 
 #[test]
 fn a_full_filesystem_of_rows_in_part_goes_on_if_that_is_allowed() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = without_whole_rows("raid5", 3, &scratch) else { return };
     let Some(contents) = or_skip(Mounted::new(&images, "ro", &scratch)).map(|mounted| mounted.contents()) else {
         return;
@@ -270,7 +270,7 @@ fn a_full_filesystem_of_rows_in_part_goes_on_if_that_is_allowed() {
 #[test]
 fn parity_changes_for_no_sector_that_is_not_written() {
     for (name, _) in PARITY {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let volume = open(&images);
         let is_data = |chunk: &&rbtrfs::volume::ChunkMapping| chunk.flags.contains(DATA);

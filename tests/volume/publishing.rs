@@ -103,7 +103,7 @@ fn without_slot(images: &[PathBuf], slot: usize, scratch: &Scratch) -> Vec<PathB
 #[test]
 fn the_same_state_published_again_changes_the_next_backup_slot_and_nothing_else() {
     for name in ["single", "raid1", "raid5", "mixed", "sha256", "uuid-metadata", "convert"] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(before) = kernel_image_or_skip(name) else { return };
         let images = copies(&before, &scratch.new_directory());
         let mut volume = writable(&images);
@@ -134,7 +134,7 @@ fn the_same_state_published_again_changes_the_next_backup_slot_and_nothing_else(
 
 #[test]
 fn every_place_for_a_superblock_gets_one() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     for (size, count) in [(256 << 30, 2), (257 << 30, 3)] {
         let image = scratch.zeros("large", size);
         let Some(_) = or_skip(mkfs_btrfs([""; 0], std::slice::from_ref(&image))) else { return };
@@ -154,7 +154,7 @@ fn every_place_for_a_superblock_gets_one() {
 
 #[test]
 fn a_seed_stays_as_it_is() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(before) = kernel_image_or_skip("seed-sprout") else { return };
     let images = copies(&before, &scratch.new_directory());
     let mut volume = writable(&images);
@@ -196,7 +196,7 @@ fn steps(events: &[Event], images: usize) -> Vec<Vec<(usize, u64)>> {
 #[test]
 fn no_superblock_is_written_before_what_it_points_to() {
     for name in ["single", "raid1", "raid10", "raid5", "raid6"] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = kernel_image_or_skip(name) else { return };
         let Some(disk) = or_skip(RecordingDisk::new(&images, &scratch)) else { return };
         let mut volume = writable(disk.images());
@@ -228,7 +228,7 @@ fn generation_of(images: &[PathBuf]) -> Transid {
 #[test]
 fn a_crash_at_any_moment_leaves_the_old_state_or_the_new_one() {
     for name in ["single", "dup", "raid1", "raid5", "raid6"] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = kernel_image_or_skip(name) else { return };
         let Some(disk) = or_skip(RecordingDisk::new(&images, &scratch)) else { return };
         let mut volume = writable(disk.images());
@@ -244,14 +244,14 @@ fn a_crash_at_any_moment_leaves_the_old_state_or_the_new_one() {
             let survivals: [fn(usize) -> bool; 4] =
                 [|_| false, |_| true, |number| number % 2 == 0, |number| number % 2 == 1];
             for survives in survivals {
-                let crashed = Scratch::new();
+                let crashed = Scratch::in_memory();
                 let generation = generation_of(&disk.after_crash(count, survives, &crashed));
                 assert!(generation == new || generation.0 == new.0 - 1, "{name}: {generation}");
                 assert!(generation != new || Some(count) > first_superblock, "{name}: new after {count} events");
                 found.insert(generation);
             }
             for sector in [512, 4096] {
-                let crashed = Scratch::new();
+                let crashed = Scratch::in_memory();
                 let survives = |event: usize, number: u64| (event as u64 + number + count as u64).is_multiple_of(2);
                 let generation = generation_of(&disk.after_torn_crash(count, sector, survives, &crashed));
                 assert!(generation == new || generation.0 == new.0 - 1, "{name}: {generation}, torn");
@@ -278,7 +278,7 @@ fn fail_at_every_call(name: &str, error: Errno) {
     for (failing, how_many) in cases {
         for from in 0_usize.. {
             let calls = from..from.saturating_add(how_many);
-            let directory = Scratch::new();
+            let directory = Scratch::in_memory();
             let Some(disk) = or_skip(RecordingDisk::failing_calls(&before, &directory, failing, calls, error)) else {
                 return;
             };
@@ -333,7 +333,7 @@ fn fail_at_every_call(name: &str, error: Errno) {
             }
             // A crash may take what no barrier covers.
             for survives in [(|_| false) as fn(usize) -> bool, |_| true, |number| number % 2 == 0] {
-                let found = generation_of(&disk.after_crash(events.len(), survives, &Scratch::new())).0;
+                let found = generation_of(&disk.after_crash(events.len(), survives, &Scratch::in_memory())).0;
                 assert!(found == new || found == new - 1 && !partly.is_sure(), "{what}: {found} after a crash");
             }
             // What is held in memory is neither state for sure.
@@ -367,7 +367,7 @@ fn after_a_commit(images: &[PathBuf], scratch: &Scratch) -> Vec<PathBuf> {
 /// A commit tears superblocks beside others that are not of the present state. Neither of those may be found: what they
 /// lead to is free, and written to.
 fn tear_beside_others(name: &str, edit: impl Fn(&[PathBuf], &[PathBuf], &[PathBuf])) {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(past) = kernel_image_or_skip(name) else { return };
     let images = after_a_commit(&past, &scratch);
     let future = after_a_commit(&images, &scratch);
@@ -388,7 +388,7 @@ fn tear_beside_others(name: &str, edit: impl Fn(&[PathBuf], &[PathBuf], &[PathBu
     for count in 0..=events.len() {
         for seed in 0..3 {
             let survives = |event: usize, sector: u64| !(event as u64 * 5 + sector + seed).is_multiple_of(3);
-            let crashed = Scratch::new();
+            let crashed = Scratch::in_memory();
             let left = disk.after_torn_crash(count, 512, survives, &crashed);
             let what = format!("{name}: after {count} of {} events", events.len());
             let volume = open(&left);
@@ -424,7 +424,7 @@ fn a_torn_superblock_never_leads_to_a_state_that_was_given_up() {
 
 #[test]
 fn a_superblock_behind_the_end_of_a_device_is_not_its_mirror() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
     let Some(others) = kernel_image_or_skip("dup") else { return };
     std::fs::File::options().write(true).open(&images[0]).unwrap().set_len(257 << 30).unwrap();
@@ -465,7 +465,7 @@ fn nonsense_is_not_published() {
         ("tree root", |new| new.blocks.clear()),
         ("chunk root", |new| new.superblock.chunk_root_generation -= 1),
     ];
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = kernel_image_or_skip("raid1") else { return };
     let Some(disk) = or_skip(RecordingDisk::new(&images, &scratch)) else { return };
     let mut volume = writable(disk.images());

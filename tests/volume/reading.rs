@@ -66,7 +66,7 @@ fn every_copy_of_every_tree_block_is_good() {
 
 #[test]
 fn two_damaged_stripes_of_a_raid6_row_cost_nothing_and_three_are_an_error() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("raid6", &scratch) else { return };
     let volume = open(&images);
     let mut buffer = Vec::new();
@@ -170,7 +170,7 @@ type Damage<'a> = &'a dyn Fn(&mut [u8]);
 #[test]
 fn a_bad_copy_is_replaced_by_a_good_one_with_a_warning() {
     for name in ["dup", "raid1", "raid1c4", "raid10", "raid5", "raid6"] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let volume = open(&images);
         let length = volume.format().nodesize as usize;
@@ -201,7 +201,7 @@ fn a_bad_copy_is_replaced_by_a_good_one_with_a_warning() {
 #[test]
 fn a_block_without_a_good_copy_is_named_and_the_rest_is_dumped() {
     for name in ["single", "dup", "raid1", "raid1c3"] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let volume = open(&images);
         let logical = first_leaf(&volume, objectid::FS_TREE).logical;
@@ -222,7 +222,7 @@ fn a_block_without_a_good_copy_is_named_and_the_rest_is_dumped() {
 /// Which trees there are is written in the root tree: without it, none is found, and that is not the same as none.
 #[test]
 fn trees_that_cannot_be_found_are_not_taken_for_trees_that_are_not_there() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("dup", &scratch) else { return };
     let volume = open(&images);
     let logical = tree(&volume, objectid::ROOT_TREE).logical;
@@ -241,7 +241,7 @@ fn trees_that_cannot_be_found_are_not_taken_for_trees_that_are_not_there() {
 fn a_damaged_primary_superblock_is_replaced_by_its_mirror_with_a_warning() {
     let damages: [fn(&mut [u8]); 2] = [|bytes| bytes.fill(0), |bytes| bytes[200] ^= 1];
     for damage in damages {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip("raid1", &scratch) else { return };
         let whole = output_of("dump-tree", &images);
         change(&images[1], SUPERBLOCK, 4096, damage);
@@ -276,7 +276,7 @@ fn images_that_are_not_of_one_filesystem_are_refused_with_one_line() {
     let (Some(raid1), Some(sprout)) = (kernel_image_or_skip("raid1"), kernel_image_or_skip("seed-sprout")) else {
         return;
     };
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let seeds =
         [&single[0], &dup[0]].map(|image| scratch.path(image.parent().unwrap().file_name().unwrap().to_str().unwrap()));
     for (seed, image) in seeds.iter().zip([&single[0], &dup[0]]) {
@@ -313,7 +313,7 @@ fn assert_refused(command: &str, images: &[PathBuf]) {
 
 #[test]
 fn what_is_no_image_is_refused_with_one_line() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(dup) = kernel_image_or_skip("dup") else { return };
     let ext4 = scratch.zeros("ext4", 16 << 20);
     let Some(_) = or_skip(tool("mkfs.ext4", ["-q".as_ref(), ext4.as_os_str()])) else { return };
@@ -356,7 +356,7 @@ fn what_is_no_image_is_refused_with_one_line() {
 
 #[test]
 fn a_read_only_image_is_read_by_anybody_and_stays_as_it_was() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
     let image = &images[0];
     std::fs::set_permissions(image, PermissionsExt::from_mode(0o444)).unwrap();
@@ -381,7 +381,7 @@ fn a_read_only_image_is_read_by_anybody_and_stays_as_it_was() {
 
 #[test]
 fn a_file_truncated_while_it_is_open_is_a_read_error() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("dup", &scratch) else { return };
     let volume = open_mapped(&images);
     OpenOptions::new().write(true).open(&images[0]).unwrap().set_len(1 << 20).unwrap();
@@ -399,7 +399,7 @@ fn a_file_truncated_while_it_is_open_is_a_read_error() {
 
 #[test]
 fn a_file_truncated_amid_a_dump_ends_it_with_errors_and_no_signal() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("deep", &scratch) else { return };
     let messages = scratch.path("stderr");
     let mut child = Command::new(PROGRAM)
@@ -433,7 +433,7 @@ fn an_unreadable_sector_costs_only_what_has_no_other_copy() {
     let places = [1, 2].map(|mirror| place(&volume, logical, mirror).1);
     let sector = |place: u64| place + 4096..place + 4608;
 
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let disk = FailingDisk::new(&images[0], vec![sector(places[0])], &scratch);
     let Some(disk) = or_skip(disk) else { return };
     let run = run_rbtrfs("dump-tree", &[disk.image()]);
@@ -452,7 +452,7 @@ fn an_unreadable_sector_costs_only_what_has_no_other_copy() {
 #[test]
 fn an_unreadable_superblock_is_replaced_by_its_mirror() {
     let Some(images) = kernel_image_or_skip("single") else { return };
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let primary = SUPERBLOCK..SUPERBLOCK + 512;
     let disk = FailingDisk::new(&images[0], vec![primary.clone()], &scratch);
     let Some(disk) = or_skip(disk) else { return };
@@ -474,7 +474,7 @@ fn an_unreadable_superblock_is_replaced_by_its_mirror() {
 /// The judge is `btrfs inspect-internal dump-tree`. Its version stands in the first line; newer ones escape names.
 #[test]
 fn no_size_of_sectors_and_nodes_is_misread() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let directory = scratch.path("directory");
     std::fs::create_dir(&directory).unwrap();
     for number in 0..60 {

@@ -100,7 +100,7 @@ fn contents_of(images: &[PathBuf], scratch: &Scratch) -> Option<String> {
 fn a_device_with_all_blocks_is_written_however_far_its_superblock_is_behind() {
     for (name, behind) in [("raid1", 1), ("raid1", 3), ("raid5", 1), ("raid5", 2), ("raid6", 2), ("raid10", 1)] {
         let what = format!("{name}, {behind} behind");
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let Some(contents) = contents_of(&images, &scratch) else { return };
         let old = kept(&images, &scratch);
@@ -133,7 +133,7 @@ fn a_device_with_all_blocks_is_written_however_far_its_superblock_is_behind() {
 /// What follows for devices that are stale, the last of `images`: they are left out or the change is refused.
 #[track_caller]
 fn assert_left_out(images: &[PathBuf], stale: &[usize], what: &str) {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let lost: Vec<PathBuf> = stale.iter().map(|index| images[*index].clone()).collect();
     let expected: Vec<u64> = stale.iter().map(|index| *index as u64 + 1).collect();
     let left = without(images, &lost);
@@ -211,7 +211,7 @@ fn a_device_that_missed_a_commit_of_the_kernel_is_left_out_or_nothing_is_written
     for (name, stale) in
         [("raid1c3", &[2][..]), ("raid5", &[2]), ("raid6", &[3]), ("raid6", &[1, 3]), ("raid1c3", &[1, 2])]
     {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let Some(()) = write_without(&images, stale, &scratch) else { return };
         assert_left_out(&images, stale, &format!("{name} without {stale:?}"));
@@ -221,7 +221,7 @@ fn a_device_that_missed_a_commit_of_the_kernel_is_left_out_or_nothing_is_written
 #[test]
 fn a_device_that_missed_a_commit_of_this_project_is_left_out_or_nothing_is_written() {
     for (name, count) in [("raid1", 1), ("raid5", 1), ("raid6", 2)] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let stale: Vec<usize> = (images.len() - count..images.len()).collect();
         let old = kept(&images, &scratch);
@@ -237,7 +237,7 @@ fn a_device_that_missed_a_commit_of_this_project_is_left_out_or_nothing_is_writt
 #[test]
 fn a_current_device_is_written_beside_a_stale_one() {
     for name in ["raid1c3", "raid6"] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let last = images.len() - 1;
         let Some(()) = write_without(&images, &[last], &scratch) else { return };
@@ -292,7 +292,7 @@ fn places(volume: &Volume, old: Transid, devid: u64) -> (Vec<u64>, Vec<u64>) {
 #[test]
 fn one_block_that_is_missing_makes_a_device_stale_and_an_older_one_does_not() {
     for name in ["raid1", "raid5", "raid6", "raid10"] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let old = kept(&images, &scratch);
         commit(&images);
@@ -322,7 +322,7 @@ fn one_block_that_is_missing_makes_a_device_stale_and_an_older_one_does_not() {
 #[test]
 fn newer_data_that_is_missing_makes_a_device_stale_and_older_data_does_not() {
     for name in ["raid1", "raid5", "raid6", "raid5-data-raid1c3-meta"] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let before = checksums(&open(&images));
         let Some(mounted) = or_skip(Mounted::new(&images, "rw,commit=3000", &scratch)) else { return };
@@ -384,7 +384,7 @@ fn newer_data_that_is_missing_makes_a_device_stale_and_older_data_does_not() {
 
 #[test]
 fn a_device_is_stale_where_no_copy_of_a_newer_block_can_be_read() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("raid1", &scratch) else { return };
     let old = kept(&images, &scratch);
     commit(&images);
@@ -407,7 +407,7 @@ fn a_device_is_stale_where_no_copy_of_a_newer_block_can_be_read() {
 /// It has no chunk whose blocks it could miss.
 #[test]
 fn a_device_that_was_removed_while_it_was_away_is_not_taken_back() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("raid1", &scratch) else { return };
     let new = scratch.zeros("new.img", 200 << 20);
     let mut fs = open_for_change(&images);
@@ -432,7 +432,7 @@ fn a_device_that_was_removed_while_it_was_away_is_not_taken_back() {
 
 #[test]
 fn superblocks_that_a_crash_left_behind_on_one_device_are_a_note() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("raid1", &scratch) else { return };
     let old = kept(&images, &scratch);
     commit(&images);

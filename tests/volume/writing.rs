@@ -84,7 +84,7 @@ fn data(volume: &Volume) -> Ranges {
 fn what_is_written_as_it_was_changes_no_byte() {
     let forms = FORMS.into_iter().chain(["seed-sprout", "dev-replace"]);
     for name in PROFILES.into_iter().map(|profile| profile.name).chain(forms) {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(before) = kernel_image_or_skip(name) else { return };
         let images = copies(&before, &scratch.new_directory());
         let volume = writable(&images, MissingDevices::Refuse);
@@ -109,7 +109,7 @@ fn what_is_written_as_it_was_changes_no_byte() {
 #[test]
 fn the_kernel_finds_every_copy_of_what_was_written_good() {
     for name in PROFILES.into_iter().map(|profile| profile.name).chain(FORMS) {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let Some(contents) = or_skip(Mounted::new(&images, "ro", &scratch)).map(|mounted| mounted.contents()) else {
             return;
@@ -130,7 +130,7 @@ fn the_kernel_finds_every_copy_of_what_was_written_good() {
 fn parity_that_was_written_brings_back_a_lost_device() {
     let has_parity = |profile: &Redundancy| profile.name.starts_with("raid5") || profile.name.starts_with("raid6");
     for Redundancy { name, data: tolerated, .. } in PROFILES.into_iter().filter(has_parity) {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let volume = writable(&images, MissingDevices::Refuse);
         let ranges = changed_blocks(volume.volume());
@@ -152,13 +152,13 @@ fn parity_that_was_written_brings_back_a_lost_device() {
 #[test]
 fn what_is_written_without_a_device_is_there_without_it_and_so_is_all_else() {
     for Redundancy { name, data: tolerated, .. } in PROFILES.into_iter().filter(|profile| profile.data > 0) {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let Some(contents) = or_skip(Mounted::new(&images, "ro", &scratch)).map(|mounted| mounted.contents()) else {
             return;
         };
         for lost in choices(&images, tolerated) {
-            let scratch = Scratch::new();
+            let scratch = Scratch::in_memory();
             let left = copies(&without(&images, &lost), &scratch.new_directory());
             let refused = WritableVolume::open(&left, MissingDevices::Refuse);
             assert!(matches!(refused, Err(Error::MissingDevice { .. })), "{name}: {refused:?}");
@@ -179,7 +179,7 @@ fn what_is_written_without_a_device_is_there_without_it_and_so_is_all_else() {
 
 #[test]
 fn a_chunk_that_lost_too_much_is_not_written() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     // Metadata outlives two devices, data one.
     let Some(images) = kernel_image_or_skip("raid5-data-raid1c3-meta") else { return };
     let before = &images[..2];
@@ -238,7 +238,7 @@ fn assert_parity(images: &[PathBuf], chunk: &ChunkMapping, row: u64) {
 #[test]
 fn parity_is_right_however_little_of_a_row_is_written() {
     for name in ["raid5", "raid6", "raid5-of-2", "raid6-of-3"] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let volume = writable(&images, MissingDevices::Refuse);
         let is_striped = |chunk: &&ChunkMapping| matches!(chunk.profile, Profile::Raid5 | Profile::Raid6);
@@ -302,7 +302,7 @@ fn samples(volume: &Volume) -> Ranges {
 #[test]
 fn one_copy_is_written_and_no_byte_of_any_other() {
     for name in PROFILES.into_iter().map(|profile| profile.name) {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(before) = kernel_image_or_skip(name) else { return };
         let images = copies(&before, &scratch.new_directory());
         let samples = samples(&open(&images));
@@ -344,7 +344,7 @@ fn differing(images: &[PathBuf], others: &[PathBuf]) -> Vec<(usize, u64)> {
 #[test]
 fn other_bytes_in_one_copy_are_in_that_copy_alone() {
     for name in PROFILES.into_iter().map(|profile| profile.name) {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(before) = kernel_image_or_skip(name) else { return };
         let images = copies(&before, &scratch.new_directory());
         let volume = writable(&images, MissingDevices::Refuse);
@@ -370,7 +370,7 @@ fn other_bytes_in_one_copy_are_in_that_copy_alone() {
 
 #[test]
 fn no_copy_is_written_where_there_is_none() {
-    let (scratch, mut refusals) = (Scratch::new(), 0);
+    let (scratch, mut refusals) = (Scratch::in_memory(), 0);
     for (name, mirrors) in [("single", 1), ("dup", 2), ("raid1c3", 3), ("raid5", 2), ("raid6", 4)] {
         let Some(before) = kernel_image_or_skip(name) else { return };
         let images = copies(&before, &scratch.new_directory());
@@ -437,7 +437,7 @@ fn a_copy_on_a_device_that_is_missing_or_stale_is_not_written() {
 
 #[test]
 fn nothing_is_written_where_it_must_not_be() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(before) = kernel_image_or_skip("dup") else { return };
     let images = copies(&before, &scratch.new_directory());
     let volume = writable(&images, MissingDevices::Refuse);
@@ -479,7 +479,7 @@ fn refusal(image: &std::path::Path) -> String {
 
 #[test]
 fn what_is_mounted_is_not_written_whether_or_not_it_may_be() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("raid1", &scratch) else { return };
     let link = scratch.path("hard-link.img");
     std::fs::hard_link(&images[1], &link).unwrap();
@@ -497,7 +497,7 @@ fn what_is_mounted_is_not_written_whether_or_not_it_may_be() {
 
 #[test]
 fn what_a_loop_device_holds_is_not_written() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let image = scratch.zeros("image", 1 << 20);
     let Some(device) = or_skip(attach(&image)) else { return };
     let renamed = scratch.path("renamed");
@@ -524,7 +524,7 @@ fn what_a_loop_device_holds_is_not_written() {
 
 #[test]
 fn what_another_process_locks_is_not_written() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let image = scratch.zeros("image", 1 << 20);
     let mut holder = Command::new("flock")
         .arg(&image)
@@ -548,7 +548,7 @@ fn what_another_process_locks_is_not_written() {
 
 #[test]
 fn what_is_read_only_is_said_to_be() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let image = scratch.zeros("image", 1 << 20);
     let Some(device) = or_skip(attach_with(&image, &["--read-only"])) else { return };
     let line = refusal(device.as_ref());
@@ -569,7 +569,7 @@ fn what_is_read_only_is_said_to_be() {
 
 #[test]
 fn a_filesystem_that_must_be_left_alone_is_not_opened_for_writing() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(before) = kernel_image_or_skip("raid1") else { return };
     let edit = |edit: &dyn Fn(&mut rbtrfs::disk::Superblock), devices: std::ops::Range<usize>| {
         let injector = crate::support::inject::Injector::new(&before);

@@ -59,7 +59,7 @@ fn assert_sound(images: &[PathBuf], what: &str) {
 /// The command fails with one line that contains `telling`, and changes nothing.
 #[track_caller]
 fn assert_refused(command: &str, images: &[PathBuf], telling: &str) {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let before = copies(images, &scratch.new_directory());
     let run = run_rbtrfs(command, images);
     assert_eq!((run.code, run.stderr.lines().count()), (2, 1), "{command}: {run:?}");
@@ -84,7 +84,7 @@ fn assert_usable(name: &str, images: &[PathBuf], contents: &str, scratch: &Scrat
 
 /// Chunks of every type are allocated and removed, each step judged.
 fn come_and_go(name: &str) {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(mut images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
     if name == "seed-sprout" {
         // What is mounted is the filesystem of the first device: the sprout, not the seed.
@@ -163,7 +163,7 @@ fn chunks_come_and_go_on_every_filesystem_fourth_part() {
 
 #[test]
 fn a_profile_brings_its_feature_and_takes_it_along() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("raid10", &scratch) else { return };
     let Some(contents) = or_skip(Mounted::new(&images, "ro", &scratch)).map(|mounted| mounted.contents()) else {
         return;
@@ -195,7 +195,7 @@ fn a_profile_brings_its_feature_and_takes_it_along() {
 
 #[test]
 fn what_is_refused_or_tried_only_changes_no_byte() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
     let before = kernel_image("single");
     for dry in [
@@ -235,7 +235,7 @@ fn what_is_refused_or_tried_only_changes_no_byte() {
 
 #[test]
 fn the_last_chunk_of_a_type_stays() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("empty", &scratch) else { return };
     let data = chunks(&images, block_group::DATA);
     for chunk in &data[1..] {
@@ -257,7 +257,7 @@ fn the_last_chunk_of_a_type_stays() {
 
 #[test]
 fn a_full_device_has_no_room_and_stays_as_it_is() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     for name in ["dup", "nodesize-4k", "raid5"] {
         let Some(images) = kernel_image_or_skip(name) else { return };
         let images = copies(&images, &scratch.new_directory());
@@ -280,7 +280,7 @@ fn a_full_device_has_no_room_and_stays_as_it_is() {
 
 #[test]
 fn a_full_system_chunk_array_is_seen_before_anything_is_changed() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     for (name, stripes) in [("single", 1), ("dup", 2), ("raid1c4", 4), ("mixed", 1)] {
         let Some(images) = kernel_image_or_skip(name) else { return };
         let images = copies(&images, &scratch.new_directory());
@@ -307,7 +307,7 @@ fn a_full_system_chunk_array_is_seen_before_anything_is_changed() {
 
 #[test]
 fn what_would_be_harmed_is_refused_in_one_line() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let commands = ["chunk-alloc --type data", "chunk-alloc --type system --dry-run", "chunk-remove --unused"];
     for (name, telling) in [("log-tree", "log"), ("degraded", "missing"), ("degraded-raid6", "missing")] {
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
@@ -340,7 +340,7 @@ fn what_would_be_harmed_is_refused_in_one_line() {
 /// The item of a block group may be wrong: what lies in it would go with it.
 #[test]
 fn a_chunk_that_only_seems_empty_stays() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
     document("chunk-alloc --type data --size 16m", &images);
     let used = chunks(&images, block_group::DATA).remove(0);
@@ -357,7 +357,7 @@ fn a_chunk_that_only_seems_empty_stays() {
 
 #[test]
 fn a_v1_cache_does_not_outlive_its_chunk() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let images = [scratch.zeros("v1.img", 2 << 30)];
     let Some(()) = or_skip(mkfs_btrfs(["-R", "^free-space-tree"], &images)) else { return };
     let Some(mounted) = or_skip(Mounted::new(&images, "rw,space_cache=v1,nodiscard", &scratch)) else { return };
@@ -398,7 +398,7 @@ fn runs_untold(command: &str, images: &[PathBuf]) -> [Run; 2] {
 
 #[test]
 fn a_change_that_cannot_be_told_was_made_all_the_same() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("empty", &scratch) else { return };
     let count = || chunks(&images, block_group::DATA).len();
     for options in ["", "--json"] {
@@ -439,7 +439,7 @@ fn a_change_that_cannot_be_told_was_made_all_the_same() {
 /// The kernel does not mount such a filesystem; a change makes it whole.
 #[test]
 fn a_change_mends_a_damaged_primary_superblock() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     for (name, damaged) in [("single", &[0][..]), ("raid1", &[0]), ("raid1", &[1]), ("raid1", &[0, 1])] {
         let Some(images) = kernel_image_or_skip(name) else { return };
         for command in ["chunk-alloc --type data --size 1M", "chunk-remove --unused"] {

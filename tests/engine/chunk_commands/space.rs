@@ -46,7 +46,7 @@ fn chunk_root(images: &[PathBuf]) -> u64 {
 
 #[test]
 fn no_address_below_that_of_the_superblock_is_given_out() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     for nodesize in [4096, 16384, 65536] {
         let images = system_chunk_at_zero(nodesize, 2 * LOW, &scratch);
         assert_sound_but_for_progs(&images, "as it was made");
@@ -74,7 +74,7 @@ fn no_address_below_that_of_the_superblock_is_given_out() {
 /// btrfs-progs cannot open it. The next change moves the block away, and nothing follows it there.
 #[test]
 fn a_block_below_the_address_of_the_superblock_is_reported_and_goes() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     for first in [0, LOW - 4096] {
         let images = system_chunk_at_zero(4096, first, &scratch);
         let run = run_rbtrfs("check --json", &images);
@@ -110,7 +110,7 @@ fn full(scratch: &Scratch) -> Option<Vec<PathBuf>> {
 
 #[test]
 fn a_full_filesystem_gives_up_an_empty_chunk() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = full(&scratch) else { return };
     let empty = {
         let fs = open_for_change(&images);
@@ -142,7 +142,7 @@ fn wide_filesystems_get_system_chunks_as_wide_as_fit() {
     for (profile, nodesize, devices, expected) in
         [("raid10", "64k", 40, 18), ("raid0", "64k", 33, 26), ("raid6", "32k", 36, 23), ("raid6", "64k", 57, 1)]
     {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let options = ["-m", profile, "-d", profile, "-n", nodesize];
         let Some(images) = make_filesystem(&options, devices, 2 << 30, &scratch) else { return };
         let before = chunks(&images, block_group::SYSTEM);
@@ -184,7 +184,7 @@ fn profiles(images: &[PathBuf]) -> Vec<Profile> {
 #[test]
 fn of_each_profile_one_chunk_stays() {
     for options in [&["-m", "raid1", "-d", "raid1"][..], &["-m", "raid1", "-d", "raid1", "-M"]] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = make_filesystem(options, 2, 4 << 30, &scratch) else { return };
         let data = |profile: &str| {
             let new = document(&format!("chunk-alloc --type data --size 8M {profile}"), &images);
@@ -222,7 +222,7 @@ fn of_each_profile_one_chunk_stays() {
 /// A balance that is paused goes on with the next mount: the kernel makes new chunks with its targets until then.
 #[test]
 fn new_chunks_have_the_profile_that_a_paused_balance_converts_to() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = make_filesystem(&["-m", "raid1", "-d", "single"], 2, 4 << 30, &scratch) else { return };
     let args = |target: u64| {
         let mut args = DiskBalanceArgs::zeroed();

@@ -28,7 +28,7 @@ fn of_nobody(scratch: &Scratch) -> Option<(PathBuf, Vec<PathBuf>)> {
 
 #[test]
 fn what_is_asked_for_many_threads_is_done_with_few() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some((program, images)) = of_nobody(&scratch) else { return };
     // The kernel bounds the processes of a user that is not root.
     let user = "--reuid=65534 --regid=65534 --clear-groups";

@@ -50,7 +50,7 @@ fn what_one_commit_freed_the_next_transaction_finds_and_no_sooner() {
     for (options, devices) in
         [(&["-m", "single"][..], 1), (&["-m", "raid1", "-d", "raid1", "-R", "free-space-tree"][..], 2)]
     {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = make_filesystem(options, devices, 400 * MIB, &scratch) else { return };
         let mut fs = open_for_change(&images);
         let mut counts = Vec::new();
@@ -88,7 +88,7 @@ fn item_used(images: &[PathBuf], logical: Logical) -> u64 {
 /// Its blocks are in use before its item is there: whoever brings items up to date meanwhile must come back to it.
 #[test]
 fn a_block_group_whose_item_is_pending_stops_nobody_and_is_not_forgotten() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = make_filesystem(&["-m", "single", "-n", "4k"], 1, 1 << 30, &scratch) else { return };
     let mut fs = open_for_change(&images);
     let before = groups(&fs, METADATA);
@@ -120,7 +120,7 @@ fn trees_that_are_brought_up_to_date_amid_changes_say_what_is() {
     for (seed, options) in
         [&["-m", "single", "-n", "4k"][..], &["-m", "dup", "-R", "free-space-tree"]].iter().enumerate()
     {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = make_filesystem(options, 1, 8 << 30, &scratch) else { return };
         let mut fs = open_for_change(&images);
         for round in 0..4 {
@@ -165,7 +165,7 @@ fn system_profiles(fs: &Filesystem) -> Vec<Profile> {
 /// Handles were promised blocks: what is brought up to date beside them takes others.
 #[test]
 fn trees_that_are_brought_up_to_date_leave_running_handles_what_they_were_promised() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = make_filesystem(&["-m", "single", "-R", "free-space-tree"], 1, 4 << 30, &scratch) else {
         return;
     };
@@ -191,7 +191,7 @@ fn trees_that_are_brought_up_to_date_leave_running_handles_what_they_were_promis
 /// What one commit writes into the superblock the next one of the same transaction begins with.
 #[test]
 fn a_second_commit_forgets_nothing_that_the_first_wrote_into_the_superblock() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
     let read = || *open(&images).superblock();
     let made = read();
@@ -216,7 +216,7 @@ fn a_second_commit_forgets_nothing_that_the_first_wrote_into_the_superblock() {
 
 #[test]
 fn after_the_last_generation_nothing_is_committed() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let image = scratch.path("last.img");
     let options = small_image::Options { size: 1 << 30, ..Default::default() };
     small_image::write_small_image(&options, &File::create(&image).unwrap()).unwrap();
@@ -240,7 +240,7 @@ fn after_the_last_generation_nothing_is_committed() {
 /// One that waits for the chunk of another thread sleeps, also before that has come to the chunks.
 #[test]
 fn a_thread_that_waits_for_a_chunk_sleeps() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = make_filesystem(&["-m", "single"], 1, 4 << 30, &scratch) else { return };
     let mut fs = open_for_change(&images);
     let data = BlockGroupFlags(DATA);
@@ -270,7 +270,7 @@ fn a_thread_that_waits_for_a_chunk_sleeps() {
 /// Free bytes in a group that is read-only are no system space, and those of a degraded one are where nothing better can be had.
 #[test]
 fn system_space_that_cannot_be_used_is_made_once_and_not_believed() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("raid1", &scratch) else { return };
     let degraded = &images[..images.len() - 1];
     let mut fs = Filesystem::open(degraded, MissingDevices::Skip).unwrap();
@@ -282,7 +282,7 @@ fn system_space_that_cannot_be_used_is_made_once_and_not_believed() {
     assert_eq!(system_profiles(&fs), before);
     fs.commit().unwrap();
 
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
     let mut fs = open_for_change(&images);
     for made in 1..4 {
@@ -299,7 +299,7 @@ fn system_space_that_cannot_be_used_is_made_once_and_not_believed() {
 
 #[test]
 fn without_room_for_system_space_nothing_is_begun() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = make_filesystem(&["-m", "single"], 1, 400 * MIB, &scratch) else { return };
     let mut fs = open_for_change(&images);
     let added = fill(&fs);

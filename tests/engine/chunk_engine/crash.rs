@@ -71,7 +71,7 @@ fn assert_kernel_goes_on(images: &[PathBuf], contents: &str, scratch: &Scratch, 
 
 /// What is found is all chunks of before or all of after, and nothing of it is damaged.
 fn crash_amid_a_commit(name: &str, cuts: usize, is_redundant: bool) {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = prepared(name, &scratch) else { return };
     let before = addresses(&images);
     let Some(contents) = or_skip(Mounted::new(&images, "ro", &scratch)).map(|mounted| mounted.contents()) else {
@@ -89,7 +89,7 @@ fn crash_amid_a_commit(name: &str, cuts: usize, is_redundant: bool) {
     // Those that leave devices of before beside some of after, and those with torn primary superblocks.
     let (mut mixed, mut torn) = (0.., 0..);
     for (number, moment) in moments(&events, cuts, 8, &mut random).into_iter().enumerate() {
-        let crashed = Scratch::new();
+        let crashed = Scratch::in_memory();
         let mut left = after(&disk, &events, moment, &mut random, &crashed);
         let what = format!("{name}: {moment:?} of {} events", events.len());
         let is_torn = !left.iter().all(|image| is_primary_intact(image));
@@ -163,7 +163,7 @@ fn a_disk_that_fails_leaves_what_was_there_or_what_is_new_and_the_exit_code_says
         for (failing, how_many) in (0..images.len()).flat_map(|image| [(image, 1), (image, usize::MAX)]) {
             for from in 0_usize.. {
                 let calls = from..from.saturating_add(how_many);
-                let directory = Scratch::new();
+                let directory = Scratch::in_memory();
                 let Some(disk) = or_skip(RecordingDisk::failing_calls(&images, &directory, failing, calls, error))
                 else {
                     return;

@@ -120,7 +120,7 @@ fn the_watchdog_sees_threads_that_wait_for_each_other() {
 /// A thread that holds the chunks and takes an outer lock is found without another thread that waits.
 #[test]
 fn locks_are_not_taken_against_their_order() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some((_, fs)) = filesystem(&["-m", "dup"], 1, &scratch) else { return };
     let against = catch_unwind(AssertUnwindSafe(|| {
         let _chunks = fs.chunks();
@@ -135,7 +135,7 @@ fn locks_are_not_taken_against_their_order() {
 #[test]
 fn phase_one_waits_for_no_other_tree() {
     for (options, devices) in [(&["-m", "dup"][..], 1), (&["-m", "raid1c3", "-d", "raid5"][..], 3)] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some((images, fs)) = filesystem(options, devices, &scratch) else { return };
         exhaust(&fs, 0);
         let before = system_chunks(&fs);
@@ -177,7 +177,7 @@ fn phase_one_waits_for_no_other_tree() {
 /// Who ends a handle, or removes a chunk, holds the chunks only while it needs nothing else.
 #[test]
 fn who_waits_for_another_tree_does_not_hold_the_chunks() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some((images, fs)) = filesystem(&["-m", "raid1", "-d", "raid0"], 3, &scratch) else { return };
     let chunk = super::allocate(&fs, &wish(DATA, None, STRIPE_LEN)).unwrap().unwrap();
     type Lock = fn(&Filesystem, &mut dyn FnMut());
@@ -325,7 +325,7 @@ fn threads_that_change_all_trees_without_system_space_do_not_wait_for_each_other
     .into_iter()
     .enumerate()
     {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some((images, fs)) = filesystem(options, devices, &scratch) else { return };
         let mut state = State::of(&images);
         let (kept, changes, is_over) = Default::default();

@@ -29,7 +29,7 @@ pub fn exhaust(fs: &Filesystem) -> u64 {
 #[test]
 fn what_finds_no_system_space_changes_nothing() {
     for (options, devices) in [(&["-m", "dup", "-n", "4k"][..], 1), (&["-m", "raid1", "-d", "raid0"][..], 3)] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = make_filesystem(options, devices, 1 << 40, &scratch) else { return };
         let mut fs = open_for_change(&images);
         let data = allocate(&fs, &wish(DATA, None, STRIPE_LEN)).unwrap().unwrap();
@@ -67,7 +67,7 @@ fn what_finds_no_system_space_changes_nothing() {
 /// it would find no space where there is room for more.
 #[test]
 fn no_system_chunk_goes_while_somebody_else_has_the_chunks() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = make_filesystem(&["-m", "dup"], 1, 1 << 40, &scratch) else { return };
     let mut fs = open_for_change(&images);
     let system = allocate(&fs, &wish(SYSTEM, None, 1 << 20)).unwrap().unwrap();

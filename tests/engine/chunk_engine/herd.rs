@@ -89,7 +89,7 @@ fn print_line(protocol: &str, case: &Case, fs: &Filesystem, tasks: usize, result
 #[test]
 fn handles_between_the_phases_hold_no_system_space() {
     for case in &CASES {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = case.make(&scratch) else { return };
         let mut fs = open_for_change(&images);
         let (array, each) = (array_size(&fs), (10 * case.overflow(&fs)) as usize / THREADS + 1);
@@ -128,7 +128,7 @@ fn handles_between_the_phases_hold_no_system_space() {
 #[test]
 fn handles_that_kept_their_system_space_would_exhaust_the_array() {
     for case in &CASES {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = case.make(&scratch) else { return };
         let fs = open_for_change(&images);
         let expected = case.overflow(&fs) - 1;

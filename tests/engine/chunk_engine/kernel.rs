@@ -152,7 +152,7 @@ impl Case {
 fn chunks_are_those_that_the_kernel_makes_of_the_same_filesystem() {
     for case in &CASES {
         let what = format!("{:?} {:?} {:?}", case.options, case.sizes, case.reason);
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = case.make(&scratch) else { return };
         let copies = copies(&images, &scratch.new_directory());
         let before = chunks(&images).into_iter().map(|chunk| chunk.logical).collect();

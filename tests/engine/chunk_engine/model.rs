@@ -143,7 +143,7 @@ fn threads_that_change_chunks_at_random_agree_with_a_model() {
     .into_iter()
     .enumerate()
     {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = make_filesystem(options, devices, 8 << 30, &scratch) else { return };
         let load = Load { threads, changes: 300, profiles: &[], seed: seed as u64 + 1 };
         let changes = transactions(&images, 4, load, &format!("{options:?}"));
@@ -154,7 +154,7 @@ fn threads_that_change_chunks_at_random_agree_with_a_model() {
 /// As mkfs.btrfs makes them only since 6.8 by itself.
 #[test]
 fn threads_that_change_chunks_agree_with_a_model_where_block_groups_have_a_tree_of_their_own() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     for (seed, nodesize) in [4096, 16384, 65536].into_iter().enumerate() {
         let options = small_image::Options {
             size: 8 << 30,
@@ -175,7 +175,7 @@ fn threads_that_change_chunks_agree_with_a_model_where_block_groups_have_a_tree_
 #[test]
 fn files_stay_what_they_were_while_chunks_come_and_go_at_random() {
     for (seed, name) in ["mixed", "raid1", "raid5", "raid10", "dup", "quota"].into_iter().enumerate() {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         images.iter().for_each(|image| File::options().write(true).open(image).unwrap().set_len(8 << 30).unwrap());
         let Some(mounted) = or_skip(Mounted::new(&images, "rw", &scratch)) else { return };
@@ -208,7 +208,7 @@ fn a_herd_that_runs_free_loses_no_chunk_and_makes_none_up() {
             .into_iter()
             .enumerate()
     {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = make_filesystem(options, devices, 1 << 40, &scratch) else { return };
         let profiles = if seed == 0 { &profiles[..] } else { &[] };
         let rounds = (changes / 2 / 5000).max(2);

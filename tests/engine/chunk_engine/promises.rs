@@ -52,7 +52,7 @@ fn used_of_devices(fs: &Filesystem) -> Vec<(u64, u64)> {
 #[test]
 fn handles_between_the_phases_need_no_more_system_space() {
     for (options, devices) in [(&["-m", "dup", "-n", "4k"][..], 1), (&["-m", "raid1", "-d", "raid0"], 3)] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = make_filesystem(options, devices, 1 << 40, &scratch) else { return };
         let mut fs = open_for_change(&images);
         let mut state = State::of(&images);
@@ -80,7 +80,7 @@ fn handles_between_the_phases_need_no_more_system_space() {
 /// there is room for it in the array.
 #[test]
 fn a_second_copy_of_the_chunk_tree_has_room_in_advance() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = make_filesystem(&["-m", "single", "-n", "4k"], 1, 1 << 40, &scratch) else { return };
     let mut fs = open_for_change(&images);
     let add = |fs: &Filesystem| allocate(fs, &wish(DATA, None, STRIPE_LEN)).unwrap().unwrap();
@@ -124,7 +124,7 @@ fn allocate_over_superblock(fs: &Filesystem, type_bits: u64, offset: u64, length
 /// Free bytes are no blocks where a superblock lies, nor are they in pieces.
 #[test]
 fn free_bytes_that_are_no_blocks_are_no_system_space() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let options = ["-m", "single", "-d", "single", "-n", "4k"];
     let Some(images) = make_filesystem(&options, 1, 1 << 40, &scratch) else { return };
     let mut fs = open_for_change(&images);
@@ -143,7 +143,7 @@ fn free_bytes_that_are_no_blocks_are_no_system_space() {
 /// Two promises are two times the blocks, however many bytes are free beside them.
 #[test]
 fn free_blocks_are_promised_once() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let options = ["-m", "single", "-d", "single", "-n", "4k"];
     let Some(images) = make_filesystem(&options, 1, 1 << 40, &scratch) else { return };
     let fs = open_for_change(&images);
@@ -160,7 +160,7 @@ fn free_blocks_are_promised_once() {
 
 #[test]
 fn devices_that_come_and_change_are_promised_system_space_as_chunks_are() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = make_filesystem(&["-m", "dup", "-n", "4k"], 1, 64 * GIB, &scratch) else { return };
     let mut fs = open_for_change(&images);
     let more = scratch.zeros("more.img", GIB);
@@ -189,7 +189,7 @@ fn devices_that_come_and_change_are_promised_system_space_as_chunks_are() {
 
 #[test]
 fn no_chunk_goes_in_which_others_were_promised_space() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = make_filesystem(&["-m", "dup", "-n", "4k"], 1, 64 * GIB, &scratch) else { return };
     let mut fs = open_for_change(&images);
     for (type_bits, length) in [(METADATA, 256 * MIB), (SYSTEM, 4 * MIB)] {
@@ -213,7 +213,7 @@ fn no_chunk_goes_in_which_others_were_promised_space() {
 
 #[test]
 fn what_a_handle_was_promised_ends_with_it_and_one_that_does_not_end_is_no_commit() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = make_filesystem(&["-m", "dup"], 1, GIB, &scratch) else { return };
     let before = copies(&images, &scratch.new_directory());
     let mut fs = open_for_change(&images);
@@ -242,7 +242,7 @@ fn remove_one(fs: &Filesystem, logical: Logical) -> rbtrfs::Result<()> {
 
 #[test]
 fn the_last_chunk_of_its_type_stays() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = make_filesystem(&["-m", "dup", "-d", "single"], 1, GIB, &scratch) else { return };
     let mut fs = open_for_change(&images);
     let only = groups(&fs, DATA)[0];
@@ -256,7 +256,7 @@ fn the_last_chunk_of_its_type_stays() {
 
 #[test]
 fn features_come_and_go_with_their_profiles() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = make_filesystem(&["-m", "raid1", "-d", "single"], 4, GIB, &scratch) else { return };
     let mut fs = open_for_change(&images);
     let mut state = State::of(&images);
@@ -281,7 +281,7 @@ fn features_come_and_go_with_their_profiles() {
 fn a_chunk_with_extents_is_not_removed_whatever_its_item_says() {
     let Some(images) = kernel_image_or_skip("single") else { return };
     let injector = Injector::new(&images);
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let chunk = {
         let fs = open_for_change(injector.images());
         let chunk = groups(&fs, DATA).into_iter().find(|logical| fs.space().group(*logical).unwrap().used > 0);
@@ -304,7 +304,7 @@ fn a_chunk_with_extents_is_not_removed_whatever_its_item_says() {
 /// Each commit fills another slot of the backup roots, and takes over what the one before has written.
 #[test]
 fn each_commit_goes_on_from_the_one_before() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = make_filesystem(&["-m", "dup"], 1, GIB, &scratch) else { return };
     let mut fs = open_for_change(&images);
     for _ in 0..4 {
@@ -325,7 +325,7 @@ fn each_commit_goes_on_from_the_one_before() {
 #[test]
 fn nothing_is_put_where_a_superblock_lies() {
     for profile in [Profile::Single, Profile::Dup, Profile::Raid1, Profile::Raid5] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(mut images) = make_filesystem(&["-m", "single"], 1, 4 * GIB, &scratch) else { return };
         let mut fs = open_for_change(&images);
         // Empty but for superblocks.
@@ -394,7 +394,7 @@ fn with_block_group_tree(scratch: &Scratch) -> Vec<PathBuf> {
 /// numbers from then on.
 #[test]
 fn a_block_group_that_is_used_while_its_item_is_written_is_written_again() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let images = with_block_group_tree(&scratch);
     // Brought up to date beside handles.
     let mut fs = open_for_change(&images);
@@ -430,7 +430,7 @@ fn a_block_group_that_is_used_while_its_item_is_written_is_written_again() {
 /// Handles that take all that there is to be promised leave enough for what the commit itself writes.
 #[test]
 fn what_is_promised_leaves_the_commit_its_share() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = make_filesystem(&["-m", "single", "-n", "4k"], 1, 400 * MIB, &scratch) else { return };
     let mut fs = open_for_change(&images);
     // No more chunks of metadata.
@@ -490,7 +490,7 @@ fn is_allocated(fs: &Filesystem, force: Force) -> bool {
 fn a_chunk_is_made_when_as_much_is_taken_as_the_kernel_waits_for() {
     // Size of the filesystem, bytes of data space, and how little has to be left of it for a limited wish.
     for (size, total, little) in [(10 * GIB, 300 * MIB, 10 * GIB / 100), (4 * GIB, 200 * MIB, 64 * MIB)] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let options = ["-m", "single", "-d", "single"];
         let Some(images) = make_filesystem(&options, 1, size, &scratch) else { return };
         let open = || {
@@ -518,7 +518,7 @@ fn a_chunk_is_made_when_as_much_is_taken_as_the_kernel_waits_for() {
 /// Two want a chunk at any price, at the same time: what the first one makes is for both.
 #[test]
 fn who_waits_for_a_chunk_of_another_does_not_insist_on_one_more() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = make_filesystem(&["-m", "single"], 1, 64 * GIB, &scratch) else { return };
     let fs = open_for_change(&images);
     // Whether both have come to wait when the chunks are set free is a matter of luck; that it never comes to that is not.

@@ -62,7 +62,7 @@ fn change_devices(fs: &Filesystem, images: &mut BTreeMap<u64, PathBuf>, scratch:
 #[test]
 fn devices_change_while_chunks_do() {
     for (seed, name) in ["single", "raid1", "raid5", "nodesize-4k", "nodesize-64k"].iter().enumerate() {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let mut images: BTreeMap<u64, PathBuf> = (1..).zip(images).collect();
         let paths = |images: &BTreeMap<u64, PathBuf>| images.values().cloned().collect::<Vec<_>>();
@@ -90,7 +90,7 @@ fn devices_change_while_chunks_do() {
 #[test]
 fn a_device_that_many_remove_at_once_goes_once() {
     for name in ["single", "raid1", "nodesize-4k"] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let Some(contents) = contents(&images) else { return };
         let mut fs = open_for_change(&images);

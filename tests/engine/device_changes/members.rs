@@ -16,7 +16,7 @@ const NAMES: [&str; 8] = ["single", "dup", "raid1", "raid5", "nodesize-4k", "nod
 #[test]
 fn a_device_that_came_and_went_leaves_the_filesystem_as_it_was() {
     for name in NAMES {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let Some(contents) = contents(&images) else { return };
         let (before, new) = (devices(&images), scratch.zeros("new.img", 300 * MIB + 1000));
@@ -50,7 +50,7 @@ fn a_device_that_came_and_went_leaves_the_filesystem_as_it_was() {
 #[test]
 fn a_new_device_is_used_at_once() {
     for (name, profile) in [("single", None), ("raid1", None), ("dup", Some(rbtrfs::disk::Profile::Raid1))] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let Some(contents) = contents(&images) else { return };
         let new = ["new.img", "other.img"].map(|new| scratch.zeros(new, 400 * MIB));
@@ -74,7 +74,7 @@ fn a_new_device_is_used_at_once() {
 #[test]
 fn a_missing_device_without_chunks_can_be_removed() {
     for name in ["single", "raid1"] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let Some(contents) = contents(&images) else { return };
         let new = scratch.zeros("new.img", 200 * MIB);
@@ -96,7 +96,7 @@ fn a_missing_device_without_chunks_can_be_removed() {
 #[test]
 fn a_device_of_another_size_holds_what_it_held() {
     for name in NAMES {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(images) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
         let Some(contents) = contents(&images) else { return };
         let before = devices(&images);
@@ -128,7 +128,7 @@ fn a_device_of_another_size_holds_what_it_held() {
 /// What lies behind the end of a device may be found where the first superblock is damaged.
 #[test]
 fn no_superblock_stays_behind_the_end_of_a_device() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
     let Some(contents) = contents(&images) else { return };
     let new = scratch.zeros("new.img", 100 * MIB);
@@ -163,7 +163,7 @@ fn no_superblock_stays_behind_the_end_of_a_device() {
 /// Neither the first superblock nor the mirrors of what stood there, nor what other filesystems are known by.
 #[test]
 fn nothing_of_what_stood_on_a_new_device_is_found_again() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
     let Some(contents) = contents(&images) else { return };
     let former = scratch.path("former.img");

@@ -43,7 +43,7 @@ fn shown(mounted: &Mounted) -> Devices {
 
 /// What the kernel reads of a filesystem.
 fn contents(images: &[PathBuf]) -> Option<String> {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     or_skip(Mounted::new(images, "ro", &scratch)).map(|mounted| mounted.contents())
 }
 
@@ -52,7 +52,7 @@ fn contents(images: &[PathBuf]) -> Option<String> {
 fn assert_whole(images: &[PathBuf], expected: &str, what: &str) {
     assert_sound(images, what);
     or_skip(btrfs_check(images));
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let copies = copies(images, &scratch.new_directory());
     let devices = devices(&copies);
     let mounted = Mounted::new(&copies, "rw", &scratch).unwrap();

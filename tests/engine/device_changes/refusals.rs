@@ -11,7 +11,7 @@ use super::*;
 /// Does something that fails with an error that says `telling`.
 #[track_caller]
 fn assert_refused(images: &[PathBuf], telling: &str, change: impl Fn(&Filesystem) -> Result<()>) {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let before = copies(images, &scratch.new_directory());
     let fs = open_for_change(images);
     let error = change(&fs).unwrap_err().to_string();
@@ -23,7 +23,7 @@ fn assert_refused(images: &[PathBuf], telling: &str, change: impl Fn(&Filesystem
 
 #[test]
 fn what_is_refused_changes_no_byte() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(single) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
     let added = |path: PathBuf| move |fs: &Filesystem| add(fs, &path, Occupied::Overwrite).map(drop);
     assert_refused(&single, "the last that can be written", |fs| remove(fs, 1));
@@ -45,7 +45,7 @@ fn what_is_refused_changes_no_byte() {
     std::fs::copy(&single[0], &twin).unwrap();
     assert_refused(&single, "device 1 of this filesystem", added(twin));
 
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(raid1) = copy_of_kernel_image_or_skip("raid1", &scratch) else { return };
     assert_refused(&raid1, "profile RAID1 want at least 2 devices", |fs| remove(fs, 2));
     let Some(other) = kernel_image_or_skip("single") else { return };
@@ -53,7 +53,7 @@ fn what_is_refused_changes_no_byte() {
     std::fs::copy(&other[0], &occupied).unwrap();
     assert_refused(&raid1, "a btrfs filesystem", |fs| add(fs, &occupied, Occupied::Refuse).map(drop));
 
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(raid5) = copy_of_kernel_image_or_skip("raid5", &scratch) else { return };
     assert_refused(&raid5, "chunks have", |fs| remove(fs, 3));
 }
@@ -61,7 +61,7 @@ fn what_is_refused_changes_no_byte() {
 /// A chunk that is new, or that this transaction removed, keeps its device and the end of it where they are.
 #[test]
 fn what_is_pending_on_a_device_keeps_it() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
     let new = scratch.zeros("new.img", 1 << 30);
     let all = with(&images, &new);
@@ -95,7 +95,7 @@ fn what_is_pending_on_a_device_keeps_it() {
 
 #[test]
 fn a_transaction_that_is_dropped_never_was() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(mut images) = copy_of_kernel_image_or_skip("raid1", &scratch) else { return };
     let (empty, new) = (scratch.zeros("empty.img", 100 * MIB), scratch.zeros("new.img", 500 * MIB));
     let mut fs = open_for_change(&images);

@@ -19,7 +19,7 @@ pub(super) fn system_devices(volume: &Volume) -> Vec<u64> {
 }
 
 fn grow_from(name: &str, chunks: usize) {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(seeds) = copy_of_kernel_image_or_skip(name, &scratch) else { return };
     let mut fs = open_for_change(&seeds);
     for _ in 0..chunks {
@@ -84,11 +84,11 @@ fn all_of_a_large_chunk_tree_is_on_the_new_device() {
 
 #[test]
 fn what_nothing_can_grow_from_changes_no_byte() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
     let new = scratch.zeros("new.img", 300 * MIB);
     let refused = |seeds: &[PathBuf], path: &Path, telling: &str| {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let all = with(seeds, path);
         let before = copies(&all, &scratch.new_directory());
         let error = sprout(seeds, path, Occupied::Refuse).unwrap_err().to_string();
@@ -106,7 +106,7 @@ fn what_nothing_can_grow_from_changes_no_byte() {
     refused(&images, &images[0].clone(), "device 1 of this filesystem");
 
     // btrfs-progs refuse to make this one.
-    let renamed = Scratch::new();
+    let renamed = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("uuid-metadata", &renamed) else { return };
     for offset in SUPER_OFFSETS.iter().map(|offset| offset.0).take_while(|offset| *offset < 256 * MIB) {
         change(&images[0], offset, size_of::<Superblock>(), |bytes| {

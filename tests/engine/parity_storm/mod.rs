@@ -63,7 +63,7 @@ fn number(variable: &str, default: u64) -> u64 {
 fn what_could_be_read_before_chunks_came_and_went_can_be_read_afterwards() {
     // Among the first are filesystems that an engine loses which takes columns for good without verifying them.
     let (count, first) = (number("RBTRFS_STORM_COUNT", 8), number("RBTRFS_STORM_SEED", 19));
-    let probe = Scratch::new();
+    let probe = Scratch::in_memory();
     let has_loops = mounted::attach(&probe.zeros("probe", 1 << 20)).map(|device| mounted::detach(&device));
     if or_skip(has_loops).is_none() {
         return;
@@ -115,7 +115,7 @@ fn storm(seed: u64, tally: &mut Tally) -> Result<(), String> {
     // Seeds that follow each other begin alike.
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     (0..16).for_each(|_| _ = random.next());
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let mut case = make::make(&mut random, &scratch);
     make::lose_devices(&mut case, &mut random, &scratch);
     let told = |case: &Case, what: String| Err(format!("{}: {what}", case.history.join("; ")));

@@ -16,7 +16,7 @@ struct Saved {
 }
 
 fn saved() -> Option<Saved> {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let images = copy_of_kernel_image_or_skip("nodesize-4k", &scratch)?;
     let file = scratch.path("undo");
     change_with_undo(&images, &file);

@@ -47,7 +47,7 @@ fn damaged(injector: &Injector) -> Option<Logical> {
 #[test]
 fn an_undo_gives_back_every_byte_and_can_be_undone_and_done_again() {
     for name in ["single", "dup", "raid1", "raid10", "raid5", "mixed", "nodesize-4k", "sha256"] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::in_memory();
         let Some(originals) = kernel_image_or_skip(name) else { continue };
         let injector = Injector::new(&originals);
         let damage = damaged(&injector);
@@ -89,7 +89,7 @@ fn read(image: &Path) -> Vec<u8> {
 
 #[test]
 fn an_undo_by_the_program_says_what_it_does() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("raid1", &scratch) else { return };
     let before = copies(&images, &scratch.new_directory());
     let file = scratch.path("undo");
@@ -113,7 +113,7 @@ fn an_undo_by_the_program_says_what_it_does() {
 /// A redo file that saves a state between two is as good.
 #[test]
 fn an_undo_of_a_part_of_a_change_can_be_undone() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("raid1", &scratch) else { return };
     let before = copies(&images, &scratch.new_directory());
     let [file, redo] = ["undo", "redo"].map(|file| scratch.path(file));

@@ -36,7 +36,7 @@ impl Hooks for Witness {
 
 #[test]
 fn what_is_overwritten_is_saved_before_anything_is_written() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("raid1", &scratch) else { return };
     let (file, is_whole) = (scratch.path("undo"), Arc::new(AtomicBool::new(false)));
     let witness = Witness { file: file.clone(), is_whole: Arc::clone(&is_whole), has_looked: false };
@@ -72,7 +72,7 @@ impl Hooks for BadSectors {
 /// A good copy over sectors that cannot be read is the commonest of all repairs: all else is saved.
 #[test]
 fn a_place_that_cannot_be_read_does_not_keep_the_rest_from_being_saved() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(before) = kernel_image_or_skip("raid1") else { return };
     let injector = Injector::new(&before);
     let root = injector.root(FS_TREE).logical;
@@ -106,7 +106,7 @@ fn a_place_that_cannot_be_read_does_not_keep_the_rest_from_being_saved() {
 /// Ranges that are the same already are not written.
 #[test]
 fn what_is_there_already_is_not_written_again() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("dup", &scratch) else { return };
     let Some(disk) = or_skip(RecordingDisk::new(&images, &scratch)) else { return };
     let staged: Vec<Image> = disk.images().iter().map(|image| held(image).staged()).collect();
@@ -128,7 +128,7 @@ fn assert_nothing_happened(images: &[PathBuf], before: &[PathBuf], file: &Path, 
 
 #[test]
 fn a_full_disk_for_the_undo_file_leaves_the_images_as_they_were() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("raid1", &scratch) else { return };
     let before = copies(&images, &scratch.new_directory());
     let Some(small) = or_skip(SmallDisk::new("64k", &scratch)) else { return };
@@ -152,7 +152,7 @@ fn a_full_disk_for_the_undo_file_leaves_the_images_as_they_were() {
 
 #[test]
 fn a_file_that_is_there_is_not_taken_for_an_undo_file() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
     let before = copies(&images, &scratch.new_directory());
     let link = scratch.path("link");
@@ -176,7 +176,7 @@ fn a_file_that_is_there_is_not_taken_for_an_undo_file() {
 /// At whichever byte that is read or saved the stop comes.
 #[test]
 fn a_stop_before_the_first_write_leaves_the_images_as_they_were() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("raid1", &scratch) else { return };
     let before = copies(&images, &scratch.new_directory());
     let file = scratch.path("undo");
@@ -211,7 +211,7 @@ fn a_stop_before_the_first_write_leaves_the_images_as_they_were() {
 /// Writes and barriers of a disk fail, one of them or all from one on. What is said of that is true, and is undone.
 #[test]
 fn a_disk_that_fails_leaves_the_state_that_is_said_and_is_undone() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = kernel_image_or_skip("raid1") else { return };
     let generation = |images: &[PathBuf]| open(images).superblock().generation();
     let before = generation(&images);
@@ -219,7 +219,7 @@ fn a_disk_that_fails_leaves_the_state_that_is_said_and_is_undone() {
     for (failing, how_many) in [(0, 1), (1, 1), (1, usize::MAX)] {
         for from in (0_usize..).step_by(3) {
             let calls = from..from.saturating_add(how_many);
-            let directory = Scratch::new();
+            let directory = Scratch::in_memory();
             let disk = RecordingDisk::failing_calls(&images, &directory, failing, calls, Errno::EIO);
             let Some(disk) = or_skip(disk) else { return };
             let file = directory.path("undo");
@@ -258,13 +258,13 @@ fn a_disk_that_fails_leaves_the_state_that_is_said_and_is_undone() {
 /// What was put back in part is said to be that, and the same call made again puts the rest back.
 #[test]
 fn a_disk_that_fails_amid_an_undo_is_told_with_its_own_exit_code() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(before) = kernel_image_or_skip("raid1") else { return };
     let images = copies(&before, &scratch.new_directory());
     let file = scratch.path("undo");
     change_with_undo(&images, &file);
     for from in [0, 1, 2, 3, 6] {
-        let directory = Scratch::new();
+        let directory = Scratch::in_memory();
         let disk = RecordingDisk::failing_calls(&images, &directory, 1, from..from + 1, Errno::EIO);
         let Some(disk) = or_skip(disk) else { return };
         let run = run_rbtrfs(&format!("undo {}", file.display()), disk.images());

@@ -44,7 +44,7 @@ fn ranges(file: &Path) -> Vec<(usize, u64, u64)> {
 
 #[test]
 fn an_image_that_has_changed_since_is_refused_by_what_would_be_lost() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some((images, file)) = changed("raid1", &scratch) else { return };
     let ranges = ranges(&file);
     assert!(ranges.len() > 10, "{ranges:?}");
@@ -64,7 +64,7 @@ fn an_image_that_has_changed_since_is_refused_by_what_would_be_lost() {
 
 #[test]
 fn a_filesystem_that_the_kernel_wrote_to_since_is_refused() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some((images, file)) = changed("single", &scratch) else { return };
     let Some(mounted) = or_skip(Mounted::new(&images, "rw", &scratch)) else { return };
     assert_refused(
@@ -85,9 +85,9 @@ fn a_filesystem_that_the_kernel_wrote_to_since_is_refused() {
 
 #[test]
 fn images_that_are_missing_or_too_many_are_named() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some((images, file)) = changed("raid1", &scratch) else { return };
-    let elsewhere = Scratch::new();
+    let elsewhere = Scratch::in_memory();
     let Some(other) = copy_of_kernel_image_or_skip("dup", &elsewhere).map(|mut images| images.remove(0)) else {
         return;
     };
@@ -117,7 +117,7 @@ fn images_that_are_missing_or_too_many_are_named() {
 
 #[test]
 fn an_image_in_use_is_refused() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some((images, file)) = changed("raid1", &scratch) else { return };
     let lock = held(&images[1]);
     assert_refused(&file, &images, &[images[1].to_str().unwrap(), "in use: locked by process"]);
@@ -139,7 +139,7 @@ fn an_image_in_use_is_refused() {
 /// With an undo file, what cannot be saved is not overwritten.
 #[test]
 fn a_handle_that_still_reads_what_is_staged_keeps_it_from_being_published() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let Some(images) = copy_of_kernel_image_or_skip("single", &scratch) else { return };
     let before = copies(&images, &scratch.new_directory());
     let staged = staged(&images);
