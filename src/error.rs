@@ -1,13 +1,15 @@
 //! The error of the library: the work cannot go on. Every error says where.
 
 mod balance;
+mod chunk;
 mod code;
+mod copy;
 mod edit;
 mod file;
+mod published;
 mod relocation;
 mod undo;
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -15,7 +17,9 @@ use crate::disk::fields::Uuid;
 use crate::disk::{Ino, Key, Logical, Physical, Transid, TreeId};
 
 pub use balance::BalanceProblem;
-pub use edit::EditProblem;
+pub use chunk::{BadEntryProblem, ChunkProblem};
+pub use copy::{BadCopy, BlockError, NoGoodCopy, ReadProblem};
+pub use edit::{EditError, EditProblem};
 pub use file::{CompressedProblem, FileProblem, RangeProblem};
 pub use relocation::RelocationProblem;
 pub use undo::UndoProblem;
@@ -44,28 +48,6 @@ pub struct Failure {
     pub what: &'static str,
     /// Why it failed.
     pub error: Error,
-}
-
-impl PartlyPublished {
-    /// Whether the new state is on the disk of some device for sure.
-    pub fn is_sure(&self) -> bool {
-        !self.reached.is_empty()
-    }
-}
-
-impl fmt::Display for PartlyPublished {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.reached.len() {
-            0 => f.write_str("the change may be on the disk, no device has it for sure")?,
-            reached => {
-                write!(f, "the change is on the disk of {reached} of {} devices, then this failed", self.devices)?
-            }
-        }
-        for (number, failure) in self.failures.iter().enumerate() {
-            write!(f, "{} {failure}", if number == 0 { ':' } else { ';' })?;
-        }
-        Ok(())
-    }
 }
 
 /// The work cannot go on. The text is one line for a person; what else is needed stands in the fields.

@@ -51,7 +51,7 @@ pub fn new_chunk(
     let chunk = chunk_struct(sectorsize, length, flags, profile, stripes.len());
     let stripes = stripes.iter().map(|(devid, physical)| stripe_struct(*devid, *physical, uuid_of(*devid)));
     let mapping = ChunkMapping::new(logical, &chunk, &stripes.collect::<Vec<_>>());
-    mapping.map_err(|problem| Error::Block { what: "chunk", logical, problem })
+    mapping.map_err(|problem| Error::Block { what: "chunk", logical, problem: problem.to_string() })
 }
 
 /// The structs that a chunk was mapped from.

@@ -7,12 +7,11 @@ use crate::block::{Block, BlockKind};
 use crate::disk::flags::block_group;
 use crate::disk::volume::{Chunk, DevItem, Stripe};
 use crate::disk::{KeyType, Logical};
-use crate::error::{Error, Result};
+use crate::error::{ChunkProblem, Error, NoGoodCopy, Result};
 
 use super::chunk_map::{ChunkMap, ChunkMapping};
 use super::chunk_search::{is_misplaced, search};
 use super::device::Device;
-use super::mirror::NoGoodCopy;
 use super::notice::Notice;
 use super::opened::{Volume, path};
 use super::root_choice::RootChoice;
@@ -47,10 +46,7 @@ impl Volume {
         for (logical, data) in items.chunks {
             match Chunk::read_with_stripes(&data) {
                 Some((chunk, stripes, _)) => self.add_chunk(logical, chunk, stripes),
-                None => {
-                    let problem = "item too short for its stripes".to_owned();
-                    self.notices.push(Notice::Chunk { logical, problem });
-                }
+                None => self.notices.push(Notice::Chunk { logical, problem: ChunkProblem::TooShort }),
             }
         }
         self.compare_array(&of_array);
@@ -101,7 +97,7 @@ impl Volume {
 
     fn add_chunk(&mut self, logical: Logical, chunk: &Chunk, stripes: &[Stripe]) {
         let added = ChunkMapping::new(logical, chunk, stripes)
-            .and_then(|chunk| self.chunks.insert(chunk).map_err(|(_, other)| format!("overlaps chunk {other}")));
+            .and_then(|chunk| self.chunks.insert(chunk).map_err(|(_, other)| ChunkProblem::Overlaps { other }));
         if let Err(problem) = added {
             self.notices.push(Notice::Chunk { logical, problem });
         }

@@ -119,5 +119,8 @@ fn read_beside(volume: &Volume, chunk: &ChunkMapping, logical: Logical, data: &m
     let Err(problem) = volume.read_segment(chunk, logical, 1, data) else { return Ok(()) };
     let may_rebuild = beside == Beside::Rebuilt && chunk.mirrors() > 1;
     let rebuilt = if may_rebuild { volume.read_segment(chunk, logical, 2, data) } else { Err(problem) };
-    rebuilt.map_err(|problem| Error::Block { what: "data beside what is to be written, at", logical, problem })
+    rebuilt.map_err(|problem| {
+        let what = "data beside what is to be written, at";
+        Error::Block { what, logical, problem: problem.to_string() }
+    })
 }
