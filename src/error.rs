@@ -1,11 +1,14 @@
 //! The error of the library: the work cannot go on. Every error says where.
 
+mod address;
 mod balance;
 mod chunk;
 mod code;
 mod copy;
 mod edit;
+mod extent;
 mod file;
+mod free_space;
 mod published;
 mod relocation;
 mod undo;
@@ -16,11 +19,14 @@ use std::path::PathBuf;
 use crate::disk::fields::Uuid;
 use crate::disk::{Ino, Key, Logical, Physical, Transid, TreeId};
 
+pub use address::{AddressProblem, Addressed};
 pub use balance::BalanceProblem;
 pub use chunk::{BadEntryProblem, ChunkProblem};
 pub use copy::{BadCopy, BlockError, NoGoodCopy, ReadProblem};
 pub use edit::{EditError, EditProblem};
+pub use extent::ExtentProblem;
 pub use file::{CompressedProblem, FileProblem, RangeProblem};
+pub use free_space::{FreeSpaceItemProblem, FreeSpaceProblem};
 pub use relocation::RelocationProblem;
 pub use undo::UndoProblem;
 
@@ -265,11 +271,11 @@ pub enum Error {
     #[error("{what} {logical}: {problem}")]
     Block {
         /// What stands at the address.
-        what: &'static str,
+        what: Addressed,
         /// Logical address.
         logical: Logical,
         /// What is wrong.
-        problem: String,
+        problem: AddressProblem,
     },
 
     /// What is asked for contradicts the item of an extent.
@@ -278,7 +284,7 @@ pub enum Error {
         /// Logical address.
         logical: Logical,
         /// What is wrong.
-        problem: &'static str,
+        problem: ExtentProblem,
     },
 
     /// A tree cannot be changed as it was asked for.

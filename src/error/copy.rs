@@ -173,6 +173,8 @@ pub struct NoGoodCopy {
     pub bad: Vec<BadCopy>,
 }
 
+impl std::error::Error for NoGoodCopy {}
+
 impl fmt::Display for NoGoodCopy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Of a missing device the volume has told; what is wrong with another copy tells more.

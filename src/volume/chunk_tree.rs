@@ -7,7 +7,7 @@ use crate::block::{Block, BlockKind};
 use crate::disk::flags::block_group;
 use crate::disk::volume::{Chunk, DevItem, Stripe};
 use crate::disk::{KeyType, Logical};
-use crate::error::{ChunkProblem, Error, NoGoodCopy, Result};
+use crate::error::{Addressed, ChunkProblem, Error, NoGoodCopy, Result};
 
 use super::chunk_map::{ChunkMap, ChunkMapping};
 use super::chunk_search::{is_misplaced, search};
@@ -156,28 +156,29 @@ impl Volume {
 
     /// Searches the devices for blocks that are misplaced, once for each.
     fn search_lost(&self, lost: Vec<(Expected, NoGoodCopy)>, root: Expected, tree: &mut ChunkTree) -> Result<()> {
-        let mut problems: HashMap<Logical, String> = HashMap::new();
+        let mut problems: HashMap<Logical, NoGoodCopy> = HashMap::new();
         let mut misplaced = Vec::new();
         let mut gone = Vec::new();
         for (expected, bad) in lost {
-            problems.insert(expected.logical, bad.to_string());
+            problems.insert(expected.logical, bad);
             match is_misplaced(self, expected.logical) {
                 true => misplaced.push(expected),
                 false => gone.push(expected),
             }
         }
-        let problem_of = |logical| problems.get(&logical).cloned().unwrap_or_default();
+        let of_no_chunk = |logical| NoGoodCopy { logical, bad: Vec::new() };
+        let problem_of = |logical| problems.get(&logical).cloned().unwrap_or_else(|| of_no_chunk(logical));
         gone.extend(search(self, misplaced, |block, place| {
             let logical = block.logical();
-            tree.notices.push(Notice::FoundBlock { logical, problem: problem_of(logical), place });
+            tree.notices.push(Notice::FoundBlock { logical, problem: problem_of(logical).to_string(), place });
             tree.take(block);
         }));
         for Expected { logical, .. } in gone {
-            let problem = problem_of(logical);
+            let bad = problem_of(logical);
             if logical == root.logical {
-                return Err(Error::Block { what: "chunk root", logical, problem });
+                return Err(Error::Block { what: Addressed::ChunkRoot, logical, problem: bad.into() });
             }
-            tree.notices.push(Notice::ChunkTreeBlock { logical, problem });
+            tree.notices.push(Notice::ChunkTreeBlock { logical, problem: bad.to_string() });
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use crate::block::Block;
 use crate::block::verify::{BlockError, Expected};
 use crate::disk::{Logical, Physical, STRIPE_LEN};
-use crate::error::{BadCopy, Error, NoGoodCopy, ReadProblem};
+use crate::error::{Addressed, BadCopy, Error, NoGoodCopy, ReadProblem};
 
 use super::chunk_map::{ChunkMap, ChunkMapping, StripeMapping};
 use super::opened::Volume;
@@ -33,7 +33,7 @@ impl<'v> BlockCopy<'v> {
 
 impl From<NoGoodCopy> for Error {
     fn from(bad: NoGoodCopy) -> Self {
-        Self::Block { what: "tree block", logical: bad.logical, problem: bad.to_string() }
+        Self::Block { what: Addressed::TreeBlock, logical: bad.logical, problem: bad.into() }
     }
 }
 
