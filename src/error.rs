@@ -5,12 +5,14 @@ mod balance;
 mod chunk;
 mod code;
 mod copy;
+mod device;
 mod edit;
 mod extent;
 mod file;
 mod free_space;
 mod published;
 mod relocation;
+mod tree;
 mod undo;
 
 use std::io;
@@ -23,11 +25,13 @@ pub use address::{AddressProblem, Addressed};
 pub use balance::BalanceProblem;
 pub use chunk::{BadEntryProblem, ChunkProblem};
 pub use copy::{BadCopy, BlockError, NoGoodCopy, ReadProblem};
+pub use device::DeviceProblem;
 pub use edit::{EditError, EditProblem};
 pub use extent::ExtentProblem;
 pub use file::{CompressedProblem, FileProblem, RangeProblem};
 pub use free_space::{FreeSpaceItemProblem, FreeSpaceProblem};
 pub use relocation::RelocationProblem;
+pub use tree::TreeProblem;
 pub use undo::UndoProblem;
 
 /// A result of the library: the error is [`Error`] where no other is named.
@@ -324,7 +328,7 @@ pub enum Error {
         /// Id of the tree.
         tree: u64,
         /// What is wrong.
-        problem: &'static str,
+        problem: TreeProblem,
     },
 
     /// Simple quotas are on, which a change cannot keep in step.
@@ -341,7 +345,7 @@ pub enum Error {
         /// Number of the device.
         devid: u64,
         /// What is wrong.
-        problem: &'static str,
+        problem: DeviceProblem,
     },
 
     /// A device with chunks cannot be removed.

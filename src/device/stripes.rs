@@ -10,7 +10,7 @@ use crate::chunk::{begin_to_free, finish, reserve_system};
 use crate::disk::flags::block_group;
 use crate::disk::volume::{Chunk, Stripe};
 use crate::disk::{Key, KeyType, Profile};
-use crate::error::{AddressProblem, Addressed, ChunkProblem, Error, Result};
+use crate::error::{AddressProblem, Addressed, ChunkProblem, DeviceProblem, Error, Result};
 use crate::relocate::{Moved, Options, damaged_files, refuse};
 use crate::trans::{Chunks, DeviceState, Filesystem, Handle, Vacated};
 use crate::tree::reservation::to_change_item;
@@ -230,7 +230,7 @@ pub fn find_lower_places(fs: &Filesystem, devid: u64) -> Result<Vec<StripeMove>>
     let mut stripes: Vec<_> = chunks.map.iter().flat_map(of_chunk).collect();
     stripes.sort_by_key(|(physical, ..)| Reverse(*physical));
     let device = chunks.device_mut(devid).filter(|device| device.is_writable);
-    let device = device.ok_or(Error::Device { devid, problem: "is missing or a seed" })?;
+    let device = device.ok_or(Error::Device { devid, problem: DeviceProblem::NotWritten })?;
     let mut moves = Vec::new();
     for (from, size, logical, index) in stripes {
         let Some(physical) = device.holes.find_apart(size).filter(|to| *to < from) else { break };

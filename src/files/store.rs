@@ -190,5 +190,5 @@ impl<'v> Files<'v> {
 
 /// The problem of a tree block that cannot be read.
 pub(super) fn tree_block(block: &NoGoodCopy) -> FileProblem {
-    FileProblem::TreeBlock { logical: block.logical, problem: block.to_string() }
+    FileProblem::TreeBlock { logical: block.logical, problem: block.clone() }
 }

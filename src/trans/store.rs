@@ -12,7 +12,7 @@ use crate::disk::flags::{BACKREF_REV_SHIFT, MIXED_BACKREF_REV, header::WRITTEN};
 use crate::disk::node::Header;
 use crate::disk::volume::DevItem;
 use crate::disk::{Key, Logical, Transid};
-use crate::error::{AddressProblem, Addressed, Error, ExtentProblem, Result};
+use crate::error::{AddressProblem, Addressed, DeviceProblem, Error, ExtentProblem, Result};
 use crate::space::Payer;
 use crate::tree::TreeRoot;
 use crate::tree::edit::{Blocks, Cursor, Editor};
@@ -72,7 +72,7 @@ impl Chunks {
         self.tree.edit(fs, |editor| {
             let data = editor.data_mut(device_key(devid))?;
             let data = data.get_mut(..size_of::<DevItem>());
-            let error = Error::Device { devid, problem: "has a device item that is too short" };
+            let error = Error::Device { devid, problem: DeviceProblem::ShortItem };
             data.ok_or(error)?.copy_from_slice(item.as_bytes());
             Ok(())
         })
