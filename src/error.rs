@@ -1,23 +1,37 @@
 //! The error of the library: the work cannot go on. Every error says where.
 
+mod address;
 mod balance;
+mod chunk;
 mod code;
+mod copy;
+mod device;
 mod edit;
+mod extent;
 mod file;
+mod free_space;
+mod published;
 mod relocation;
+mod tree;
 mod undo;
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
 use crate::disk::fields::Uuid;
 use crate::disk::{Ino, Key, Logical, Physical, Transid, TreeId};
 
+pub use address::{AddressProblem, Addressed};
 pub use balance::BalanceProblem;
-pub use edit::EditProblem;
+pub use chunk::{BadEntryProblem, ChunkProblem};
+pub use copy::{BadCopy, BlockError, NoGoodCopy, ReadProblem};
+pub use device::DeviceProblem;
+pub use edit::{EditError, EditProblem};
+pub use extent::ExtentProblem;
 pub use file::{CompressedProblem, FileProblem, RangeProblem};
+pub use free_space::{FreeSpaceItemProblem, FreeSpaceProblem};
 pub use relocation::RelocationProblem;
+pub use tree::TreeProblem;
 pub use undo::UndoProblem;
 
 /// A result of the library: the error is [`Error`] where no other is named.
@@ -44,28 +58,6 @@ pub struct Failure {
     pub what: &'static str,
     /// Why it failed.
     pub error: Error,
-}
-
-impl PartlyPublished {
-    /// Whether the new state is on the disk of some device for sure.
-    pub fn is_sure(&self) -> bool {
-        !self.reached.is_empty()
-    }
-}
-
-impl fmt::Display for PartlyPublished {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.reached.len() {
-            0 => f.write_str("the change may be on the disk, no device has it for sure")?,
-            reached => {
-                write!(f, "the change is on the disk of {reached} of {} devices, then this failed", self.devices)?
-            }
-        }
-        for (number, failure) in self.failures.iter().enumerate() {
-            write!(f, "{} {failure}", if number == 0 { ':' } else { ';' })?;
-        }
-        Ok(())
-    }
 }
 
 /// The work cannot go on. The text is one line for a person; what else is needed stands in the fields.
@@ -283,11 +275,11 @@ pub enum Error {
     #[error("{what} {logical}: {problem}")]
     Block {
         /// What stands at the address.
-        what: &'static str,
+        what: Addressed,
         /// Logical address.
         logical: Logical,
         /// What is wrong.
-        problem: String,
+        problem: AddressProblem,
     },
 
     /// What is asked for contradicts the item of an extent.
@@ -296,7 +288,7 @@ pub enum Error {
         /// Logical address.
         logical: Logical,
         /// What is wrong.
-        problem: &'static str,
+        problem: ExtentProblem,
     },
 
     /// A tree cannot be changed as it was asked for.
@@ -336,7 +328,7 @@ pub enum Error {
         /// Id of the tree.
         tree: u64,
         /// What is wrong.
-        problem: &'static str,
+        problem: TreeProblem,
     },
 
     /// Simple quotas are on, which a change cannot keep in step.
@@ -353,7 +345,7 @@ pub enum Error {
         /// Number of the device.
         devid: u64,
         /// What is wrong.
-        problem: &'static str,
+        problem: DeviceProblem,
     },
 
     /// A device with chunks cannot be removed.

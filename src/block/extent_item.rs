@@ -10,6 +10,7 @@ use crate::disk::extent::{ExtentInlineRef, ExtentItem, InlineRef, InlineRefs, Tr
 use crate::disk::flags::extent::{DATA, FULL_BACKREF, TREE_BLOCK};
 use crate::disk::node::{Item, leaf_data_size};
 use crate::disk::{Key, KeyType, Logical, Transid};
+use crate::error::ExtentProblem;
 
 use super::reference::Reference;
 
@@ -93,36 +94,35 @@ impl Record {
     /// What an item says; an error is what is wrong with the extent.
     ///
     /// # Errors
-    /// What is wrong with the extent, as a phrase.
-    pub fn parse(key: Key, kind: ExtentKind, data: &[u8]) -> Result<Self, &'static str> {
-        const TOO_SHORT: &str = "has an item that is too short";
-        let (extent, mut rest) = ExtentItem::read_prefix(data).ok_or(TOO_SHORT)?;
+    /// What is wrong with the extent.
+    pub fn parse(key: Key, kind: ExtentKind, data: &[u8]) -> Result<Self, ExtentProblem> {
+        let (extent, mut rest) = ExtentItem::read_prefix(data).ok_or(ExtentProblem::TooShort)?;
         let mut info = None;
         if let (ExtentKind::Block { level }, KeyType::EXTENT_ITEM) = (kind, key.key_type) {
-            let (found, after) = TreeBlockInfo::read_prefix(rest).ok_or(TOO_SHORT)?;
+            let (found, after) = TreeBlockInfo::read_prefix(rest).ok_or(ExtentProblem::TooShort)?;
             if found.level != level {
-                return Err("is of another level");
+                return Err(ExtentProblem::Level);
             }
             (info, rest) = (Some(*found), after);
         }
         if extent.flags.get() & !FULL_BACKREF != flag_of(kind) {
-            return Err("has the flags of another kind");
+            return Err(ExtentProblem::Flags);
         }
         let (mut owner, mut refs) = (None, Vec::new());
         for inline_ref in InlineRefs::new(rest) {
-            let inline_ref = inline_ref.map_err(|_| "has an inline reference that makes no sense")?;
+            let inline_ref = inline_ref.map_err(|_| ExtentProblem::InlineRef)?;
             match (inline_ref, Reference::of_inline(inline_ref)) {
                 (_, Some((reference, count))) if goes_with(reference, kind) => refs.push((reference, count)),
                 (InlineRef::Owner { root }, _) if owner.is_none() && refs.is_empty() => owner = Some(root),
-                _ => return Err("has an inline reference that is out of place"),
+                _ => return Err(ExtentProblem::InlineRefPlace),
             }
         }
         if refs.windows(2).any(|pair| pair[0].0.rank() > pair[1].0.rank() || pair[0].0 == pair[1].0) {
-            return Err("has inline references out of order");
+            return Err(ExtentProblem::InlineRefOrder);
         }
         let inline = refs.iter().fold(0_u64, |sum, (_, count)| sum.saturating_add(*count));
         if extent.refs.get() < inline || extent.refs.get() == 0 {
-            return Err("has fewer references than are listed");
+            return Err(ExtentProblem::RefCount);
         }
         Ok(Self { key, extent: *extent, info, owner, refs })
     }

@@ -4,6 +4,7 @@ use crate::disk::csum::CsumType;
 use crate::disk::fields::Uuid;
 use crate::disk::node::KeyPtr;
 use crate::disk::{Key, Logical, MAX_LEVEL, Transid};
+pub use crate::error::BlockError;
 
 use super::Block;
 
@@ -48,104 +49,6 @@ pub struct Format {
     pub sectorsize: u32,
     /// The fsids that headers may carry: the filesystem's own, and those of its seeds.
     pub fsids: Vec<Uuid>,
-}
-
-/// What is wrong with a copy of a block.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
-#[non_exhaustive]
-pub enum BlockError {
-    /// The copy has another length than a tree block.
-    #[error("block of {found} bytes, expected {expected}")]
-    Size {
-        /// Bytes of the copy.
-        found: usize,
-        /// Bytes of a tree block.
-        expected: u32,
-    },
-    /// The checksum is not that of the bytes.
-    #[error("checksum mismatch, have {} expect {}", hex(found), hex(expected))]
-    Csum {
-        /// The checksum in the block.
-        found: Vec<u8>,
-        /// The checksum of its bytes.
-        expected: Vec<u8>,
-    },
-    /// The header names another address.
-    #[error("bytenr mismatch, have {found} expect {expected}")]
-    Bytenr {
-        /// What the block has.
-        found: Logical,
-        /// What it should have.
-        expected: Logical,
-    },
-    /// The header names another filesystem.
-    #[error("fsid mismatch, have {found} expect {expected}")]
-    Fsid {
-        /// What the block has.
-        found: Uuid,
-        /// What it should have.
-        expected: Uuid,
-    },
-    /// The block is of another level than its parent's pointer implies.
-    #[error("level mismatch, have {found} expect {expected}")]
-    Level {
-        /// What the block has.
-        found: u8,
-        /// What it should have.
-        expected: u8,
-    },
-    /// The level is higher than that of any tree.
-    #[error("invalid level, have {found} expect less than {MAX_LEVEL}")]
-    LevelTooHigh {
-        /// What the block has.
-        found: u8,
-    },
-    /// The block is of another generation than its parent's pointer says.
-    #[error("parent transid mismatch, have {found} expect {expected}")]
-    Generation {
-        /// What the block has.
-        found: Transid,
-        /// What it should have.
-        expected: Transid,
-    },
-    /// The block begins with another key than its parent's pointer says.
-    #[error("first key mismatch, have {found} expect {expected}")]
-    FirstKey {
-        /// What the block has.
-        found: Key,
-        /// What it should have.
-        expected: Key,
-    },
-    /// The block has no item, and its parent's pointer says its first key.
-    #[error("no first key, expect {expected}")]
-    Empty {
-        /// What it should have.
-        expected: Key,
-    },
-    /// The device of the copy is missing.
-    #[error("device {devid} is missing")]
-    Missing {
-        /// Number of the device.
-        devid: u64,
-    },
-    /// It is right by itself, and differs from another copy that is so, too.
-    #[error("it differs from another copy, and both are right by themselves")]
-    Differs,
-    /// The system cannot read the copy: its message.
-    #[error("{0}")]
-    Unreadable(String),
-}
-
-/// In documents it stands as its sentence.
-impl serde::Serialize for BlockError {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-/// A checksum as the kernel prints it: its bytes in the order in which they are stored.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold("0x".to_owned(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 impl Format {

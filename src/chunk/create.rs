@@ -2,7 +2,7 @@
 
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Logical, Profile};
-use crate::error::{Error, Result};
+use crate::error::{Addressed, ChunkProblem, Error, Result};
 use crate::space::{BlockGroup, without_excluded};
 use crate::trans::{Chunks, DeviceState, Filesystem, Handle};
 use crate::volume::chunk_items::{chunk_item, chunk_key, new_chunk, structs_of};
@@ -67,11 +67,14 @@ pub fn create_at(
     };
     let sectorsize = handle.fs.volume().format().sectorsize;
     let mapping = new_chunk(logical, placement.length, &placement.stripes, flags, profile, sectorsize, uuid_of)?;
-    let error = |problem: String| Error::Block { what: "chunk", logical, problem };
     let free = without_excluded(&mapping);
     let group = BlockGroup::new(logical, placement.length, flags, free).in_rows_of(&mapping);
     let inserted = chunks.map.insert(mapping);
-    inserted.map_err(|(_, other)| error(format!("would overlap chunk {other}")))?;
+    inserted.map_err(|(_, other)| Error::Block {
+        what: Addressed::Chunk,
+        logical,
+        problem: ChunkProblem::Overlaps { other }.into(),
+    })?;
     for (devid, physical) in &placement.stripes {
         if let Some(device) = chunks.device_mut(*devid) {
             device.holes.take(*physical, placement.stripe_size);

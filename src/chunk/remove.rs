@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::disk::flags::block_group;
 use crate::disk::volume::DevExtent;
 use crate::disk::{Key, KeyType, Logical, Profile};
-use crate::error::{Error, Result};
+use crate::error::{AddressProblem, Addressed, Error, Result};
 use crate::space::{BlockGroup, Space};
 use crate::sync::MutexGuard;
 use crate::trans::{Chunks, Filesystem, Handle};
@@ -111,8 +111,7 @@ fn verify(fs: &Filesystem, logical: Logical) -> Result<ChunkMapping> {
         let data = devices.find(fs, extent_key(stripe))?;
         let extent = data.as_deref().and_then(DevExtent::read_prefix);
         if extent.is_none_or(|(extent, _)| extent.chunk() != logical || extent.length.get() != mapping.stripe_size()) {
-            let problem = "disagrees with its chunk".to_owned();
-            return Err(Error::Block { what: "device extent of chunk", logical, problem });
+            return Err(Error::Block { what: Addressed::DevExtent, logical, problem: AddressProblem::Disagrees });
         }
     }
     Ok(mapping)
@@ -134,11 +133,7 @@ fn delete(handle: &mut Handle<'_>, mut chunks: MutexGuard<'_, Chunks>, mapping: 
     }
     chunks.tree.edit(fs, |editor| editor.delete(chunk_key(logical)))?;
     if mapping.flags.contains(block_group::SYSTEM) {
-        let error = |bad: BadEntry| Error::Block {
-            what: "system chunk array entry",
-            logical,
-            problem: bad.problem.to_string(),
-        };
+        let error = |bad: BadEntry| Error::Block { what: Addressed::SysChunk, logical, problem: bad.problem.into() };
         array::remove(&mut chunks.superblock, logical).map_err(error)?;
     }
     chunks.removed.insert(logical);

@@ -7,7 +7,7 @@ use zerocopy::IntoBytes;
 use crate::chunk::{begin, finish, items_of_chunk, with_system};
 use crate::disk::fields::Uuid;
 use crate::disk::volume::{DEVICE_RANGE_RESERVED, DevItem};
-use crate::error::{Error, Result};
+use crate::error::{DeviceProblem, Error, Result};
 use crate::image::Image;
 use crate::space::Holes;
 use crate::trans::{Chunks, DeviceState, Filesystem, Handle, device_key};
@@ -90,7 +90,7 @@ pub(super) fn new_item(fs: &Filesystem, chunks: &Chunks, image: &Image) -> Resul
     check_total(chunks, 0, size)?;
     let items = chunks.devices.iter().map(|device| &device.item).chain(&chunks.removed_devices);
     let highest = items.map(|item| item.devid.get()).max().unwrap_or_default();
-    let devid = highest.checked_add(1).ok_or(Error::Device { devid: highest, problem: "has the last possible id" })?;
+    let devid = highest.checked_add(1).ok_or(Error::Device { devid: highest, problem: DeviceProblem::LastId })?;
     Ok(dev_item(devid, Uuid::random(), size, sectorsize, chunks.superblock.metadata_fsid()))
 }
 

@@ -9,7 +9,7 @@ use crate::disk::extent::ExtentItem;
 use crate::disk::flags::block_group::DATA;
 use crate::disk::flags::extent::TREE_BLOCK;
 use crate::disk::{Key, KeyType, Logical, Physical, STRIPE_LEN, Transid, objectid};
-use crate::error::{Error, Result};
+use crate::error::{AddressProblem, Addressed, Error, ExtentProblem, Result};
 use crate::image::Image;
 use crate::parallel::lock;
 use crate::relocate::{Options, in_portions};
@@ -184,7 +184,7 @@ fn used(volume: &Volume, extent_tree: &TreeRoot, chunk: &ChunkMapping) -> Result
         }
     })?;
     match bad {
-        Some(logical) => Err(Error::Extent { logical, problem: "has an item that makes no sense" }),
+        Some(logical) => Err(Error::Extent { logical, problem: ExtentProblem::BadItem }),
         None => Ok(used),
     }
 }
@@ -351,8 +351,7 @@ impl Copier<'_> {
     /// A sector that is bad in every copy, as it is: it has a checksum that tells so.
     fn read_lost(&self, logical: Logical, reader: &DataReader<'_>, bytes: &mut [u8]) -> Result<()> {
         if !reader.has_csum(logical) {
-            let problem = "cannot be read from any copy, and has no checksum that would tell so".to_owned();
-            return Err(Error::Block { what: "data", logical, problem });
+            return Err(Error::Block { what: Addressed::Data, logical, problem: AddressProblem::NoCsum });
         }
         self.read_any(logical, bytes);
         lock(&self.lost).push(logical);

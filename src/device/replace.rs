@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::chunk::{begin_to_free, finish, with_system};
 use crate::disk::Physical;
 use crate::disk::volume::{DEVICE_RANGE_RESERVED, DevItem};
-use crate::error::{Error, Result};
+use crate::error::{DeviceProblem, Error, Result};
 use crate::image::Image;
 use crate::relocate::Options;
 use crate::space::Holes;
@@ -37,7 +37,7 @@ pub fn replace(
     let image = open(&fs, path, occupied)?;
     let old = fs.chunks().device(devid)?.item;
     if fs.volume().devices().iter().any(|device| device.uuid() == old.uuid && device.is_seed()) {
-        return Err(Error::Device { devid, problem: "is a seed: remove it instead" });
+        return Err(Error::Device { devid, problem: DeviceProblem::Seed });
     }
     let sectorsize = u64::from(fs.volume().format().sectorsize);
     let has = image.size() - image.size() % sectorsize;

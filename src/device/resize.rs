@@ -2,7 +2,7 @@
 
 use crate::chunk::{begin, finish, reserve_system};
 use crate::disk::volume::DEVICE_RANGE_RESERVED;
-use crate::error::{Error, Result};
+use crate::error::{DeviceProblem, Error, Result};
 use crate::trans::{DeviceState, Filesystem, Handle};
 use crate::tree::reservation::to_change_item;
 use crate::volume::Device;
@@ -51,7 +51,7 @@ fn resize_locked(handle: &mut Handle<'_>, devid: u64, size: u64) -> Result<()> {
 fn check(fs: &Filesystem, device: &DeviceState, size: u64, sectorsize: u64) -> Result<u64> {
     let (devid, uuid, old) = (device.item.devid.get(), device.item.uuid, device.item.total_bytes.get());
     if !device.is_writable {
-        return Err(Error::Device { devid, problem: "is missing or a seed" });
+        return Err(Error::Device { devid, problem: DeviceProblem::NotWritten });
     }
     let of_volume = || fs.volume().devices().iter().find(|device| device.uuid() == uuid).map(Device::image);
     let image = device.image.as_ref().or_else(of_volume).ok_or_else(|| fs.volume().missing_error(devid, uuid))?;

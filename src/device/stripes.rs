@@ -10,7 +10,7 @@ use crate::chunk::{begin_to_free, finish, reserve_system};
 use crate::disk::flags::block_group;
 use crate::disk::volume::{Chunk, Stripe};
 use crate::disk::{Key, KeyType, Profile};
-use crate::error::{Error, Result};
+use crate::error::{AddressProblem, Addressed, ChunkProblem, DeviceProblem, Error, Result};
 use crate::relocate::{Moved, Options, damaged_files, refuse};
 use crate::trans::{Chunks, DeviceState, Filesystem, Handle, Vacated};
 use crate::tree::reservation::to_change_item;
@@ -170,12 +170,12 @@ fn edit(handle: &mut Handle<'_>, moves: &[StripeMove]) -> Result<()> {
     reserve_system(handle, &mut chunks, bytes)?;
 
     let key = |stripe: &StripeMapping| Key::new(stripe.devid, KeyType::DEV_EXTENT, stripe.physical.0);
+    let error = |problem| Error::Block { what: Addressed::Chunk, logical, problem };
     let mut extents = Vec::with_capacity(moves.len());
     for StripeMove { index, to, .. } in moves {
         let from = old.stripes.get(*index).copied().ok_or(Error::NoChunk { logical })?;
         let extent = device_tree.find(fs, key(&from))?;
-        let problem = || "has a stripe without its device extent".to_owned();
-        extents.push((*to, extent.ok_or_else(|| Error::Block { what: "chunk", logical, problem: problem() })?));
+        extents.push((*to, extent.ok_or_else(|| error(AddressProblem::NoDevExtent))?));
         device_tree.edit(fs, |editor| editor.delete(key(&from)))?;
         take_from(&mut chunks, &from, old.stripe_size());
     }
@@ -188,17 +188,17 @@ fn edit(handle: &mut Handle<'_>, moves: &[StripeMove]) -> Result<()> {
     let (_, stripes) = structs_of(&new, format.sectorsize);
     chunks.tree.edit(fs, |editor| {
         let data = editor.data_mut(chunk_key(logical))?;
-        let (start, problem) = (size_of::<Chunk>(), "has a chunk item that is too short");
+        let start = size_of::<Chunk>();
         let stripes_of_item = data.get_mut(start..start + size_of::<Stripe>() * stripes.len());
-        stripes_of_item.ok_or(Error::Extent { logical, problem })?.copy_from_slice(stripes.as_bytes());
+        stripes_of_item.ok_or_else(|| error(ChunkProblem::TooShort.into()))?.copy_from_slice(stripes.as_bytes());
         Ok(())
     })?;
     devids.into_iter().try_for_each(|devid| chunks.update_device_item(fs, devid))?;
     if new.flags.contains(block_group::SYSTEM) {
         array::set_stripes(&mut chunks.superblock, logical, &stripes).map_err(|bad| Error::Block {
-            what: "system chunk array entry",
+            what: Addressed::SysChunk,
             logical,
-            problem: bad.problem.to_string(),
+            problem: bad.problem.into(),
         })?;
     }
     chunks.map.retain(|chunk| chunk.logical != logical);
@@ -230,7 +230,7 @@ pub fn find_lower_places(fs: &Filesystem, devid: u64) -> Result<Vec<StripeMove>>
     let mut stripes: Vec<_> = chunks.map.iter().flat_map(of_chunk).collect();
     stripes.sort_by_key(|(physical, ..)| Reverse(*physical));
     let device = chunks.device_mut(devid).filter(|device| device.is_writable);
-    let device = device.ok_or(Error::Device { devid, problem: "is missing or a seed" })?;
+    let device = device.ok_or(Error::Device { devid, problem: DeviceProblem::NotWritten })?;
     let mut moves = Vec::new();
     for (from, size, logical, index) in stripes {
         let Some(physical) = device.holes.find_apart(size).filter(|to| *to < from) else { break };

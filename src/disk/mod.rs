@@ -19,6 +19,7 @@ pub mod node;
 pub mod objectid;
 pub mod profile;
 pub mod quota;
+pub mod reference;
 pub mod root;
 pub mod space;
 pub mod superblock;

@@ -2,6 +2,8 @@
 
 use crate::disk::Logical;
 
+use super::copy::NoGoodCopy;
+
 /// Why a file cannot be found or read. Numbers are bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -68,7 +70,7 @@ pub enum FileProblem {
         /// Logical address.
         logical: Logical,
         /// What is wrong with its copies.
-        problem: String,
+        problem: NoGoodCopy,
     },
     /// A range of the file cannot be read. What is behind it may be readable.
     #[error("file offset {offset}, {length} bytes: {problem}")]
@@ -92,7 +94,7 @@ pub enum RangeProblem {
         /// Logical address of the data.
         logical: Logical,
         /// What is wrong with its copies.
-        problem: String,
+        problem: NoGoodCopy,
     },
     /// The data should have a checksum, and none is found.
     #[error("data {logical} has no checksum")]
@@ -132,7 +134,7 @@ pub enum RangeProblem {
         /// Logical address.
         logical: Logical,
         /// What is wrong with its copies.
-        problem: String,
+        problem: NoGoodCopy,
     },
 }
 

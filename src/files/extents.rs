@@ -101,8 +101,8 @@ impl Files<'_> {
             Err(unreadable) => {
                 self.notice_block(id.tree, &unreadable.block);
                 let (start, end) = range_of(id, unreadable.span);
-                let problem = unreadable.block.to_string();
-                let unknown = Some(RangeProblem::TreeBlock { logical: unreadable.block.logical, problem });
+                let (logical, problem) = (unreadable.block.logical, unreadable.block);
+                let unknown = Some(RangeProblem::TreeBlock { logical, problem });
                 Window { start, end, extents: Vec::new(), unknown }
             }
         }

@@ -365,7 +365,7 @@ impl File<'_, '_> {
         let next = chunks.iter().find(|chunk| chunk.logical > address);
         let end = next.map_or(extent.end, |next| offset.saturating_add(next.logical.0 - address.0).min(extent.end));
         let lost = NoGoodCopy { logical: address, bad: Vec::new() };
-        Some(Gap { end, problem: RangeProblem::Data { logical: address, problem: lost.to_string() } })
+        Some(Gap { end, problem: RangeProblem::Data { logical: address, problem: lost } })
     }
 
     /// Loads data of an extent from `offset` on; whether it has any.
@@ -481,7 +481,7 @@ impl File<'_, '_> {
             Sector::Verified => None,
             Sector::Unverified if !self.needs_csums() || self.files.options.read_unverified || self.takes_bad => None,
             Sector::Unverified => Some(RangeProblem::Unverified { logical }),
-            Sector::Lost(lost) => Some(RangeProblem::Data { logical, problem: lost.to_string() }),
+            Sector::Lost(lost) => Some(RangeProblem::Data { logical, problem: lost.clone() }),
         }
     }
 

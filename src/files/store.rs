@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use crate::block::ItemRef;
 use crate::disk::root::RootItem;
 use crate::disk::{Ino, Key, KeyType, Logical, TreeId, objectid};
-use crate::error::{Error, FileProblem, Result};
+use crate::error::{Addressed, Error, FileProblem, Result};
 use crate::parallel::lock;
 use crate::tree::csums::CsumRoot;
 use crate::tree::{BlockCache, DataReader, LeafVisit, TreeRoot, UnreadableSpan};
@@ -105,7 +105,7 @@ impl<'v> Files<'v> {
                 Ok(subtree)
             }
             (None, Some(UnreadableSpan { block, .. })) => {
-                Err(Error::Block { what: "root tree block", logical: block.logical, problem: block.to_string() })
+                Err(Error::Block { what: Addressed::RootTreeBlock, logical: block.logical, problem: block.into() })
             }
             (None, None) => Err(Error::NoTree { tree: tree.0, name: "" }),
         }
@@ -190,5 +190,5 @@ impl<'v> Files<'v> {
 
 /// The problem of a tree block that cannot be read.
 pub(super) fn tree_block(block: &NoGoodCopy) -> FileProblem {
-    FileProblem::TreeBlock { logical: block.logical, problem: block.to_string() }
+    FileProblem::TreeBlock { logical: block.logical, problem: block.clone() }
 }

@@ -4,7 +4,7 @@ use zerocopy::IntoBytes;
 
 use crate::disk::volume::{DevExtent, DevItem, DevStatsItem};
 use crate::disk::{Key, KeyType, objectid};
-use crate::error::{Error, Result};
+use crate::error::{DeviceProblem, Error, Result};
 use crate::volume::ChunkMapping;
 use crate::volume::chunk_items::{chunk_item, chunk_key};
 
@@ -24,7 +24,7 @@ pub fn device_tree_items(
     let mut end = Key::MIN;
     for (key, extent) in extents {
         if key < end {
-            return Err(Error::Device { devid: key.objectid, problem: "has device extents that overlap" });
+            return Err(Error::Device { devid: key.objectid, problem: DeviceProblem::Overlaps });
         }
         end = Key { offset: key.offset.saturating_add(extent.length.get()), ..key };
         emit(key, extent.as_bytes())?;

@@ -6,7 +6,7 @@ use crate::block::extent_item::{ExtentKind, Format, Record};
 use crate::block::reference::Reference;
 use crate::disk::flags::extent::FULL_BACKREF;
 use crate::disk::{Key, KeyType, Logical, Transid};
-use crate::error::{Error, Result};
+use crate::error::{Error, ExtentProblem, Result};
 use crate::table::Table;
 
 use super::records::{BlockRef, DataExtent, DataExtents, DataRef};
@@ -44,7 +44,7 @@ impl ExtentTree<'_> {
             let starts = [blocks.next_start(), data.next_start(), others.peek().map(|(key, _)| key.objectid)];
             let Some(least) = starts.into_iter().flatten().min() else { break };
             let mut claim = |length: u64| -> Result<()> {
-                let problem = if least < previous_end { "overlaps another" } else { "reaches past the last address" };
+                let problem = if least < previous_end { ExtentProblem::Overlaps } else { ExtentProblem::NoEnd };
                 let end = least.checked_add(length).filter(|_| least >= previous_end);
                 previous_end = end.ok_or(Error::Extent { logical: Logical(least), problem })?;
                 Ok(())
@@ -153,7 +153,7 @@ impl<T: Iterator<Item = BlockRef>, M: Iterator<Item = BlockRef>> Blocks<T, M> {
         let logical = first.block().logical;
         while let Some(next) = self.peek().filter(|next| next.block().logical == logical) {
             if !next.is_same_block(&first) {
-                return Err(Error::Extent { logical, problem: "is described in two ways" });
+                return Err(Error::Extent { logical, problem: ExtentProblem::TwoWays });
             }
             // Of two equal records either may go.
             let _ = self.table.next_if_eq(&next).or_else(|| self.more.next_if_eq(&next));
@@ -165,7 +165,7 @@ impl<T: Iterator<Item = BlockRef>, M: Iterator<Item = BlockRef>> Blocks<T, M> {
         refs.sort_by_key(|(reference, _)| reference.rank());
         refs.dedup();
         match refs.is_empty() {
-            true => Err(Error::Extent { logical, problem: "has no reference" }),
+            true => Err(Error::Extent { logical, problem: ExtentProblem::NoReference }),
             false => Ok(Some(first)),
         }
     }

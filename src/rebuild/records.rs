@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::block::reference::Reference;
 use crate::disk::{Key, KeyType, Logical, Transid};
-use crate::error::{Error, Result};
+use crate::error::{Error, ExtentProblem, Result};
 use crate::table;
 use crate::tree::build::BuiltBlock;
 
@@ -225,12 +225,12 @@ impl<I: Iterator<Item = DataRef>> DataExtents<I> {
         };
         while let Some(next) = self.records.next_if(|next| next.start == first.start) {
             if (next.length, next.generation) != (first.length, first.generation) {
-                return Err(error("is described in two ways"));
+                return Err(error(ExtentProblem::TwoWays));
             }
             let root = next.root_or_parent;
             let reference = match next.kind {
                 DataRefKind::OWNER if extent.owner.is_some_and(|owner| owner != root) => {
-                    return Err(error("has two owners"));
+                    return Err(error(ExtentProblem::TwoOwners));
                 }
                 DataRefKind::OWNER => {
                     extent.owner = Some(root);
@@ -245,7 +245,7 @@ impl<I: Iterator<Item = DataRef>> DataExtents<I> {
             }
         }
         match extent.refs.is_empty() {
-            true => Err(error("has no reference")),
+            true => Err(error(ExtentProblem::NoReference)),
             false => Ok(Some(extent)),
         }
     }

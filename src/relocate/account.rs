@@ -10,7 +10,7 @@ use crate::block::reference::Reference;
 use crate::disk::extent::{ExtentItem, InlineRef, InlineRefs, TreeBlockInfo};
 use crate::disk::flags::extent::TREE_BLOCK;
 use crate::disk::{Key, KeyType, Logical, objectid};
-use crate::error::{Error, Result};
+use crate::error::{Error, ExtentProblem, Result};
 use crate::rebuild::most_csum_bytes;
 use crate::trans::{CsumForm, Filesystem};
 use crate::tree::TreeRoot;
@@ -171,11 +171,11 @@ struct MovedItem {
 fn extent_item(item: &ItemRef<'_>, moves: &Moves<'_>) -> Result<Option<MovedItem>> {
     let logical = Logical(item.key.objectid);
     let error = |problem| Error::Extent { logical, problem };
-    let (extent, rest) = ExtentItem::read_prefix(item.data).ok_or_else(|| error("has an item that is too short"))?;
+    let (extent, rest) = ExtentItem::read_prefix(item.data).ok_or_else(|| error(ExtentProblem::TooShort))?;
     let is_block = extent.flags.get() & TREE_BLOCK != 0;
     let is_skinny = item.key.key_type == KeyType::METADATA_ITEM;
     let info = if is_block && !is_skinny { size_of::<TreeBlockInfo>() } else { 0 };
-    let inline = rest.get(info..).ok_or_else(|| error("has an item that is too short"))?;
+    let inline = rest.get(info..).ok_or_else(|| error(ExtentProblem::TooShort))?;
     let forwarded = moves.blocks.get(&logical).filter(|_| is_block);
     let to = if is_block { forwarded.map(|forwarded| forwarded.to) } else { moves.moving.to(logical) };
     let leads_to_moved = moves.leads_to_moved(inline);
@@ -184,7 +184,7 @@ fn extent_item(item: &ItemRef<'_>, moves: &Moves<'_>) -> Result<Option<MovedItem
     }
     let key = Key { objectid: to.unwrap_or(logical).0, ..item.key };
     let level = match is_skinny {
-        true => u8::try_from(item.key.offset).map_err(|_| error("is of another level"))?,
+        true => u8::try_from(item.key.offset).map_err(|_| error(ExtentProblem::Level))?,
         false => TreeBlockInfo::read_prefix(rest).map_or(0, |(info, _)| info.level),
     };
     let kind = if is_block { ExtentKind::Block { level } } else { ExtentKind::Data { length: item.key.offset } };

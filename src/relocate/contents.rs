@@ -3,7 +3,7 @@
 use crate::disk::extent::ExtentItem;
 use crate::disk::flags::extent::TREE_BLOCK;
 use crate::disk::{Key, KeyType, Logical, objectid};
-use crate::error::{Error, Result};
+use crate::error::{Error, ExtentProblem, Result};
 use crate::tree::TreeRoot;
 use crate::volume::Volume;
 
@@ -95,7 +95,7 @@ impl Contents {
             left.bytes = left.bytes.saturating_sub(length);
         })?;
         match bad {
-            Some(logical) => Err(Error::Extent { logical, problem: "has an item that makes no sense" }),
+            Some(logical) => Err(Error::Extent { logical, problem: ExtentProblem::BadItem }),
             None => Ok(contents),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::disk::Logical;
-use crate::error::{Error, Result};
+use crate::error::{AddressProblem, Addressed, Error, Result};
 use crate::parallel::lock;
 use crate::progress::Progress;
 use crate::trans::Filesystem;
@@ -94,8 +94,7 @@ impl Copier<'_> {
             Ok(1) => {}
             Ok(_) => drop(self.healed.fetch_add(bytes.len() as u64, Ordering::Relaxed)),
             Err(_) if csum.is_none() => {
-                let problem = "cannot be read from any copy, and has no checksum that would tell so".to_owned();
-                return Err(Error::Block { what: "data", logical, problem });
+                return Err(Error::Block { what: Addressed::Data, logical, problem: AddressProblem::NoCsum });
             }
             Err(_) => {
                 let is_read = (1..=volume.mirrors(logical)).any(|mirror| volume.read(logical, mirror, bytes).is_ok());

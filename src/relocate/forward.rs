@@ -9,7 +9,7 @@ use crate::block::{Block, BlockKind};
 use crate::disk::flags::{MIXED_BACKREF_REV, header::WRITTEN};
 use crate::disk::node::Header;
 use crate::disk::{BlockGroupFlags, Logical, MAX_LEVEL, Profile, Transid};
-use crate::error::{Error, Result};
+use crate::error::{AddressProblem, Addressed, EditError, Error, ExtentProblem, Result};
 use crate::trans::Filesystem;
 use crate::tree::{Tree, TreeRoot};
 
@@ -127,13 +127,14 @@ impl<'f> Forwarder<'f> {
         below: usize,
     ) -> Result<Option<Forwarded>> {
         let logical = expected.logical;
-        let error = |problem: &str| Error::Block { what: "tree block", logical, problem: problem.to_owned() };
-        let level = expected.level.filter(|level| usize::from(*level) < below).ok_or_else(|| error("has no level"))?;
-        let generation = expected.generation.ok_or_else(|| error("has no generation"))?;
+        let error = |problem| Error::Block { what: Addressed::TreeBlock, logical, problem };
+        let malformed = |what| error(EditError::Malformed(what).into());
+        let level = expected.level.filter(|level| usize::from(*level) < below).ok_or_else(|| malformed("level"))?;
+        let generation = expected.generation.ok_or_else(|| malformed("generation"))?;
         if let Some(became) = self.became.get(&logical) {
             return match (became.generation, became.level) == (generation, level) {
                 true => Ok(became.forwarded),
-                false => Err(error("is led to as what it is not")),
+                false => Err(error(ExtentProblem::Mistaken.into())),
             };
         }
         let is_moved = (self.what.is_moved)(logical);
@@ -183,11 +184,12 @@ impl<'f> Forwarder<'f> {
         }
         let forwarded = self.place(generation, is_moved)?;
         let logical = expected.logical;
-        let malformed = |problem: String| Error::Block { what: "tree block", logical, problem };
+        let malformed =
+            |problem: EditError| Error::Block { what: Addressed::TreeBlock, logical, problem: problem.into() };
         {
-            let mut node = NodeMut::new(&mut bytes).map_err(|problem| malformed(problem.to_string()))?;
+            let mut node = NodeMut::new(&mut bytes).map_err(malformed)?;
             for (slot, Forwarded { to, generation }) in changes {
-                node.set_ptr(slot, to, generation).map_err(|problem| malformed(problem.to_string()))?;
+                node.set_ptr(slot, to, generation).map_err(malformed)?;
             }
         }
         stamp(self.fs, &mut bytes, forwarded);
@@ -226,8 +228,8 @@ fn read(fs: &Filesystem, expected: &Expected) -> Result<Vec<u8>> {
     match Block::new(&bytes) {
         Some(block) if block.header().backref_rev() == MIXED_BACKREF_REV => Ok(bytes),
         _ => {
-            let problem = "is from before Linux 2.6.31, and its references are of another form".to_owned();
-            Err(Error::Block { what: "tree block", logical: expected.logical, problem })
+            let problem = AddressProblem::OldBackrefs;
+            Err(Error::Block { what: Addressed::TreeBlock, logical: expected.logical, problem })
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::block::{Block, Leaf};
 use crate::disk::inode::{FileExtentDisk, FileExtentItem, file_extent_type};
 use crate::disk::node::HEADER_SIZE;
 use crate::disk::{Key, KeyType, Logical};
-use crate::error::{Error, Result};
+use crate::error::{Addressed, EditError, Error, Result};
 use crate::progress::Progress;
 use crate::tree::{BlockPlace, Scan, Tree, Visit, Visitor};
 use crate::volume::{BadCopy, Volume};
@@ -200,8 +200,8 @@ pub fn forward_leaf(bytes: &mut [u8], expected: &Expected, moving: &Moving) -> R
             file_extents_at(leaf).filter_map(to).collect()
         }
         _ => {
-            let (what, problem) = ("tree block", "is no leaf".to_owned());
-            return Err(Error::Block { what, logical: expected.logical, problem });
+            let problem = EditError::Malformed("level").into();
+            return Err(Error::Block { what: Addressed::TreeBlock, logical: expected.logical, problem });
         }
     };
     for (at, to) in changes {

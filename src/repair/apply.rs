@@ -6,7 +6,7 @@ use zerocopy::IntoBytes;
 
 use crate::disk::root::RootItem;
 use crate::disk::{Key, KeyType, objectid};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, TreeProblem};
 use crate::survey::{Job, Survey};
 use crate::trans::Filesystem;
 use crate::tree::build::BuiltTree;
@@ -66,7 +66,7 @@ fn rewrite(plan: &Plan<'_>, draft: &mut Draft, options: &Options<'_>) -> Result<
         draft.roots.insert(tree.id(), new.unwrap_or(tree.root));
         let Some(new) = new else { continue };
         let key = tree.root.key;
-        let lost = || Error::Tree { tree: tree.id(), problem: "has a root item that cannot be changed" };
+        let lost = || Error::Tree { tree: tree.id(), problem: TreeProblem::RootItem };
         let data = edits.get(plan.volume, &root_tree.root, key).ok_or_else(lost)?;
         let mut item = RootItem::read(&data).ok_or_else(lost)?;
         (item.bytenr, item.level) = (new.logical.0.into(), new.level);

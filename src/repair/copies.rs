@@ -2,7 +2,7 @@
 
 use crate::block::verify::Expected;
 use crate::disk::{Logical, Physical, Transid};
-use crate::error::{Error, Result};
+use crate::error::{AddressProblem, Addressed, Error, Result};
 use crate::tree::csums::CsumRoot;
 use crate::tree::{BlockCache, DataReader, Sector, TreeRoot};
 use crate::volume::{Content, Volume, WritableVolume};
@@ -67,7 +67,7 @@ fn write_copy(writable: &WritableVolume, copy: &Copy) -> Result<()> {
             return writable.write_copy(logical, mirror, &bytes);
         }
     }
-    Err(Error::Block { what: "copy of", logical, problem: "no other one is good".to_owned() })
+    Err(Error::Block { what: Addressed::BlockCopy, logical, problem: AddressProblem::NoOtherCopy })
 }
 
 /// Whether the bytes are those of the block that the survey reached: an older version is right by itself, too.

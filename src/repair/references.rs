@@ -16,7 +16,7 @@ use crate::survey::{Cursor, ExtentList, Job, root_reference};
 use crate::table::{MemoryBudget, Part, Table, Writer};
 use crate::tree::build::BuiltBlock;
 use crate::tree::{BlockPlace, Tree, Visit, Visitor};
-use crate::volume::BadCopy;
+use crate::volume::{BadCopy, NoGoodCopy};
 
 use super::nodes::for_each_node;
 
@@ -83,14 +83,15 @@ struct Collected {
     blocks: Part<BlockRef>,
     data: Part<DataRef>,
     cursor: Cursor,
-    unread: Option<Logical>,
+    /// What it refers to is unknown.
+    unread: Option<NoGoodCopy>,
 }
 
 impl Visitor for Collector<'_> {
     type Part = Collected;
 
-    fn unreadable(&self, part: &mut Collected, place: &BlockPlace<'_>, _: Vec<BadCopy>) {
-        part.unread = Some(place.expected.logical);
+    fn unreadable(&self, part: &mut Collected, place: &BlockPlace<'_>, bad: Vec<BadCopy>) {
+        part.unread = Some(NoGoodCopy { logical: place.expected.logical, bad });
     }
 
     fn visit(&self, part: &mut Collected, place: &BlockPlace<'_>, visit: Visit<'_>) {
@@ -163,9 +164,8 @@ pub fn collect(job: &Job<'_>, trees: &[Tree], extents: &ExtentList, budget: &Mem
     let parts = job.scan().run(trees, &collector);
     let (mut block_parts, mut data_parts) = (Vec::new(), Vec::new());
     for part in parts {
-        if let Some(logical) = part.unread {
-            let problem = "cannot be read, what it refers to is unknown".to_owned();
-            return Err(Error::Block { what: "tree block", logical, problem });
+        if let Some(unread) = part.unread {
+            return Err(unread.into());
         }
         block_parts.push(part.blocks);
         data_parts.push(part.data);

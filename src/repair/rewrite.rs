@@ -9,7 +9,7 @@ use crate::block::verify::Expected;
 use crate::block::{Block, BlockKind};
 use crate::disk::node::{KeyPtr, leaf_data_size, node_ptrs};
 use crate::disk::{Key, Logical, MAX_LEVEL, Transid};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, TreeProblem};
 use crate::tree::{Tree, TreeRoot, promise};
 
 use super::draft::Draft;
@@ -78,8 +78,7 @@ impl<'r> Rewriter<'r> {
         while ptrs.len() > 1 {
             level += 1;
             if usize::from(level) >= MAX_LEVEL {
-                let problem = "has more blocks than a tree holds";
-                return Err(Error::Tree { tree: id, problem });
+                return Err(Error::Tree { tree: id, problem: TreeProblem::TooHigh });
             }
             ptrs = self.nodes(id, id, level, &ptrs)?;
         }

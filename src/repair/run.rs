@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::check::{self, Report, check_survey};
 use crate::disk::objectid;
-use crate::error::{Error, Result};
+use crate::error::{AddressProblem, Addressed, Error, Result};
 use crate::extract::DoubtfulInodes;
 use crate::finding::Finding;
 use crate::image::Image;
@@ -153,7 +153,7 @@ pub fn repair(images: &[Image], options: &Options<'_>) -> Result<Repaired> {
 pub(super) fn first_choice(images: &[Image], options: &Options<'_>, fixes: &mut Vec<Fix>) -> Result<RootChoice> {
     let choice = options.choice;
     let lost = match Volume::open_at(again(images)?, &choice) {
-        Err(error @ Error::Block { what: "chunk root", .. }) if choice.chunk_root.is_none() => Some(error),
+        Err(error @ Error::Block { what: Addressed::ChunkRoot, .. }) if choice.chunk_root.is_none() => Some(error),
         Err(error) => return Err(error),
         Ok(volume) if choice.chunk_root.is_some() || is_root_tree_mapped(&volume) => return Ok(choice),
         Ok(_) => None,
@@ -177,9 +177,8 @@ pub(super) fn first_choice(images: &[Image], options: &Options<'_>, fixes: &mut 
             fixes.push(Fix::Root { tree: objectid::CHUNK_TREE, block, generation });
             Ok(former)
         }
-        (Err(reason), None, Some(Error::Block { what, logical, problem })) => {
-            let problem = format!("{problem}; no chunk tree can be made anew: {reason}");
-            Err(Error::Block { what, logical, problem })
+        (Err(reason), None, Some(Error::Block { what, logical, problem: AddressProblem::Unreadable(bad) })) => {
+            Err(Error::Block { what, logical, problem: AddressProblem::NoChunkTree { bad, reason } })
         }
         (Err(_), None, Some(error)) => Err(error),
         // What can be read is.

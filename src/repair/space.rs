@@ -9,7 +9,7 @@ use crate::disk::flags::{compat_ro, incompat};
 use crate::disk::root::RootItem;
 use crate::disk::volume::{DevItem, DevStatsItem};
 use crate::disk::{Key, KeyType, Logical, Transid, objectid};
-use crate::error::{Error, Result};
+use crate::error::{Error, ExtentProblem, Result};
 use crate::rebuild::{ExtentTree, GroupSpace, Items, SpaceMap, SpaceTrees};
 use crate::space::FreeExtents;
 use crate::survey::{ExtentList, Job, trees_of};
@@ -226,7 +226,7 @@ fn groups<'c>(chunks: &'c ChunkMap, references: &References, nodesize: u32) -> R
             let after = groups.partition_point(|group| group.chunk.logical <= logical);
             let group = after.checked_sub(1).and_then(|index| groups.get_mut(index));
             let group = group.filter(|group| logical.0.saturating_add(length) <= group.chunk.end().0);
-            let outside = Error::Extent { logical, problem: "does not lie within one chunk" };
+            let outside = Error::Extent { logical, problem: ExtentProblem::OutsideChunk };
             let group = group.ok_or(outside)?;
             group.free.remove(logical, length);
             group.used += length;

@@ -12,7 +12,7 @@ use crate::disk::flags::free_space_info::USING_BITMAPS;
 use crate::disk::node::Item;
 use crate::disk::space::{FREE_SPACE_BITMAP_SIZE, FreeSpaceInfo, free_space_bitmap_range};
 use crate::disk::{Key, KeyType, Logical};
-use crate::error::{Error, Result};
+use crate::error::{Addressed, Error, FreeSpaceItemProblem, FreeSpaceProblem, Result};
 
 use super::FreeExtents;
 
@@ -42,7 +42,7 @@ impl Group {
     /// The keys of its items and no others.
     pub fn keys(&self) -> Result<RangeInclusive<Key>> {
         let last = self.logical.0.checked_add(self.length).and_then(|end| end.checked_sub(1));
-        let last = last.filter(|_| self.length > 0).ok_or_else(|| self.error("has an impossible length"))?;
+        let last = last.filter(|_| self.length > 0).ok_or_else(|| self.error(FreeSpaceProblem::Length))?;
         Ok(Key::new(self.logical.0, KeyType(0), 0)..=Key::new(last, KeyType(u8::MAX), u64::MAX))
     }
 
@@ -63,7 +63,7 @@ impl Group {
     pub fn items(&self, present: &Items, free: &FreeExtents, sectorsize: u32) -> Result<Items> {
         let sectorsize = u64::from(sectorsize);
         if !self.is_aligned(sectorsize) {
-            return Err(self.error("is not aligned to sectors"));
+            return Err(self.error(FreeSpaceProblem::Unaligned));
         }
         let form = Present { group: self, sectorsize }.form(present)?;
         self.new_items(free, form, sectorsize)
@@ -76,9 +76,9 @@ impl Group {
     /// The present form is kept unless the other takes clearly less room.
     fn new_items(&self, free: &FreeExtents, present: Form, sectorsize: u64) -> Result<Items> {
         if let Some((start, length)) = free.iter().find(|(start, length)| !self.holds(*start, *length, sectorsize)) {
-            return Err(self.error(&format!("cannot have {length} bytes at {start} free")));
+            return Err(self.error(FreeSpaceProblem::Range { start, length }));
         }
-        let too_many = || self.error("has more free extents than can be counted");
+        let too_many = || self.error(FreeSpaceProblem::TooMany);
         let count = u32::try_from(free.iter().count()).map_err(|_| too_many())?;
         let (low, high) = self.thresholds(sectorsize);
         let form = match present {
@@ -122,8 +122,8 @@ impl Group {
         offsets.zip(bits.chunks(FREE_SPACE_BITMAP_SIZE)).map(item).collect()
     }
 
-    fn error(&self, problem: &str) -> Error {
-        Error::Block { what: "free space of block group", logical: self.logical, problem: problem.to_owned() }
+    fn error(&self, problem: FreeSpaceProblem) -> Error {
+        Error::Block { what: Addressed::FreeSpace, logical: self.logical, problem: problem.into() }
     }
 }
 
@@ -142,14 +142,14 @@ impl Present<'_> {
     fn form(&self, items: &Items) -> Result<Form> {
         let Some((first, info)) = items.first_key_value() else { return Ok(Form::Extents) };
         if *first != self.group.info_key() {
-            return Err(self.damage(*first, "is there, but no free space info before it"));
+            return Err(self.damage(*first, FreeSpaceItemProblem::NoInfo));
         }
         let info = FreeSpaceInfo::read_prefix(info).filter(|(_, rest)| rest.is_empty());
-        let (info, _) = info.ok_or_else(|| self.damage(*first, "does not have its size"))?;
+        let (info, _) = info.ok_or_else(|| self.damage(*first, FreeSpaceItemProblem::Size))?;
         let form = match u64::from(info.flags.get()) {
             0 => Form::Extents,
             USING_BITMAPS => Form::Bitmaps,
-            _ => return Err(self.damage(*first, "has unknown flags")),
+            _ => return Err(self.damage(*first, FreeSpaceItemProblem::Flags)),
         };
         let ranges = items.iter().skip(1).map(|(key, data)| (*key, &data[..]));
         let count = match form {
@@ -158,7 +158,7 @@ impl Present<'_> {
         };
         match count == u64::from(info.extent_count.get()) {
             true => Ok(form),
-            false => Err(self.damage(*first, &format!("does not count the {count} free extents that are there"))),
+            false => Err(self.damage(*first, FreeSpaceItemProblem::Count { count })),
         }
     }
 
@@ -167,7 +167,7 @@ impl Present<'_> {
         for (key, data) in items {
             self.check_range(key, KeyType::FREE_SPACE_EXTENT, position)?;
             if !data.is_empty() {
-                return Err(self.damage(key, "does not have its size"));
+                return Err(self.damage(key, FreeSpaceItemProblem::Size));
             }
             position = key.objectid + key.offset;
             count += 1;
@@ -181,10 +181,10 @@ impl Present<'_> {
             self.check_range(key, KeyType::FREE_SPACE_BITMAP, position)?;
             let bits = key.offset / self.sectorsize;
             if data.len() as u64 != bits.div_ceil(8) {
-                return Err(self.damage(key, "does not have its size"));
+                return Err(self.damage(key, FreeSpaceItemProblem::Size));
             }
             if key.objectid != position {
-                return Err(self.damage(key, "follows a gap between bitmaps"));
+                return Err(self.damage(key, FreeSpaceItemProblem::Gap));
             }
             let all = data.iter().flat_map(|byte| (0..8).map(move |bit| byte & (1 << bit) != 0));
             for is_free in all.take(bits as usize) {
@@ -195,25 +195,25 @@ impl Present<'_> {
         }
         match position == self.group.logical.0 + self.group.length {
             true => Ok(count),
-            false => Err(self.damage(self.group.info_key(), "has no bitmap for the end of its block group")),
+            false => Err(self.damage(self.group.info_key(), FreeSpaceItemProblem::NoEnd)),
         }
     }
 
     /// Whether an item is of the form in use, and its range lies in the group, from `position` on.
     fn check_range(&self, key: Key, form: KeyType, position: u64) -> Result<()> {
         if key.key_type != form {
-            return Err(self.damage(key, "is not of the form in use"));
+            return Err(self.damage(key, FreeSpaceItemProblem::Form));
         }
         if !self.group.holds(Logical(key.objectid), key.offset, self.sectorsize) {
-            return Err(self.damage(key, "leaves its block group or is not aligned"));
+            return Err(self.damage(key, FreeSpaceItemProblem::Range));
         }
         match key.objectid < position {
-            true => Err(self.damage(key, "overlaps another")),
+            true => Err(self.damage(key, FreeSpaceItemProblem::Overlaps)),
             false => Ok(()),
         }
     }
 
-    fn damage(&self, key: Key, problem: &str) -> Error {
-        self.group.error(&format!("item {key} {problem}; the filesystem is to be checked"))
+    fn damage(&self, key: Key, problem: FreeSpaceItemProblem) -> Error {
+        self.group.error(FreeSpaceProblem::Item { key, problem })
     }
 }

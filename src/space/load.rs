@@ -3,7 +3,7 @@
 use crate::disk::extent::ExtentItem;
 use crate::disk::flags::extent::TREE_BLOCK;
 use crate::disk::{Key, KeyType, Logical};
-use crate::error::{Error, Result};
+use crate::error::{Addressed, Error, ExtentProblem, Result};
 use crate::tree::TreeRoot;
 use crate::volume::{ChunkMapping, Volume, excluded_ranges};
 
@@ -53,20 +53,29 @@ pub fn without_extents(
         let start = Logical(item.key.objectid);
         let is_block =
             ExtentItem::read_prefix(item.data).is_some_and(|(extent, _)| extent.flags.get() & TREE_BLOCK != 0);
-        let is_sound = start >= position && start.checked_add(length).is_some_and(|end| end <= chunk.end());
-        if !is_sound || is_block && length != nodesize {
-            bad = bad.or(Some(start));
+        let is_inside = start.checked_add(length).is_some_and(|end| end <= chunk.end());
+        let problem = if start < position {
+            Some(ExtentProblem::Overlaps)
+        } else if !is_inside {
+            Some(ExtentProblem::OutsideChunk)
+        } else {
+            (is_block && length != nodesize).then_some(ExtentProblem::BadItem)
+        };
+        if let Some(problem) = problem {
+            bad = bad.or(Some((start, problem)));
             return;
         }
         position = Logical(start.0 + length);
         free.remove(start, length);
         used += length;
     });
-    found.map_err(|bad| Error::Block { what: "extent tree block", logical: bad.logical, problem: bad.to_string() })?;
+    found.map_err(|bad| Error::Block {
+        what: Addressed::ExtentTreeBlock,
+        logical: bad.logical,
+        problem: bad.into(),
+    })?;
     match bad {
-        Some(logical) => {
-            Err(Error::Block { what: "extent", logical, problem: "overlaps another or leaves its chunk".to_owned() })
-        }
+        Some((logical, problem)) => Err(Error::Block { what: Addressed::Extent, logical, problem: problem.into() }),
         None => Ok((free, used)),
     }
 }

@@ -3,7 +3,7 @@
 use crate::disk::flags::block_group;
 use crate::disk::volume::BalanceItem;
 use crate::disk::{BlockGroupFlags, Key, KeyType, objectid};
-use crate::error::{Error, Result};
+use crate::error::{AddressProblem, Addressed, Error, Result};
 
 use super::filesystem::Filesystem;
 use super::handle::Handle;
@@ -20,9 +20,9 @@ impl Filesystem {
         let mut tree = self.trees.root.lock();
         let Some(data) = tree.find(self, KEY)? else { return Ok(None) };
         let too_short = || Error::Block {
-            what: "balance item in the root tree at",
+            what: Addressed::BalanceItem,
             logical: tree.root.logical,
-            problem: "is too short".to_owned(),
+            problem: AddressProblem::TooShort,
         };
         BalanceItem::read_prefix(&data).map(|(item, _)| Some(*item)).ok_or_else(too_short)
     }

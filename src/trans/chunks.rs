@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::disk::fields::Uuid;
 use crate::disk::volume::DevItem;
 use crate::disk::{Key, KeyType, Logical, Physical, Superblock, objectid};
-use crate::error::{Error, Result};
+use crate::error::{DeviceProblem, Error, Result};
 use crate::image::Image;
 use crate::space::Holes;
 use crate::volume::ChunkMap;
@@ -64,7 +64,7 @@ impl Chunks {
     /// The device with this number.
     pub fn device(&self, devid: u64) -> Result<&DeviceState> {
         let found = self.devices.iter().find(|device| device.item.devid.get() == devid);
-        found.ok_or(Error::Device { devid, problem: "has no item in the chunk tree" })
+        found.ok_or(Error::Device { devid, problem: DeviceProblem::NoItem })
     }
 
     /// The device with this number.

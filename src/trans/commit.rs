@@ -4,7 +4,7 @@ use crate::disk::root::RootItem;
 use crate::disk::superblock::RootBackup;
 use crate::disk::volume::DevItem;
 use crate::disk::{Logical, Transid, objectid};
-use crate::error::{Error, Result};
+use crate::error::{AddressProblem, Addressed, Error, Result};
 use crate::tree::reservation::to_insert_item;
 use crate::volume::{Commit, Staged};
 
@@ -51,8 +51,8 @@ impl Filesystem {
             until_settled(|| self.settle())?;
         }
         if let Some(group) = self.space().groups().find(|group| group.item_used.is_none()) {
-            let (what, logical) = ("block group", group.logical);
-            return Err(Error::Block { what, logical, problem: "has no item".to_owned() });
+            let (what, logical) = (Addressed::BlockGroup, group.logical);
+            return Err(Error::Block { what, logical, problem: AddressProblem::NoItem });
         }
         // Every change is noted in the root tree.
         if !self.trees.root.lock().is_changed() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::disk::flags::{balance_args, block_group, incompat};
 use crate::disk::volume::{BalanceItem, BlockGroupItem, DevExtent, DevItem};
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Physical, Profile};
-use crate::error::{Error, Result};
+use crate::error::{AddressProblem, Addressed, Error, Result};
 use crate::space::{BlockGroup, FreeExtents, Holes, Space};
 use crate::tree::TreeRoot;
 use crate::volume::{ChunkMapping, StripeMapping, Volume, WritableVolume};
@@ -14,16 +14,16 @@ use super::balance_item;
 use super::chunks::DeviceState;
 use super::trust::Trust;
 
-fn damaged(what: &'static str, logical: Logical, problem: &str) -> Error {
-    Error::Block { what, logical, problem: problem.to_owned() }
+fn damaged(what: Addressed, logical: Logical, problem: AddressProblem) -> Error {
+    Error::Block { what, logical, problem }
 }
 
 /// The profiles that a balance converts to which is interrupted or paused: it goes on with the next mount, and new chunks have
 /// its targets until then (`get_restripe_target` in fs/btrfs/block-group.c, `btrfs_recover_balance` in fs/btrfs/volumes.c).
 pub fn read_convert_targets(volume: &Volume, root_tree: &TreeRoot, space: &mut Space) -> Result<()> {
     let Some(data) = root_tree.find(volume, balance_item::KEY)? else { return Ok(()) };
-    let error = |problem| damaged("balance item in the root tree at", root_tree.logical, problem);
-    let (balance, _) = BalanceItem::read_prefix(&data).ok_or_else(|| error("is too short"))?;
+    let error = |problem| damaged(Addressed::BalanceItem, root_tree.logical, problem);
+    let (balance, _) = BalanceItem::read_prefix(&data).ok_or_else(|| error(AddressProblem::TooShort))?;
     // Of mixed groups the filters for data are used, which come last.
     for (type_bits, args) in [
         (block_group::SYSTEM, &balance.sys),
@@ -32,7 +32,7 @@ pub fn read_convert_targets(volume: &Volume, root_tree: &TreeRoot, space: &mut S
     ] {
         if args.flags.get() & balance_args::CONVERT != 0 {
             let profile = Profile::from_bits(args.target.get() & !BlockGroupFlags::AVAIL_SINGLE);
-            let profile = profile.ok_or_else(|| error("converts to no profile that is known"))?;
+            let profile = profile.ok_or_else(|| error(AddressProblem::UnknownProfile))?;
             space.info_mut(BlockGroupFlags(type_bits)).convert_target = Some(profile);
         }
     }
@@ -60,9 +60,10 @@ pub fn take_device_extents(volume: &Volume, device_root: &TreeRoot, devices: &mu
     })?;
     let mut previous = (0, Physical(0));
     for ((devid, start), (length, chunk)) in &extents {
-        let end = start.checked_add(*length).ok_or_else(|| damaged("device extent of chunk", *chunk, "has no end"))?;
+        let end =
+            start.checked_add(*length).ok_or_else(|| damaged(Addressed::DevExtent, *chunk, AddressProblem::NoEnd))?;
         if (*devid, *start) < previous {
-            return Err(damaged("device extent of chunk", *chunk, "overlaps another"));
+            return Err(damaged(Addressed::DevExtent, *chunk, AddressProblem::Overlaps));
         }
         previous = (*devid, end);
         if let Some(device) = devices.iter_mut().find(|device| device.item.devid.get() == *devid) {
@@ -72,12 +73,12 @@ pub fn take_device_extents(volume: &Volume, device_root: &TreeRoot, devices: &mu
     for chunk in volume.chunks().iter() {
         for stripe in &chunk.stripes {
             if extents.remove(&(stripe.devid, stripe.physical)) != Some((chunk.stripe_size(), chunk.logical)) {
-                return Err(damaged("chunk", chunk.logical, "has a stripe without its device extent"));
+                return Err(damaged(Addressed::Chunk, chunk.logical, AddressProblem::NoDevExtent));
             }
         }
     }
     match extents.first_key_value() {
-        Some((_, (_, chunk))) => Err(damaged("device extent of chunk", *chunk, "has no stripe")),
+        Some((_, (_, chunk))) => Err(damaged(Addressed::DevExtent, *chunk, AddressProblem::NoStripe)),
         None => Ok(()),
     }
 }
@@ -125,15 +126,15 @@ pub fn read_block_groups(
             None => extent_root.find(volume, key)?,
         };
         let item = data.as_deref().and_then(BlockGroupItem::read_prefix).map(|(item, _)| *item);
-        let item = item.ok_or_else(|| damaged("chunk", chunk.logical, "has no block group item"))?;
+        let item = item.ok_or_else(|| damaged(Addressed::BlockGroup, chunk.logical, AddressProblem::NoItem))?;
         let (used, type_mask) = (item.used.get(), block_group::DATA | block_group::METADATA | block_group::SYSTEM);
         if (item.flags.get() ^ chunk.flags.0) & type_mask != 0 || used > chunk.length {
-            return Err(damaged("block group", chunk.logical, "disagrees with its chunk"));
+            return Err(damaged(Addressed::BlockGroup, chunk.logical, AddressProblem::Disagrees));
         }
         space.add(group_of(volume, devices, chunk, used));
     }
     match items.keys().next() {
-        Some(key) => Err(damaged("block group", Logical(key.objectid), "has no chunk")),
+        Some(key) => Err(damaged(Addressed::BlockGroup, Logical(key.objectid), AddressProblem::NoChunk)),
         None => Ok(space),
     }
 }

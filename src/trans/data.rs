@@ -4,7 +4,7 @@ use crate::block::extent_item::ExtentKind;
 use crate::block::reference::FileExtent;
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, objectid};
-use crate::error::{Error, Result};
+use crate::error::{AddressProblem, Addressed, Error, Result};
 use crate::tree::TreeRoot;
 use crate::tree::edit::{Blocks, Cursor, Editor};
 
@@ -150,6 +150,6 @@ fn is_checksum(key: Key) -> bool {
 }
 
 fn damage(found: Key) -> Error {
-    let problem = format!("item {found} does not have whole checksums");
-    Error::Block { what: "checksums at", logical: Logical(found.offset), problem }
+    let problem = AddressProblem::Csums { key: found };
+    Error::Block { what: Addressed::Csums, logical: Logical(found.offset), problem }
 }

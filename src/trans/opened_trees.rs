@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::disk::root::RootItem;
 use crate::disk::{Key, KeyType, Transid, objectid};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, TreeProblem};
 use crate::sync::Mutex;
 use crate::tree::TreeRoot;
 
@@ -24,7 +24,7 @@ impl Filesystem {
     pub fn tree(&self, id: u64) -> Result<Arc<Mutex<StagedTree>>> {
         let error = |problem| Error::Tree { tree: id, problem };
         if is_own(id) {
-            return Err(error("is changed by the transaction alone"));
+            return Err(error(TreeProblem::Own));
         }
         let mut opened = self.trees.opened.lock();
         if let Some(tree) = opened.get(&id) {
@@ -34,11 +34,11 @@ impl Filesystem {
         let root = TreeRoot::of_item(key, &item);
         let tree = if objectid::is_fs_tree(id) {
             if item.refs.get() == 0 {
-                return Err(error("is being deleted"));
+                return Err(error(TreeProblem::Deleting));
             }
             let relocation = Key::new(objectid::TREE_RELOC, KeyType::ROOT_ITEM, id);
             if self.trees.root.lock().find(self, relocation)?.is_some() {
-                return Err(error("is being relocated: mount the filesystem and let the balance finish"));
+                return Err(error(TreeProblem::Relocating));
             }
             self.quotas.prepare()?;
             StagedTree::of_files(root, Transid(item.last_snapshot.get()))

@@ -8,7 +8,7 @@ use crate::block::{Block, BlockKind};
 use crate::disk::flags::extent::FULL_BACKREF;
 use crate::disk::root::RootItem;
 use crate::disk::{Key, Logical, MAX_LEVEL};
-use crate::error::{Error, RelocationProblem, Result};
+use crate::error::{AddressProblem, Addressed, EditError, Error, ExtentProblem, RelocationProblem, Result};
 use crate::tree::Tree;
 
 use super::filesystem::Filesystem;
@@ -76,8 +76,9 @@ impl Descent<'_> {
         below: usize,
     ) -> Result<Option<Progress>> {
         let logical = expected.logical;
-        let error = |problem: &str| Error::Block { what: "tree block", logical, problem: problem.to_owned() };
-        let level = expected.level.filter(|level| usize::from(*level) < below).ok_or_else(|| error("has no level"))?;
+        let error = |problem| Error::Block { what: Addressed::TreeBlock, logical, problem };
+        let is_below = |level: &u8| usize::from(*level) < below;
+        let level = expected.level.filter(is_below).ok_or_else(|| error(EditError::Malformed("level").into()))?;
         *self.left = self.left.saturating_sub(1);
         let sharing = {
             let mut extent_tree = self.fs.trees.extent.lock();
@@ -85,18 +86,18 @@ impl Descent<'_> {
             self.fs.delayed_refs.lock().sharing(logical, noted)?
         };
         match sharing.refs {
-            0 => return Err(error("has no references")),
+            0 => return Err(error(ExtentProblem::NoReference.into())),
             1 => {}
-            _ if on_dropped_path => return Err(error("is shared, and a part of it is dropped")),
+            _ if on_dropped_path => return Err(error(ExtentProblem::PartlyDropped.into())),
             _ => return self.drop_reference(logical, level, reference),
         }
         // What only a relocation tree refers to was made for one, or its tree has given it up (`update_ref_for_cow` in
         // fs/btrfs/ctree.c).
         if !sharing.has_full_backref {
-            return Err(error("is the relocation tree's alone, and refers to others by the name of a tree"));
+            return Err(error(ExtentProblem::NoFullBackref.into()));
         }
         let bytes = self.fs.read_committed(expected)?;
-        let block = Block::new(&bytes).ok_or_else(|| error("is too short"))?;
+        let block = Block::new(&bytes).ok_or_else(|| error(AddressProblem::TooShort))?;
         match block.kind() {
             BlockKind::Leaf(_) => {
                 count(&mut self.fs.delayed_refs.lock(), self.tree.id(), block, FULL_BACKREF, -1)?;

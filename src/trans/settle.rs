@@ -9,7 +9,7 @@ use crate::disk::quota::QgroupStatusItem;
 use crate::disk::root::RootItem;
 use crate::disk::volume::BlockGroupItem;
 use crate::disk::{Key, KeyType, Logical, objectid};
-use crate::error::{Error, Result};
+use crate::error::{AddressProblem, Addressed, Error, Result};
 use crate::space::free_space_items::Group;
 use crate::tree::TreeRoot;
 
@@ -73,7 +73,7 @@ impl Filesystem {
         let tree = self.tree(objectid::QUOTA_TREE)?;
         let mut tree = ByCommit::new(tree.lock());
         let logical = tree.root.logical;
-        let too_short = || Error::Block { what: "quota tree", logical, problem: "has a status too short".to_owned() };
+        let too_short = || Error::Block { what: Addressed::QuotaStatus, logical, problem: AddressProblem::TooShort };
         let data = tree.find(self, quotas::STATUS)?;
         let status = data.as_deref().and_then(QgroupStatusItem::read_prefix);
         let mut status = *status.ok_or_else(too_short)?.0;
@@ -116,12 +116,14 @@ impl Filesystem {
             let key = Key::new(logical.0, KeyType::BLOCK_GROUP_ITEM, length);
             items.edit(self, |editor| {
                 let data = editor.data_mut(key)?;
-                let (mut item, rest) =
-                    BlockGroupItem::read_prefix(data).map(|(item, rest)| (*item, rest.len())).ok_or_else(|| {
-                        Error::Block { what: "block group item", logical: *logical, problem: "is too short".to_owned() }
-                    })?;
+                let too_short = Error::Block {
+                    what: Addressed::BlockGroupItem,
+                    logical: *logical,
+                    problem: AddressProblem::TooShort,
+                };
+                let (item, rest) = BlockGroupItem::read_prefix(data).ok_or(too_short)?;
+                let (mut item, end) = (*item, data.len() - rest.len());
                 item.used = used.into();
-                let end = data.len() - rest;
                 data[..end].copy_from_slice(item.as_bytes());
                 Ok(())
             })?;
@@ -194,9 +196,10 @@ impl Filesystem {
         if is_whole {
             item.generation_v2 = item.generation;
         }
-        let bytes = item.as_bytes().get(..data.len()).ok_or_else(|| {
-            let (what, problem) = ("root item of the tree at", "is longer than any that is known".to_owned());
-            Error::Block { what, logical: item.bytenr.into(), problem }
+        let bytes = item.as_bytes().get(..data.len()).ok_or_else(|| Error::Block {
+            what: Addressed::RootItem,
+            logical: item.bytenr.into(),
+            problem: AddressProblem::TooLong,
         })?;
         root_tree.edit(self, |editor| {
             editor.data_mut(key)?.copy_from_slice(bytes);

@@ -7,7 +7,7 @@ use crate::block::{Block, BlockKind};
 use crate::disk::Transid;
 use crate::disk::flags::extent::FULL_BACKREF;
 use crate::disk::flags::header::RELOC;
-use crate::error::{Error, Result};
+use crate::error::{Addressed, Error, ExtentProblem, Result};
 
 use super::delayed_refs::{DelayedRefs, Sharing};
 
@@ -22,12 +22,12 @@ pub fn may_be_shared(block: Block<'_>, last_snapshot: Transid) -> bool {
 /// `noted` is how the extent tree has the block shared.
 pub fn update_ref_for_cow(refs: &mut DelayedRefs, tree: u64, block: Block<'_>, noted: Sharing) -> Result<()> {
     let (logical, level) = (block.logical(), block.level());
-    let error = |problem: &str| Error::Block { what: "tree block", logical, problem: problem.to_owned() };
+    let error = |problem: ExtentProblem| Error::Block { what: Addressed::TreeBlock, logical, problem: problem.into() };
     let owner = block.header().owner.get();
     let sharing = refs.sharing(logical, noted)?;
     match (sharing.refs, sharing.has_full_backref) {
-        (0, _) => return Err(error("has no references")),
-        (1, false) if owner != tree => return Err(error("belongs to another tree")),
+        (0, _) => return Err(error(ExtentProblem::NoReference)),
+        (1, false) if owner != tree => return Err(error(ExtentProblem::OtherTree)),
         (1, false) => {}
         (1, true) => {
             count(refs, tree, block, 0, 1)?;

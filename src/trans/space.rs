@@ -2,7 +2,7 @@
 
 use crate::disk::flags::block_group;
 use crate::disk::{BlockGroupFlags, Logical, objectid};
-use crate::error::{Error, Result};
+use crate::error::{AddressProblem, Addressed, Error, Result};
 use crate::space::{BlockGroup, FreeExtents, Payer, Space, excluded, without_excluded};
 use crate::sync::MutexGuard;
 use crate::volume::ChunkMapping;
@@ -43,11 +43,16 @@ impl Filesystem {
     pub fn verify_empty(&self, chunk: &ChunkMapping) -> Result<()> {
         let is_committed = self.volume().chunks().find(chunk.logical).is_some();
         let all = without_excluded(chunk);
-        if is_committed && self.trust.without_used(self.volume(), chunk, all.clone())? != (all, 0) {
-            let (what, logical) = ("chunk", chunk.logical);
-            return Err(Error::Block { what, logical, problem: "has extents, its block group says none".to_owned() });
+        if !is_committed {
+            return Ok(());
         }
-        Ok(())
+        match self.trust.without_used(self.volume(), chunk, all.clone())? {
+            (free, 0) if free == all => Ok(()),
+            (_, have) => {
+                let problem = AddressProblem::Used { used: 0, have };
+                Err(Error::Block { what: Addressed::BlockGroup, logical: chunk.logical, problem })
+            }
+        }
     }
 
     /// Allocates a new block of a tree.
@@ -67,13 +72,13 @@ impl Filesystem {
     /// What was free in a block group of the last commit. Where an extent item is missing, the count of the block group
     /// tells: bytes that are in use would be handed out.
     pub(super) fn committed_free(&self, group: &BlockGroup) -> Result<FreeExtents> {
-        let error = |problem: String| Error::Block { what: "block group", logical: group.logical, problem };
-        let chunk = self.volume().chunks().find(group.logical).ok_or_else(|| error("has no chunk".to_owned()))?;
-        let (free, used) = self.trust.without_used(self.volume(), chunk, without_excluded(chunk))?;
+        let error = |problem| Error::Block { what: Addressed::BlockGroup, logical: group.logical, problem };
+        let chunk = self.volume().chunks().find(group.logical).ok_or_else(|| error(AddressProblem::NoChunk))?;
+        let (free, have) = self.trust.without_used(self.volume(), chunk, without_excluded(chunk))?;
         // What is pinned was in use in the last commit.
         match group.used.saturating_add(group.pinned()) {
-            expected if expected == used => Ok(free),
-            expected => Err(error(format!("says that {expected} bytes are in use, its extents have {used}"))),
+            used if used == have => Ok(free),
+            used => Err(error(AddressProblem::Used { used, have })),
         }
     }
 

@@ -5,7 +5,7 @@ use crate::block::reference::{FileExtent, file_extent};
 use crate::disk::flags::compat_ro;
 use crate::disk::space::FreeSpaceHeader;
 use crate::disk::{Key, KeyType, Logical, objectid};
-use crate::error::{Error, Result};
+use crate::error::{AddressProblem, Addressed, Error, Result};
 use crate::tree::edit::Cursor;
 
 use super::filesystem::Filesystem;
@@ -56,14 +56,11 @@ impl Filesystem {
         let header = Key::new(objectid::FREE_SPACE, KeyType(0), logical.0);
         let mut root_tree = self.trees.root.lock();
         let Some(data) = root_tree.find(self, header)? else { return Ok(()) };
-        let error = |problem: &str| {
-            let what = "free space cache of block group";
-            Error::Block { what, logical, problem: problem.to_owned() }
-        };
-        let (found, _) = FreeSpaceHeader::read_prefix(&data).ok_or_else(|| error("is too short"))?;
+        let error = |problem| Error::Block { what: Addressed::SpaceCache, logical, problem };
+        let (found, _) = FreeSpaceHeader::read_prefix(&data).ok_or_else(|| error(AddressProblem::TooShort))?;
         let Key { objectid: inode, key_type, .. } = Key::from(&found.location);
         if key_type != KeyType::INODE_ITEM {
-            return Err(error("leads to no inode"));
+            return Err(error(AddressProblem::NotCache));
         }
         let items = Key::new(inode, KeyType(0), 0)..=Key::new(inode, KeyType(u8::MAX), u64::MAX);
         let extents = {
@@ -77,7 +74,7 @@ impl Filesystem {
                 }
                 // Whatever else stands there is not the cache's.
                 if !matches!(key.key_type, KeyType::INODE_ITEM | KeyType::EXTENT_DATA) {
-                    return Err(error("leads to what is no hidden file"));
+                    return Err(error(AddressProblem::NotCache));
                 }
                 extents.extend(file_extent(&found.item()?, objectid::ROOT_TREE));
                 if !found.to_next()? {

@@ -12,7 +12,7 @@ use crate::disk::flags::{BACKREF_REV_SHIFT, MIXED_BACKREF_REV, header::WRITTEN};
 use crate::disk::node::Header;
 use crate::disk::volume::DevItem;
 use crate::disk::{Key, Logical, Transid};
-use crate::error::{Error, Result};
+use crate::error::{AddressProblem, Addressed, DeviceProblem, Error, ExtentProblem, Result};
 use crate::space::Payer;
 use crate::tree::TreeRoot;
 use crate::tree::edit::{Blocks, Cursor, Editor};
@@ -72,7 +72,7 @@ impl Chunks {
         self.tree.edit(fs, |editor| {
             let data = editor.data_mut(device_key(devid))?;
             let data = data.get_mut(..size_of::<DevItem>());
-            let error = Error::Device { devid, problem: "has a device item that is too short" };
+            let error = Error::Device { devid, problem: DeviceProblem::ShortItem };
             data.ok_or(error)?.copy_from_slice(item.as_bytes());
             Ok(())
         })
@@ -109,7 +109,7 @@ impl Blocks for Store<'_> {
         match self.blocks.get(&expected.logical) {
             // Where an extent item is missing, an address that is in use was handed out.
             Some(_) if expected.generation.is_some_and(|generation| generation != self.fs.generation()) => {
-                Err(problem(expected.logical, "is in use, and the extent tree does not know"))
+                Err(problem(expected.logical, ExtentProblem::NotNoted))
             }
             Some(bytes) => Ok(Cow::Borrowed(bytes)),
             None => self.fs.read_committed(expected).map(Cow::Owned),
@@ -122,13 +122,13 @@ impl Blocks for Store<'_> {
             return Ok(old);
         }
         let mut bytes = self.fs.read_committed(expected)?;
-        let block = Block::new(&bytes).ok_or_else(|| problem(old, "is too short"))?;
+        let block = Block::new(&bytes).ok_or_else(|| problem(old, AddressProblem::TooShort))?;
         if block.header().backref_rev() != MIXED_BACKREF_REV {
-            return Err(problem(old, "is from before Linux 2.6.31, and its references are of another form"));
+            return Err(problem(old, AddressProblem::OldBackrefs));
         }
         let may_be_shared = self.last_snapshot.is_some_and(|last| may_be_shared(block, last));
         if !may_be_shared && block.header().owner.get() != tree {
-            return Err(problem(old, "belongs to another tree"));
+            return Err(problem(old, ExtentProblem::OtherTree));
         }
         let (level, first_key) = (block.level(), block.first_key().unwrap_or_default());
         let new = self.fs.take_block(tree, self.payer)?;
@@ -137,7 +137,8 @@ impl Blocks for Store<'_> {
             false => self.fs.delayed_refs.lock().drop_block(old, level, tree)?,
         }
         self.fs.delayed_refs.lock().add_block(new, level, first_key, tree);
-        let (header, _) = zerocopy::FromBytes::mut_from_prefix(&mut bytes).map_err(|_| problem(old, "is too short"))?;
+        let (header, _) =
+            zerocopy::FromBytes::mut_from_prefix(&mut bytes).map_err(|_| problem(old, AddressProblem::TooShort))?;
         let header: &mut Header = header;
         self.fs.set_place(header, new, self.fs.generation());
         header.owner = tree.into();
@@ -149,7 +150,7 @@ impl Blocks for Store<'_> {
     fn bytes_mut<const N: usize>(&mut self, blocks: [Logical; N]) -> Result<[&mut [u8]; N]> {
         let found = self.blocks.get_disjoint_mut(blocks.each_ref());
         if let Some(index) = found.iter().position(Option::is_none) {
-            return Err(problem(blocks[index], "is not editable"));
+            return Err(problem(blocks[index], AddressProblem::NotEditable));
         }
         Ok(found.map(|bytes| bytes.map(Vec::as_mut_slice).unwrap_or_default()))
     }
@@ -165,7 +166,7 @@ impl Blocks for Store<'_> {
             fsid: self.fs.volume().superblock().metadata_fsid(),
             chunk_tree_uuid: self.fs.chunk_tree_uuid(),
         };
-        new.write(&mut bytes).map_err(|error| problem(logical, &error.to_string()))?;
+        new.write(&mut bytes).map_err(|error| problem(logical, error))?;
         self.fs.delayed_refs.lock().add_block(logical, level, first_key, tree);
         self.blocks.insert(logical, bytes);
         *self.growth += 1;
@@ -179,6 +180,6 @@ impl Blocks for Store<'_> {
     }
 }
 
-fn problem(logical: Logical, problem: &str) -> Error {
-    Error::Block { what: "tree block", logical, problem: problem.to_owned() }
+fn problem(logical: Logical, problem: impl Into<AddressProblem>) -> Error {
+    Error::Block { what: Addressed::TreeBlock, logical, problem: problem.into() }
 }

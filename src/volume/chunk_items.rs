@@ -5,7 +5,7 @@ use zerocopy::IntoBytes;
 use crate::disk::fields::Uuid;
 use crate::disk::volume::{BlockGroupItem, Chunk, DevExtent, DevItem, Stripe};
 use crate::disk::{BlockGroupFlags, Key, KeyType, Logical, Physical, Profile, STRIPE_LEN, objectid};
-use crate::error::{Error, Result};
+use crate::error::{Addressed, Error, Result};
 
 use super::chunk_map::ChunkMapping;
 
@@ -51,7 +51,7 @@ pub fn new_chunk(
     let chunk = chunk_struct(sectorsize, length, flags, profile, stripes.len());
     let stripes = stripes.iter().map(|(devid, physical)| stripe_struct(*devid, *physical, uuid_of(*devid)));
     let mapping = ChunkMapping::new(logical, &chunk, &stripes.collect::<Vec<_>>());
-    mapping.map_err(|problem| Error::Block { what: "chunk", logical, problem })
+    mapping.map_err(|problem| Error::Block { what: Addressed::Chunk, logical, problem: problem.into() })
 }
 
 /// The structs that a chunk was mapped from.

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use crate::disk::fields::Uuid;
 use crate::disk::volume::{Chunk, Stripe};
 use crate::disk::{BlockGroupFlags, Logical, Physical, Profile, STRIPE_LEN};
+use crate::error::ChunkProblem;
 
 use super::parity;
 
@@ -40,23 +41,20 @@ impl ChunkMapping {
     /// `btrfs_check_chunk_valid`.
     ///
     /// # Errors
-    /// Why the chunk makes no sense, as a phrase.
-    pub fn new(logical: Logical, chunk: &Chunk, stripes: &[Stripe]) -> Result<Self, String> {
+    /// Why the chunk makes no sense.
+    pub fn new(logical: Logical, chunk: &Chunk, stripes: &[Stripe]) -> Result<Self, ChunkProblem> {
         let flags = chunk.block_group_flags();
         let length = chunk.length.get();
-        let profile = flags
-            .profile()
-            .ok_or_else(|| format!("invalid profile bits {:#x}, expect one at most", flags.profile_bits()))?;
+        let profile = flags.profile().ok_or(ChunkProblem::ProfileBits { bits: flags.profile_bits() })?;
         let (num_stripes, sub_stripes) = (chunk.num_stripes.get(), chunk.sub_stripes.get());
         if !profile.allows_stripes(num_stripes, sub_stripes) {
-            let found = format!("num_stripes {num_stripes} sub_stripes {sub_stripes}");
-            return Err(format!("invalid {found} for profile {}", profile.name()));
+            return Err(ChunkProblem::Stripes { num_stripes, sub_stripes, profile: profile.name() });
         }
         if length == 0 || logical.checked_add(length).is_none() {
-            return Err(format!("invalid length {length}"));
+            return Err(ChunkProblem::Length { length });
         }
         if chunk.stripe_len.get() != STRIPE_LEN {
-            return Err(format!("invalid stripe_len, have {} expect {STRIPE_LEN}", chunk.stripe_len.get()));
+            return Err(ChunkProblem::StripeLen { stripe_len: chunk.stripe_len.get() });
         }
         let stripes: Vec<_> = stripes
             .iter()

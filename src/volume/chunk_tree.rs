@@ -7,12 +7,11 @@ use crate::block::{Block, BlockKind};
 use crate::disk::flags::block_group;
 use crate::disk::volume::{Chunk, DevItem, Stripe};
 use crate::disk::{KeyType, Logical};
-use crate::error::{Error, Result};
+use crate::error::{Addressed, ChunkProblem, Error, NoGoodCopy, Result};
 
 use super::chunk_map::{ChunkMap, ChunkMapping};
 use super::chunk_search::{is_misplaced, search};
 use super::device::Device;
-use super::mirror::NoGoodCopy;
 use super::notice::Notice;
 use super::opened::{Volume, path};
 use super::root_choice::RootChoice;
@@ -47,10 +46,7 @@ impl Volume {
         for (logical, data) in items.chunks {
             match Chunk::read_with_stripes(&data) {
                 Some((chunk, stripes, _)) => self.add_chunk(logical, chunk, stripes),
-                None => {
-                    let problem = "item too short for its stripes".to_owned();
-                    self.notices.push(Notice::Chunk { logical, problem });
-                }
+                None => self.notices.push(Notice::Chunk { logical, problem: ChunkProblem::TooShort }),
             }
         }
         self.compare_array(&of_array);
@@ -101,7 +97,7 @@ impl Volume {
 
     fn add_chunk(&mut self, logical: Logical, chunk: &Chunk, stripes: &[Stripe]) {
         let added = ChunkMapping::new(logical, chunk, stripes)
-            .and_then(|chunk| self.chunks.insert(chunk).map_err(|(_, other)| format!("overlaps chunk {other}")));
+            .and_then(|chunk| self.chunks.insert(chunk).map_err(|(_, other)| ChunkProblem::Overlaps { other }));
         if let Err(problem) = added {
             self.notices.push(Notice::Chunk { logical, problem });
         }
@@ -160,28 +156,29 @@ impl Volume {
 
     /// Searches the devices for blocks that are misplaced, once for each.
     fn search_lost(&self, lost: Vec<(Expected, NoGoodCopy)>, root: Expected, tree: &mut ChunkTree) -> Result<()> {
-        let mut problems: HashMap<Logical, String> = HashMap::new();
+        let mut problems: HashMap<Logical, NoGoodCopy> = HashMap::new();
         let mut misplaced = Vec::new();
         let mut gone = Vec::new();
         for (expected, bad) in lost {
-            problems.insert(expected.logical, bad.to_string());
+            problems.insert(expected.logical, bad);
             match is_misplaced(self, expected.logical) {
                 true => misplaced.push(expected),
                 false => gone.push(expected),
             }
         }
-        let problem_of = |logical| problems.get(&logical).cloned().unwrap_or_default();
+        let of_no_chunk = |logical| NoGoodCopy { logical, bad: Vec::new() };
+        let problem_of = |logical| problems.get(&logical).cloned().unwrap_or_else(|| of_no_chunk(logical));
         gone.extend(search(self, misplaced, |block, place| {
             let logical = block.logical();
-            tree.notices.push(Notice::FoundBlock { logical, problem: problem_of(logical), place });
+            tree.notices.push(Notice::FoundBlock { logical, problem: problem_of(logical).to_string(), place });
             tree.take(block);
         }));
         for Expected { logical, .. } in gone {
-            let problem = problem_of(logical);
+            let bad = problem_of(logical);
             if logical == root.logical {
-                return Err(Error::Block { what: "chunk root", logical, problem });
+                return Err(Error::Block { what: Addressed::ChunkRoot, logical, problem: bad.into() });
             }
-            tree.notices.push(Notice::ChunkTreeBlock { logical, problem });
+            tree.notices.push(Notice::ChunkTreeBlock { logical, problem: bad.to_string() });
         }
         Ok(())
     }

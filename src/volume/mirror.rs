@@ -1,43 +1,13 @@
 //! Reading logical ranges from whichever copy is good.
 
-use std::fmt;
-
 use crate::block::Block;
 use crate::block::verify::{BlockError, Expected};
 use crate::disk::{Logical, Physical, STRIPE_LEN};
-use crate::error::Error;
+use crate::error::{Addressed, BadCopy, Error, NoGoodCopy, ReadProblem};
 
 use super::chunk_map::{ChunkMap, ChunkMapping, StripeMapping};
 use super::opened::Volume;
 use super::parity;
-
-/// A copy of a block that is not what it should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadCopy {
-    /// Counted from 1, as the kernel does.
-    pub mirror: u16,
-    /// Device id and place of the copy; nothing for one that was to be rebuilt from parity.
-    pub place: Option<(u64, Physical)>,
-    /// What is wrong with it.
-    pub error: BlockError,
-}
-
-impl BadCopy {
-    /// Whether there is nothing wrong but that its device is missing.
-    pub fn is_missing(&self) -> bool {
-        matches!(self.error, BlockError::Missing { .. })
-    }
-}
-
-impl fmt::Display for BadCopy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)?;
-        match self.place {
-            Some((devid, physical)) => write!(f, " (device {devid} at {physical})"),
-            None => Ok(()),
-        }
-    }
-}
 
 /// A verified block, and the copies that were tried before and found bad.
 pub struct BlockRead<'a> {
@@ -61,33 +31,9 @@ impl<'v> BlockCopy<'v> {
     }
 }
 
-/// No copy of a block is good.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoGoodCopy {
-    /// Logical address of the block.
-    pub logical: Logical,
-    /// Empty if no chunk holds the address.
-    pub bad: Vec<BadCopy>,
-}
-
-impl fmt::Display for NoGoodCopy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Of a missing device the volume has told; what is wrong with another copy tells more.
-        let telling = self.bad.iter().find(|copy| copy.place.is_some() && !copy.is_missing());
-        let Some(telling) = telling.or(self.bad.first()) else {
-            return f.write_str("no chunk holds this address");
-        };
-        telling.fmt(f)?;
-        match self.bad.len() {
-            1 => Ok(()),
-            count => write!(f, ", and no better copy among {count}"),
-        }
-    }
-}
-
 impl From<NoGoodCopy> for Error {
     fn from(bad: NoGoodCopy) -> Self {
-        Self::Block { what: "tree block", logical: bad.logical, problem: bad.to_string() }
+        Self::Block { what: Addressed::TreeBlock, logical: bad.logical, problem: bad.into() }
     }
 }
 
@@ -183,8 +129,8 @@ impl Volume {
     /// to be readable in that copy. A caller that wants the best of all copies reads sector by sector.
     ///
     /// # Errors
-    /// Why the copy cannot be read, as a phrase.
-    pub fn read(&self, logical: Logical, mirror: u16, buffer: &mut [u8]) -> Result<(), String> {
+    /// Why the copy cannot be read.
+    pub fn read(&self, logical: Logical, mirror: u16, buffer: &mut [u8]) -> Result<(), ReadProblem> {
         self.read_through(&self.chunks, logical, mirror, buffer)
     }
 
@@ -195,10 +141,10 @@ impl Volume {
         logical: Logical,
         mirror: u16,
         buffer: &mut [u8],
-    ) -> Result<(), String> {
+    ) -> Result<(), ReadProblem> {
         let mut rest = buffer;
         for piece in chunks.pieces(logical, rest.len()) {
-            let piece = piece.map_err(|address| format!("no chunk holds address {address}"))?;
+            let piece = piece.map_err(|logical| ReadProblem::NoChunk { logical })?;
             let (part, tail) = std::mem::take(&mut rest).split_at_mut(piece.length);
             self.read_segment(piece.chunk, piece.logical, mirror, part)?;
             rest = tail;
@@ -213,27 +159,33 @@ impl Volume {
         logical: Logical,
         mirror: u16,
         buffer: &mut [u8],
-    ) -> Result<(), String> {
+    ) -> Result<(), ReadProblem> {
         if chunk.profile.geometry().nparity > 0 && mirror > 1 {
             return self.rebuild(chunk, logical, mirror, buffer);
         }
-        let (stripe, physical) = chunk.place(logical, mirror).ok_or("the address is out of range")?;
+        let (stripe, physical) = chunk.place(logical, mirror).ok_or(ReadProblem::OutOfRange)?;
         self.read_stripe(stripe, physical, buffer)
     }
 
-    fn read_stripe(&self, stripe: &StripeMapping, physical: Physical, buffer: &mut [u8]) -> Result<(), String> {
-        let device = self.device(stripe).ok_or_else(|| format!("device {} is missing", stripe.devid))?;
-        device.image().read(physical, buffer).map_err(|error| error.to_string())
+    fn read_stripe(&self, stripe: &StripeMapping, physical: Physical, buffer: &mut [u8]) -> Result<(), ReadProblem> {
+        let device = self.device(stripe).ok_or(ReadProblem::MissingDevice { devid: stripe.devid })?;
+        device.image().read(physical, buffer).map_err(|error| ReadProblem::Image(error.to_string()))
     }
 
     /// Rebuilds a data segment from the rest of its row. Mirror 2 takes only the segment itself for lost; each higher
     /// one takes another stripe of the row for damaged too.
-    fn rebuild(&self, chunk: &ChunkMapping, logical: Logical, mirror: u16, buffer: &mut [u8]) -> Result<(), String> {
+    fn rebuild(
+        &self,
+        chunk: &ChunkMapping,
+        logical: Logical,
+        mirror: u16,
+        buffer: &mut [u8],
+    ) -> Result<(), ReadProblem> {
         let segment = chunk.segment(logical.0 - chunk.logical.0);
         let columns = chunk.stripes.len() as u64;
-        let missing = chunk.stripes.iter().filter(|stripe| self.device(stripe).is_none()).count();
-        if missing > usize::from(chunk.profile.geometry().nparity) {
-            return Err(format!("{missing} devices are missing"));
+        let count = chunk.stripes.iter().filter(|stripe| self.device(stripe).is_none()).count();
+        if count > usize::from(chunk.profile.geometry().nparity) {
+            return Err(ReadProblem::MissingDevices { count });
         }
         let mut others = (0..columns).filter(|column| *column != segment.column);
         let also_damaged = usize::from(mirror).checked_sub(3).and_then(|index| others.nth(index));
@@ -250,8 +202,7 @@ impl Volume {
             row.push(matches!(read, Some(Ok(()))).then_some(data));
         }
         let parity = chunk.profile.geometry().nparity.into();
-        let rebuilt =
-            parity::rebuild(&row, parity, segment.column as usize).ok_or("too few stripes to rebuild from")?;
+        let rebuilt = parity::rebuild(&row, parity, segment.column as usize).ok_or(ReadProblem::TooFewStripes)?;
         buffer.copy_from_slice(&rebuilt);
         Ok(())
     }

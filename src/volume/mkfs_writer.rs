@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::disk::superblock::is_over_superblock;
 use crate::disk::{Logical, Physical, STRIPE_LEN};
-use crate::error::{Error, Result};
+use crate::error::{AddressProblem, Addressed, Error, Result};
 use crate::image::{Image, Origin};
 use crate::parallel::lock;
 
@@ -170,16 +170,14 @@ impl MkfsWriter {
         bytes: &[u8],
         origin: Option<Origin<'_>>,
     ) -> Result<()> {
-        let error = |problem: &str| {
-            let problem = format!("row {}: {problem}", segment.row);
-            Error::Block { what: "chunk", logical: chunk.logical, problem }
-        };
+        let row = segment.row;
+        let error = |problem| Error::Block { what: Addressed::Chunk, logical: chunk.logical, problem };
         let place = chunk.place_of(segment, mirror);
-        let (stripe, physical) = place.ok_or_else(|| error("reaches past the end of its stripes"))?;
+        let (stripe, physical) = place.ok_or_else(|| error(AddressProblem::PastStripes { row }))?;
         if is_over_superblock(physical, bytes.len() as u64) {
-            return Err(error("lies over a superblock"));
+            return Err(error(AddressProblem::OverSuperblock { row }));
         }
-        let target = self.target(stripe.devid).ok_or_else(|| error("lies on a device that is not there"))?;
+        let target = self.target(stripe.devid).ok_or_else(|| error(AddressProblem::NoDevice { row }))?;
         let shared = origin.map_or(Ok(0), |origin| target.share(physical, bytes.len() as u64, origin))?;
         match bytes.get(shared as usize..) {
             Some(rest) if !rest.is_empty() => target.write(Physical(physical.0 + shared), rest),

@@ -27,10 +27,11 @@ mod writable;
 mod write;
 mod write_copy;
 
+pub use crate::error::{BadCopy, NoGoodCopy};
 pub use chunk_map::{ChunkMap, ChunkMapping, StripeMapping};
 pub use device::Device;
 pub use foreign::{identify, identify_other};
-pub use mirror::{BadCopy, BlockCopy, BlockRead, NoGoodCopy};
+pub use mirror::{BlockCopy, BlockRead};
 pub use mkfs_writer::{MkfsWriter, Target};
 pub use notice::{Missed, Notice, StaleDevice};
 pub use opened::{Volume, seeds_among};

@@ -2,6 +2,7 @@
 
 use crate::disk::fields::Uuid;
 use crate::disk::{Logical, Transid};
+use crate::error::ChunkProblem;
 
 /// A device that lacks a part of what was written after its superblock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +63,7 @@ pub enum Notice {
         /// Logical address.
         logical: Logical,
         /// What is wrong.
-        problem: String,
+        problem: ChunkProblem,
     },
     /// A block of the chunk tree cannot be read, or a copy of it is bad.
     #[error("chunk tree block {logical}: {problem}")]

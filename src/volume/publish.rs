@@ -7,7 +7,7 @@ use crate::block::verify::Expected;
 use crate::disk::superblock::{RootBackup, SUPER_INFO_SIZE, SUPER_OFFSETS};
 use crate::disk::volume::{DEVICE_RANGE_RESERVED, DevItem};
 use crate::disk::{Physical, Superblock, flags};
-use crate::error::{Error, Failure, PartlyPublished, Result};
+use crate::error::{AddressProblem, Addressed, Error, Failure, PartlyPublished, Result};
 use crate::image::Image;
 
 use super::chunk_map::ChunkMap;
@@ -174,8 +174,13 @@ impl WritableVolume {
     fn verify_roots(&self, commit: &Commit<'_>) -> Result<()> {
         let superblock = commit.superblock;
         let roots = [
-            ("tree root", superblock.root(), superblock.root_level, superblock.generation),
-            ("chunk root", superblock.chunk_root(), superblock.chunk_root_level, superblock.chunk_root_generation),
+            (Addressed::TreeRoot, superblock.root(), superblock.root_level, superblock.generation),
+            (
+                Addressed::ChunkRoot,
+                superblock.chunk_root(),
+                superblock.chunk_root_level,
+                superblock.chunk_root_generation,
+            ),
         ];
         for (what, logical, level, generation) in roots {
             let expected =
@@ -183,9 +188,9 @@ impl WritableVolume {
             let verified = match commit.staged.binary_search_by_key(&logical, |staged| staged.logical) {
                 Ok(index) => {
                     let verified = self.volume.format().verify(commit.staged[index].bytes, &expected);
-                    verified.map(drop).map_err(|bad| bad.to_string())
+                    verified.map(drop).map_err(AddressProblem::from)
                 }
-                Err(_) => self.volume.read_block(&expected, &mut Vec::new()).map(drop).map_err(|bad| bad.to_string()),
+                Err(_) => self.volume.read_block(&expected, &mut Vec::new()).map(drop).map_err(AddressProblem::from),
             };
             verified.map_err(|problem| Error::Block { what, logical, problem })?;
         }

@@ -3,7 +3,7 @@
 use crate::block::verify::Expected;
 use crate::disk::superblock::RootBackup;
 use crate::disk::{Logical, Transid};
-use crate::error::{Error, Result};
+use crate::error::{Addressed, Error, Result};
 
 use super::opened::Volume;
 use super::root_choice::RootChoice;
@@ -12,7 +12,7 @@ impl Volume {
     /// Before the chunk tree is read, which the chunks of the system chunk array hold.
     pub(super) fn choose_chunk_root(&mut self, choice: &RootChoice) -> Result<()> {
         if let Some(logical) = choice.chunk_root {
-            let (level, generation) = self.header("chunk root", logical)?;
+            let (level, generation) = self.header(Addressed::ChunkRoot, logical)?;
             self.superblock.chunk_root = logical.0.into();
             self.superblock.chunk_root_level = level;
             self.superblock.chunk_root_generation = generation.0.into();
@@ -31,7 +31,7 @@ impl Volume {
             self.set_tree_root(backup.tree_root.into(), backup.tree_root_level, backup.tree_root_gen.into());
         }
         if let Some(logical) = choice.tree_root {
-            let (level, generation) = self.header("tree root", logical)?;
+            let (level, generation) = self.header(Addressed::TreeRoot, logical)?;
             self.set_tree_root(logical, level, generation);
         }
         Ok(())
@@ -49,11 +49,11 @@ impl Volume {
     }
 
     /// Level and generation that a block says it has.
-    fn header(&self, what: &'static str, logical: Logical) -> Result<(u8, Transid)> {
+    fn header(&self, what: Addressed, logical: Logical) -> Result<(u8, Transid)> {
         let mut buffer = Vec::new();
         match self.read_block(&Expected::at(logical), &mut buffer) {
             Ok(read) => Ok((read.block.level(), read.block.header().generation.into())),
-            Err(bad) => Err(Error::Block { what, logical, problem: bad.to_string() }),
+            Err(bad) => Err(Error::Block { what, logical, problem: bad.into() }),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::disk::{Logical, STRIPE_LEN};
-use crate::error::{Error, Result};
+use crate::error::{Addressed, BlockError, Error, Result};
 
 use super::chunk_map::ChunkMapping;
 use super::opened::Volume;
@@ -119,5 +119,8 @@ fn read_beside(volume: &Volume, chunk: &ChunkMapping, logical: Logical, data: &m
     let Err(problem) = volume.read_segment(chunk, logical, 1, data) else { return Ok(()) };
     let may_rebuild = beside == Beside::Rebuilt && chunk.mirrors() > 1;
     let rebuilt = if may_rebuild { volume.read_segment(chunk, logical, 2, data) } else { Err(problem) };
-    rebuilt.map_err(|problem| Error::Block { what: "data beside what is to be written, at", logical, problem })
+    rebuilt.map_err(|problem| {
+        let problem = BlockError::Unreadable(problem).into();
+        Error::Block { what: Addressed::DataBeside, logical, problem }
+    })
 }

@@ -3,6 +3,7 @@
 use crate::disk::superblock::SYSTEM_CHUNK_ARRAY_SIZE;
 use crate::disk::volume::{Chunk, Stripe};
 use crate::disk::{DiskKey, Key, KeyType, Superblock};
+pub use crate::error::BadEntryProblem;
 
 const WITHOUT_STRIPES: usize = size_of::<DiskKey>() + size_of::<Chunk>();
 /// Stripes of a new system chunk at the most: a second one of its size must fit into an empty array, or the chunk could
@@ -53,33 +54,6 @@ pub struct BadEntry {
     pub key: Option<Key>,
     /// What is wrong with it.
     pub problem: BadEntryProblem,
-}
-
-/// What is wrong with an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
-pub enum BadEntryProblem {
-    /// The array ends before the entry does.
-    #[error("too short to read {needed} bytes")]
-    Short {
-        /// Bytes that the entry needs.
-        needed: usize,
-    },
-    /// The chunk has no stripes.
-    #[error("invalid number of stripes 0")]
-    NoStripes,
-    /// The key is of no chunk item.
-    #[error("unexpected item type {}", key_type.0)]
-    KeyType {
-        /// Its type.
-        key_type: KeyType,
-    },
-}
-
-/// In documents it stands as its sentence.
-impl serde::Serialize for BadEntryProblem {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
 }
 
 /// Entries of an array, up to the first that makes no sense.

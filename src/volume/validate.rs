@@ -111,7 +111,8 @@ fn validate_array(superblock: &Superblock, rules: &Rules, chunks: &ChunkMap) -> 
         if !entry.chunk.block_group_flags().contains(block_group::SYSTEM) {
             return Err(error("is not of type SYSTEM".to_owned()));
         }
-        let mapping = ChunkMapping::new(logical, entry.chunk, entry.stripes).map_err(error)?;
+        let mapping =
+            ChunkMapping::new(logical, entry.chunk, entry.stripes).map_err(|problem| error(problem.to_string()))?;
         if chunks.find(logical) != Some(&mapping) {
             return Err(error("differs from that of the chunk tree".to_owned()));
         }

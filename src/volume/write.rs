@@ -7,7 +7,7 @@ use std::io;
 
 use crate::disk::superblock::is_over_superblock;
 use crate::disk::{Logical, Physical};
-use crate::error::{Error, Result};
+use crate::error::{AddressProblem, Addressed, Error, Result};
 
 use super::chunk_map::{ChunkMap, ChunkMapping};
 use super::row::Row;
@@ -89,15 +89,14 @@ impl<'a> Plan<'a> {
         let mut chunk_checked = None;
         let mut row: Option<Row<'a>> = None;
         for Staged { logical, bytes } in staged {
-            let error =
-                |problem: &str| Error::Block { what: "write at", logical: *logical, problem: problem.to_owned() };
+            let error = |problem| Error::Block { what: Addressed::Write, logical: *logical, problem };
             if *logical < previous_end {
-                return Err(error("the one before it reaches into it"));
+                return Err(error(AddressProblem::Overlaps));
             }
-            previous_end = logical.checked_add(bytes.len() as u64).ok_or_else(|| error("no such addresses"))?;
+            previous_end = logical.checked_add(bytes.len() as u64).ok_or_else(|| error(AddressProblem::NoEnd))?;
             let mut rest = *bytes;
             for piece in chunks.pieces(*logical, bytes.len()) {
-                let piece = piece.map_err(|_| error("no chunk holds all of it"))?;
+                let piece = piece.map_err(|_| error(AddressProblem::NotMapped))?;
                 let (bytes, tail) = rest.split_at(piece.length);
                 rest = tail;
                 let chunk = piece.chunk;
@@ -132,9 +131,8 @@ impl<'a> Plan<'a> {
         }
         let tolerated = usize::from(chunk.profile.geometry().tolerated_failures);
         if missing > tolerated {
-            let problem =
-                format!("{missing} of its stripes are missing, {} tolerates {tolerated}", chunk.profile.name());
-            return Err(Error::Block { what: "chunk", logical: chunk.logical, problem });
+            let problem = AddressProblem::MissingStripes { missing, tolerated, profile: chunk.profile.name() };
+            return Err(Error::Block { what: Addressed::Chunk, logical: chunk.logical, problem });
         }
         Ok(())
     }
@@ -165,18 +163,16 @@ impl<'a> Plan<'a> {
         mirror: u16,
         length: usize,
     ) -> Result<Option<(usize, Physical)>> {
-        let error = |problem: &str| {
-            let (what, logical) = ("chunk", chunk.logical);
-            Error::Block { what, logical, problem: format!("row {}: {problem}", segment.row) }
-        };
+        let row = segment.row;
+        let error = |problem| Error::Block { what: Addressed::Chunk, logical: chunk.logical, problem };
         let place = chunk.place_of(segment, mirror).and_then(|(stripe, physical)| {
             let end = physical.checked_add(length as u64)?;
             (end.0 - stripe.physical.0 <= chunk.stripe_size()).then_some((stripe, physical))
         });
         // A length that is no multiple of the rows' would have the last row reach into the next chunk.
-        let (stripe, physical) = place.ok_or_else(|| error("reaches past the end of its stripes"))?;
+        let (stripe, physical) = place.ok_or_else(|| error(AddressProblem::PastStripes { row }))?;
         if is_over_superblock(physical, length as u64) {
-            return Err(error("lies over a superblock"));
+            return Err(error(AddressProblem::OverSuperblock { row }));
         }
         Ok(self.volume.target(stripe)?.map(|device| (device, physical)))
     }

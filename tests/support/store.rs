@@ -8,7 +8,7 @@ use rbtrfs::block::verify::{Expected, Format};
 use rbtrfs::block::{Block, BlockKind};
 use rbtrfs::disk::fields::Uuid;
 use rbtrfs::disk::{CsumType, Key, Logical, Superblock, Transid};
-use rbtrfs::error::{Error, Result};
+use rbtrfs::error::{AddressProblem, Addressed, Error, Result};
 use rbtrfs::finding::Finding;
 use rbtrfs::tree::TreeRoot;
 use rbtrfs::tree::edit::Blocks;
@@ -49,7 +49,7 @@ impl Store {
     }
 
     fn address(&mut self) -> Result<Logical> {
-        let problem = || Error::Block { what: "new block", logical: self.next, problem: "no space".into() };
+        let problem = || Error::NoSpace { what: "metadata", wanted: self.nodesize.into(), left: 0 };
         self.space = self.space.checked_sub(1).ok_or_else(problem)?;
         self.next.0 += u64::from(self.nodesize);
         Ok(self.next)
@@ -185,7 +185,7 @@ fn crc(bytes: &[u8]) -> u32 {
 }
 
 fn missing(logical: Logical) -> Error {
-    Error::Block { what: "block", logical, problem: "is not there".into() }
+    Error::Block { what: Addressed::TreeBlock, logical, problem: AddressProblem::NotEditable }
 }
 
 impl Blocks for Store {

@@ -394,7 +394,7 @@ fn a_file_truncated_while_it_is_open_is_a_read_error() {
         "{error}"
     );
     let error = volume.read(root.logical, 1, &mut [0; 512]).unwrap_err();
-    assert!(error.contains(&format!("offset {offset}")), "{error}");
+    assert!(error.to_string().contains(&format!("offset {offset}")), "{error}");
 }
 
 #[test]

@@ -4,45 +4,7 @@ use std::ops::Range;
 
 use crate::disk::node::Header;
 use crate::disk::{Key, MAX_NODESIZE};
-
-/// Why a block cannot be changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum EditError {
-    /// The block is malformed: how.
-    #[error("malformed: {0}")]
-    Malformed(&'static str),
-    /// The element does not fit.
-    #[error("no room for {need} bytes, have {room}")]
-    NoRoom {
-        /// Bytes that it needs.
-        need: usize,
-        /// Bytes that are free.
-        room: usize,
-    },
-    /// There is no such element.
-    #[error("no slot {slot}, have {count}")]
-    NoSlot {
-        /// Its slot.
-        slot: usize,
-        /// Elements of the block.
-        count: usize,
-    },
-    /// More bytes are to be taken from an item than it has.
-    #[error("no {count} bytes to take from an item of {size}")]
-    ItemTooSmall {
-        /// Bytes to take.
-        count: usize,
-        /// Bytes of the item.
-        size: usize,
-    },
-    /// A key would not lie between those of its neighbours.
-    #[error("key {key} out of order")]
-    KeyOrder {
-        /// The key.
-        key: Key,
-    },
-}
+pub use crate::error::EditError;
 
 pub(super) fn split_header(bytes: &mut [u8]) -> Result<(&mut Header, &mut [u8]), EditError> {
     if bytes.len() > MAX_NODESIZE as usize {

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::check::{Options, Report, Totals, check, check_superblocks};
 use crate::disk::fields::Uuid;
-use crate::error::Error;
+use crate::error::{Addressed, Error};
 use crate::finding::Finding;
 use crate::parallel::default_threads;
 use crate::problem::Problem;
@@ -148,7 +148,7 @@ fn run_repair(program: &str, args: &Args) -> anyhow::Result<Exit> {
 
 /// Whether the filesystem cannot be opened for nothing but its chunk tree.
 fn is_of_chunk_root(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(Error::Block { what: "chunk root", .. } | Error::Truncated { .. }))
+    matches!(error.downcast_ref(), Some(Error::Block { what: Addressed::ChunkRoot, .. } | Error::Truncated { .. }))
 }
 
 /// Reports what the superblocks say of a filesystem that lost its chunk root.

@@ -3,6 +3,7 @@
 use crate::block::verify::BlockError;
 use crate::disk::csum::CsumType;
 use crate::disk::{Logical, Physical, STRIPE_LEN};
+use crate::error::ReadProblem;
 use crate::volume::{ChunkMapping, Content, Volume, compute_parity};
 
 use super::super::job::Job;
@@ -44,7 +45,7 @@ struct StripePiece {
     bytes: Vec<u8>,
     states: Vec<State>,
     /// The first error of reading.
-    failure: Option<String>,
+    failure: Option<ReadProblem>,
 }
 
 impl StripePiece {
@@ -244,8 +245,8 @@ impl<'v, V: SectorVisitor> Verifier<'v, V> {
             let mut read = |first: usize, count: usize| {
                 let bytes = &mut bytes[first * sectorsize..(first + count) * sectorsize];
                 let physical = start.and_then(|start| start.checked_add((first * sectorsize) as u64));
-                let physical = physical.ok_or_else(|| "the address is out of range".to_owned())?;
-                device.image().read(physical, bytes).map_err(|error| error.to_string())
+                let physical = physical.ok_or(ReadProblem::OutOfRange)?;
+                device.image().read(physical, bytes).map_err(|error| ReadProblem::Image(error.to_string()))
             };
             if read(first, run.len()).is_ok() {
                 continue;
@@ -421,7 +422,7 @@ impl<'v, V: SectorVisitor> Verifier<'v, V> {
     fn error(&self, piece: Piece<'_>, stripe: usize, sector: usize) -> Option<BlockError> {
         let stripe_piece @ StripePiece { states, failure, .. } = &self.stripes[stripe];
         Some(match (states[sector], self.sum(piece, stripe, sector)) {
-            (State::Unreadable, _) => BlockError::Unreadable(failure.clone().unwrap_or_default()),
+            (State::Unreadable, _) => BlockError::Unreadable(failure.clone()?),
             (State::Missing, _) => BlockError::Missing { devid: piece.chunk.stripes[stripe].devid },
             (_, Some(sum)) => {
                 let bytes = stripe_piece.sector(sector, self.sectorsize as usize);

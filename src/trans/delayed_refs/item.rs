@@ -5,7 +5,7 @@ use crate::block::extent_item::{ExtentKind, Format, Record, keys};
 use crate::block::reference::Reference;
 use crate::disk::flags::extent::FULL_BACKREF;
 use crate::disk::{Key, KeyType, Logical, hash};
-use crate::error::Result;
+use crate::error::{ExtentProblem, Result};
 use crate::tree::TreeRoot;
 use crate::tree::edit::{Blocks, Cursor, Editor};
 
@@ -34,7 +34,7 @@ pub fn sharing(
             return Ok(Sharing { refs: record.extent.refs.get(), has_full_backref });
         }
     }
-    Err(damage(logical, "has no item"))
+    Err(damage(logical, ExtentProblem::NoItem))
 }
 
 /// Brings the items of an extent up to date. Items that contradict the change, or each other, are an error.
@@ -93,7 +93,7 @@ impl<'e, S: Blocks> Items<'e, S> {
             let has_keyed = is_before_keyed(cursor, logical)?;
             return Ok(Self { record, has_keyed, root, store });
         }
-        Err(damage(logical, "has no item"))
+        Err(damage(logical, ExtentProblem::NoItem))
     }
 
     fn editor(&mut self) -> Editor<'_, S> {
@@ -104,13 +104,12 @@ impl<'e, S: Blocks> Items<'e, S> {
         Logical(self.record.key.objectid)
     }
 
-    /// An error about a reference.
-    fn error(&self, reference: Reference, problem: &str) -> crate::error::Error {
-        damage(self.logical(), &format!("{problem} of {reference}"))
+    fn error(&self, problem: ExtentProblem) -> crate::error::Error {
+        damage(self.logical(), problem)
     }
 
     fn drop(&mut self, reference: Reference, by: u64) -> Result<()> {
-        let too_few = |items: &Self| items.error(reference, "has too few references");
+        let too_few = |items: &Self| items.error(ExtentProblem::TooFewOf { of: reference });
         let left = |count: u64| count.checked_sub(by);
         if let Some(slot) = self.record.refs.iter().position(|(other, _)| *other == reference) {
             match left(self.record.refs[slot].1) {
@@ -120,7 +119,7 @@ impl<'e, S: Blocks> Items<'e, S> {
             }
         } else {
             let found = if self.has_keyed { self.find_keyed(reference)? } else { None };
-            let (key, count) = found.ok_or_else(|| self.error(reference, "has no reference"))?;
+            let (key, count) = found.ok_or_else(|| self.error(ExtentProblem::NoneOf { of: reference }))?;
             match left(count) {
                 Some(0) => {
                     self.editor().delete(key)?;
@@ -141,10 +140,10 @@ impl<'e, S: Blocks> Items<'e, S> {
             // A tree or a node refers to a block once.
             let most = if reference.is_counted() { u32::MAX.into() } else { 1 };
             let count = count.checked_add(by).filter(|count| *count <= most);
-            count.ok_or_else(|| items.error(reference, "has too many references"))
+            count.ok_or_else(|| items.error(ExtentProblem::TooManyOf { of: reference }))
         };
         let refs = self.record.extent.refs.get().checked_add(by);
-        self.record.extent.refs = refs.ok_or_else(|| self.error(reference, "has too many references"))?.into();
+        self.record.extent.refs = refs.ok_or_else(|| self.error(ExtentProblem::TooManyOf { of: reference }))?.into();
         if let Some(slot) = self.record.refs.iter().position(|(other, _)| *other == reference) {
             self.record.refs[slot].1 = more(self, self.record.refs[slot].1)?;
             return Ok(());
@@ -174,7 +173,7 @@ impl<'e, S: Blocks> Items<'e, S> {
             if !may_be_at(reference, first, item.key) {
                 return Ok(None);
             }
-            let error = || self.error(reference, "has a malformed item");
+            let error = || self.error(ExtentProblem::BadItemOf { of: reference });
             let (found, count) = Reference::of_item(&item).ok_or_else(error)?;
             if found == reference {
                 return Ok(Some((item.key, count)));
@@ -201,7 +200,7 @@ impl<'e, S: Blocks> Items<'e, S> {
         }
         match may_be_at(reference, first, free) {
             true => Ok(free),
-            false => Err(self.error(reference, "has no key left for a reference")),
+            false => Err(self.error(ExtentProblem::NoKeyOf { of: reference })),
         }
     }
 
@@ -220,7 +219,7 @@ impl<'e, S: Blocks> Items<'e, S> {
                 }
                 Ok(Fate::InUse)
             }
-            _ => Err(damage(logical, "does not count the references that are listed")),
+            _ => Err(damage(logical, ExtentProblem::Unlisted)),
         }
     }
 }

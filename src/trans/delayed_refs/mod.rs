@@ -9,7 +9,7 @@ use std::collections::btree_map::Entry;
 use crate::block::extent_item::ExtentKind;
 use crate::block::reference::Reference;
 use crate::disk::{Key, Logical};
-use crate::error::{Error, Result};
+use crate::error::{Addressed, Error, ExtentProblem, Result};
 
 /// What is to become of one extent.
 #[derive(Clone, Debug)]
@@ -86,7 +86,7 @@ impl DelayedRefs {
     pub fn count(&mut self, logical: Logical, kind: ExtentKind, reference: Reference, by: i64) -> Result<()> {
         let change = self.entry(logical, kind)?;
         let count = change.counts.entry(reference).or_default();
-        *count = count.checked_add(by).ok_or_else(|| damage(logical, "has more references than can be counted"))?;
+        *count = count.checked_add(by).ok_or_else(|| damage(logical, ExtentProblem::Uncountable))?;
         Ok(())
     }
 
@@ -114,7 +114,7 @@ impl DelayedRefs {
         };
         match change.kind == kind {
             true => Ok(change),
-            false => Err(damage(logical, "is referred to as what it is not")),
+            false => Err(damage(logical, ExtentProblem::Mistaken)),
         }
     }
 
@@ -123,7 +123,7 @@ impl DelayedRefs {
         let Some(change) = self.by_address.get(&logical) else { return Ok(noted) };
         let change_of_refs = change.counts.values().fold(0_i64, |sum, count| sum.saturating_add(*count));
         let refs = noted.refs.checked_add_signed(change_of_refs);
-        let refs = refs.ok_or_else(|| damage(logical, "has fewer references than trees that give it up"))?;
+        let refs = refs.ok_or_else(|| damage(logical, ExtentProblem::TooFewRefs))?;
         Ok(Sharing { refs, has_full_backref: noted.has_full_backref || change.sets_full_backref })
     }
 
@@ -154,6 +154,6 @@ pub struct FreedData {
     pub length: u64,
 }
 
-fn damage(logical: Logical, problem: &str) -> Error {
-    Error::Block { what: "extent", logical, problem: problem.to_owned() }
+fn damage(logical: Logical, problem: ExtentProblem) -> Error {
+    Error::Block { what: Addressed::Extent, logical, problem: problem.into() }
 }

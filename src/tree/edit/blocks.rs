@@ -5,7 +5,7 @@ use std::ops::Deref;
 use crate::block::edit::EditError;
 use crate::block::verify::Expected;
 use crate::disk::{Key, Logical};
-use crate::error::{Error, Result};
+use crate::error::{Addressed, Error, Result};
 
 /// Where an edit gets its blocks. Reference counts, the owners of shared blocks and space are the store's business.
 pub trait Blocks {
@@ -34,5 +34,5 @@ pub trait Blocks {
 
 /// The error of a block that cannot be edited as it is.
 pub(super) fn malformed(logical: Logical, problem: EditError) -> Error {
-    Error::Block { what: "tree block", logical, problem: problem.to_string() }
+    Error::Block { what: Addressed::TreeBlock, logical, problem: problem.into() }
 }
