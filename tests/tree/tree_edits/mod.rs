@@ -453,7 +453,7 @@ fn a_lack_of_space_is_an_error_wherever_it_comes() {
         tree.store.space = space;
         let failed = (0..1000).any(|_| {
             let (key, data) = (random.key(), random.data(tree.largest));
-            matches!(tree.editor().insert(key, &data), Err(Error::Block { .. }))
+            matches!(tree.editor().insert(key, &data), Err(Error::NoSpace { .. }))
         });
         assert!(failed);
         // The transaction is lost, and nothing of what was there before it.
