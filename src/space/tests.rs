@@ -179,6 +179,59 @@ fn only_what_devices_are_missing_of_is_written_with_fewer_copies() {
 }
 
 #[test]
+fn what_is_given_back_to_a_closed_group_is_free_when_it_is_opened() {
+    let mut space = space(1);
+    let block = space.allocate_block(METADATA, Profile::Single, whole).unwrap().unwrap();
+    space.set_read_only(Logical(0));
+    space.give_back(block, 4096);
+    check_sums(&space);
+    assert_eq!(space.info(METADATA).available(), 0);
+    space.set_read_write(Logical(0));
+    assert_eq!(space.info(METADATA).available(), 1 << 20);
+}
+
+#[test]
+fn free_ranges_are_those_that_may_be_taken_and_what_was_taken_is_none() {
+    let mut space = space(4);
+    let dup = BlockGroupFlags(block_group::METADATA | block_group::DUP);
+    space.add(BlockGroup::existing(Logical(4 << 20), 1 << 20, dup, 0, true));
+    space.add(BlockGroup::existing(Logical(5 << 20), 1 << 20, METADATA, 1 << 20, true));
+    space.set_read_only(Logical(1 << 20));
+    space.take_touched();
+    // What is free in a full group is not asked for.
+    let load = |group: &BlockGroup| if group.used < group.length { whole(group) } else { Err(()) };
+    let ranges = |space: &mut Space| -> Vec<(u64, u64)> {
+        let ranges = space.free_ranges(METADATA, Profile::Single, load).unwrap();
+        ranges.into_iter().map(|(start, length)| (start.0, length)).collect()
+    };
+    assert_eq!(ranges(&mut space), [(0, 1 << 20), (2 << 20, 1 << 20), (3 << 20, 1 << 20)]);
+    space.take_range(Logical((2 << 20) + 8192), 4096);
+    let rest = ((2 << 20) + 12288, (1 << 20) - 12288);
+    assert_eq!(ranges(&mut space), [(0, 1 << 20), (2 << 20, 8192), rest, (3 << 20, 1 << 20)]);
+    assert_eq!(space.group(Logical(2 << 20)).unwrap().used, 4096);
+    assert!(space.take_touched().into_iter().eq([Logical(2 << 20)]));
+    check_sums(&space);
+}
+
+#[test]
+fn a_block_of_one_profile_alone_is_put_in_no_other() {
+    let mut space = space(1);
+    let dup = BlockGroupFlags(block_group::METADATA | block_group::DUP);
+    space.add(BlockGroup::existing(Logical(1 << 20), 4096, dup, 0, true));
+    let take = |space: &mut Space| space.allocate_block_in(METADATA, Profile::Dup, whole).unwrap();
+    assert!(space.info_mut(METADATA).reserve(1 << 20));
+    // What handles were promised is not taken, though it is free.
+    assert!(space.info_mut(METADATA).reserve(1));
+    assert_eq!(take(&mut space), None);
+    space.info_mut(METADATA).release(1);
+    assert_eq!(take(&mut space), Some(Logical(1 << 20)));
+    assert_eq!(space.info(METADATA).reserve.reserved, 1 << 20);
+    space.info_mut(METADATA).release(1 << 20);
+    assert_eq!(take(&mut space), None);
+    check_sums(&space);
+}
+
+#[test]
 fn data_is_not_put_where_trees_were_promised_space() {
     let mut space = Space::new(4096, true);
     let both = BlockGroupFlags(block_group::DATA | block_group::METADATA);
