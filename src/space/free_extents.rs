@@ -145,4 +145,17 @@ mod tests {
             assert_eq!(free.bytes(), model.iter().filter(|free| **free).count() as u64);
         }
     }
+
+    #[test]
+    fn rows_are_counted_from_where_the_chunk_begins() {
+        let mut free = FreeExtents::default();
+        // Rows of 8 bytes: from 101 to 109, and so on.
+        for (start, length) in [(104, 28), (134, 2), (141, 8), (151, 6)] {
+            free.add(Logical(start), length);
+        }
+        let (whole, partial) = free.split_rows(Logical(101), 8);
+        assert!(whole.iter().eq([(109, 16), (141, 8)].map(|(start, length)| (Logical(start), length))));
+        let rest = [(104, 5), (125, 7), (134, 2), (151, 6)];
+        assert!(partial.iter().eq(rest.map(|(start, length)| (Logical(start), length))));
+    }
 }

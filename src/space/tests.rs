@@ -65,6 +65,7 @@ fn nothing_is_allocated_from_what_is_read_only() {
     space.set_read_write(Logical(0));
     check_sums(&space);
     space.set_read_only(Logical(0));
+    assert_eq!(space.info(METADATA).available(), 1 << 20);
     let block = space.allocate_block(METADATA, Profile::Single, whole).unwrap().unwrap();
     assert_eq!(block, Logical(1 << 20));
     space.set_read_only(Logical(1 << 20));
@@ -136,6 +137,98 @@ fn a_group_of_the_wanted_profile_comes_first() {
     space.add(BlockGroup::existing(Logical(1 << 20), 4096, dup, 0, true));
     let mut take = || space.allocate_block(METADATA, Profile::Dup, whole).unwrap();
     assert_eq!([take(), take()], [Some(Logical(1 << 20)), Some(Logical(0))]);
+}
+
+#[test]
+fn a_profile_is_that_of_new_chunks_until_its_last_group_goes() {
+    let mut space = space(1);
+    let dup = BlockGroupFlags(block_group::METADATA | block_group::DUP);
+    for group in [1, 2] {
+        space.add(BlockGroup::existing(Logical(group << 20), 1 << 20, dup, 0, true));
+    }
+    space.remove(Logical(1 << 20));
+    assert_eq!(space.info(METADATA).profile(1), Profile::Dup);
+    space.remove(Logical(2 << 20));
+    assert_eq!(space.info(METADATA).profile(1), Profile::Single);
+}
+
+#[test]
+fn a_block_is_paid_for_by_what_its_handle_was_promised() {
+    let mut space = space(1);
+    assert!(space.info_mut(METADATA).reserve(2 * 4096));
+    let available = space.info(METADATA).available();
+    space.allocate_block(METADATA, Profile::Single, whole).unwrap().unwrap();
+    assert_eq!(space.info(METADATA).reserve, Reserve { size: 2 * 4096, reserved: 4096, peak: 2 * 4096 });
+    assert_eq!(space.info(METADATA).available(), available);
+}
+
+#[test]
+fn only_what_devices_are_missing_of_is_written_with_fewer_copies() {
+    let mut space = space(1);
+    // That of a seed, or one that lacks more devices than its profile can do without.
+    space.add(BlockGroup::existing(Logical(1 << 20), 1 << 20, METADATA, 0, false));
+    space.add(BlockGroup::existing(Logical(2 << 20), 1 << 20, METADATA, 0, false).degraded(true));
+    assert_eq!(space.info(METADATA).available(), 1 << 20);
+    assert!(space.use_degraded(METADATA));
+    assert_eq!(space.info(METADATA).available(), 2 << 20);
+    let usable: Vec<u64> =
+        space.groups().filter(|group| group.is_usable()).map(|group| group.logical.0 >> 20).collect();
+    assert_eq!(usable, [0, 2]);
+    check_sums(&space);
+    assert!(!space.use_degraded(METADATA));
+}
+
+#[test]
+fn what_is_given_back_to_a_closed_group_is_free_when_it_is_opened() {
+    let mut space = space(1);
+    let block = space.allocate_block(METADATA, Profile::Single, whole).unwrap().unwrap();
+    space.set_read_only(Logical(0));
+    space.give_back(block, 4096);
+    check_sums(&space);
+    assert_eq!(space.info(METADATA).available(), 0);
+    space.set_read_write(Logical(0));
+    assert_eq!(space.info(METADATA).available(), 1 << 20);
+}
+
+#[test]
+fn free_ranges_are_those_that_may_be_taken_and_what_was_taken_is_none() {
+    let mut space = space(4);
+    let dup = BlockGroupFlags(block_group::METADATA | block_group::DUP);
+    space.add(BlockGroup::existing(Logical(4 << 20), 1 << 20, dup, 0, true));
+    space.add(BlockGroup::existing(Logical(5 << 20), 1 << 20, METADATA, 1 << 20, true));
+    space.set_read_only(Logical(1 << 20));
+    space.take_touched();
+    // What is free in a full group is not asked for.
+    let load = |group: &BlockGroup| if group.used < group.length { whole(group) } else { Err(()) };
+    let ranges = |space: &mut Space| -> Vec<(u64, u64)> {
+        let ranges = space.free_ranges(METADATA, Profile::Single, load).unwrap();
+        ranges.into_iter().map(|(start, length)| (start.0, length)).collect()
+    };
+    assert_eq!(ranges(&mut space), [(0, 1 << 20), (2 << 20, 1 << 20), (3 << 20, 1 << 20)]);
+    space.take_range(Logical((2 << 20) + 8192), 4096);
+    let rest = ((2 << 20) + 12288, (1 << 20) - 12288);
+    assert_eq!(ranges(&mut space), [(0, 1 << 20), (2 << 20, 8192), rest, (3 << 20, 1 << 20)]);
+    assert_eq!(space.group(Logical(2 << 20)).unwrap().used, 4096);
+    assert!(space.take_touched().into_iter().eq([Logical(2 << 20)]));
+    check_sums(&space);
+}
+
+#[test]
+fn a_block_of_one_profile_alone_is_put_in_no_other() {
+    let mut space = space(1);
+    let dup = BlockGroupFlags(block_group::METADATA | block_group::DUP);
+    space.add(BlockGroup::existing(Logical(1 << 20), 4096, dup, 0, true));
+    let take = |space: &mut Space| space.allocate_block_in(METADATA, Profile::Dup, whole).unwrap();
+    assert!(space.info_mut(METADATA).reserve(1 << 20));
+    // What handles were promised is not taken, though it is free.
+    assert!(space.info_mut(METADATA).reserve(1));
+    assert_eq!(take(&mut space), None);
+    space.info_mut(METADATA).release(1);
+    assert_eq!(take(&mut space), Some(Logical(1 << 20)));
+    assert_eq!(space.info(METADATA).reserve.reserved, 1 << 20);
+    space.info_mut(METADATA).release(1 << 20);
+    assert_eq!(take(&mut space), None);
+    check_sums(&space);
 }
 
 #[test]

@@ -313,7 +313,13 @@ fn free_ranges_outside_of_the_group_are_not_written() {
         free.add(Logical(start), length);
         tree.untouched(|tree| tree.update(&group, &free)).unwrap_err();
     }
-    let impossible = [(1 << 20, 0), (u64::MAX - SECTOR + 1, 2 * SECTOR), (1 << 20, SECTOR + 1), (0, u64::MAX)];
+    let impossible = [
+        (1 << 20, 0),
+        (u64::MAX - SECTOR + 1, 2 * SECTOR),
+        (1 << 20, SECTOR + 1),
+        ((1 << 20) + 1, SECTOR),
+        (0, u64::MAX),
+    ];
     for (logical, length) in impossible {
         let group = Group { logical: Logical(logical), length };
         tree.untouched(|tree| tree.update(&group, &FreeExtents::default())).unwrap_err();

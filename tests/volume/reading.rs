@@ -11,8 +11,10 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use rbtrfs::disk::{Logical, objectid};
+use rbtrfs::disk::volume::{Chunk, Stripe};
+use rbtrfs::disk::{Logical, STRIPE_LEN, objectid};
 use rbtrfs::tree::TreeRoot;
+use rbtrfs::volume::{ChunkMap, ChunkMapping};
 
 use crate::support::contents::*;
 use crate::support::failing_disk::FailingDisk;
@@ -22,6 +24,31 @@ use crate::support::*;
 
 const SUPERBLOCK: u64 = 64 << 10;
 const SUPERBLOCK_MIRROR: u64 = 64 << 20;
+
+// ---- chunks
+
+/// Neither the system chunk array nor a damaged chunk tree has to name chunks in the order of their addresses.
+#[test]
+fn chunks_side_by_side_are_found_in_whatever_order_they_come() {
+    const SIZE: u64 = 1 << 20;
+    let mapping = |logical: u64, length: u64| {
+        let mut chunk = Chunk::zeroed();
+        chunk.length = length.into();
+        (chunk.stripe_len, chunk.num_stripes) = (STRIPE_LEN.into(), 1.into());
+        ChunkMapping::new(Logical(logical), &chunk, &[Stripe::zeroed()]).unwrap()
+    };
+    let mut chunks = ChunkMap::default();
+    for number in [3, 1, 2, 0] {
+        chunks.insert(mapping(number * SIZE, SIZE)).unwrap();
+    }
+    let starts = |chunks: &ChunkMap| chunks.iter().map(|chunk| chunk.logical.0 / SIZE).collect::<Vec<_>>();
+    assert_eq!(starts(&chunks), [0, 1, 2, 3]);
+    for (logical, length, other) in [(SIZE, SIZE, 1), (2 * SIZE - 1, 1, 1), (4 * SIZE - 1, 2 * SIZE, 3)] {
+        let (refused, overlapped) = chunks.insert(mapping(logical, length)).unwrap_err();
+        assert_eq!((refused.logical.0, overlapped.0), (logical, other * SIZE));
+    }
+    assert_eq!(starts(&chunks), [0, 1, 2, 3]);
+}
 
 // ---- profiles
 
@@ -330,6 +357,7 @@ fn what_is_no_image_is_refused_with_one_line() {
         scratch.path("missing"),
         scratch.zeros("empty", 0),
         scratch.zeros("short", 70_000),
+        scratch.zeros("shorter", 1000),
         scratch.zeros("zeros", 64 << 20),
         PathBuf::from("/dev/null"),
         PathBuf::from("/dev/zero"),
@@ -351,7 +379,14 @@ fn what_is_no_image_is_refused_with_one_line() {
             assert!(run_rbtrfs(command, std::slice::from_ref(&image)).says(&["truncated", &size.to_string()]));
         }
     }
-    assert!(run_rbtrfs("dump-tree", &[ext4]).says(&["ext4"]));
+    let [_, _, empty, _, shorter, ..] = no_images;
+    for (image, found) in [(empty, ": empty"), (shorter, "too short for a superblock"), (ext4, "ext4 filesystem")] {
+        assert!(run_rbtrfs("dump-tree", &[image]).says(&[found]));
+    }
+    // The primary superblock is overwritten, and what is left of a copy still tells what this was.
+    let image = truncated(SUPERBLOCK_MIRROR + 1024);
+    change(&image, SUPERBLOCK, 512, |bytes| bytes.fill(0));
+    assert!(run_rbtrfs("dump-tree", &[image]).says(&["another copy of the superblock is there"]));
 }
 
 #[test]
