@@ -255,8 +255,9 @@ fn a_full_filesystem_of_rows_in_part_goes_on_if_that_is_allowed() {
     fs.allow_partial_rows().unwrap();
     for _ in 0..3 {
         change_something(&mut fs).unwrap();
-        // What was allowed ends with the commit.
-        assert!(matches!(change_something(&mut fs), Err(Error::NoSpace { .. })));
+        // What was allowed ends with the commit. What that gave up may be whole rows, which are written to.
+        let after = (0..100).map(|_| change_something(&mut fs)).find(Result::is_err);
+        assert!(matches!(after, Some(Err(Error::NoSpace { .. }))), "{after:?}");
         fs.allow_partial_rows().unwrap();
     }
     drop(fs);
