@@ -32,8 +32,11 @@ fn checksums_that_are_made_anew_are_those_of_the_data_and_of_nothing_else() {
         assert_sound_with_data(it.images(), name);
         // Of extents of which a part is in no file any more, that part has none.
         let made = checksums(&open(it.images()));
-        assert!(!made.is_empty() && made.iter().all(|(sector, sum)| sums.get(sector) == Some(sum)), "{name}");
-        assert!(contents(it.images()) == before, "{name}");
+        let wrong: Vec<_> = made.iter().filter(|(sector, sum)| sums.get(*sector) != Some(*sum)).take(9).collect();
+        assert!(!made.is_empty() && wrong.is_empty(), "{name}: {wrong:?} of {}", made.len());
+        let (now, before) = (contents(it.images()), &before);
+        let changed: Vec<_> = before.iter().filter(|(path, sum)| now.get(*path) != Some(*sum)).collect();
+        assert!(changed.is_empty() && now.len() == before.len(), "{name}: {changed:?}");
     }
 }
 
