@@ -197,6 +197,12 @@ pub enum AddressProblem {
         /// Bytes of the extents.
         have: u64,
     },
+    /// The chunk has extents, and the item of its block group counts none.
+    #[error("has extents, its block group says none")]
+    NotEmpty {
+        /// Bytes of the extents.
+        have: u64,
+    },
     /// The item has a part of a checksum, or those of no range.
     #[error("item {key} does not have whole checksums")]
     Csums {

@@ -49,8 +49,8 @@ impl Filesystem {
         match self.trust.without_used(self.volume(), chunk, all.clone())? {
             (free, 0) if free == all => Ok(()),
             (_, have) => {
-                let problem = AddressProblem::Used { used: 0, have };
-                Err(Error::Block { what: Addressed::BlockGroup, logical: chunk.logical, problem })
+                let problem = AddressProblem::NotEmpty { have };
+                Err(Error::Block { what: Addressed::Chunk, logical: chunk.logical, problem })
             }
         }
     }
