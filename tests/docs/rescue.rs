@@ -9,7 +9,7 @@ use rbtrfs::disk::{Key, KeyType, objectid};
 use crate::blocks::{Shell, blocks_of, read};
 use crate::support::inject::Injector;
 use crate::support::mounted::Mounted;
-use crate::support::{Scratch, or_skip, run_rbtrfs, tool};
+use crate::support::{Scratch, copies, or_skip, run_rbtrfs, tool};
 
 /// The id of the first subvolume.
 const SUBVOLUME: u64 = 256;
@@ -63,9 +63,7 @@ impl Rescue {
         let mut injector = Injector::new(&images);
         damage(&mut injector);
         images.iter().for_each(|image| fs::remove_file(image).unwrap());
-        for image in injector.images() {
-            fs::rename(image, shell.directory.join(image.file_name().unwrap())).unwrap();
-        }
+        copies(injector.images(), &shell.directory);
         let is_mounted = shell.run(
             "mount",
             "mkdir mnt; if mount -o loop,ro \"$(ls *.img | head -n 1)\" mnt; then umount mnt; echo mounted; fi; rmdir mnt",
