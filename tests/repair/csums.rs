@@ -15,7 +15,7 @@ use crate::support::{Scratch, kernel_image_or_skip, open, run_rbtrfs};
 
 #[test]
 fn checksums_that_are_made_anew_are_those_of_the_data_and_of_nothing_else() {
-    for name in ["single", "snapshots", "sha256", "raid5-data-raid1c3-meta", "load-dup", "no-bgt"] {
+    for name in ["single", "snapshots", "sha256", "raid5-data-raid1c3-meta", "load-dup", "holes"] {
         let Some(images) = kernel_image_or_skip(name) else { return };
         let it = Injector::new(&images);
         let (before, sums) = (contents(&images), checksums(&open(&images)));

@@ -263,8 +263,9 @@ fn a_pointer_with_a_flipped_bit_does_not_lead_to_another_block() {
         let mut bytes = ptr.as_bytes().to_vec();
         bytes[bit / 8] ^= 1 << (bit % 8);
         let address_was = Logical::from(ptr.blockptr);
+        let flipped = KeyPtr::read_from_bytes(&bytes).unwrap();
         let place = PointerPlace {
-            ptr: KeyPtr::read_from_bytes(&bytes).unwrap(),
+            ptr: flipped,
             parent_level: block.level(),
             parent_generation: block.generation(),
             after: slot.checked_sub(1).and_then(|slot| block.key(slot)),
@@ -276,7 +277,7 @@ fn a_pointer_with_a_flipped_bit_does_not_lead_to_another_block() {
             rules: &filesystem.rules,
             witness: Witness {
                 first_key: (slot == 0).then(|| Key::from(&ptr.key)),
-                ..Witness::of_extent_item(&filesystem.survey, address_was)
+                ..Witness::of_extent_item(&filesystem.survey, flipped.blockptr.into())
             },
         };
         let flip = unflip_pointer(&filesystem.volume, &place);
