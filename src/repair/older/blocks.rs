@@ -18,7 +18,7 @@ pub struct OlderBlocks {
     pub(super) levels: [Table<OlderRecord>; MAX_LEVEL],
     /// What the nodes among them lead to.
     pub(super) pointers: Table<PointerRecord>,
-    /// Blocks that name the address of a lost one and stand elsewhere.
+    /// Blocks that stand elsewhere than at the address that they name.
     pub(super) strays: Table<StrayRecord>,
     /// References that lost nodes had.
     pub(super) wanted: Table<WantedRecord>,
@@ -41,9 +41,10 @@ impl OlderBlocks {
     /// Where blocks stand that nothing leads to, in the order of addresses.
     pub fn places(&self) -> Vec<Logical> {
         let levels = (0..MAX_LEVEL as u8).flat_map(|level| self.of_level(level));
-        let older = levels.filter(|block| block.state == State::Older);
-        let mut places: Vec<Logical> = older.map(|block| block.logical).collect();
+        let older = levels.filter(|block| block.state == State::Older).map(|block| block.logical);
+        let mut places: Vec<Logical> = older.chain(self.strays.iter().map(|stray| stray.place)).collect();
         places.sort_unstable();
+        places.dedup();
         places
     }
 

@@ -1,6 +1,5 @@
 //! The search of all metadata chunks for blocks that no tree leads to.
 
-use std::collections::HashSet;
 use std::io;
 use std::sync::Mutex;
 
@@ -24,8 +23,6 @@ use super::stretches::{Stretch, Window, stretches, windows};
 struct Search<'s> {
     volume: &'s Volume,
     survey: Option<&'s Survey>,
-    /// Addresses of blocks that could not be read.
-    lost: HashSet<Logical>,
     blocks: [Writer<'s>; MAX_LEVEL],
     pointers: Writer<'s>,
     strays: Writer<'s>,
@@ -47,8 +44,8 @@ impl OlderBlocks {
     /// Reads all copies of all chunks that may hold metadata. Found is each block that has the fsid of the filesystem, stands at
     /// the address that it names, is not newer than the superblock and has the right checksum. Those that the survey reached, which is
     /// one with `keep_blocks`, are noted once, and only of trees that may share blocks; a version of another generation at an
-    /// address that it reached is one that it did not reach. Without a survey all blocks are such. A block that names the address of
-    /// a lost one and stands elsewhere is found, too.
+    /// address that it reached is one that it did not reach. Without a survey all blocks are such. A block that stands elsewhere than
+    /// at the address that it names is found, too: the address may be that of a lost one, of this step or of a later one.
     ///
     /// `references` are those that the extent tree and the trees do not agree about ([`Survey::references`]): those that the extent
     /// tree alone has tell what lost nodes led to.
@@ -66,10 +63,8 @@ impl OlderBlocks {
         let total = stretches.iter().fold(0_u64, |sum, stretch| sum.saturating_add(stretch.length));
         job.progress.begin("older blocks", total);
         let blocks = std::array::from_fn(|_| Writer::new(memory));
-        let unread = survey.into_iter().flat_map(|survey| &survey.blocks.unread);
-        let lost = unread.map(|unread| unread.block).collect();
         let (pointers, strays) = (Writer::new(memory), Writer::new(memory));
-        let search = Search { volume, survey, lost, blocks, pointers, strays };
+        let search = Search { volume, survey, blocks, pointers, strays };
         let source = Mutex::new(windows(&stretches, volume.format().sectorsize.into()));
         let parts = on_threads(job.threads, || {
             let mut found = Found::default();
@@ -187,17 +182,15 @@ impl Search<'_> {
         }
     }
 
-    /// The address of `offset` of a stretch, if the header there may be that of a block which is wanted.
+    /// The address of `offset` of a stretch, if the header there may be that of a block.
     fn place(&self, stretch: &Stretch<'_>, offset: u64, header: &Header) -> Option<Logical> {
         let Some(Content::Data(place)) = stretch.chunk.content(stretch.stripe, offset) else { return None };
-        let logical = Logical::from(header.bytenr);
         let format = self.volume.format();
         let most = match header.level {
             0 => leaf_data_size(format.nodesize) / size_of::<Item>() as u32,
             _ => node_ptrs(format.nodesize),
         };
-        let is_likely = (logical == place || self.lost.contains(&logical))
-            && usize::from(header.level) < MAX_LEVEL
+        let is_likely = usize::from(header.level) < MAX_LEVEL
             && (1..=most).contains(&header.nritems.get())
             && (1..=self.newest()).contains(&header.generation.get());
         is_likely.then_some(place)
