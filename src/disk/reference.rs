@@ -1,4 +1,4 @@
-//! Who refers to an extent.
+//! Back references of extents.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Where the blocks of a tree go whose number and places are found out before it is written.
+//! Stores for a tree that its builder builds twice: once to count its blocks, and once in the places that it has chosen for them.
 
 use crate::disk::{Key, Logical};
 use crate::error::{Error, Result};
@@ -24,7 +24,7 @@ impl Store for OutlineStore {
     }
 }
 
-/// Blocks whose places are known.
+/// Gives each block the next of the places that the builder has chosen.
 pub struct PlacedStore<'a, F> {
     /// The places, in the order in which the blocks are written.
     pub places: std::slice::Iter<'a, Logical>,

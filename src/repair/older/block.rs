@@ -148,7 +148,7 @@ impl Record for WantedRecord {
     }
 }
 
-/// A block at another address than its own, which a lost block had: the disk wrote it to the wrong place.
+/// A block at another address than its own: the disk wrote it to the wrong place, or has another chunk there since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct StrayRecord {
