@@ -258,7 +258,9 @@ fn the_clock_that_faketime_shows_is_ours() {
     if !require("the_clock_that_faketime_shows_is_ours", needed.is_ok(), "no faketime") {
         return;
     }
+    // A clock that stands still there.
     let arguments = [
+        Path::new("-f"),
         Path::new("1970-01-02 00:00:00"),
         Path::new(PROGRAM),
         Path::new("mkfs"),
@@ -269,7 +271,5 @@ fn the_clock_that_faketime_shows_is_ours() {
     ];
     let run = Run::of(Command::new("faketime").env("TZ", "UTC").args(arguments).output().unwrap());
     assert_eq!((run.code, run.stderr.as_str()), (0, ""));
-    let text = output_of("dump-tree -t 1", &[image]);
-    // The clock goes on from there.
-    assert!((86400..90000).any(|second| text.contains(&format!("otime {second}."))), "{text}");
+    assert!(output_of("dump-tree -t 1", &[image]).contains("otime 86400."));
 }
